@@ -1,0 +1,29 @@
+"""What every test and doctest gets: the two usual names, a seed, and a guard of torch's global state."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import pushforward
+
+torch.set_num_threads(1)  # tests run side by side
+
+
+def global_state() -> tuple[object, ...]:
+    return (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.distributions.Distribution._validate_args,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _everyday(doctest_namespace):
+    doctest_namespace.update(torch=torch, pf=pushforward)
+    torch.manual_seed(0)
+    before = global_state()
+    yield
+    assert global_state() == before, "this test changed torch's global state"

@@ -1,0 +1,56 @@
+"""What can be told of a transform's arithmetic on given events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.context import Context
+from pushforward.shapes import Events
+from pushforward.transform import Transform
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The largest errors found on a batch; the precision is the events' own."""
+
+    round_trip: float  # largest |inverse(forward(x)) − x|
+    latent_round_trip: float  # largest |forward(inverse(z)) − z|, at the latents of x
+    log_det_error: float  # largest |log_det − log|det| of the autograd Jacobian|, in nats, over the first rows
+    log_det_rows: int  # how many rows that was
+    finite: float  # the share of rows whose latent and log_det are finite
+
+    def __str__(self) -> str:
+        return (
+            f"round trip within {self.round_trip:.1e}, of latents {self.latent_round_trip:.1e}; "
+            f"log-det within {self.log_det_error:.1e} nats of autograd's ({self.log_det_rows} rows); "
+            f"{self.finite:.1%} of rows finite"
+        )
+
+
+def audit(transform: Transform, x: Events, context: Context | None = None, *, rows: int = 2) -> Audit:
+    """Run the transform both ways, and compare the log-det of the first `rows` with the autograd Jacobian's."""
+    with torch.no_grad():
+        z, log_det = transform(x, context)
+        back, _ = transform.inverse(z, context)
+        again, _ = transform(back, context)
+    finite = z.flatten(1).isfinite().all(1) & log_det.isfinite()
+    rows = min(rows, len(x))
+    errors = [(jacobian_log_det(transform, x, context, row=i) - log_det[i]).abs() for i in range(rows)]
+    return Audit(
+        round_trip=(back - x).abs().max().item(),
+        latent_round_trip=(again - z).abs().max().item(),
+        log_det_error=torch.stack(errors).max().item(),
+        log_det_rows=rows,
+        finite=finite.double().mean().item(),
+    )
+
+
+def jacobian_log_det(transform: Transform, x: Events, context: Context | None, *, row: int) -> Tensor:
+    """log|det dz/dx| of one row of x from its autograd Jacobian, in float64: a backward pass for each number."""
+    context = context and context.each(lambda t: t[row : row + 1])
+    with torch.enable_grad():
+        jacobian = torch.autograd.functional.jacobian(lambda t: transform(t, context)[0].flatten(), x[row : row + 1])
+    return torch.linalg.slogdet(jacobian.reshape(x[0].numel(), -1).double()).logabsdet

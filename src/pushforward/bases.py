@@ -1,0 +1,90 @@
+"""What the latent z is distributed as."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.context import Context
+from pushforward.randomness import Source, draw
+from pushforward.shapes import Events, PerSample, sum_event
+
+
+class Base(nn.Module, ABC):
+    """A distribution over latents of shape `event`: a density and a sampler."""
+
+    event: tuple[int, ...]
+
+    @abstractmethod
+    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
+        """log p(z | context), in nats, (batch,)."""
+
+    @abstractmethod
+    def sample(
+        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+    ) -> Events:
+        """n draws, one for each row of the context where there is one; `temperature` multiplies the noise."""
+
+    @abstractmethod
+    def observe(self, z: Events) -> None:
+        """Take in the latents of a training batch. Called by the trainer after a step, and by nobody else."""
+
+
+class StandardNormal(Base):
+    """Independent standard normal numbers.
+
+    >>> StandardNormal(2, 3).log_prob(torch.zeros(1, 2, 3))
+    tensor([-5.5136])
+    """
+
+    like: Tensor
+
+    def __init__(self, *event: int):
+        super().__init__()
+        self.event = event
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # only its dtype and device are read
+
+    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
+        return -0.5 * sum_event(z.square() + math.log(2 * math.pi))
+
+    def sample(
+        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+    ) -> Events:
+        return temperature * draw(torch.randn, (n, *self.event), self.like, generator)
+
+    def observe(self, z: Events) -> None:
+        pass
+
+
+class ObservedNormal(Base):
+    """Independent centred normal numbers whose variances are measured, not learned by gradient.
+
+    For given latents the likelihood is greatest at variance = mean z², so `observe` moves there in closed form:
+
+        variance <- (1 − rate) · variance + rate · mean over the batch of z²
+
+    Zhai et al. 2024 (TarFlow), arXiv:2412.06329, for volume-preserving flows, rate 0.1.
+    """
+
+    variance: Tensor
+
+    def __init__(self, *event: int, rate: float = 0.1):
+        super().__init__()
+        self.event = event
+        self.rate = rate
+        self.register_buffer("variance", torch.ones(event))
+
+    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
+        return -0.5 * sum_event(z.square() / self.variance + torch.log(2 * math.pi * self.variance))
+
+    def sample(
+        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+    ) -> Events:
+        return temperature * self.variance.sqrt() * draw(torch.randn, (n, *self.event), self.variance, generator)
+
+    @torch.no_grad()
+    def observe(self, z: Events) -> None:
+        self.variance.lerp_(z.square().mean(0).to(self.variance.dtype), self.rate)

@@ -1,0 +1,130 @@
+"""What a flow is conditioned on.
+
+The user gives labels or vectors, of any batch shape; `flow.embed` checks them once and turns them into a `Context`:
+normalised, but not projected. Each network owns its projection of the context and its null, the answer it gives
+for a row that is conditioned on nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Size, Tensor
+
+Given = object  # what the user has: None, labels, vectors, or a ready Context
+
+
+class Context(NamedTuple):
+    """What each row is conditioned on; every field present starts with the batch shape.
+
+    A NamedTuple is a pytree: compilers and sharding see inside.
+    """
+
+    null: Tensor  # (*batch,) bool: True where the row is conditioned on nothing
+    labels: Tensor | None = None  # (*batch,) int64, 0 where null
+    vector: Tensor | None = None  # (*batch, feature)
+    temperature: Tensor | None = None  # (*batch,) of the attention, 1 where None: what guidance asks of a network
+
+    @property
+    def batch_shape(self) -> Size:
+        return self.null.shape
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Context:
+        """The context with `change` applied to every field present."""
+        return Context(*(None if field is None else change(field) for field in self))  # pyright: ignore[reportArgumentType]
+
+    def expand(self, shape: tuple[int, ...]) -> Context:
+        """The context broadcast to the batch shape `shape`."""
+        given = len(self.batch_shape)
+        try:
+            return self.each(lambda t: t.expand((*shape, *t.shape[given:])))
+        except RuntimeError:
+            raise ValueError(
+                f"the context has batch shape {tuple(self.batch_shape)}, and x has {tuple(shape)}. "
+                "Give one context for each row, or a single one for all."
+            ) from None
+
+    def rows(self, shape: tuple[int, ...]) -> Context:
+        """The context broadcast to the batch shape `shape`, as one batch dimension."""
+        return self.expand(shape).each(lambda t: t.reshape(-1, *t.shape[len(shape) :]))
+
+    def drop(self, rows: Tensor) -> Context:
+        """The context with the given rows (bool, of the batch shape) conditioned on nothing."""
+        return self._replace(null=self.null | rows)
+
+    def beside(self, other: Context) -> Context:
+        """Both contexts as one batch: these rows, then the other's."""
+        pairs = zip(self, other, strict=True)
+        return Context(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # pyright: ignore[reportArgumentType]
+
+
+class Embed(Protocol):
+    """How what the user has becomes a `Context`; None where a flow is conditioned on nothing."""
+
+    def __call__(self, given: object) -> Context | None: ...
+
+
+@dataclass(frozen=True)
+class Unconditional:
+    """Conditioned on nothing: takes None and answers None."""
+
+    def __call__(self, given: object) -> None:
+        if given is not None:
+            raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class labels 0 … classes − 1, or −1 for the null label: an int or integers of shape (*batch,).
+
+    >>> Labels(10)([3, -1]).null
+    tensor([False,  True])
+    """
+
+    classes: int
+
+    def __call__(self, given: object) -> Context:
+        if given is None:
+            raise ValueError(
+                f"this flow is conditional (labels 0 … {self.classes - 1}) and was called without a context. "
+                "Give labels, or −1 for the null label."
+            )
+        labels = torch.as_tensor(given)
+        if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
+            raise ValueError(f"labels are integers; these are {labels.dtype}. Convert them with .long().")
+        wrong = labels[(labels < -1) | (labels >= self.classes)]
+        if wrong.numel():
+            raise ValueError(
+                f"this flow takes labels 0 … {self.classes - 1}, and −1 for the null label; got {wrong.flatten()[0]}."
+            )
+        return Context(null=labels < 0, labels=labels.long().clamp(min=0))
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector of `features` real numbers: shape (*batch, features). `embed(vector).drop(rows)` makes rows null.
+
+    >>> Vector(2)([0.5, 1.0]).batch_shape
+    torch.Size([])
+    """
+
+    features: int
+
+    def __call__(self, given: object) -> Context:
+        if given is None:
+            raise ValueError(
+                f"this flow is conditional (vectors of {self.features} numbers) and was called without a context."
+            )
+        vector = torch.as_tensor(given)
+        if vector.shape[-1:] != (self.features,):
+            raise ValueError(f"this flow takes contexts of shape (batch, {self.features}); got {tuple(vector.shape)}.")
+        if not vector.is_floating_point():
+            vector = vector.to(torch.get_default_dtype())
+        return Context(null=torch.zeros(vector.shape[:-1], dtype=torch.bool, device=vector.device), vector=vector)
+
+
+def _describe(given: object) -> str:
+    return f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else repr(given)

@@ -1,0 +1,224 @@
+"""A flow: a transform, the base distribution of its latent, and what it is conditioned on."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Size, Tensor, nn
+
+from pushforward.audit import Audit, audit
+from pushforward.bases import Base
+from pushforward.context import Context, Embed, Given, Labels, Unconditional
+from pushforward.distribution import FlowDistribution
+from pushforward.moves import Affine
+from pushforward.networks import Guided, Linear
+from pushforward.randomness import Source
+from pushforward.shapes import Events, PerSample
+from pushforward.transform import Chain, Transform, Triangular
+from pushforward.transforms import Autoregressive
+
+
+class Step(NamedTuple):
+    """One step of a trace: the transform, what came out of it, and log-slopes of z's shape.
+
+    log_slopes is the log-det, (batch,), for a transform that does not know a slope for each element.
+    """
+
+    transform: Transform
+    z: Events
+    log_slopes: Tensor
+
+
+class Flow(nn.Module):
+    """A density over events, and a sampler of them, made of a transform and a base.
+
+        log p(x | context) = log p_base(f(x) | context) + log|det df/dx|
+
+    `event` is the shape of one sample. `context` is what the flow is conditioned on, as the user has it: nothing,
+    labels or vectors, one a row or one for all rows, or a ready `Context`. Log-densities are in nats.
+
+    >>> from pushforward.bases import StandardNormal
+    >>> from pushforward.transforms import Flip
+    >>> flow = Flow(Flip(), StandardNormal(2, 1), event=(2, 1))
+    >>> flow.sample(5).shape, flow.log_prob(torch.zeros(1, 2, 1))
+    (torch.Size([5, 2, 1]), tensor([-1.8379]))
+    """
+
+    def __init__(self, transform: Transform, base: Base, *, event: tuple[int, ...], embed: Embed = Unconditional()):
+        super().__init__()
+        self.transform, self.base, self.event, self._embed = transform, base, Size(event), embed
+
+    @property
+    def device(self) -> torch.device:
+        return next(t.device for t in (*self.parameters(), *self.buffers()))
+
+    def embed(self, context: Given) -> Context | None:
+        """What the user has -> a `Context` on the flow's device; None for an unconditional flow."""
+        if not isinstance(context, Context):
+            context = self._embed(context)
+        return context and context.each(lambda t: t.to(self.device))
+
+    def forward(self, context: Given = None) -> FlowDistribution:
+        """p(x | context) as a torch Distribution, whose batch shape is the context's."""
+        return FlowDistribution(self, self.embed(context))
+
+    def log_prob(self, x: Events, context: Given = None) -> PerSample:
+        """log p(x | context) in nats, (batch,)."""
+        context = self._rows(x, self.event, context)
+        z, log_det = self.transform(x, context)
+        return self.base.log_prob(z, context) + log_det
+
+    def encode(self, x: Events, context: Given = None) -> Events:
+        """x -> z."""
+        return self.transform(x, self._rows(x, self.event, context))[0]
+
+    def decode(self, z: Events, context: Given = None) -> Events:
+        """z -> x, differentiably; under torch.no_grad() it is faster."""
+        return self.transform.inverse(z, self._rows(z, self.base.event, context))[0]
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: int | tuple[int, ...] = (),
+        context: Given = None,
+        *,
+        temperature: float = 1.0,
+        generator: Source = None,
+    ) -> Events:
+        """Draws of shape (*shape, *batch, *event), where batch is the context's: (B,) for B rows, () for none or one.
+
+        `temperature` multiplies the base's noise. Draws that overflowed are kept, and warned of.
+        """
+        return self._draw(shape, context, temperature, generator)[0]
+
+    @torch.no_grad()
+    def sample_and_log_prob(
+        self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
+    ) -> tuple[Events, Tensor]:
+        """Draws and their log-densities, at the cost of the draws alone."""
+        return self._draw(shape, context, 1.0, generator)
+
+    def rsample(self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None) -> Events:
+        """Draws with gradients to the flow's parameters and its context."""
+        return self._draw(shape, context, 1.0, generator)[0]
+
+    def rsample_and_log_prob(
+        self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
+    ) -> tuple[Events, Tensor]:
+        """Draws and their log-densities, both with gradients."""
+        return self._draw(shape, context, 1.0, generator)
+
+    def trace(self, x: Events, context: Given = None) -> Iterator[Step]:
+        """Every transform of the chain in turn: what came out, and its log-slopes unsummed.
+
+        With the base's log_prob of the last z, the sum of all slopes is log_prob.
+        """
+        context = self._rows(x, self.event, context)
+        for transform in _flattened(self.transform):
+            slopes = transform.slopes if isinstance(transform, Triangular) else transform
+            x, log_slopes = slopes(x, context)
+            yield Step(transform, x, log_slopes)
+
+    def guided(
+        self,
+        weight: float,
+        *,
+        on: Literal["both", "scale", "mean"] = "both",
+        schedule: Literal["constant", "linear"] = "constant",
+        attention_temperature: float = 1.0,
+    ) -> Flow:
+        """The flow pushed away from its unconditional self: again an exact flow, of the same weights.
+
+        In every autoregressive step the parameters are extrapolated by `weight` from those of the null context to those
+        of the context. An unconditional flow is pushed away from itself with the attention's logits divided by
+        `attention_temperature`; a conditional one may be given both. See `pushforward.networks.Linear`.
+        """
+        if attention_temperature == 1 and isinstance(self._embed, Unconditional):
+            raise ValueError(
+                "guidance needs something to move away from: this flow is unconditional, "
+                "so give attention_temperature other than 1 (0.5, say)."
+            )
+        rule = Linear(weight, on, schedule)
+
+        def guide(step: Autoregressive) -> Autoregressive:
+            net = Guided(step.net, step.move, rule, attention_temperature=attention_temperature)
+            return Autoregressive(net, Affine(), solve=step.solve)
+
+        return _replaced(self, Autoregressive, guide)  # pyright: ignore[reportReturnType]
+
+    def denoise(self, x: Events, sigma: float | Tensor, context: Given = None) -> Events:
+        """The mean of the clean event, given x = clean + sigma · noise where x is a draw of this flow:
+
+            E[clean | x] = x + sigma² · d log p(x) / dx        (Tweedie's formula; Robbins 1956, Efron 2011)
+
+        Exact if the flow is. Never clips. `sigma` is a number or one for each row.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (score,) = torch.autograd.grad(self.log_prob(x, context).sum(), x)
+        sigma = torch.as_tensor(sigma, dtype=score.dtype, device=x.device)
+        return x.detach() + sigma.reshape(-1, *[1] * len(self.event)).square() * score
+
+    @torch.no_grad()
+    def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:
+        """log p(class | x) by Bayes' rule, (batch, classes). `prior` (classes,): uniform where None."""
+        if not isinstance(self._embed, Labels):
+            raise ValueError("only a flow conditioned on class labels can classify; this one is not.")
+        classes = self._embed.classes
+        joint = torch.stack([self.log_prob(x, label) for label in range(classes)], dim=1)
+        if prior is not None:
+            joint = joint + prior.to(joint).log()
+        return joint.log_softmax(1)
+
+    def classify(self, x: Events, prior: Tensor | None = None) -> Tensor:
+        """The most probable class of each event, (batch,) int64: argmax over classes of p(x | class) · p(class)."""
+        return self.class_log_probs(x, prior).argmax(1)
+
+    def check(self, x: Events, context: Given = None) -> Audit:
+        """What can be told of the flow's arithmetic on these events: round trip, log-det, slopes. Print it."""
+        return audit(self.transform, x, self._rows(x, self.event, context))
+
+    def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context | None:
+        """The context of every row of x, after x has been checked."""
+        if x.shape[1:] != event:
+            raise ValueError(
+                f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); x has shape {tuple(x.shape)}."
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"this flow takes real numbers; x is {x.dtype}. Lift integers first (pushforward.lift).")
+        embedded = self.embed(context)
+        return embedded and embedded.rows(x.shape[:1])
+
+    def _draw(
+        self, shape: int | tuple[int, ...], context: Given, temperature: float, generator: Source
+    ) -> tuple[Events, Tensor]:
+        embedded = self.embed(context)
+        shape = Size((shape,) if isinstance(shape, int) else shape) + (embedded.batch_shape if embedded else Size())
+        rows = embedded and embedded.rows(shape)
+        z = self.base.sample(shape.numel(), rows, temperature=temperature, generator=generator)
+        x, log_det = self.transform.inverse(z, rows)
+        log_prob = self.base.log_prob(z, rows) - log_det
+        lost = (~x.detach().flatten(1).isfinite().all(1)).sum().item()
+        if lost:
+            warnings.warn(f"{lost} of {len(x)} samples are not finite", RuntimeWarning, stacklevel=3)
+        return x.reshape((*shape, *self.event)), log_prob.reshape(shape)
+
+
+def _flattened(transform: Transform) -> Iterator[Transform]:
+    for part in transform if isinstance(transform, Chain) else ():
+        yield from _flattened(part)
+    if not isinstance(transform, Chain):
+        yield transform
+
+
+def _replaced(module: nn.Module, kind: type, change: Callable) -> nn.Module:
+    """The module with every part of a kind changed. The original keeps its parts; the weights are one."""
+    if isinstance(module, kind):
+        return change(module)
+    twin = copy.copy(module)
+    twin._modules = {name: child and _replaced(child, kind, change) for name, child in module._modules.items()}
+    return twin

@@ -1,0 +1,5 @@
+"""Reading and writing what other projects made."""
+
+from pushforward.interop.ml_tarflow import load_ml_tarflow, save_ml_tarflow
+
+__all__ = ["load_ml_tarflow", "save_ml_tarflow"]

@@ -1,0 +1,141 @@
+"""Checkpoints of the TarFlow authors' code, read and written.
+
+Their state dict holds `blocks.{b}.…` for every flow step, `blocks.{b}.attn_blocks.{l}.…` for every layer, and the
+prior's variance `var`. Three things differ from ours: a block that reads backwards keeps its positions in raster order,
+the answer gives all log-scales and then all shifts, and each block stores a mask that its shape can recompute.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from os import PathLike
+
+import torch
+from torch import Tensor
+
+from pushforward.bases import ObservedNormal
+from pushforward.flow import Flow
+from pushforward.models import TarFlow
+from pushforward.moves import Affine, Shift
+from pushforward.networks import CausalTransformer
+from pushforward.transforms import Autoregressive
+
+# ours -> theirs, in a block; `layers.{l}` is their `attn_blocks.{l}`
+NAMES = {
+    "read": "proj_in",
+    "positions": "pos_embed",
+    "project.table": "class_embed",
+    "answer": "proj_out",
+    "attention.out": "attention.proj",
+    "mlp.0": "mlp.norm",
+    "mlp.1": "mlp.main.0",
+    "mlp.3": "mlp.main.2",
+    "layers": "attn_blocks",
+}
+
+
+def load_ml_tarflow(
+    state_dict_or_path: Mapping[str, Tensor] | str | PathLike[str],
+    *,
+    channels: int,
+    image_size: int | tuple[int, int] | None = None,
+) -> Flow:
+    """A flow from a state dict, or from a checkpoint's path (read with weights_only=True).
+
+    The configuration is recovered from the shapes, but for the image's `channels`; `image_size`, the side or (height,
+    width) in pixels, is needed only for images that are not square. Raises ValueError where the shapes do not fit.
+    """
+    state = _read(state_dict_or_path)
+    flow = _configuration(state, channels, image_size).build()
+    if not torch.all(state["var"] == 1):  # their sampler draws from it, whatever the move
+        flow.base = ObservedNormal(*state["var"].shape)
+    if isinstance(flow.base, ObservedNormal):
+        flow.base.load_state_dict({"variance": state["var"]})
+    for block, net in enumerate(_networks(flow)):
+        net.load_state_dict(
+            {
+                name: _reordered(name, state[_their_name(block, name)], block, raw=net.raw[::-1]).view_as(ours)
+                for name, ours in net.state_dict().items()
+            }
+        )
+    return flow
+
+
+def save_ml_tarflow(flow: Flow, path: str | PathLike[str] | None = None) -> dict[str, Tensor]:
+    """The authors' state dict of a TarFlow, written to `path` where one is given."""
+    networks = _networks(flow)
+    tokens = networks[0].tokens
+    state = {"var": torch.ones(flow.base.event)}
+    if isinstance(flow.base, ObservedNormal):
+        state["var"] = flow.base.variance.detach().clone()
+    for block, net in enumerate(networks):
+        for name, value in net.state_dict().items():
+            value = _reordered(name, value, block, raw=net.raw).clone()
+            state[_their_name(block, name)] = value[:, None] if name == "project.table" else value
+        state[f"blocks.{block}.attn_mask"] = torch.ones(tokens, tokens).tril()
+    if path is not None:
+        torch.save(state, path)
+    return state
+
+
+def _read(source: Mapping[str, Tensor] | str | PathLike[str]) -> Mapping[str, Tensor]:
+    return source if isinstance(source, Mapping) else torch.load(source, map_location="cpu", weights_only=True)
+
+
+def _configuration(state: Mapping[str, Tensor], channels: int, image_size: int | tuple[int, int] | None) -> TarFlow:
+    try:
+        width, features = state["blocks.0.proj_in.weight"].shape
+        tokens, answers = len(state["blocks.0.pos_embed"]), len(state["blocks.0.proj_out.bias"])
+    except KeyError as missing:
+        raise ValueError(f"this is not a TarFlow checkpoint of the authors' code: it has no {missing}.") from None
+    patch = math.isqrt(features // channels)
+    side = patch * math.isqrt(tokens)
+    height, width_pixels = (side, side) if image_size is None else _pair(image_size)
+    if patch**2 * channels != features or height * width_pixels != tokens * patch**2:
+        raise ValueError(
+            f"the checkpoint has {tokens} tokens of {features} numbers, which do not make an image of {channels} "
+            f"channels and {height} × {width_pixels} pixels. Give its own channels= and image_size=(height, width)."
+        )
+    classes = state.get("blocks.0.class_embed")
+    return TarFlow(
+        image=(channels, height, width_pixels),
+        patch=patch,
+        steps=_count(state, r"blocks\.(\d+)\."),
+        width=width,
+        depth=_count(state, r"blocks\.0\.attn_blocks\.(\d+)\."),
+        classes=0 if classes is None else len(classes),
+        move=Affine() if answers == 2 * features else Shift(),
+    )
+
+
+def _networks(flow: Flow) -> list[CausalTransformer]:
+    networks = [part.net for part in flow.modules() if isinstance(part, Autoregressive)]
+    if not networks or not all(isinstance(net, CausalTransformer) for net in networks):
+        raise ValueError("this flow is not a TarFlow: every step must be autoregressive, by a causal transformer.")
+    return networks  # pyright: ignore[reportReturnType]
+
+
+def _their_name(block: int, ours: str) -> str:
+    name = f".{ours}."
+    for our, their in NAMES.items():
+        name = name.replace(f".{our}.", f".{their}.")
+    return f"blocks.{block}{name}".rstrip(".")
+
+
+def _reordered(name: str, value: Tensor, block: int, raw: tuple[int, ...]) -> Tensor:
+    """A weight with its rows in the other code's order; `raw` is the order its answers have now."""
+    if name == "positions" and block % 2:
+        return value.flip(0)
+    if name.startswith("answer."):
+        return value.unflatten(0, raw).transpose(0, 1).flatten(0, 1)
+    return value
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return 1 + max(int(match[1]) for match in map(re.compile(pattern).match, state) if match)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size

@@ -1,0 +1,5 @@
+"""One page a paper: each names its three choices and assembles the parts."""
+
+from pushforward.models.tarflow import TarFlow
+
+__all__ = ["TarFlow"]

@@ -1,0 +1,65 @@
+"""Affine and shift moves: x is a draw from a Gaussian whose mean and log-scale a network names.
+
+    z = (x − shift) / exp(log_scale)        x = z · exp(log_scale) + shift
+
+Nothing bounds log_scale here, as in TarFlow. Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516, eq. 9;
+Papamakarios et al. 2017 (MAF), arXiv:1705.07057, eqs. 3 and 4; Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.moves.move import Elementwise
+from pushforward.shapes import at_least_float32
+
+
+class AffineParams(NamedTuple):
+    """The Gaussian x given z: mean `shift`, standard deviation exp(`log_scale`), each of x's shape."""
+
+    log_scale: Tensor
+    shift: Tensor
+
+
+class Affine(Elementwise):
+    """z = (x − shift) · exp(−log_scale), log-slope −log_scale. raw[..., 0] is log_scale, raw[..., 1] is shift.
+
+    >>> move = Affine()
+    >>> move.inverse(torch.tensor([2.0]), move.interpret(torch.tensor([[0.0, 1.0]])))
+    (tensor([3.]), tensor([0.]))
+    """
+
+    params_per_element = 2
+
+    def interpret(self, raw: Tensor) -> AffineParams:
+        return AffineParams(*at_least_float32(raw).unbind(-1))
+
+    def forward(self, x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+        return (x - params.shift) * torch.exp(-params.log_scale), -params.log_scale
+
+    def inverse(self, y: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+        return y * torch.exp(params.log_scale) + params.shift, params.log_scale
+
+
+class Shift(Elementwise):
+    """z = x − shift, log-slope 0: the volume-preserving move. raw[..., 0] is the shift.
+
+    >>> move = Shift()
+    >>> move.inverse(torch.tensor([2.0]), move.interpret(torch.tensor([[1.0]])))
+    (tensor([3.]), tensor([0.]))
+    """
+
+    params_per_element = 1
+
+    def interpret(self, raw: Tensor) -> AffineParams:
+        shift = at_least_float32(raw).squeeze(-1)
+        return AffineParams(torch.zeros_like(shift), shift)
+
+    def forward(self, x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+        return x - params.shift, -params.log_scale
+
+    def inverse(self, y: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+        return y + params.shift, params.log_scale

@@ -1,0 +1,9 @@
+"""By how much: networks, which hold the weights, have one door and know nothing of flows."""
+
+from pushforward.networks.cache import Cache
+from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.guided import Guided, Linear, Rule
+from pushforward.networks.projection import LabelTable, VectorProjection
+from pushforward.networks.transformer import CausalTransformer
+
+__all__ = ["Cache", "CausalNetwork", "CausalTransformer", "Guided", "LabelTable", "Linear", "Rule", "VectorProjection"]

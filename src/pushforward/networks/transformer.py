@@ -1,0 +1,130 @@
+"""A causal transformer: parameters for token t from the tokens before t.
+
+Pre-norm layers, h <- h + attention(norm(h)), h <- h + mlp(norm(h)), with GELU and an expansion of four. A layer sees
+each token and those before it; the answers are shifted right by one, so that token t's is read off token t − 1, and
+the first token's is zero. Zhai et al. 2024 (TarFlow), arXiv:2412.06329, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pushforward.context import Context
+from pushforward.networks.cache import Cache, Rows
+from pushforward.networks.causal import CausalNetwork
+from pushforward.shapes import Tokens
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention: (B, T, W) -> (B, T, W).
+
+    `temperature` (B,) divides each row's logits. With `keys` and `values`, h continues the `start` tokens in them.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        h: Tensor,
+        temperature: Tensor | None = None,
+        past: tuple[Rows, Rows, int] | None = None,
+    ) -> Tensor:
+        q, k, v = (
+            self.qkv(self.norm(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # each (B, H, T, W/H)
+        if temperature is not None:
+            q = q / temperature[:, None, None, None].to(q.dtype)
+        if past is None:
+            h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            keys, values, start = past
+            k, v = keys.extend(k, start), values.extend(v, start)
+            seen = None  # a single token sees all that came before
+            if q.shape[-2] > 1:
+                seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(start)
+            h = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return self.out(h.transpose(1, 2).flatten(2))
+
+
+class Layer(nn.Module):
+    """Attention, then an MLP, each added to the residual stream."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(
+        self, h: Tensor, temperature: Tensor | None = None, past: tuple[Rows, Rows, int] | None = None
+    ) -> Tensor:
+        h = h + self.attention(h, temperature, past)
+        return h + self.mlp(h)
+
+
+class CausalTransformer(CausalNetwork):
+    """(B, T, D) -> (B, T, *raw): raw parameters of shape `raw` for each token, from the tokens before it.
+
+    `project` turns the context into a vector that is added to every token; without it the context is ignored. At the
+    start the answer is zero, which for every move is the identity.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        raw: tuple[int, ...],
+        *,
+        tokens: int,
+        width: int,
+        depth: int,
+        heads: int = 1,
+        project: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.tokens, self.raw = tokens, raw
+        self.read = nn.Linear(features, width)
+        self.positions = nn.Parameter(0.01 * torch.randn(tokens, width))
+        self.project = project
+        self.layers = nn.ModuleList(Layer(width, heads) for _ in range(depth))
+        self.answer = nn.Linear(width, math.prod(raw))
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def start(self, context: Context | None = None) -> Cache:
+        return Cache(len(self.layers), self.tokens)
+
+    def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
+        if cache is not None:
+            return self._continued(x, context, cache).unflatten(-1, self.raw).clone()
+        answers = self._answers(x[:, :-1], context).unflatten(-1, self.raw)
+        return F.pad(answers, (0, 0) * len(self.raw) + (1, 0))
+
+    def _continued(self, x: Tokens, context: Context | None, cache: Cache) -> Tensor:
+        start, count = cache.length, x.shape[1]
+        empty = self.answer.weight.new_zeros(len(x), 1, self.answer.out_features)
+        if start == 0:
+            cache.answers.extend(empty, 0)
+        new = self._answers(x, context, cache) if count else empty[:, :0]
+        cache.length = start + count
+        return cache.answers.extend(new, start + 1)[:, start:]
+
+    def _answers(self, x: Tokens, context: Context | None, cache: Cache | None = None) -> Tensor:
+        """What each token says of the next: (B, T, D) -> (B, T, P)."""
+        start = cache.length if cache else 0
+        h = self.read(x.to(self.read.weight.dtype)) + self.positions[start : start + x.shape[1]]
+        if self.project is not None:
+            h = h + self.project(context)[:, None]
+        temperature = context.temperature if context else None
+        for i, layer in enumerate(self.layers):
+            h = layer(h, temperature, cache and (cache.keys[i], cache.values[i], start))
+        return self.answer(h)

@@ -1,0 +1,28 @@
+"""The vocabulary of shapes, and the few letters we abbreviate.
+
+Every tensor has one batch dimension, first; the rest is the event, the shape of one sample.
+
+    B  batch      T  token      D  feature of a token      W  width of the residual stream
+    H  head       P  numbers a move needs to be told       C, H, W  channel, height, width of an image
+
+The aliases below are documentation: to torch and to the type checker they are tensors.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Events = Tensor  # (batch, *event)
+Tokens = Tensor  # (batch, token, feature)
+PerSample = Tensor  # (batch,)
+
+
+def at_least_float32(t: Tensor) -> Tensor:
+    """`t`, widened to float32 if it is narrower: the precision of all flow arithmetic. float64 stays float64."""
+    return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def sum_event(t: Events) -> PerSample:
+    """The sum over everything but the batch: (batch, *event) -> (batch,)."""
+    return t.flatten(1).sum(1)

@@ -1,0 +1,21 @@
+"""Ways back through an autoregressive step, from latent to data.
+
+Each is a pure function of (net, move, z, context) that yields finished tokens and their log-slopes from first to last,
+(batch, n, feature) at a time, so that streaming is the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from pushforward.context import Context
+from pushforward.moves import Move
+from pushforward.networks import CausalNetwork
+from pushforward.solve.jacobi import jacobi
+from pushforward.solve.one_by_one import one_by_one
+
+Solve = Callable[[CausalNetwork, Move, Tensor, Context | None], Iterator[tuple[Tensor, Tensor]]]
+
+__all__ = ["Solve", "jacobi", "one_by_one"]

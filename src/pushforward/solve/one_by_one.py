@@ -1,0 +1,25 @@
+"""Token after token, each read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from pushforward.context import Context
+from pushforward.moves import Move
+from pushforward.networks import CausalNetwork
+from pushforward.shapes import Tokens
+
+
+def one_by_one(
+    net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Exact. The network reads each token once, but for the last, with a cache: as much arithmetic as one parallel
+    pass, in as many calls as there are tokens. Yields one token at a time."""
+    cache = net.start(context)
+    x = z[:, :0]
+    for t in range(z.shape[1]):
+        params = move.interpret(net(x, context, cache)[:, -1:])
+        x, log_slopes = move.inverse(z[:, t : t + 1], params)
+        yield x, log_slopes

@@ -1,0 +1,30 @@
+"""An exponential moving average of a module's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Average:
+    """A copy of `module` that follows it: average <- decay · average + (1 − decay) · now.
+
+    Early on the decay is (1 + step) / (10 + step) where that is smaller, so that the start is forgotten.
+    Buffers are copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.decay = decay
+        self.steps = 0
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self.steps += 1
+        for mine, now in zip(self.module.parameters(), module.parameters(), strict=True):
+            mine.lerp_(now, 1 - decay)
+        for mine, now in zip(self.module.buffers(), module.buffers(), strict=True):
+            mine.copy_(now)

@@ -1,0 +1,57 @@
+"""What is minimised.
+
+An objective holds the flow and is the only module that data-parallel and sharding wrappers wrap, so its forward is the
+one door that training goes through.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.context import Given
+from pushforward.flow import Flow
+from pushforward.lift import Lift
+from pushforward.randomness import Source, draw
+
+
+class Objective(nn.Module, ABC):
+    """(data, context) -> loss, logs: a scalar to minimise, and detached tensors to look at.
+
+    All its randomness comes from `generator`: one a row in training.
+    """
+
+    flow: Flow
+
+    @abstractmethod
+    def forward(
+        self, data: Tensor, context: Given = None, generator: Source = None
+    ) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+
+class Likelihood(Objective):
+    """Minus log p(x | context), in nats a number: maximum likelihood of the lifted data.
+
+    `drop` is the probability that a row's context is replaced by the null, so that one network learns the conditional
+    density and the unconditional one. Logs: "bits/dim", the bound on the data's −log P; "z", the latents.
+    """
+
+    def __init__(self, flow: Flow, lift: Lift, *, drop: float = 0.0):
+        super().__init__()
+        self.flow, self.lift, self.drop = flow, lift, drop
+
+    def forward(
+        self, data: Tensor, context: Given = None, generator: Source = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        x, log_q = self.lift.lift(data, generator)
+        context = self.flow.embed(context)
+        if context and self.drop:
+            context = context.drop(draw(torch.rand, data.shape[:1], x, generator) < self.drop)
+        z, log_det = self.flow.transform(x, context)
+        log_p = self.flow.base.log_prob(z, context) + log_det
+        numbers = x[0].numel()
+        bits = (log_q - log_p).mean() / (numbers * math.log(2))
+        return -log_p.mean() / numbers, {"bits/dim": bits.detach(), "z": z.detach()}

@@ -1,0 +1,107 @@
+"""The contract everything stands on.
+
+    A flow is a chain of invertible transforms. A transform is **who moves** (coupling or autoregressive) ×
+    **how it moves** (shift, affine, spline, mixture CDF) × **which network says by how much**.
+    Everything here is one of those three, or assembles them.
+
+If z = f(x) is invertible and z has density p(z), then x has density
+
+    log p(x) = log p(f(x)) + log|det df/dx|
+
+so a transform that returns its log-determinant beside its value is all that training by maximum likelihood needs,
+and one that can also be read backwards is all that sampling needs. A chain of transforms adds log-determinants.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from torch import nn
+
+from pushforward.context import Context
+from pushforward.shapes import Events, PerSample, sum_event
+
+
+class Transform(nn.Module, ABC):
+    """An invertible map with two doors.
+
+    forward  x -> z, log|det dz/dx|     data to latent: what training runs, so it is what () calls
+    inverse  z -> x, log|det dx/dz|     latent to data: what sampling runs
+
+    log_det is summed over the event, in nats, of shape (batch,); the value and log_det have
+    promote_types(input dtype, float32). Neither door changes its input or remembers anything.
+    """
+
+    @abstractmethod
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
+
+    @abstractmethod
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
+
+
+class Triangular(Transform):
+    """A transform whose Jacobian is triangular once its elements are put in order.
+
+    Then log|det dz/dx| is a sum with one term, the log-slope log|dz_i/dx_i|, for each element: heat maps, masked losses
+    and audits read the terms.
+    """
+
+    @abstractmethod
+    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        """x -> z, log-slopes: both (batch, *event)."""
+
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        z, log_slopes = self.slopes(x, context)
+        return z, sum_event(log_slopes).to(z.dtype)
+
+
+class Chain(Transform):
+    """Transforms one after the other: x -> part 0 -> part 1 -> … -> z. Log-determinants add up.
+
+    >>> from pushforward.transforms import Flip, Patchify
+    >>> z, log_det = Chain(Patchify((1, 4, 4), 2), Flip())(torch.zeros(5, 1, 4, 4))
+    >>> z.shape, log_det.shape
+    (torch.Size([5, 4, 4]), torch.Size([5]))
+    """
+
+    def __init__(self, *parts: Transform):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.parts)  # pyright: ignore[reportReturnType]
+
+    def __getitem__(self, index: int) -> Transform:
+        return self.parts[index]  # pyright: ignore[reportReturnType]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        total = 0
+        for part in self:
+            x, log_det = part(x, context)
+            total = total + log_det
+        return x, total  # pyright: ignore[reportReturnType]
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        total = 0
+        for part in reversed(self.parts):
+            z, log_det = part.inverse(z, context)  # pyright: ignore[reportCallIssue]
+            total = total + log_det
+        return z, total  # pyright: ignore[reportReturnType]
+
+
+class Inverse(Transform):
+    """A transform with its two doors exchanged: a MAF becomes an IAF."""
+
+    def __init__(self, transform: Transform):
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        return self.transform.inverse(x, context)
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        return self.transform(z, context)

@@ -1,0 +1,35 @@
+"""Autoregressive transforms: each token moves by parameters that depend on the tokens before it.
+
+    z_t = move(x_t; net(x_0 … x_{t−1}))
+
+The Jacobian is block triangular, so its log-determinant is a sum over tokens. From data to latent every token is
+known and one parallel pass of the network serves them all; back, x_t needs x_0 … x_{t−1} first: how that is solved
+is a function of its own. Kingma et al. 2016 (IAF), arXiv:1606.04934; Papamakarios et al. 2017 (MAF), arXiv:1705.07057.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from pushforward.context import Context
+from pushforward.moves import Move
+from pushforward.networks import CausalNetwork
+from pushforward.shapes import PerSample, Tokens, sum_event
+from pushforward.solve import Solve, one_by_one
+from pushforward.transform import Triangular
+
+
+class Autoregressive(Triangular):
+    """Tokens (batch, token, feature), each moved by what `net` says after reading those before it."""
+
+    def __init__(self, net: CausalNetwork, move: Move, *, solve: Solve = one_by_one):
+        super().__init__()
+        self.net, self.move, self.solve = net, move, solve
+
+    def slopes(self, x: Tokens, context: Context | None = None) -> tuple[Tokens, Tokens]:
+        return self.move.forward(x, self.move.interpret(self.net(x, context)))
+
+    def inverse(self, z: Tokens, context: Context | None = None) -> tuple[Tokens, PerSample]:
+        x, log_slopes = zip(*self.solve(self.net, self.move, z, context), strict=True)
+        x = torch.cat(x, dim=1)
+        return x, sum_event(torch.cat(log_slopes, dim=1)).to(x.dtype)

@@ -1,0 +1,244 @@
+"""What every transform owes: functions of a case that fail by assertion. A case may be excused, with its reason."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from pushforward.audit import jacobian_log_det
+from pushforward.bases import StandardNormal
+from pushforward.context import Context, Unconditional
+from pushforward.flow import Flow
+from pushforward.transform import Chain, Triangular
+from tests.laws.cases import TOLERANCE, Case
+
+N = 3  # rows of a batch
+
+
+def close(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
+    tolerance = TOLERANCE[min(a.dtype, b.dtype, key=lambda d: d.itemsize)] if tolerance is None else tolerance
+    return a.shape == b.shape and bool(((a - b).abs() <= tolerance * (1 + b.abs())).all())
+
+
+def row(context: Context | None, i: int) -> Context | None:
+    return context and context.each(lambda t: t[i : i + 1])
+
+
+def doors(transform, case: Case, n: int = N, dtype: torch.dtype = torch.float64):
+    """(door, an input of its own shape) for both doors."""
+    return (transform, case.x(n, dtype)), (transform.inverse, case.z(n, dtype))
+
+
+def round_trip(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    x, z = case.x(N), case.z(N)
+    assert close(transform.inverse(transform(x, context)[0], context)[0], x)
+    assert close(transform(transform.inverse(z, context)[0], context)[0], z)
+
+
+def log_dets_cancel(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    z, log_det = transform(case.x(N), context)
+    assert close(log_det, -transform.inverse(z, context)[1])
+
+
+def log_det_is_autograd(case: Case) -> None:
+    transform, context, x = case.build(), case.context(N), case.x(N)
+    _, log_det = transform(x, context)
+    for i in range(N):
+        assert close(log_det[i], jacobian_log_det(transform, x, context, row=i))
+
+
+def shapes_and_dtypes(case: Case) -> None:
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        transform, context = case.build(dtype), case.context(N)
+        wide = torch.promote_types(dtype, torch.float32)
+        for (door, given), shape in zip(doors(transform, case, N, dtype), (case.latent, case.event), strict=True):
+            value, log_det = door(given, context)
+            assert (value.shape, log_det.shape) == ((N, *shape), (N,))
+            assert (value.dtype, log_det.dtype) == (wide, wide)
+            assert value.isfinite().all()
+            assert log_det.isfinite().all()
+
+
+def autocast_leaves_the_flow_in_float32(case: Case) -> None:
+    transform, context = case.build(torch.float32), case.context(N)
+    with torch.autocast("cpu", torch.bfloat16):
+        for door, given in doors(transform, case, N, torch.float32):
+            value, log_det = door(given, context)
+            assert (value.dtype, log_det.dtype) == (torch.float32, torch.float32)
+
+
+def float32_agrees_with_float64(case: Case) -> None:
+    context = case.context(N)
+    wide = doors(case.build(torch.float64), case, N, torch.float64)
+    narrow = doors(case.build(torch.float32), case, N, torch.float32)
+    for (door, given), (door32, given32) in zip(wide, narrow, strict=True):
+        for a, b in zip(door(given, context), door32(given32, context), strict=True):
+            assert close(b.double(), a, TOLERANCE[torch.float32])
+
+
+def batch_is_its_samples(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    for door, given in doors(transform, case):
+        value, log_det = door(given, context)
+        for i in range(N):
+            one, one_log_det = door(given[i : i + 1], row(context, i))
+            assert close(one[0], value[i])
+            assert close(one_log_det[0], log_det[i])
+
+
+def pure(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    state = copy.deepcopy(transform.state_dict())
+    with torch.no_grad():
+        for door, given in doors(transform, case):
+            before = given.clone()
+            first, second = door(given, context), door(given, context)
+            assert torch.equal(given, before)
+            assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(state[name], value) for name, value in transform.state_dict().items())
+
+
+def either_direction_first(case: Case) -> None:
+    used, context = case.build(), case.context(N)
+    used(case.x(N), context)
+    used(case.x(N + 2), case.context(N + 2))
+    expected = used.inverse(case.z(N), context)
+    assert all(close(a, b) for a, b in zip(case.build().inverse(case.z(N), context), expected, strict=True))
+
+
+def gradients(case: Case) -> None:
+    for which in (0, 1):
+        transform, context = case.build(), case.context(N)
+        door, given = doors(transform, case)[which]
+        given.requires_grad_()
+        value, log_det = door(given, context)
+        weights = torch.linspace(0.5, 2, value.numel(), dtype=value.dtype).reshape(value.shape)
+        ((value * weights).sum() + log_det.sum()).backward()
+        for name, leaf in [("input", given), *transform.named_parameters()]:
+            assert leaf.grad is not None, name
+            assert leaf.grad.isfinite().all(), name
+            assert leaf.grad.abs().max() > 0, name
+
+
+def gradients_are_differences(case: Case) -> None:
+    """Along a random direction of the input, through both doors."""
+    transform, context, step = case.build(), case.context(N), 1e-5
+    for door, given in doors(transform, case):
+        direction = torch.randn(given.shape, dtype=given.dtype, generator=torch.Generator().manual_seed(3))
+
+        def total(t: Tensor, door=door) -> Tensor:
+            value, log_det = door(t, context)
+            return value.square().sum() + log_det.sum()
+
+        (gradient,) = torch.autograd.grad(total(leaf := given.clone().requires_grad_()), leaf)
+        difference = (total(given + step * direction) - total(given - step * direction)) / (2 * step)
+        assert close((gradient * direction).sum(), difference, 1e-6)
+
+
+def state_dict(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    assert set(transform.state_dict()) == {name for name, _ in transform.named_parameters()}, "stores more than weights"
+    fresh = case.make().double()
+    fresh.load_state_dict(transform.state_dict())
+    for (door, given), (other, _) in zip(doors(transform, case), doors(fresh, case), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(door(given, context), other(given, context), strict=True))
+
+
+def context_matters(case: Case) -> None:
+    transform = case.build()
+    flow = Flow(transform, StandardNormal(*case.latent), event=case.event, embed=case.embed)
+    if isinstance(case.embed, Unconditional):
+        with pytest.raises(ValueError, match="unconditional"):
+            flow.log_prob(case.x(N), torch.zeros(N))
+        return
+    with pytest.raises(ValueError, match="without a context"):
+        flow.log_prob(case.x(N))
+    with pytest.raises(ValueError, match="context has batch shape"):
+        flow.log_prob(case.x(N), case.context(N + 1))
+    context, other = case.context(N, seed=0), case.context(N, seed=1)
+    null = context.drop(torch.ones(N, dtype=torch.bool))
+    for door, given in doors(transform, case):
+        value = door(given, context)[0]
+        assert not close(value[:-1], door(given, other)[0][:-1])
+        assert not close(value[:-1], door(given, null)[0][:-1])
+        assert close(value[-1], door(given, other)[0][-1])  # the null row has no context left to matter
+    assert close(transform.inverse(transform(case.x(N), null)[0], null)[0], case.x(N))
+
+
+def slopes_add_up(case: Case) -> None:
+    transform, context, x = case.build(), case.context(N), case.x(N)
+    for part in transform if isinstance(transform, Chain) else (transform,):
+        z, log_det = part(x, context)
+        if isinstance(part, Triangular):
+            again, log_slopes = part.slopes(x, context)
+            assert torch.equal(again, z)
+            assert log_slopes.shape == z.shape
+            assert close(log_slopes.flatten(1).sum(1), log_det)
+        x = z
+
+
+def compiles(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    torch.compiler.reset()
+    compiled = torch.compile(transform, fullgraph=True, backend="aot_eager")
+    gradients = []
+    for door in (transform, compiled):
+        x = case.x(N).requires_grad_()
+        z, log_det = door(x, context)
+        (z.square().sum() + log_det.sum()).backward()
+        gradients.append((z, log_det, x.grad))
+    assert all(close(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def builds_on_the_meta_device(case: Case) -> None:
+    transform, context = case.build(torch.float32), case.context(N)
+    with torch.device("meta"):
+        meta = case.make()
+    assert all(tensor.is_meta for tensor in (*meta.parameters(), *meta.buffers()))
+    meta = meta.to_empty(device="cpu")
+    meta.load_state_dict(transform.state_dict())
+    for (door, given), (other, _) in zip(*(doors(t, case, N, torch.float32) for t in (transform, meta)), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(door(given, context), other(given, context), strict=True))
+
+
+def copies_and_prints(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    assert type(transform).__name__ in repr(transform)
+    twin = copy.deepcopy(transform)
+    assert torch.equal(twin(case.x(N), context)[0], transform(case.x(N), context)[0])
+
+
+def no_grad_agrees(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    for door, given in doors(transform, case):
+        with_gradients = door(given, context)
+        with torch.no_grad():
+            without = door(given, context)
+        assert all(close(a, b) for a, b in zip(with_gradients, without, strict=True))
+
+
+LAWS = (
+    round_trip,
+    log_dets_cancel,
+    log_det_is_autograd,
+    shapes_and_dtypes,
+    autocast_leaves_the_flow_in_float32,
+    float32_agrees_with_float64,
+    batch_is_its_samples,
+    pure,
+    either_direction_first,
+    gradients,
+    gradients_are_differences,
+    state_dict,
+    context_matters,
+    slopes_add_up,
+    compiles,
+    builds_on_the_meta_device,
+    copies_and_prints,
+    no_grad_agrees,
+)

@@ -1,0 +1,47 @@
+"""Every law over every case, and every planted bug against the laws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.laws.cases import CASES
+from tests.laws.laws import LAWS
+from tests.laws.mutants import MUTANTS, WELL, Mutant
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", CASES)
+def test_law(name, law):
+    case = CASES[name]
+    if law.__name__ in case.excused:
+        with pytest.raises(Exception):  # noqa: B017, PT011 - an excuse no longer needed must go
+            law(case)
+    else:
+        law(case)
+
+
+def broken(law, case) -> bool:
+    try:
+        law(case)
+    except Exception:  # noqa: BLE001 - a mutant may break in any way
+        return True
+    return False
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_planted_bug_is_caught(mutant):
+    assert any(broken(law, replace(WELL, make=mutant)) for law in LAWS)
+
+
+def test_the_unbroken_mutant_is_lawful():
+    """Else the test above could not fail."""
+    assert [law.__name__ for law in LAWS if broken(law, replace(WELL, make=Mutant))] == []
+
+
+def test_print_excuses(capsys):
+    excuses = [f"{name}: {law}: {why}" for name, case in CASES.items() for law, why in case.excused.items()]
+    with capsys.disabled():
+        print("\nexcused from a law:", *(excuses or ["none"]), sep="\n  ")
+    assert all(law in {law.__name__ for law in LAWS} for case in CASES.values() for law in case.excused)

@@ -1,0 +1,110 @@
+"""The torch.distributions view, by itself and inside the packages that take it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.toys import plane, randomised, vector
+
+
+@pytest.fixture
+def _visitors():
+    """lampe's zuko and Pyro change torch's argument validation when they are imported; it is put back."""
+    validates = torch.distributions.Distribution._validate_args
+    yield
+    torch.distributions.Distribution.set_default_validate_args(validates)
+
+
+@pytest.fixture
+def flow():
+    return randomised(vector(3, context=2))
+
+
+def test_shapes(flow):
+    distribution = flow(torch.randn(4, 5, 2))
+    assert distribution.batch_shape == (4, 5)
+    assert distribution.event_shape == (3,)
+    assert distribution.has_rsample
+    x = distribution.sample((6,))
+    assert x.shape == (6, 4, 5, 3)
+    assert distribution.log_prob(x).shape == (6, 4, 5)
+    assert distribution.transform(x).shape == (6, 4, 5, 3, 1)
+    x, log_p = distribution.rsample_and_log_prob((6,))
+    torch.testing.assert_close(log_p, distribution.log_prob(x))
+    assert distribution.support.check(x).all()
+
+
+def test_rows_keep_their_contexts(flow):
+    context = torch.tensor([[3.0, 0.0], [-3.0, 0.0]])
+    x = torch.randn(2, 3)
+    expected = torch.stack([flow(c).log_prob(x[i]) for i, c in enumerate(context)])
+    torch.testing.assert_close(flow(context).log_prob(x), expected)
+    assert flow(context[0]).log_prob(x).shape == (2,)
+    means = flow(context).sample((4000,)).mean(0)
+    torch.testing.assert_close(
+        means, torch.stack([flow(c).sample((4000,)).mean(0) for c in context]), atol=0.15, rtol=0
+    )
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 7)])
+def test_expand(flow, shape):
+    for distribution in (flow(torch.randn(1, 2)), randomised(vector(3))()):
+        wide = distribution.expand(shape)
+        assert wide.batch_shape == shape
+        x = wide.rsample((5,))
+        assert x.shape == (5, *shape, 3)
+        assert wide.log_prob(x).shape == (5, *shape)
+
+
+def test_it_goes_inside_torch_s_own_distributions():
+    flow = randomised(vector(3)).double()
+    independent = torch.distributions.Independent(flow().expand((4,)), 1)
+    assert independent.log_prob(independent.sample((2,)).double()).shape == (2,)
+    assert plane()().event_shape == (1, 1, 2)
+
+
+@pytest.mark.usefixtures("_visitors")
+def test_lampe_learns_a_posterior():
+    """theta ~ N(0, I), x = theta + noise/2: the posterior of theta is N(0.8 x, 0.2 I)."""
+    inference = pytest.importorskip("lampe.inference", reason="lampe is not installed")
+    torch.manual_seed(1)
+    estimator = inference.NPE(2, 2, build=vector)
+    loss, optimiser = inference.NPELoss(estimator), torch.optim.Adam(estimator.parameters(), lr=1e-2)
+    for _ in range(300):
+        theta = torch.randn(256, 2)
+        optimiser.zero_grad()
+        loss(theta, theta + 0.5 * torch.randn(256, 2)).backward()
+        optimiser.step()
+    x = torch.tensor([1.0, -0.5])
+    with torch.no_grad():
+        draws = estimator.flow(x).sample((4000,))
+    torch.testing.assert_close(draws.mean(0), 0.8 * x, atol=0.1, rtol=0)
+    torch.testing.assert_close(draws.var(0), torch.full((2,), 0.2), atol=0.06, rtol=0)
+
+
+@pytest.mark.usefixtures("_visitors")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_pyro_fits_a_guide():
+    """Stochastic variational inference of a Gaussian, N(1, 0.5²) in each of two dimensions."""
+    pyro = pytest.importorskip("pyro", reason="pyro is not installed")
+    zuko = pytest.importorskip("pyro.contrib.zuko", reason="this pyro takes no flows")
+    from pyro.infer import SVI, Trace_ELBO
+
+    torch.manual_seed(1)
+    flow = vector(2)
+
+    def model():
+        pyro.sample("z", pyro.distributions.Normal(torch.ones(2), 0.5).to_event(1))
+
+    def guide():
+        pyro.module("flow", flow)
+        pyro.sample("z", zuko.ZukoToPyro(flow()))
+
+    pyro.clear_param_store()
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-2}), Trace_ELBO(num_particles=64, vectorize_particles=True))
+    losses = [svi.step() for _ in range(300)]
+    x = flow().sample((4000,))
+    torch.testing.assert_close(x.mean(0), torch.ones(2), atol=0.1, rtol=0)
+    torch.testing.assert_close(x.std(0), torch.full((2,), 0.5), atol=0.1, rtol=0)
+    assert losses[-1] < 0.1

@@ -1,0 +1,231 @@
+"""Flows: densities, samples, and all that is made of the two."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.context import Labels
+from tests.toys import picture, plane, randomised, vector
+
+DENSITIES = {
+    "unconditional": lambda: (plane(), None),
+    "class": lambda: (plane(classes=3), 1),
+    "null class": lambda: (plane(classes=3), -1),
+    "volume preserving": lambda: (plane(move=pf.moves.Shift()), None),
+    "guided by class": lambda: (plane(classes=3).guided(0.7), 2),
+    "guided by attention": lambda: (plane().guided(0.7, schedule="linear", attention_temperature=0.3), None),
+    "guided by both": lambda: (plane(classes=3).guided(0.7, on="mean", attention_temperature=0.3), 0),
+}
+
+
+@pytest.fixture(params=DENSITIES)
+def density(request):
+    return DENSITIES[request.param]()
+
+
+def on_a_grid(flow, context):
+    """Points of the plane, and the probability of the cell around each."""
+    side = torch.linspace(-20, 20, 401, dtype=torch.float64)
+    grid = torch.cartesian_prod(side, side).reshape(-1, 1, 1, 2)
+    with torch.no_grad():
+        return grid, flow.log_prob(grid, context).exp() * (side[1] - side[0]) ** 2
+
+
+def test_density_integrates_to_one(density):
+    flow, context = density
+    assert on_a_grid(flow, context)[1].sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_samples_and_their_log_probs_agree(density):
+    flow, context = density
+    x, log_p = flow.sample_and_log_prob(50, context, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(log_p, flow.log_prob(x, context))
+    again = flow.sample(50, context, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(x, again)
+    assert not x.requires_grad
+
+
+def test_samples_have_the_density(density):
+    """The mean of f under p, by samples and on the grid."""
+    flow, context = density
+    x = flow.sample(40_000, context, generator=torch.Generator().manual_seed(0))
+    grid, p = on_a_grid(flow, context)
+
+    def f(t):
+        return torch.stack([t.sigmoid()[..., 0], t.sigmoid()[..., 1], (t[..., 0] * t[..., 1]).tanh()]).flatten(1)
+
+    torch.testing.assert_close(f(x).mean(1), (p * f(grid)).sum(1), atol=0.01, rtol=0)  # three standard errors
+
+
+def test_encode_decode_and_round_trip(density):
+    flow, context = density
+    x = torch.randn(20, 1, 1, 2, dtype=torch.float64)
+    z = flow.encode(x, context)
+    torch.testing.assert_close(flow.decode(z, context), x)
+    audit = flow.check(x, context)
+    assert audit.round_trip < 1e-10
+    assert audit.log_det_error < 1e-9
+    assert audit.finite == 1
+    assert "round trip" in str(audit)
+
+
+def test_rsample_has_gradients():
+    flow = vector(3, context=2)
+    context = torch.randn(4, 2, requires_grad=True)
+    x, log_p = randomised(flow).rsample_and_log_prob(5, context)
+    assert x.shape == (5, 4, 3)
+    assert log_p.shape == (5, 4)
+    (x.square().sum() + log_p.sum()).backward()
+    assert context.grad.abs().min() > 0
+    assert all(p.grad.abs().max() > 0 for p in flow.parameters() if p is not flow.transform[1].net.project.null)
+    assert flow.rsample(5, context).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("shape", "context", "expected"),
+    [
+        ((), 1, ()),
+        (4, 1, (4,)),
+        ((4,), torch.tensor([0, -1]), (4, 2)),
+        ((4, 3), torch.zeros(5, 2, dtype=torch.long), (4, 3, 5, 2)),
+        ((0,), 1, (0,)),
+    ],
+)
+def test_sample_shapes_are_torch_s(shape, context, expected):
+    flow = picture()
+    assert flow.sample(shape, context).shape == (*expected, 1, 8, 8)
+    assert flow.sample_and_log_prob(shape, context)[1].shape == expected
+
+
+def test_each_row_of_a_sample_has_its_own_context():
+    flow = plane(classes=2)
+    labels = torch.tensor([0, 1, -1])
+    x, log_p = flow.sample_and_log_prob((6,), labels)
+    torch.testing.assert_close(log_p, torch.stack([flow.log_prob(x[i], labels) for i in range(6)]))
+
+
+def test_temperature_scales_the_noise():
+    flow = picture()
+    seeds = (torch.Generator().manual_seed(0) for _ in range(2))
+    cold, warm = flow.sample(3, 0, temperature=0.0, generator=next(seeds)), flow.sample(3, 0, generator=next(seeds))
+    torch.testing.assert_close(cold, flow.decode(torch.zeros(3, 4, 16), 0))
+    assert not torch.allclose(cold, warm)
+
+
+def test_trace_adds_up_to_log_prob():
+    flow = picture()
+    x, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, -1, -1])
+    steps = list(flow.trace(x, labels))
+    assert [type(step.transform).__name__ for step in steps] == ["Patchify", "Autoregressive", "Reordered"]
+    assert all(step.log_slopes.shape == step.z.shape for step in steps)
+    total = flow.base.log_prob(steps[-1].z) + sum(step.log_slopes.flatten(1).sum(1) for step in steps)
+    torch.testing.assert_close(total, flow.log_prob(x, labels))
+
+
+def test_guidance_of_weight_zero_is_the_flow_itself_and_shares_its_weights():
+    flow = picture()
+    guided = flow.guided(0.0)
+    x, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, -1, -1])
+    torch.testing.assert_close(guided.log_prob(x, labels), flow.log_prob(x, labels))
+    assert {id(p) for p in guided.parameters()} == {id(p) for p in flow.parameters()}
+    strong = flow.guided(2.0)
+    assert not torch.allclose(strong.log_prob(x, labels)[:3], flow.log_prob(x, labels)[:3])
+    torch.testing.assert_close(strong.log_prob(x, labels)[3:], flow.log_prob(x, labels)[3:])
+    with torch.no_grad():
+        flow.transform[1].net.answer.bias.add_(1)
+    torch.testing.assert_close(guided.log_prob(x, labels), flow.log_prob(x, labels))
+
+
+def test_denoise_is_tweedie_s_formula():
+    """Clean ~ N(0, 1 − sigma²) and noise make x ~ N(0, 1): the posterior mean is (1 − sigma²) x."""
+    flow = pf.models.TarFlow(image=(1, 4, 4), patch=2, steps=2, width=8, depth=1).build()  # fresh: the identity
+    x = 5 * torch.randn(3, 1, 4, 4)
+    torch.testing.assert_close(flow.denoise(x, 0.6), 0.64 * x)
+    torch.testing.assert_close(
+        flow.denoise(x, torch.tensor([0.0, 0.6, 0.8]))[1:], torch.stack([0.64 * x[1], 0.36 * x[2]])
+    )
+    assert flow.denoise(100 * x, 0.1).abs().max() > 1, "denoising never clips"
+    with torch.no_grad():
+        assert not flow.denoise(x.requires_grad_(), 0.6).requires_grad
+
+
+def test_classify_is_bayes_rule():
+    flow = picture(classes=3)
+    x = torch.randn(6, 1, 8, 8)
+    joint = torch.stack([flow.log_prob(x, k) for k in range(3)], 1)
+    torch.testing.assert_close(flow.class_log_probs(x).exp().sum(1), torch.ones(6))
+    assert torch.equal(flow.classify(x), joint.argmax(1))
+    prior = torch.tensor([0.0, 0.0, 1.0])
+    assert torch.all(flow.classify(x, prior) == 2)
+    with pytest.raises(ValueError, match="cannot classify|only a flow conditioned on class labels"):
+        picture(classes=0).classify(x)
+
+
+def test_a_base_that_observes_its_variance():
+    base = pf.bases.ObservedNormal(2, 3)
+    z = torch.randn(1000, 2, 3) * 2
+    for _ in range(200):
+        base.observe(z)
+    torch.testing.assert_close(base.variance, z.square().mean(0))
+    expected = torch.distributions.Normal(0.0, base.variance.sqrt()).log_prob(z).flatten(1).sum(1)
+    torch.testing.assert_close(base.log_prob(z), expected)
+    draws = base.sample(20_000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(draws.var(0), base.variance, rtol=0.05, atol=0)
+
+
+def test_float64_and_bfloat16_flows_sample_in_the_right_dtype():
+    assert plane().sample(2).dtype == torch.float64
+    assert picture().bfloat16().sample(2, 0).dtype == torch.float32
+
+
+def test_samples_that_overflow_are_warned_of():
+    flow = picture()
+    with torch.no_grad():
+        flow.transform[1].net.answer.bias.fill_(200.0)
+    with pytest.warns(RuntimeWarning, match="4 of 4 samples are not finite"):
+        flow.sample(4, 0)
+
+
+X = torch.zeros(2, 1, 8, 8)
+ERRORS = {
+    "wrong event": (
+        lambda: picture().log_prob(torch.zeros(2, 3, 8, 8), 0),
+        r"\(batch, 1, 8, 8\); x has shape \(2, 3, 8, 8\)",
+    ),
+    "wrong latent": (lambda: picture().decode(torch.zeros(2, 4, 4), 0), r"\(batch, 4, 16\); x has shape \(2, 4, 4\)"),
+    "integers": (lambda: picture().log_prob(X.long(), 0), "x is torch.int64. Lift integers first"),
+    "no context": (lambda: picture().sample(3), r"labels 0 … 2\) and was called without a context"),
+    "label too great": (
+        lambda: picture().log_prob(X, torch.tensor([0, 3])),
+        "labels 0 … 2, and −1 for the null label; got 3",
+    ),
+    "label too small": (lambda: picture().sample(2, -2), "got -2"),
+    "real labels": (lambda: picture().log_prob(X, torch.tensor([0.0, 1.0])), "these are torch.float32"),
+    "rows": (lambda: picture().log_prob(X, torch.tensor([0, 1, 2])), r"batch shape \(3,\), and x has \(2,\)"),
+    "needless context": (lambda: picture(classes=0).log_prob(X, 1), r"unconditional and was given a context \(1\)"),
+    "vector size": (lambda: vector(2, context=3).sample(1, torch.zeros(4)), r"\(batch, 3\); got \(4,\)"),
+    "vector missing": (lambda: vector(2, context=3).sample(1), "vectors of 3 numbers"),
+    "guidance of nothing": (lambda: picture(classes=0).guided(1.0), "give attention_temperature other than 1"),
+    "patch": (
+        lambda: pf.models.TarFlow(image=(1, 9, 8), patch=4).build(),
+        "patches of side 4 do not tile an image of 9 × 8",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_say_what_was_given_and_what_to_do(name):
+    wrong, message = ERRORS[name]
+    with pytest.raises(ValueError, match=message):
+        wrong()
+
+
+def test_contexts_may_be_lists_arrays_and_numbers():
+    numpy = pytest.importorskip("numpy")
+    embed = Labels(4)
+    assert torch.equal(embed([1, -1]).labels, embed(numpy.array([1, -1])).labels)
+    assert embed(3).batch_shape == ()
+    log_p = picture().log_prob(X, 1)
+    torch.testing.assert_close(log_p, picture().log_prob(X, [1, 1]))

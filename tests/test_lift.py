@@ -1,0 +1,82 @@
+"""Lifts: there and back, and bounds that are bounds."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.evaluation import bits_per_dim
+from pushforward.lift import Gaussian, Lifted, Uniform
+from tests.toys import plane
+
+LIFTS = {"uniform": Uniform(5), "gaussian": Gaussian(5, 0.15)}
+
+
+@pytest.fixture(params=LIFTS)
+def lift(request):
+    return LIFTS[request.param]
+
+
+def test_there_and_back(lift):
+    data = torch.arange(5).repeat(2, 20)
+    x, log_q = lift.lift(data, torch.Generator().manual_seed(0))
+    assert log_q.shape == (2,)
+    assert (lift.lower(x) == data).float().mean() > (0.85 if isinstance(lift, Gaussian) else 0.999)
+    assert torch.equal(x, lift.lift(data, torch.Generator().manual_seed(0))[0])
+    assert lift.lower(torch.tensor([-9.0, 9.0])).tolist() == [0, 4]
+
+
+def test_uniform_noise_fills_the_bins_of_the_definition():
+    """x = 2 (v + u) / levels − 1, so that 256 levels are bins of 2/256 on [−1, 1]."""
+    x, log_q = Uniform(256).lift(torch.full((1, 1000), 255), torch.Generator().manual_seed(0))
+    assert 1 - 2 / 256 <= x.min() < x.max() < 1
+    torch.testing.assert_close(log_q, torch.tensor([1000 * math.log(128)]))
+
+
+def test_the_bound_is_below_every_probability_and_tightens(lift):
+    """The bounds on P of all 25 pictures of two pixels sum to one at most; more samples come closer to it."""
+    flow = plane()
+    pictures = torch.cartesian_prod(torch.arange(5), torch.arange(5)).reshape(-1, 1, 1, 2)
+    totals = []
+    with torch.no_grad():
+        for samples in (1, 200):
+            generator = torch.Generator().manual_seed(0)
+            bounds = [Lifted(flow, lift).bound(pictures, samples=samples, generator=generator) for _ in range(40)]
+            totals.append(torch.stack(bounds).mean(0).exp().sum().item())
+    assert totals[0] < totals[1] < 1
+
+
+def test_a_uniform_density_on_the_bins_costs_log2_of_the_levels():
+    class Cube(pf.bases.StandardNormal):
+        def log_prob(self, z, context=None):
+            return z.new_full((len(z),), -z[0].numel() * math.log(2))  # uniform on [−1, 1]
+
+    flow = pf.Flow(pf.transforms.Flip(), Cube(6, 1), event=(6, 1))
+    data = torch.randint(17, (4, 6, 1))
+    bits = bits_per_dim(Lifted(flow, Uniform(17)).bound(data), 6)
+    torch.testing.assert_close(bits, torch.full((4,), math.log2(17)))
+
+
+def test_an_untrained_tarflow_on_noise_has_the_known_bits():
+    """A standard normal base on 256 uniform levels of [−1, 1]: log2(128) + (1/6 + log(2 pi)/2) / log 2 = 8.566."""
+    flow = pf.models.TarFlow(image=(3, 8, 8), patch=2, steps=2, width=16, depth=1).build()
+    data = torch.randint(256, (64, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        bits = bits_per_dim(Lifted(flow, Uniform(256)).bound(data, generator=torch.Generator().manual_seed(1)), 192)
+    assert bits.mean() == pytest.approx(7 + (1 / 6 + math.log(2 * math.pi) / 2) / math.log(2), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (torch.zeros(1, 2), "takes integers 0 … 4; the data is torch.float32"),
+        (torch.tensor([[0, 5]]), "takes 0 … 4; the data has 0 … 5"),
+        (torch.tensor([[-1, 4]]), "takes 0 … 4; the data has -1 … 4"),
+    ],
+)
+def test_errors(lift, data, message):
+    with pytest.raises(ValueError, match=message):
+        lift.lift(data)

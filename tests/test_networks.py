@@ -1,0 +1,114 @@
+"""What every causal network owes: causality, and a cache that changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pushforward.context import Context, Labels
+from pushforward.moves import Affine, Move, Shift
+from pushforward.networks import CausalTransformer, Guided, LabelTable, Linear
+
+TOKENS, FEATURES, ROWS = 6, 3, 2
+
+
+def transformer(classes: int = 0) -> CausalTransformer:
+    project = LabelTable(classes, 8) if classes else None
+    return CausalTransformer(FEATURES, (FEATURES, 2), tokens=TOKENS, width=8, depth=2, heads=2, project=project)
+
+
+NETWORKS = {
+    "transformer": lambda: transformer(),
+    "transformer of labels": lambda: transformer(classes=4),
+    "guided by labels": lambda: Guided(transformer(classes=4), Affine(), Linear(0.5, schedule="linear")),
+    "guided by attention": lambda: Guided(transformer(), Affine(), Linear(0.5), attention_temperature=0.5),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def asked(request):
+    """A network with random weights, tokens for it, and labels."""
+    net = NETWORKS[request.param]().double()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    context = Labels(4)([2, -1]) if "labels" in request.param else None
+    return net, torch.randn(ROWS, TOKENS, FEATURES, dtype=torch.float64), context
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("pieces", [[1] * TOKENS, [TOKENS], [0, 2, 1, 3]], ids=str)
+def test_cached_equals_parallel(asked, pieces, gradients):
+    net, x, context = asked
+    expected = net(x, context)
+    with torch.set_grad_enabled(gradients):
+        cache, start = net.start(context), 0
+        for n in pieces:
+            answer = net(x[:, start : start + n], context, cache)[:, : n + 1]
+            known = expected[:, start : start + n + 1]
+            torch.testing.assert_close(answer[:, : known.shape[1]], known)
+            start += n
+            assert cache.length == start
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_truncate_takes_tokens_back(asked, gradients):
+    net, x, context = asked
+    with torch.set_grad_enabled(gradients):
+        cache = net.start(context)
+        net(torch.cat([x[:, :2], -x[:, 2:4]], 1), context, cache)  # the last two were only tried
+        cache.truncate(2)
+        answer = net(x[:, 2:4], context, cache)
+    torch.testing.assert_close(answer, net(x, context)[:, 2:5])
+
+
+def test_answers_depend_on_earlier_tokens_alone(asked):
+    net, x, context = asked
+    jacobian = torch.autograd.functional.jacobian(lambda t: net(t, context).flatten(2), x)  # (B, T, P, B, T, D)
+    depends = jacobian.abs().sum((0, 2, 3, 5)) > 0
+    assert torch.equal(depends, torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril(-1))
+
+
+def test_a_cache_started_with_gradients_goes_on_without(asked):
+    net, x, context = asked
+    cache = net.start(context)
+    net(x[:, :2], context, cache)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x[:, 2:3], context, cache), net(x, context)[:, 2:4])
+
+
+def test_attention_temperature_is_a_row_s_own():
+    net = transformer().double()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x, null = torch.randn(2, TOKENS, FEATURES, dtype=torch.float64), torch.ones(2, dtype=torch.bool)
+    plain, warm = net(x), net(x, Context(null=null, temperature=torch.tensor([1.0, 0.3])))
+    torch.testing.assert_close(warm[0], plain[0])
+    assert not torch.allclose(warm[1], plain[1])
+
+
+@pytest.mark.parametrize("on", ["both", "scale", "mean"])
+def test_the_linear_rule(on):
+    net, x, context = transformer(classes=4), torch.randn(2, TOKENS, FEATURES), Labels(4)([1, 3])
+    torch.nn.init.normal_(net.answer.weight)
+    conditional, null = net(x, context), net(x, context.drop(torch.ones(2, dtype=torch.bool)))
+    guided = Guided(net, Affine(), Linear(2.0, on, "linear"))(x, context)
+    g = 2 * torch.arange(TOKENS)[:, None, None] / (TOKENS - 1)
+    acts = torch.tensor([on != "mean", on != "scale"])  # raw numbers are (log_scale, shift)
+    torch.testing.assert_close(guided, torch.where(acts, conditional + g * (conditional - null), conditional))
+    for weight in (0.0, 2.0):
+        same = Guided(net, Affine(), Linear(weight, on))(x, context.drop(torch.ones(2, dtype=torch.bool)))
+        torch.testing.assert_close(same, null)  # nothing to move away from
+
+
+def test_guidance_is_refused_where_it_is_not_defined():
+    class Other(Shift):
+        def interpret(self, raw):
+            return tuple(super().interpret(raw))
+
+    move: Move = Other()
+    with pytest.raises(TypeError, match="not for Other"):
+        Guided(transformer(), move, Linear(1.0))
+    with pytest.raises(ValueError, match="on='scales'"):
+        Linear(1.0, "scales")
+    with pytest.raises(ValueError, match="'annealed'"):
+        Linear(1.0, schedule="annealed")

@@ -1,0 +1,105 @@
+"""The loop: it learns, it is a function of its seed, and it stops at what is not finite."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.data import batches, digits
+from pushforward.lift import Gaussian, Uniform
+from pushforward.training import Average, Likelihood, Plan, train
+from tests.toys import picture
+
+
+def model(**options):
+    torch.manual_seed(0)
+    return pf.models.TarFlow(image=(1, 8, 8), patch=4, steps=2, width=16, depth=1, classes=10, **options).build()
+
+
+@pytest.mark.parametrize("move", [pf.moves.Affine(), pf.moves.Shift()], ids=["affine", "shift"])
+def test_it_learns(move, capsys):
+    flow, data = model(move=move), digits("train")
+    objective = Likelihood(flow, Uniform(17), drop=0.1)
+    held_out = digits("test").images, digits("test").labels
+    generator = [torch.Generator().manual_seed(i) for i in range(360)]
+
+    def bits(flow):
+        with torch.no_grad():
+            return Likelihood(flow, Uniform(17))(*held_out, generator)[1]["bits/dim"].item()
+
+    before = bits(flow)
+    average = train(objective, batches(data, 64), Plan(steps=60, lr=1e-2, warmup=10))
+    assert bits(flow) < before - 0.7
+    assert bits(average) < before - 0.5
+    assert "step 60 of 60" in capsys.readouterr().out
+    if isinstance(move, pf.moves.Shift):
+        assert flow.base.variance.min() < 0.5, "the base's variance was observed"
+
+
+def test_the_same_seed_gives_the_same_weights():
+    def weights(seed):
+        flow = model()
+        train(Likelihood(flow, Gaussian(17, 0.1), drop=0.5), batches(digits("train"), 8), Plan(steps=3, seed=seed))
+        return torch.cat([p.flatten() for p in flow.parameters()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def test_a_row_s_noise_does_not_depend_on_the_rows_beside_it():
+    """So two processes with half a batch each see what one sees."""
+    objective, data = Likelihood(model(), Uniform(17), drop=0.5), digits("train")
+    images, labels, rows = data.images[:6], data.labels[:6], [torch.Generator() for _ in range(6)]
+
+    def loss(part):
+        for i, row in enumerate(rows):
+            row.manual_seed(i)
+        return objective(images[part], labels[part], rows[part])[0]
+
+    torch.testing.assert_close(loss(slice(6)), (loss(slice(3)) + loss(slice(3, 6))) / 2)
+
+
+def test_labels_are_dropped_at_the_given_rate():
+    seen = []
+    objective = Likelihood(picture(classes=10), Uniform(17), drop=0.25)
+    objective.flow.transform.register_forward_pre_hook(lambda _, args: seen.append(args[1].null))
+    objective(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.zeros(4000, dtype=torch.long))
+    assert seen[0].float().mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_what_is_not_finite_stops_before_the_weights():
+    flow = model()
+    with torch.no_grad():
+        flow.transform[1].net.answer.bias.fill_(-200.0)  # exp(200) overflows float32
+    before = copy.deepcopy(flow.state_dict())
+    with pytest.raises(FloatingPointError, match="step 0: loss"):
+        train(Likelihood(flow, Uniform(17)), batches(digits("train"), 8), Plan(steps=2))
+    assert all(torch.equal(before[name], value) for name, value in flow.state_dict().items())
+
+
+def test_the_schedule():
+    plan = Plan(steps=1000, lr=1.0, warmup=100)
+    rates = [plan.lr_at(step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[99] == pytest.approx(1.0)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+    assert all(a >= b for a, b in itertools.pairwise(rates[99:]))
+
+
+def test_the_average_follows():
+    module = torch.nn.Linear(2, 2)
+    average = Average(module, decay=0.5)
+    start = module.weight.detach().clone()
+    with torch.no_grad():
+        module.weight.add_(1)
+    average.update(module)
+    torch.testing.assert_close(average.module.weight, start + 0.9)  # early on it forgets its start faster
+    for _ in range(50):
+        average.update(module)
+    torch.testing.assert_close(average.module.weight, module.weight)
+    assert not average.module.weight.requires_grad

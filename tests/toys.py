@@ -1,0 +1,60 @@
+"""Small flows with random, far from trivial weights."""
+
+from __future__ import annotations
+
+import torch
+
+import pushforward as pf
+
+
+def randomised(flow: pf.Flow, std: float = 0.3) -> pf.Flow:
+    """The last layers have a smaller scale: log-scales of some tenths, so that nothing overflows in sampling."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in flow.named_parameters():
+            parameter.normal_(std=0.2 * std if "answer" in name else std, generator=generator)
+    return flow
+
+
+def plane(classes: int = 0, move: pf.moves.Move = pf.moves.Affine()) -> pf.Flow:
+    """A TarFlow of two numbers, an image of 1 × 2 pixels, in float64: its density can be integrated on a grid."""
+    config = pf.models.TarFlow(image=(1, 1, 2), patch=1, steps=3, width=16, depth=1, classes=classes, move=move)
+    return randomised(config.build().double())
+
+
+def picture(classes: int = 3, **options) -> pf.Flow:
+    """A TarFlow of 8 × 8 images, in float32."""
+    return randomised(
+        pf.models.TarFlow(image=(1, 8, 8), patch=4, steps=2, width=16, depth=1, classes=classes, **options).build()
+    )
+
+
+def vector(features: int, context: int = 0) -> pf.Flow:
+    """An autoregressive flow of a vector, each number a token, given another: what simulation-based inference needs."""
+    from pushforward.context import Unconditional, Vector
+
+    project = pf.networks.VectorProjection(context, 16) if context else None
+    move = pf.moves.Affine()
+
+    def step():
+        net = pf.networks.CausalTransformer(1, move.raw_shape(1), tokens=features, width=16, depth=1, project=project)
+        return pf.transforms.Autoregressive(net, move)
+
+    shape = Column(features)
+    transform = pf.Chain(shape, step(), pf.transforms.Reordered(pf.transforms.Flip(), step()))
+    base = pf.bases.StandardNormal(features, 1)
+    return pf.Flow(transform, base, event=(features,), embed=Vector(context) if context else Unconditional())
+
+
+class Column(pf.transforms.Rearrangement):
+    """A vector as a sequence of numbers: (batch, D) -> (batch, D, 1)."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.features = features
+
+    def arrange(self, x):
+        return x[..., None]
+
+    def restore(self, z):
+        return z[..., 0]
