@@ -28,6 +28,9 @@ class Base(nn.Module, ABC):
     ) -> Events:
         """n draws, one for each row of the context where there is one; `temperature` multiplies the noise."""
 
+    def extra_repr(self) -> str:
+        return f"event={tuple(self.event)}"
+
     @abstractmethod
     def observe(self, z: Events) -> None:
         """Take in the latents of a training batch. Called by the trainer after a step, and by nobody else."""

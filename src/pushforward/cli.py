@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def demo(out: Path = Path("runs/demo")) -> None:
+def demo(out: Path = Path("runs/demo"), effort: float = 1.0) -> None:
     """Train a TarFlow on handwritten digits and show what it can do, in a few minutes on two CPU cores.
 
     Writes demo.png: digits from the data, and samples raw, denoised, and guided by class.
 
     Args:
         out: The folder to write into.
+        effort: What to multiply the number of training steps by: 0.1 for a quick look.
     """
-    from pushforward.demo import demo
+    import pushforward.demo
 
-    demo(out)
+    pushforward.demo.demo(out, effort)
 
 
 def main() -> None:
@@ -23,9 +24,9 @@ def main() -> None:
 
     import tyro
 
-    from pushforward import __version__
+    import pushforward
 
     if sys.argv[1:] == ["--version"]:
-        print(__version__)
+        print(pushforward.__version__)
         return
     tyro.extras.subcommand_cli_from_dict({"demo": demo}, prog="pushforward", description="Normalizing flows.")

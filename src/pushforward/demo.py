@@ -22,8 +22,11 @@ SIGMA = 0.1  # of the noise, on [−1, 1], where a grey level is 0.125 wide
 GUIDANCE = 1.0
 
 
-def demo(out: Path) -> None:
-    """Train, print what was learned, and write `demo.png` into `out`. The last line is the held-out bits/dim."""
+def demo(out: Path, effort: float = 1.0) -> None:
+    """Train, print what was learned, and write `demo.png` into `out`. The last line is the held-out bits/dim.
+
+    `effort` multiplies the number of training steps.
+    """
     started = time.monotonic()
     data, test = digits("train"), digits("test")
     noise, bins = Gaussian(data.levels, SIGMA), Uniform(data.levels)
@@ -31,17 +34,18 @@ def demo(out: Path) -> None:
     flow = TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=data.classes).build()
     print(f"TarFlow, {sum(p.numel() for p in flow.parameters()):,} parameters; {len(data):,} digits of 17 grey levels")
 
-    def learn(lift: Lift, plan: Plan) -> Flow:
-        return train(Likelihood(flow, lift, drop=0.1), batches(data, 128, seed=plan.seed), plan)
+    def learn(lift: Lift, steps: int, seed: int) -> Flow:
+        plan = Plan(steps=max(1, round(effort * steps)), lr=5e-3, dtype=torch.float32, seed=seed)
+        return train(Likelihood(flow, lift, drop=0.1), batches(data, 128, seed=seed), plan)
 
     print("with Gaussian noise, for samples:")
-    noisy = learn(noise, Plan(steps=1000, lr=2e-3, dtype=torch.float32))
+    noisy = learn(noise, steps=1000, seed=0)
     picture = captioned(_panels(noisy, test), zoom=4)
     save_picture(picture, out / "demo.png")
     accuracy = (noisy.classify(noise.place(test.images)) == test.labels).double().mean().item()
 
     print("and on with uniform dequantisation, for exact bits/dim:")
-    exact = learn(bins, Plan(steps=750, lr=2e-3, warmup=20, dtype=torch.float32, seed=1))
+    exact = learn(bins, steps=750, seed=1)
     log_p = held_out(Lifted(exact, bins), test.images, test.labels, generator=torch.Generator().manual_seed(0))
 
     x = bins.lift(test.images)[0]

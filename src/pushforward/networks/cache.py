@@ -42,6 +42,10 @@ class Cache:
         self.values = [Rows(capacity) for _ in range(depth)]
         self.answers = Rows(capacity + 1)
 
+    def recall(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Remember a layer's new keys and values (B, H, n, W/H), and answer all so far."""
+        return self.keys[layer].extend(keys, self.length), self.values[layer].extend(values, self.length)
+
     def truncate(self, length: int) -> None:
         assert 0 <= length <= self.length, f"cannot truncate {self.length} tokens to {length}"
         self.length = length

@@ -8,21 +8,25 @@ the first token's is zero. Zhai et al. 2024 (TarFlow), arXiv:2412.06329, section
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.context import Context
-from pushforward.networks.cache import Cache, Rows
+from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
 from pushforward.shapes import Tokens
+
+Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far
 
 
 class Attention(nn.Module):
     """Causal multi-head self-attention: (B, T, W) -> (B, T, W).
 
-    `temperature` (B,) divides each row's logits. With `keys` and `values`, h continues the `start` tokens in them.
+    `temperature` (B,) divides each row's logits. With `recall`, h continues the tokens that it remembers.
     """
 
     def __init__(self, width: int, heads: int):
@@ -32,31 +36,24 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(
-        self,
-        h: Tensor,
-        temperature: Tensor | None = None,
-        past: tuple[Rows, Rows, int] | None = None,
-    ) -> Tensor:
+    def forward(self, h: Tensor, temperature: Tensor | None = None, recall: Recall | None = None) -> Tensor:
         q, k, v = (
             self.qkv(self.norm(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )  # each (B, H, T, W/H)
         if temperature is not None:
             q = q / temperature[:, None, None, None].to(q.dtype)
-        if past is None:
-            h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            keys, values, start = past
-            k, v = keys.extend(k, start), values.extend(v, start)
-            seen = None  # a single token sees all that came before
-            if q.shape[-2] > 1:
-                seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(start)
-            h = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        if recall is not None:
+            k, v = recall(k, v)
+        new, seen = q.shape[-2], k.shape[-2]
+        mask = None
+        if 1 < new < seen:
+            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=new == seen)
         return self.out(h.transpose(1, 2).flatten(2))
 
 
 class Layer(nn.Module):
-    """Attention, then an MLP, each added to the residual stream."""
+    """Attention, then an MLP, each added to the residual stream: (B, T, W) -> (B, T, W)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -65,10 +62,8 @@ class Layer(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(
-        self, h: Tensor, temperature: Tensor | None = None, past: tuple[Rows, Rows, int] | None = None
-    ) -> Tensor:
-        h = h + self.attention(h, temperature, past)
+    def forward(self, h: Tensor, temperature: Tensor | None = None, recall: Recall | None = None) -> Tensor:
+        h = h + self.attention(h, temperature, recall)
         return h + self.mlp(h)
 
 
@@ -126,5 +121,5 @@ class CausalTransformer(CausalNetwork):
             h = h + self.project(context)[:, None]
         temperature = context.temperature if context else None
         for i, layer in enumerate(self.layers):
-            h = layer(h, temperature, cache and (cache.keys[i], cache.values[i], start))
+            h = layer(h, temperature, cache and partial(cache.recall, i))
         return self.answer(h)

@@ -33,3 +33,6 @@ class Autoregressive(Triangular):
         x, log_slopes = zip(*self.solve(self.net, self.move, z, context), strict=True)
         x = torch.cat(x, dim=1)
         return x, sum_event(torch.cat(log_slopes, dim=1)).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"move={type(self.move).__name__}"

@@ -68,6 +68,9 @@ class Patchify(Rearrangement):
         z = z.unflatten(1, (h // p, w // p)).unflatten(3, (c, p, p))  # (B, H/p, W/p, C, p, p)
         return z.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
+    def extra_repr(self) -> str:
+        return f"image={self.image}, patch={self.patch}"
+
 
 class Reordered(Triangular):
     """A step that works in another order, and gives its answer in the order it was asked in.

@@ -1,0 +1,60 @@
+"""What the README tells a reader to type works, and what the command line promises it does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+import pushforward
+from pushforward import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> str:
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL))
+
+
+def test_the_python_of_the_readme_runs(capsys):
+    code, shortened = re.subn(r"steps=1000", "steps=2", blocks("python"))
+    assert shortened == 1
+    names: dict[str, torch.Tensor] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["x"].shape == (4, 10, 1, 8, 8)
+    assert names["log_p"].shape == names["digit"].shape == (10,)
+    assert "round trip" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_readme_exist():
+    targets = re.findall(r"^make (\w+)", blocks("bash"), flags=re.MULTILINE)
+    assert targets
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("\nmake test")
+
+
+def test_the_demo(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pushforward", "demo", "--out", str(tmp_path / "new"), "--effort", "0.002"])
+    cli.main()
+    assert re.fullmatch(r"held-out \d\.\d{3} bits/dim", capsys.readouterr().out.splitlines()[-1])
+    with Image.open(tmp_path / "new" / "demo.png") as image:
+        assert image.size[0] > 4 * 10 * 8 * 4, "four panels of ten digits, four times as large"
+
+
+def test_the_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pushforward", "--version"])
+    cli.main()
+    assert capsys.readouterr().out.strip() == pushforward.__version__
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert README.count("\n") < 150
+    for page in ROOT.glob("*.md"):
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (ROOT / link).exists(), f"{page.name}: {link}"
