@@ -1,21 +1,28 @@
 # Each target does all its own set-up in a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo lint test clean
 
-setup: .venv/ready
+setup: .venv/dev
 
-.venv/ready: pyproject.toml constraints.txt
+# what the package needs: enough for the demo
+.venv/run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) torch
+	$(INSTALL) --editable .
 	touch $@
 
-demo: .venv/ready
+# and what its tests need
+.venv/dev: .venv/run
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+demo: .venv/run
 	$(BIN)/pushforward demo --out runs/demo
 
-lint: .venv/ready
+lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright

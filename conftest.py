@@ -16,7 +16,6 @@ def global_state() -> tuple[object, ...]:
         torch.is_grad_enabled(),
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
-        torch.distributions.Distribution._validate_args,
     )
 
 

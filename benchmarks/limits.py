@@ -2,28 +2,40 @@
 
     python benchmarks/limits.py
 
-For each model: parameters, floating-point operations (torch's counter, attention in full) and the share of the matrix
-rate reached, in one run: every round times the matrix product and each task once, and shares are medians over rounds.
+First what the published TarFlows cost, counted on the meta device. Then, for models that train here, the share of the
+machine's matrix rate that each task reaches: every round times the matrix product and each task once, and shares are
+medians over rounds. Operations are torch's own count, with attention in full.
 """
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pushforward.context import Context
 from pushforward.lift import Uniform
 from pushforward.models import TarFlow
 from pushforward.training import Likelihood
 
 ROUNDS = 7
-DIGITS = TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10)
 MNIST = TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10)
+MEASURED = {
+    "digits, 4 × 2 layers, width 64": TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10),
+    "MNIST, 4 × 4 layers, width 128": MNIST,
+}
+PUBLISHED = {
+    "MNIST": MNIST,
+    "ImageNet 64": TarFlow(image=(3, 64, 64), patch=2),
+    "ImageNet 64, by class": TarFlow(image=(3, 64, 64), patch=2, classes=1000),
+    "ImageNet 128, by class": TarFlow(image=(3, 128, 128), patch=4, width=1024, classes=1000),
+    "AFHQ 256, by class": TarFlow(image=(3, 256, 256), patch=8, classes=3),
+}
 SIDE = 1024  # of the square matrices whose product sets the limit
 
 
@@ -66,34 +78,49 @@ def tasks(model: TarFlow, batch: int, dtype: torch.dtype) -> dict[str, Callable[
     return {"training step": step, "scoring": score, "sampling": sample}
 
 
+def count_published() -> None:
+    print("| published TarFlow | parameters | tokens | scoring, GFLOP an image | training step, GFLOP an image |")
+    print("|---|---|---|---|---|")
+    for name, model in PUBLISHED.items():
+        with torch.device("meta"):
+            flow, x = model.build(), torch.zeros(1, *model.image)
+            context = Context(null=torch.zeros(1, dtype=torch.bool), labels=torch.zeros(1, dtype=torch.long))
+        transform = partial(flow.transform, x, context if model.classes else None)
+        scoring, step = flops(transform), flops(lambda: transform()[1].sum().backward())  # noqa: B023
+        parameters = sum(p.numel() for p in flow.parameters())
+        print(f"| {name} | {parameters:,} | {flow.base.event[0]} | {scoring / 1e9:.2f} | {step / 1e9:.2f} |")
+    print()
+
+
+def measure(name: str, model: TarFlow, batch: int, dtype: torch.dtype) -> None:
+    a = torch.randn(SIDE, SIDE, dtype=dtype)
+    work = tasks(model, batch, dtype)
+    count = {task: flops(work[task]) for task in ("training step", "scoring")}
+    count["sampling"] = count["scoring"]  # each token is read once either way
+    times: dict[str, list[float]] = {task: [] for task in work}
+    shares: dict[str, list[float]] = {task: [] for task in work}
+    for _ in range(ROUNDS):
+        limit = 2 * SIDE**3 / min(seconds(lambda: a @ a) for _ in range(5))
+        for task, run in work.items():
+            times[task].append(seconds(run))
+            shares[task].append(count[task] / times[task][-1] / limit)
+    for task in work:
+        took = statistics.median(times[task])
+        print(
+            f"| {name} | {batch} | {str(dtype).removeprefix('torch.')} | {task} | {count[task] / 1e9:.2f} | "
+            f"{took * 1e3:.0f} | {count[task] / took / 1e9:.0f} | {statistics.median(shares[task]):.0%} |",
+            flush=True,
+        )
+
+
 def main() -> None:
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
-    )
-    print("| model | parameters | batch | networks in | task | GFLOP | ms | GFLOP/s | of the matrix rate |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name, model, batch in (("digits 4 × 2, width 64", DIGITS, 64), ("MNIST 4 × 4, width 128", MNIST, 64)):
-        parameters = sum(p.numel() for p in model.build().parameters())
+    count_published()
+    print("| model | batch | networks in | task | GFLOP | ms | GFLOP/s | of the matrix rate |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, model in MEASURED.items():
         for dtype in (torch.float32, torch.bfloat16):
-            a = torch.randn(SIDE, SIDE, dtype=dtype)
-            work = tasks(model, batch, dtype)
-            count = {task: flops(work[task]) for task in ("training step", "scoring")}
-            count["sampling"] = count["scoring"]  # each token is read once either way
-            times: dict[str, list[float]] = {task: [] for task in work}
-            shares: dict[str, list[float]] = {task: [] for task in work}
-            for _ in range(ROUNDS):
-                limit = 2 * SIDE**3 / min(seconds(lambda: a @ a) for _ in range(5))  # noqa: B023
-                for task, run in work.items():
-                    times[task].append(seconds(run))
-                    shares[task].append(count[task] / times[task][-1] / limit)
-            for task in work:
-                took = statistics.median(times[task])
-                print(
-                    f"| {name} | {parameters:,} | {batch} | {str(dtype).removeprefix('torch.')} | {task} | "
-                    f"{count[task] / 1e9:.2f} | {took * 1e3:.0f} | {count[task] / took / 1e9:.0f} | "
-                    f"{statistics.median(shares[task]):.0%} |",
-                    flush=True,
-                )
+            measure(name, model, 64, dtype)
+    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

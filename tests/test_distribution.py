@@ -9,14 +9,6 @@ from tests.toys import plane, randomised, vector
 
 
 @pytest.fixture
-def _visitors():
-    """lampe's zuko and Pyro change torch's argument validation when they are imported; it is put back."""
-    validates = torch.distributions.Distribution._validate_args
-    yield
-    torch.distributions.Distribution.set_default_validate_args(validates)
-
-
-@pytest.fixture
 def flow():
     return randomised(vector(3, context=2))
 
@@ -64,7 +56,6 @@ def test_it_goes_inside_torch_s_own_distributions():
     assert plane()().event_shape == (1, 1, 2)
 
 
-@pytest.mark.usefixtures("_visitors")
 def test_lampe_learns_a_posterior():
     """theta ~ N(0, I), x = theta + noise/2: the posterior of theta is N(0.8 x, 0.2 I)."""
     inference = pytest.importorskip("lampe.inference", reason="lampe is not installed")
@@ -83,7 +74,6 @@ def test_lampe_learns_a_posterior():
     torch.testing.assert_close(draws.var(0), torch.full((2,), 0.2), atol=0.06, rtol=0)
 
 
-@pytest.mark.usefixtures("_visitors")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_pyro_fits_a_guide():
     """Stochastic variational inference of a Gaussian, N(1, 0.5²) in each of two dimensions."""

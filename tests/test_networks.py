@@ -7,7 +7,7 @@ import torch
 
 from pushforward.context import Context, Labels
 from pushforward.moves import Affine, Move, Shift
-from pushforward.networks import CausalTransformer, Guided, LabelTable, Linear
+from pushforward.networks import CausalTransformer, Guided, LabelTable, LinearRule
 
 TOKENS, FEATURES, ROWS = 6, 3, 2
 
@@ -20,8 +20,8 @@ def transformer(classes: int = 0) -> CausalTransformer:
 NETWORKS = {
     "transformer": lambda: transformer(),
     "transformer of labels": lambda: transformer(classes=4),
-    "guided by labels": lambda: Guided(transformer(classes=4), Affine(), Linear(0.5, schedule="linear")),
-    "guided by attention": lambda: Guided(transformer(), Affine(), Linear(0.5), attention_temperature=0.5),
+    "guided by labels": lambda: Guided(transformer(classes=4), Affine(), LinearRule(0.5, schedule="linear")),
+    "guided by attention": lambda: Guided(transformer(), Affine(), LinearRule(0.5), attention_temperature=0.5),
 }
 
 
@@ -91,12 +91,12 @@ def test_the_linear_rule(on):
     net, x, context = transformer(classes=4), torch.randn(2, TOKENS, FEATURES), Labels(4)([1, 3])
     torch.nn.init.normal_(net.answer.weight)
     conditional, null = net(x, context), net(x, context.drop(torch.ones(2, dtype=torch.bool)))
-    guided = Guided(net, Affine(), Linear(2.0, on, "linear"))(x, context)
+    guided = Guided(net, Affine(), LinearRule(2.0, on, "linear"))(x, context)
     g = 2 * torch.arange(TOKENS)[:, None, None] / (TOKENS - 1)
     acts = torch.tensor([on != "mean", on != "scale"])  # raw numbers are (log_scale, shift)
     torch.testing.assert_close(guided, torch.where(acts, conditional + g * (conditional - null), conditional))
     for weight in (0.0, 2.0):
-        same = Guided(net, Affine(), Linear(weight, on))(x, context.drop(torch.ones(2, dtype=torch.bool)))
+        same = Guided(net, Affine(), LinearRule(weight, on))(x, context.drop(torch.ones(2, dtype=torch.bool)))
         torch.testing.assert_close(same, null)  # nothing to move away from
 
 
@@ -107,8 +107,8 @@ def test_guidance_is_refused_where_it_is_not_defined():
 
     move: Move = Other()
     with pytest.raises(TypeError, match="not for Other"):
-        Guided(transformer(), move, Linear(1.0))
+        Guided(transformer(), move, LinearRule(1.0))
     with pytest.raises(ValueError, match="on='scales'"):
-        Linear(1.0, "scales")
+        LinearRule(1.0, "scales")
     with pytest.raises(ValueError, match="'annealed'"):
-        Linear(1.0, schedule="annealed")
+        LinearRule(1.0, schedule="annealed")

@@ -44,7 +44,7 @@ def test_the_demo(tmp_path, monkeypatch, capsys):
     cli.main()
     assert re.fullmatch(r"held-out \d\.\d{3} bits/dim", capsys.readouterr().out.splitlines()[-1])
     with Image.open(tmp_path / "new" / "demo.png") as image:
-        assert image.size[0] > 4 * 10 * 8 * 4, "four panels of ten digits, four times as large"
+        assert image.size[0] > 2 * 10 * 8 * 5, "two panels of ten digits side by side, five times as large"
 
 
 def test_the_version(monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 import pushforward as pf
+from pushforward.context import Unconditional, Vector
 
 
 def randomised(flow: pf.Flow, std: float = 0.3) -> pf.Flow:
@@ -31,12 +32,10 @@ def picture(classes: int = 3, **options) -> pf.Flow:
 
 def vector(features: int, context: int = 0) -> pf.Flow:
     """An autoregressive flow of a vector, each number a token, given another: what simulation-based inference needs."""
-    from pushforward.context import Unconditional, Vector
-
-    project = pf.networks.VectorProjection(context, 16) if context else None
     move = pf.moves.Affine()
 
     def step():
+        project = pf.networks.VectorProjection(context, 16) if context else None
         net = pf.networks.CausalTransformer(1, move.raw_shape(1), tokens=features, width=16, depth=1, project=project)
         return pf.transforms.Autoregressive(net, move)
 

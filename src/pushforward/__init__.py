@@ -4,7 +4,7 @@ A flow is a chain of invertible transforms. A transform is **who moves** (coupli
 **how it moves** (shift, affine, spline, mixture CDF) × **which network says by how much**.
 """
 
-from pushforward import bases, interop, lift, models, moves, networks, solve, training, transforms
+from pushforward import bases, data, evaluation, interop, lift, models, moves, networks, solve, training, transforms
 from pushforward.context import Context
 from pushforward.flow import Flow
 from pushforward.transform import Chain, Inverse, Transform
@@ -18,6 +18,8 @@ __all__ = [
     "Inverse",
     "Transform",
     "bases",
+    "data",
+    "evaluation",
     "interop",
     "lift",
     "models",

@@ -53,7 +53,11 @@ class Context(NamedTuple):
 
     def drop(self, rows: Tensor) -> Context:
         """The context with the given rows (bool, of the batch shape) conditioned on nothing."""
-        return self._replace(null=self.null | rows)
+        return Context(self.null | rows, self.labels, self.vector, self.temperature)
+
+    def tempered(self, temperature: Tensor) -> Context:
+        """The context with the attention's temperature for each row."""
+        return Context(self.null, self.labels, self.vector, temperature)
 
     def beside(self, other: Context) -> Context:
         """Both contexts as one batch: these rows, then the other's."""

@@ -34,18 +34,18 @@ def demo(out: Path, effort: float = 1.0) -> None:
     flow = TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=data.classes).build()
     print(f"TarFlow, {sum(p.numel() for p in flow.parameters()):,} parameters; {len(data):,} digits of 17 grey levels")
 
-    def learn(lift: Lift, steps: int, seed: int) -> Flow:
-        plan = Plan(steps=max(1, round(effort * steps)), lr=5e-3, dtype=torch.float32, seed=seed)
-        return train(Likelihood(flow, lift, drop=0.1), batches(data, 128, seed=seed), plan)
+    def learn(flow: Flow, lift: Lift, steps: int, lr: float) -> Flow:
+        steps = max(1, round(effort * steps))
+        plan = Plan(steps=steps, lr=lr, warmup=50, weight_decay=0.1, dtype=torch.float32)
+        return train(Likelihood(flow, lift, drop=0.1), batches(data, 128), plan)
 
     print("with Gaussian noise, for samples:")
-    noisy = learn(noise, steps=1000, seed=0)
-    picture = captioned(_panels(noisy, test), zoom=4)
-    save_picture(picture, out / "demo.png")
+    noisy = learn(flow, noise, steps=1000, lr=5e-3)
+    save_picture(captioned(_panels(noisy, test), columns=2, zoom=5), out / "demo.png")
     accuracy = (noisy.classify(noise.place(test.images)) == test.labels).double().mean().item()
 
-    print("and on with uniform dequantisation, for exact bits/dim:")
-    exact = learn(bins, steps=750, seed=1)
+    print("and on with uniform dequantisation, for exact bits/dim; not for long, or it learns the bins by heart:")
+    exact = learn(noisy, bins, steps=200, lr=2e-3)
     log_p = held_out(Lifted(exact, bins), test.images, test.labels, generator=torch.Generator().manual_seed(0))
 
     x = bins.lift(test.images)[0]

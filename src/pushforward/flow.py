@@ -15,7 +15,7 @@ from pushforward.audit import Audit, audit
 from pushforward.bases import Base
 from pushforward.context import Context, Embed, Given, Labels, Unconditional
 from pushforward.moves import Affine
-from pushforward.networks import Guided, Linear
+from pushforward.networks import Guided, LinearRule
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.transform import Chain, Transform, Triangular
@@ -135,14 +135,14 @@ class Flow(nn.Module):
 
         In every autoregressive step the parameters are extrapolated by `weight` from those of the null context to those
         of the context. An unconditional flow is pushed away from itself with the attention's logits divided by
-        `attention_temperature`; a conditional one may be given both. See `pushforward.networks.Linear`.
+        `attention_temperature`; a conditional one may be given both. See `pushforward.networks.LinearRule`.
         """
         if attention_temperature == 1 and isinstance(self._embed, Unconditional):
             raise ValueError(
                 "guidance needs something to move away from: this flow is unconditional, "
                 "so give attention_temperature other than 1 (0.5, say)."
             )
-        rule = Linear(weight, on, schedule)
+        rule = LinearRule(weight, on, schedule)
 
         def guide(step: Autoregressive) -> Autoregressive:
             net = Guided(step.net, step.move, rule, attention_temperature=attention_temperature)

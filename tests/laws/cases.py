@@ -10,7 +10,7 @@ import torch
 
 from pushforward.context import Context, Embed, Labels, Unconditional, Vector
 from pushforward.moves import Affine, Elementwise, Shift
-from pushforward.networks import CausalTransformer, Guided, LabelTable, Linear, VectorProjection
+from pushforward.networks import CausalTransformer, Guided, LabelTable, LinearRule, VectorProjection
 from pushforward.solve import jacobi
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import Autoregressive, Flip, Patchify, Reordered
@@ -67,7 +67,7 @@ def autoregressive(move: Elementwise = Affine(), embed: Embed = Unconditional(),
     return Autoregressive(network(move, embed), move, **options)
 
 
-def guided(move: Elementwise, embed: Embed, temperature: float, rule: Linear) -> Autoregressive:
+def guided(move: Elementwise, embed: Embed, temperature: float, rule: LinearRule) -> Autoregressive:
     return Autoregressive(Guided(network(move, embed), move, rule, attention_temperature=temperature), Affine())
 
 
@@ -79,10 +79,10 @@ CASES = {
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
     "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi)),
-    "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, Linear(0.7)), embed=LABELS),
-    "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, Linear(0.7, "mean", "linear"))),
-    "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, Linear(0.7, "scale", "linear")), embed=LABELS),
-    "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, Linear(0.7)), embed=LABELS),
+    "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
+    "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, LinearRule(0.7, "mean", "linear"))),
+    "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, LinearRule(0.7, "scale", "linear")), embed=LABELS),
+    "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
     "reordered": Case(lambda: Reordered(Flip(), autoregressive())),
     "inverse": Case(lambda: Inverse(autoregressive(embed=LABELS)), embed=LABELS),
     "chain": Case(

@@ -24,19 +24,18 @@ def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
     return torch.cat(rows, dim=1)[:, :-gap, :-gap] if gap else torch.cat(rows, dim=1)
 
 
-def captioned(pictures: dict[str, Tensor], *, zoom: int = 1) -> Tensor:
-    """Pictures of one height beside each other, pixels enlarged `zoom` times, each under its caption."""
+def captioned(pictures: dict[str, Tensor], columns: int, *, zoom: int = 1) -> Tensor:
+    """Pictures (C, H, W) of one size in so many columns, pixels enlarged `zoom` times, each under its caption."""
     from PIL import Image, ImageDraw, ImageFont
 
-    margin, line = 12, 24
     large = [_pixels(picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)) for picture in pictures.values()]
-    width = sum(image.width + margin for image in large) + margin
-    sheet = Image.new("RGB", (width, large[0].height + line + margin), "white")
-    draw, left = ImageDraw.Draw(sheet), margin
-    for caption, image in zip(pictures, large, strict=True):
-        draw.text((left, 5), caption, fill="black", font=ImageFont.load_default(14))
-        sheet.paste(image, (left, line))
-        left += image.width + margin
+    margin, line = 16, 24
+    width, height = large[0].width + margin, large[0].height + line + margin
+    sheet = Image.new("RGB", (columns * width + margin, -(-len(large) // columns) * height), "white")
+    for i, (caption, image) in enumerate(zip(pictures, large, strict=True)):
+        left, top = margin + i % columns * width, i // columns * height
+        ImageDraw.Draw(sheet).text((left, top + 4), caption, fill="black", font=ImageFont.load_default(14))
+        sheet.paste(image, (left, top + line))
     return torch.from_numpy(numpy.array(sheet)).permute(2, 0, 1) / 255
 
 

@@ -2,8 +2,17 @@
 
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
-from pushforward.networks.guided import Guided, Linear, Rule
+from pushforward.networks.guided import Guided, LinearRule, Rule
 from pushforward.networks.projection import LabelTable, VectorProjection
 from pushforward.networks.transformer import CausalTransformer
 
-__all__ = ["Cache", "CausalNetwork", "CausalTransformer", "Guided", "LabelTable", "Linear", "Rule", "VectorProjection"]
+__all__ = [
+    "Cache",
+    "CausalNetwork",
+    "CausalTransformer",
+    "Guided",
+    "LabelTable",
+    "LinearRule",
+    "Rule",
+    "VectorProjection",
+]

@@ -27,7 +27,7 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearRule:
     """Extrapolation in log-scale and shift: p <- p_conditional + g · (p_conditional − p_null).
 
     g is `weight`, or grows along the sequence from 0 at the first token to `weight` at the last ("linear").
@@ -84,13 +84,9 @@ class Guided(CausalNetwork):
 
     def _both(self, context: Context) -> Context:
         """The context, and beside it the null context, with the attention's temperature."""
-        null = context._replace(null=torch.ones_like(context.null))
+        null = context.drop(torch.ones_like(context.null))
         if self.attention_temperature != 1:
-            now = (
-                torch.ones_like(context.null, dtype=torch.float32)
-                if context.temperature is None
-                else context.temperature
-            )
-            context = context._replace(temperature=now)
-            null = null._replace(temperature=self.attention_temperature * now)
+            now = context.temperature
+            now = torch.ones_like(context.null, dtype=torch.float32) if now is None else now
+            context, null = context.tempered(now), null.tempered(self.attention_temperature * now)
         return context.beside(null)

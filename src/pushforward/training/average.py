@@ -18,7 +18,7 @@ class Average:
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
         self.steps = 0
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self.module = copy.deepcopy(module).eval()
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
