@@ -8,8 +8,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.evaluation import bits_per_dim
-from pushforward.lift import Gaussian, Lifted, Uniform
+from pushforward.lift import Gaussian, Lifted, Uniform, bits_per_dim
 from tests.toys import plane
 
 LIFTS = {"uniform": Uniform(5), "gaussian": Gaussian(5, 0.15)}

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from pushforward.data import Images, batches, digits
-from pushforward.evaluation import bits_per_dim, captioned, grid, held_out, save_picture
+from pushforward.evaluation import captioned, grid, held_out, save_picture
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift, Lifted, Uniform
+from pushforward.lift import Gaussian, Lift, Lifted, Uniform, bits_per_dim
 from pushforward.models import TarFlow
 from pushforward.training import Likelihood, Plan, train
 
@@ -23,9 +23,10 @@ GUIDANCE = 1.0
 
 
 def demo(out: Path, effort: float = 1.0) -> None:
-    """Train, print what was learned, and write `demo.png` into `out`. The last line is the held-out bits/dim.
+    """Train, print what was learned, and write `demo.png` into `out`.
 
-    `effort` multiplies the number of training steps.
+    The last line is the held-out bits/dim: of digits given their classes, with uniform dequantisation. `effort`
+    multiplies the number of training steps.
     """
     started = time.monotonic()
     data, test = digits("train"), digits("test")

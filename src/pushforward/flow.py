@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
@@ -54,7 +55,7 @@ class Flow(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(t.device for t in (*self.parameters(), *self.buffers()))
+        return next(chain(self.parameters(), self.buffers())).device
 
     def embed(self, context: Given) -> Context | None:
         """What the user has -> a `Context` on the flow's device; None for an unconditional flow."""
@@ -68,9 +69,13 @@ class Flow(nn.Module):
 
     def log_prob(self, x: Events, context: Given = None) -> PerSample:
         """log p(x | context) in nats, (batch,)."""
+        return self.log_prob_and_latent(x, context)[0]
+
+    def log_prob_and_latent(self, x: Events, context: Given = None) -> tuple[PerSample, Events]:
+        """log p(x | context) in nats, (batch,), and the z where the base was asked."""
         context = self._rows(x, self.event, context)
         z, log_det = self.transform(x, context)
-        return self.base.log_prob(z, context) + log_det
+        return self.base.log_prob(z, context) + log_det, z
 
     def encode(self, x: Events, context: Given = None) -> Events:
         """x -> z."""
@@ -179,7 +184,7 @@ class Flow(nn.Module):
         return self.class_log_probs(x, prior).argmax(1)
 
     def check(self, x: Events, context: Given = None) -> Audit:
-        """What can be told of the flow's arithmetic on these events: round trip, log-det, slopes. Print it."""
+        """How exact the flow's arithmetic is on these events: round trips, log-det, what overflowed. Print it."""
         return audit(self.transform, x, self._rows(x, self.event, context))
 
     def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context | None:
@@ -260,9 +265,11 @@ class FlowDistribution(Distribution):
 
 
 def _flattened(transform: Transform) -> Iterator[Transform]:
-    for part in transform if isinstance(transform, Chain) else ():
-        yield from _flattened(part)
-    if not isinstance(transform, Chain):
+    """The transforms of a chain, and of the chains in it, in order."""
+    if isinstance(transform, Chain):
+        for part in transform:
+            yield from _flattened(part)
+    else:
         yield transform
 
 

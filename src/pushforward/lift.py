@@ -104,6 +104,11 @@ class Lifted:
         return torch.stack(terms).logsumexp(0) - math.log(samples)
 
 
+def bits_per_dim(log_p: Tensor, numbers: int) -> Tensor:
+    """Nats an event -> bits a number: −log_p / (numbers · log 2). Of a bound on log P it is a bound too, from above."""
+    return -log_p / (numbers * math.log(2))
+
+
 def _integers(data: Tensor, levels: int) -> Tensor:
     if data.is_floating_point() or data.is_complex():
         raise ValueError(f"a lift takes integers 0 … {levels - 1}; the data is {data.dtype}.")

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from pushforward.context import Given
 from pushforward.lift import Lifted
 from pushforward.randomness import Source
-
-
-def bits_per_dim(log_p: Tensor, numbers: int) -> Tensor:
-    """Nats an event -> bits a number: −log_p / (numbers · log 2). Of a bound on log P it is a bound too, from above."""
-    return -log_p / (numbers * math.log(2))
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ one door that training goes through.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from pushforward.context import Given
 from pushforward.flow import Flow
-from pushforward.lift import Lift
+from pushforward.lift import Lift, bits_per_dim
 from pushforward.randomness import Source, draw
 
 
@@ -47,11 +46,10 @@ class Likelihood(Objective):
         self, data: Tensor, context: Given = None, generator: Source = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.lift.lift(data, generator)
-        context = self.flow.embed(context)
-        if context and self.drop:
-            context = context.drop(draw(torch.rand, data.shape[:1], x, generator) < self.drop)
-        z, log_det = self.flow.transform(x, context)
-        log_p = self.flow.base.log_prob(z, context) + log_det
+        embedded = self.flow.embed(context)
+        if embedded and self.drop:
+            embedded = embedded.expand(data.shape[:1]).drop(draw(torch.rand, data.shape[:1], x, generator) < self.drop)
+        log_p, z = self.flow.log_prob_and_latent(x, embedded)
         numbers = x[0].numel()
-        bits = (log_q - log_p).mean() / (numbers * math.log(2))
-        return -log_p.mean() / numbers, {"bits/dim": bits.detach(), "z": z.detach()}
+        bits = bits_per_dim(log_p.detach() - log_q, numbers).mean()
+        return -log_p.mean() / numbers, {"bits/dim": bits, "z": z.detach()}
