@@ -18,7 +18,7 @@ from tests.laws.cases import CASES
 SOURCE = Path(pushforward.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# who may import whom: a room imports from rooms above it, and from itself
+# who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
     {"shapes", "context", "randomness"},
     {"moves", "transform"},

@@ -114,6 +114,14 @@ def test_temperature_scales_the_noise():
     assert not torch.allclose(cold, warm)
 
 
+@pytest.mark.parametrize("kind", [pf.bases.StandardNormal, pf.bases.ObservedNormal])
+def test_temperature_multiplies_every_base_s_noise(kind):
+    base = kind(2, 3)
+    base.observe(torch.full((1, 2, 3), 3.0))
+    once, twice = (base.sample(4, temperature=t, generator=torch.Generator().manual_seed(0)) for t in (1.0, 2.0))
+    torch.testing.assert_close(twice, 2 * once)
+
+
 def test_trace_adds_up_to_log_prob():
     flow = picture()
     x, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, -1, -1])
@@ -126,7 +134,9 @@ def test_trace_adds_up_to_log_prob():
 
 def test_guidance_of_weight_zero_is_the_flow_itself_and_shares_its_weights():
     flow = picture()
+    flow.transform[1].solve = pf.solve.jacobi
     guided = flow.guided(0.0)
+    assert guided.transform[1].solve is pf.solve.jacobi
     x, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, -1, -1])
     torch.testing.assert_close(guided.log_prob(x, labels), flow.log_prob(x, labels))
     assert {id(p) for p in guided.parameters()} == {id(p) for p in flow.parameters()}
@@ -157,8 +167,10 @@ def test_classify_is_bayes_rule():
     joint = torch.stack([flow.log_prob(x, k) for k in range(3)], 1)
     torch.testing.assert_close(flow.class_log_probs(x).exp().sum(1), torch.ones(6))
     assert torch.equal(flow.classify(x), joint.argmax(1))
-    prior = torch.tensor([0.0, 0.0, 1.0])
-    assert torch.all(flow.classify(x, prior) == 2)
+    prior = torch.tensor([0.1, 0.2, 0.7])
+    posterior = (joint + prior.log()).softmax(1)
+    torch.testing.assert_close(flow.class_log_probs(x, prior).exp(), posterior)
+    assert torch.all(flow.classify(x, torch.tensor([0.0, 0.0, 1.0])) == 2)
     with pytest.raises(ValueError, match="cannot classify|only a flow conditioned on class labels"):
         picture(classes=0).classify(x)
 
@@ -208,6 +220,32 @@ ERRORS = {
     "vector size": (lambda: vector(2, context=3).sample(1, torch.zeros(4)), r"\(batch, 3\); got \(4,\)"),
     "vector missing": (lambda: vector(2, context=3).sample(1), "vectors of 3 numbers"),
     "guidance of nothing": (lambda: picture(classes=0).guided(1.0), "give attention_temperature other than 1"),
+    "ready context of nothing": (
+        lambda: picture().log_prob(X, pf.Context(null=torch.zeros(2, dtype=torch.bool))),
+        "was called without a context",
+    ),
+    "needless ready context": (
+        lambda: picture(classes=0).log_prob(X, Labels(3)([0, 1])),
+        "unconditional and was given a context",
+    ),
+    "guidance of no step": (
+        lambda: pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(2, 1), event=(2, 1), embed=Labels(3)).guided(1.0),
+        "this flow has none",
+    ),
+    "guided scale of a shift": (
+        lambda: picture(move=pf.moves.Shift()).guided(1.0, on="scale"),
+        "a shift has no scale to guide",
+    ),
+    "generators": (
+        lambda: picture().sample(3, 0, generator=[torch.Generator()]),
+        "one generator for each of 3 rows",
+    ),
+    "event of a distribution": (
+        lambda: vector(3)().log_prob(torch.zeros(5, 1)),
+        r"shape \(3,\); the value has \(5, 1\)",
+    ),
+    "nothing to check": (lambda: picture().check(X[:0], 0), "no events to check"),
+    "empty chain": (lambda: pf.Chain(), "at least one part"),
     "patch": (
         lambda: pf.models.TarFlow(image=(1, 9, 8), patch=4).build(),
         "patches of side 4 do not tile an image of 9 × 8",
@@ -220,6 +258,25 @@ def test_errors_say_what_was_given_and_what_to_do(name):
     wrong, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+def test_empty_batches_and_small_integer_labels():
+    flow = picture()
+    assert flow.log_prob(X[:0], 0).shape == (0,)
+    assert flow.sample(0, 0).shape == (0, 1, 8, 8)
+    labels = torch.tensor([2, 0], dtype=torch.uint8)
+    torch.testing.assert_close(flow.log_prob(X, labels), flow.log_prob(X, labels.long()))
+    with torch.inference_mode():
+        assert flow.denoise(X, 0.1, 0).shape == X.shape
+
+
+def test_one_row_that_is_not_a_number_leaves_the_others_alone():
+    flow, x = picture(), torch.randn(3, 1, 8, 8)
+    expected = flow.log_prob(x, 0)
+    x[1, 0, 3, 3] = torch.nan
+    log_p = flow.log_prob(x, 0)
+    assert log_p[1].isnan()
+    torch.testing.assert_close(log_p[::2], expected[::2])
 
 
 def test_contexts_may_be_lists_arrays_and_numbers():

@@ -35,17 +35,31 @@ def test_uniform_noise_fills_the_bins_of_the_definition():
     torch.testing.assert_close(log_q, torch.tensor([1000 * math.log(128)]))
 
 
-def test_the_bound_is_below_every_probability_and_tightens(lift):
-    """The bounds on P of all 25 pictures of two pixels sum to one at most; more samples come closer to it."""
-    flow = plane()
-    pictures = torch.cartesian_prod(torch.arange(5), torch.arange(5)).reshape(-1, 1, 1, 2)
-    totals = []
+def test_the_bound_tightens_to_the_probability(lift):
+    """P(v) is the integral of p(x) P(v | x): of the bin for uniform noise, of Bayes' rule for Gaussian."""
+    flow, picture = plane(), torch.tensor([[[[1, 3]]]])
+    side = torch.linspace(-2, 2, 401, dtype=torch.float64)
+    grid = torch.cartesian_prod(side, side).reshape(-1, 1, 1, 2)
+    places = -1 + 2 * torch.arange(5) / 4
+    if isinstance(lift, Gaussian):
+        decoder = (-0.5 * ((grid[..., None] - places) / lift.sigma) ** 2).softmax(-1)
+    else:
+        bins = ((grid + 1) * 5 / 2).floor()
+        decoder = (bins[..., None] == torch.arange(5)).double()
     with torch.no_grad():
-        for samples in (1, 200):
-            generator = torch.Generator().manual_seed(0)
-            bounds = [Lifted(flow, lift).bound(pictures, samples=samples, generator=generator) for _ in range(40)]
-            totals.append(torch.stack(bounds).mean(0).exp().sum().item())
-    assert totals[0] < totals[1] < 1
+        weight = decoder[:, 0, 0, 0, 1] * decoder[:, 0, 0, 1, 3]
+        exact = (flow.log_prob(grid).exp() * weight).sum().log() + 2 * (side[1] - side[0]).log()
+        lifted, pictures = Lifted(flow, lift), picture.expand(200, -1, -1, -1)
+        one, many = (lifted.bound(pictures, samples=k, generator=torch.Generator().manual_seed(0)) for k in (1, 100))
+    assert one.mean() < many.mean() <= exact + 0.01
+    torch.testing.assert_close(many.double().mean(), exact, atol=0.03, rtol=0)
+
+
+def test_pictures_of_bytes_and_more_levels():
+    data = torch.tensor([[0, 128, 200, 255]], dtype=torch.uint8)
+    torch.testing.assert_close(Gaussian(256, 0.1).place(data), data / 127.5 - 1)
+    assert torch.equal(Gaussian(256, 0.1).lower(Gaussian(256, 0.1).place(data)), data)
+    assert Uniform(1000).lower(torch.tensor([0.9])).item() == 950
 
 
 def test_a_uniform_density_on_the_bins_costs_log2_of_the_levels():

@@ -58,7 +58,11 @@ def test_truncate_takes_tokens_back(asked, gradients):
         net(torch.cat([x[:, :2], -x[:, 2:4]], 1), context, cache)  # the last two were only tried
         cache.truncate(2)
         answer = net(x[:, 2:4], context, cache)
+        kept = answer.clone()
+        cache.truncate(2)
+        net(-x[:, 2:4], context, cache)
     torch.testing.assert_close(answer, net(x, context)[:, 2:5])
+    assert torch.equal(answer, kept), "an answer once given does not change"
 
 
 def test_answers_depend_on_earlier_tokens_alone(asked):
@@ -81,7 +85,7 @@ def test_attention_temperature_is_a_row_s_own():
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     x, null = torch.randn(2, TOKENS, FEATURES, dtype=torch.float64), torch.ones(2, dtype=torch.bool)
-    plain, warm = net(x), net(x, Context(null=null, temperature=torch.tensor([1.0, 0.3])))
+    plain, warm = net(x), net(x, Context(null=null, attention_temperature=torch.tensor([1.0, 0.3])))
     torch.testing.assert_close(warm[0], plain[0])
     assert not torch.allclose(warm[1], plain[1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 import pushforward as pf
 from pushforward.data import batches, digits
 from pushforward.lift import Gaussian, Uniform
+from pushforward.randomness import keyed
 from pushforward.training import Average, Likelihood, Plan, train
 from tests.toys import picture
 
@@ -51,8 +53,52 @@ def test_the_same_seed_gives_the_same_weights():
     assert not torch.equal(weights(0), weights(1))
 
 
+def test_it_is_adamw_with_a_schedule_a_clipped_gradient_and_keyed_noise():
+    """Three steps, written out."""
+    plan = Plan(steps=3, lr=3e-2, warmup=2, weight_decay=0.5, clip=0.3, seed=5)
+    data = [(digits("train").images[i : i + 4], digits("train").labels[i : i + 4]) for i in range(0, 12, 4)]
+    ours, theirs = model().double(), model().double()
+    train(Likelihood(ours, Uniform(17), drop=0.5), iter(data), replace(plan, dtype=torch.float32))
+
+    objective = Likelihood(theirs, Uniform(17), drop=0.5)
+    optimiser = torch.optim.AdamW(theirs.parameters(), lr=1.0, betas=plan.betas, weight_decay=plan.weight_decay)
+    clipped = 0
+    for step, (images, labels) in enumerate(data):
+        optimiser.param_groups[0]["lr"] = plan.lr_at(step)
+        optimiser.zero_grad()
+        objective(images, labels, [keyed(5, step, row) for row in range(4)])[0].backward()
+        clipped += torch.nn.utils.clip_grad_norm_(theirs.parameters(), plan.clip) > plan.clip
+        optimiser.step()
+    assert clipped, "nothing was clipped: the test shows less than it says"
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_trained_flow_is_invertible():
+    flow = train(Likelihood(model(), Gaussian(17, 0.1)), batches(digits("train"), 64), Plan(steps=60, lr=1e-2))
+    x, labels = Gaussian(17, 0.1).place(digits("test").images), digits("test").labels
+    assert flow.check(x, labels, rows=0).round_trip < 1e-4
+    assert flow.double().check(x.double(), labels, rows=0).round_trip < 1e-10
+
+
+def test_keys_make_different_numbers():
+    keys = itertools.product(range(5), range(20), range(20))
+    assert len({torch.rand((), generator=keyed(*key), dtype=torch.float64).item() for key in keys}) == 2000
+    assert keyed(0).initial_seed() != keyed(2**32).initial_seed()
+
+
+def test_batches_that_end_early_and_half_precision_are_refused():
+    data = digits("train")
+    with pytest.raises(ValueError, match="ended after 1 of 2 steps"):
+        train(Likelihood(model(), Uniform(17)), iter([(data.images[:4], data.labels[:4])]), Plan(steps=2))
+    with pytest.raises(ValueError, match="not in torch.float16"):
+        Plan(steps=1, dtype=torch.float16)
+    with pytest.raises(ValueError, match="no images"):
+        next(batches(replace(data, images=data.images[:0]), 4))
+
+
 def test_a_row_s_noise_does_not_depend_on_the_rows_beside_it():
-    """So two processes with half a batch each see what one sees."""
+    """So that processes which number their rows alike can share a batch."""
     objective, data = Likelihood(model(), Uniform(17), drop=0.5), digits("train")
     images, labels, rows = data.images[:6], data.labels[:6], [torch.Generator() for _ in range(6)]
 

@@ -23,10 +23,10 @@ def plane(classes: int = 0, move: pf.moves.Move = pf.moves.Affine()) -> pf.Flow:
     return randomised(config.build().double())
 
 
-def picture(classes: int = 3, **options) -> pf.Flow:
-    """A TarFlow of 8 × 8 images, in float32."""
+def picture(classes: int = 3, image: tuple[int, int, int] = (1, 8, 8), **options) -> pf.Flow:
+    """A TarFlow of small images, in float32."""
     return randomised(
-        pf.models.TarFlow(image=(1, 8, 8), patch=4, steps=2, width=16, depth=1, classes=classes, **options).build()
+        pf.models.TarFlow(image=image, patch=4, steps=2, width=16, depth=1, classes=classes, **options).build()
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 def demo(out: Path = Path("runs/demo"), effort: float = 1.0) -> None:
     """Train a TarFlow on handwritten digits and show what it can do, in a few minutes on two CPU cores.
 
-    Writes demo.png: digits from the data, and samples raw, denoised, and guided by class.
+    Writes demo.png: digits from the data, and samples raw, denoised, and guided by class. Prints bits/dim and more.
 
     Args:
         out: The folder to write into.

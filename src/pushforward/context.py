@@ -26,7 +26,7 @@ class Context(NamedTuple):
     null: Tensor  # (*batch,) bool: True where the row is conditioned on nothing
     labels: Tensor | None = None  # (*batch,) int64, 0 where null
     vector: Tensor | None = None  # (*batch, feature)
-    temperature: Tensor | None = None  # (*batch,) of the attention, 1 where None: what guidance asks of a network
+    attention_temperature: Tensor | None = None  # (*batch,), 1 where None: what guidance asks of a network
 
     @property
     def batch_shape(self) -> Size:
@@ -53,31 +53,36 @@ class Context(NamedTuple):
 
     def drop(self, rows: Tensor) -> Context:
         """The context with the given rows (bool, of the batch shape) conditioned on nothing."""
-        return Context(self.null | rows, self.labels, self.vector, self.temperature)
+        return Context(self.null | rows, self.labels, self.vector, self.attention_temperature)
 
-    def tempered(self, temperature: Tensor) -> Context:
-        """The context with the attention's temperature for each row."""
+    def attending(self, temperature: Tensor) -> Context:
+        """The context with an attention temperature for each row."""
         return Context(self.null, self.labels, self.vector, temperature)
 
     def beside(self, other: Context) -> Context:
         """Both contexts as one batch: these rows, then the other's."""
-        pairs = zip(self, other, strict=True)
+        pairs = list(zip(self, other, strict=True))
+        assert all((a is None) == (b is None) for a, b in pairs), "both contexts have the same fields"
         return Context(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # pyright: ignore[reportArgumentType]
 
 
 class Embed(Protocol):
-    """How what the user has becomes a `Context`; None where a flow is conditioned on nothing."""
+    """How what the user has becomes a `Context`; None where a flow is conditioned on nothing.
 
-    def __call__(self, given: object) -> Context | None: ...
+    A ready context is let through if it has what the flow is conditioned on.
+    """
+
+    def __call__(self, given: Given) -> Context | None: ...
 
 
 @dataclass(frozen=True)
 class Unconditional:
     """Conditioned on nothing: takes None and answers None."""
 
-    def __call__(self, given: object) -> None:
-        if given is not None:
-            raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
+    def __call__(self, given: Given) -> Context | None:
+        if given is None or (isinstance(given, Context) and given.labels is None and given.vector is None):
+            return given
+        raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,10 @@ class Labels:
 
     classes: int
 
-    def __call__(self, given: object) -> Context:
-        if given is None:
+    def __call__(self, given: Given) -> Context:
+        if isinstance(given, Context) and given.labels is not None:
+            return given
+        if given is None or isinstance(given, Context):
             raise ValueError(
                 f"this flow is conditional (labels 0 … {self.classes - 1}) and was called without a context. "
                 "Give labels, or −1 for the null label."
@@ -99,12 +106,13 @@ class Labels:
         labels = torch.as_tensor(given)
         if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
             raise ValueError(f"labels are integers; these are {labels.dtype}. Convert them with .long().")
+        labels = labels.long()  # small integers could not be compared with a large number of classes
         wrong = labels[(labels < -1) | (labels >= self.classes)]
         if wrong.numel():
             raise ValueError(
                 f"this flow takes labels 0 … {self.classes - 1}, and −1 for the null label; got {wrong.flatten()[0]}."
             )
-        return Context(null=labels < 0, labels=labels.long().clamp(min=0))
+        return Context(null=labels < 0, labels=labels.clamp(min=0))
 
 
 @dataclass(frozen=True)
@@ -117,10 +125,13 @@ class Vector:
 
     features: int
 
-    def __call__(self, given: object) -> Context:
-        if given is None:
+    def __call__(self, given: Given) -> Context:
+        if isinstance(given, Context) and given.vector is not None:
+            return given
+        if given is None or isinstance(given, Context):
             raise ValueError(
-                f"this flow is conditional (vectors of {self.features} numbers) and was called without a context."
+                f"this flow is conditional (vectors of {self.features} numbers) and was called without a context. "
+                "Give one vector for each row, or one for all."
             )
         vector = torch.as_tensor(given)
         if vector.shape[-1:] != (self.features,):
@@ -130,5 +141,5 @@ class Vector:
         return Context(null=torch.zeros(vector.shape[:-1], dtype=torch.bool, device=vector.device), vector=vector)
 
 
-def _describe(given: object) -> str:
+def _describe(given: Given) -> str:
     return f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else repr(given)

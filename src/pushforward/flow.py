@@ -15,7 +15,7 @@ from torch.distributions import Distribution, constraints
 from pushforward.audit import Audit, audit
 from pushforward.bases import Base
 from pushforward.context import Context, Embed, Given, Labels, Unconditional
-from pushforward.moves import Affine
+from pushforward.moves import Affine, Shift
 from pushforward.networks import Guided, LinearRule
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
@@ -23,8 +23,8 @@ from pushforward.transform import Chain, Transform, Triangular
 from pushforward.transforms import Autoregressive
 
 
-class Step(NamedTuple):
-    """One step of a trace: the transform, what came out of it, and log-slopes of z's shape.
+class Traced(NamedTuple):
+    """What a trace tells of one transform: what came out of it, and log-slopes of z's shape.
 
     log_slopes is the log-det, (batch,), for a transform that does not know a slope for each element.
     """
@@ -59,9 +59,8 @@ class Flow(nn.Module):
 
     def embed(self, context: Given) -> Context | None:
         """What the user has -> a `Context` on the flow's device; None for an unconditional flow."""
-        if not isinstance(context, Context):
-            context = self._embed(context)
-        return context and context.each(lambda t: t.to(self.device))
+        embedded = self._embed(context)
+        return embedded and embedded.each(lambda t: t.to(self.device))
 
     def forward(self, context: Given = None) -> FlowDistribution:
         """p(x | context) as a torch Distribution, whose batch shape is the context's."""
@@ -85,7 +84,6 @@ class Flow(nn.Module):
         """z -> x, differentiably; under torch.no_grad() it is faster."""
         return self.transform.inverse(z, self._rows(z, self.base.event, context))[0]
 
-    @torch.no_grad()
     def sample(
         self,
         shape: int | tuple[int, ...] = (),
@@ -98,14 +96,15 @@ class Flow(nn.Module):
 
         `temperature` multiplies the base's noise. Draws that overflowed are kept, and warned of.
         """
-        return self._draw(shape, context, temperature, generator)[0]
+        with torch.no_grad():
+            return self._draw(shape, context, temperature, generator)[0]
 
-    @torch.no_grad()
     def sample_and_log_prob(
         self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
     ) -> tuple[Events, Tensor]:
         """Draws and their log-densities, at the cost of the draws alone."""
-        return self._draw(shape, context, 1.0, generator)
+        with torch.no_grad():
+            return self._draw(shape, context, 1.0, generator)
 
     def rsample(self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None) -> Events:
         """Draws with gradients to the flow's parameters and its context."""
@@ -117,7 +116,7 @@ class Flow(nn.Module):
         """Draws and their log-densities, both with gradients."""
         return self._draw(shape, context, 1.0, generator)
 
-    def trace(self, x: Events, context: Given = None) -> Iterator[Step]:
+    def trace(self, x: Events, context: Given = None) -> Iterator[Traced]:
         """Every transform of the chain in turn: what came out, and its log-slopes unsummed.
 
         With the base's log_prob of the last z, the sum of all slopes is log_prob.
@@ -126,7 +125,7 @@ class Flow(nn.Module):
         for transform in _flattened(self.transform):
             slopes = transform.slopes if isinstance(transform, Triangular) else transform
             x, log_slopes = slopes(x, context)
-            yield Step(transform, x, log_slopes)
+            yield Traced(transform, x, log_slopes)
 
     def guided(
         self,
@@ -147,9 +146,13 @@ class Flow(nn.Module):
                 "guidance needs something to move away from: this flow is unconditional, "
                 "so give attention_temperature other than 1 (0.5, say)."
             )
+        if not any(isinstance(part, Autoregressive) for part in self.modules()):
+            raise ValueError("guidance acts in autoregressive steps, and this flow has none.")
         rule = LinearRule(weight, on, schedule)
 
         def guide(step: Autoregressive) -> Autoregressive:
+            if on == "scale" and isinstance(step.move, Shift):
+                raise ValueError('a shift has no scale to guide; use on="mean" or "both".')
             net = Guided(step.net, step.move, rule, attention_temperature=attention_temperature)
             return Autoregressive(net, Affine(), solve=step.solve)
 
@@ -162,8 +165,8 @@ class Flow(nn.Module):
 
         Exact if the flow is. Never clips. `sigma` is a number or one for each row.
         """
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.detach().clone().requires_grad_()
             (score,) = torch.autograd.grad(self.log_prob(x, context).sum(), x)
         sigma = torch.as_tensor(sigma, dtype=score.dtype, device=x.device)
         return x.detach() + sigma.reshape(-1, *[1] * len(self.event)).square() * score
@@ -183,9 +186,13 @@ class Flow(nn.Module):
         """The most probable class of each event, (batch,) int64: argmax over classes of p(x | class) · p(class)."""
         return self.class_log_probs(x, prior).argmax(1)
 
-    def check(self, x: Events, context: Given = None) -> Audit:
-        """How exact the flow's arithmetic is on these events: round trips, log-det, what overflowed. Print it."""
-        return audit(self.transform, x, self._rows(x, self.event, context))
+    def check(self, x: Events, context: Given = None, *, rows: int = 2) -> Audit:
+        """How exact the flow's arithmetic is on these events: round trips, log-det, what overflowed. Print it.
+
+        The log-dets of the first `rows` are compared with autograd's, at a backward pass for each number of an event:
+        0 for large ones.
+        """
+        return audit(self.transform, x, self._rows(x, self.event, context), rows=rows)
 
     def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context | None:
         """The context of every row of x, after x has been checked."""
@@ -214,7 +221,7 @@ class Flow(nn.Module):
 
 
 class FlowDistribution(Distribution):
-    """p(x | context) as lampe, Pyro and sbi take it, of any batch shape: the context's, or what `expand` made of it.
+    """p(x | context) as lampe and Pyro take it, of any batch shape: the context's, or what `expand` made of it.
 
     It holds the flow and its context and calls the flow; nothing is built or cached on the way.
     """
@@ -258,6 +265,10 @@ class FlowDistribution(Distribution):
     def _by_rows(self, function: Callable, value: Tensor) -> Tensor:
         """function(events, context) on value's events as one batch."""
         events = len(self.event_shape)
+        if value.shape[value.dim() - events :] != self.event_shape:
+            raise ValueError(
+                f"events of this distribution have shape {tuple(self.event_shape)}; the value has {tuple(value.shape)}."
+            )
         batch = torch.broadcast_shapes(value.shape[: value.dim() - events], self.batch_shape)
         rows = value.expand((*batch, *self.event_shape)).reshape(-1, *self.event_shape)
         answer = function(rows, self.context and self.context.rows(batch))

@@ -38,7 +38,7 @@ class Lift(ABC):
 class Uniform(Lift):
     """Uniform noise inside each integer's bin: x = 2 (v + u) / levels − 1, u in [0, 1).
 
-    Bins do not overlap, so log_q = n log(levels / 2) for n numbers. Theis et al. 2016, arXiv:1511.01844, section 3.1.
+    Bins do not overlap, so log_q = n log(levels / 2) for n numbers. Theis et al. 2016, arXiv:1511.01844.
 
     >>> x, log_q = Uniform(256).lift(torch.tensor([[0, 128]]))
     >>> Uniform(256).lower(x)
@@ -54,14 +54,14 @@ class Uniform(Lift):
         return x, x.new_full((len(x),), x[0].numel() * math.log(self.levels / 2))
 
     def lower(self, x: Events) -> Tensor:
-        return ((x + 1) * self.levels / 2).floor().clamp(0, self.levels - 1).to(torch.uint8)
+        return _to_integers(((x + 1) * self.levels / 2).floor(), self.levels)
 
 
 class Gaussian(Lift):
     """Gaussian noise on the integers' own places: x = 2 v / (levels − 1) − 1 + sigma · noise.
 
     Neighbours overlap, and Bayes' rule with a uniform prior tells them apart: log_q sums log sum_k N(x; k, sigma²) over
-    the levels k. For flows whose samples will be denoised: Zhai et al. 2024, arXiv:2412.06329, section 3.3.
+    the levels k. For flows whose samples will be denoised: Zhai et al. 2024, arXiv:2412.06329.
     """
 
     def __init__(self, levels: int, sigma: float):
@@ -79,11 +79,11 @@ class Gaussian(Lift):
         return x, sum_event(total.log() - math.log(self.sigma * math.sqrt(2 * math.pi)))
 
     def lower(self, x: Events) -> Tensor:
-        return ((x + 1) * (self.levels - 1) / 2).round().clamp(0, self.levels - 1).to(torch.uint8)
+        return _to_integers(((x + 1) * (self.levels - 1) / 2).round(), self.levels)
 
     def place(self, v: Tensor) -> Tensor:
         """Where integers lie on [−1, 1], without noise."""
-        return 2 * v / (self.levels - 1) - 1
+        return v / (self.levels - 1) * 2 - 1
 
 
 class Lifted:
@@ -95,7 +95,7 @@ class Lifted:
     def bound(self, data: Tensor, context: Given = None, *, samples: int = 1, generator: Source = None) -> PerSample:
         """A lower bound on log P(data | context) in nats, (batch,): random, and tighter with more `samples`.
 
-        log of the mean over K samples of p(x_k) / q(x_k). Burda et al. 2016, arXiv:1509.00519, eq. 8.
+        log of the mean over K samples of p(x_k) / q(x_k). Burda et al. 2016, arXiv:1509.00519.
         """
         terms = []
         for _ in range(samples):
@@ -113,7 +113,11 @@ def _integers(data: Tensor, levels: int) -> Tensor:
     if data.is_floating_point() or data.is_complex():
         raise ValueError(f"a lift takes integers 0 … {levels - 1}; the data is {data.dtype}.")
     if data.numel():
-        least, most = int(data.min()), int(data.max())
+        least, most = torch.stack(data.aminmax()).tolist()
         if least < 0 or most >= levels:
             raise ValueError(f"a lift of {levels} levels takes 0 … {levels - 1}; the data has {least} … {most}.")
     return data.to(torch.get_default_dtype())
+
+
+def _to_integers(v: Tensor, levels: int) -> Tensor:
+    return v.clamp(0, levels - 1).to(torch.uint8 if levels <= 256 else torch.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,16 +17,20 @@ def draw(sampler: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, s
     They are drawn where the generator lives: a CPU generator gives the same numbers to every device. With a generator a
     row, a row's numbers do not depend on which others are drawn beside it.
     """
-    if isinstance(source, Sequence):
-        return torch.stack([draw(sampler, shape[1:], like, row) for row in source])
     dtype = torch.promote_types(like.dtype, torch.float32)
+    if isinstance(source, Sequence):
+        if len(source) != shape[0]:
+            raise ValueError(f"give one generator for each of {shape[0]} rows, or a single one; got {len(source)}.")
+        rows = [sampler(shape[1:], generator=row, dtype=dtype, device=row.device) for row in source]
+        return torch.stack(rows).to(like.device)
     device = like.device if source is None else source.device
     return sampler(shape, generator=source, dtype=dtype, device=device).to(like.device)
 
 
 def keyed(*keys: int) -> Generator:
-    """A CPU generator for these keys (a seed, a step, …): the same keys, the same numbers; other keys, others."""
-    state = 0
-    for key in keys:
-        state = (state * 6364136223846793005 + key + 1442695040888963407) % 2**63  # Knuth's multiplier and increment
-    return Generator().manual_seed(state)
+    """A CPU generator for these keys (a seed, a step, a row): the same keys, the same numbers.
+
+    torch seeds it from 32 bits, so two in four thousand million sets of keys share theirs.
+    """
+    digest = hashlib.blake2b(repr(keys).encode(), digest_size=4).digest()
+    return Generator().manual_seed(int.from_bytes(digest, "little"))

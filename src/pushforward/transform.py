@@ -67,6 +67,8 @@ class Chain(Transform):
 
     def __init__(self, *parts: Transform):
         super().__init__()
+        if not parts:
+            raise ValueError("a chain has at least one part.")
         self.parts = nn.ModuleList(parts)
 
     def __iter__(self) -> Iterator[Transform]:

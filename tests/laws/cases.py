@@ -78,7 +78,12 @@ CASES = {
     "autoregressive/shift": Case(partial(autoregressive, Shift())),
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
-    "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi)),
+    "autoregressive/jacobi": Case(
+        partial(autoregressive, solve=jacobi),
+        excused={
+            "stays_on_its_device": "without gradients the sweeps stop when nothing changes, which asks for values"
+        },
+    ),
     "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
     "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, LinearRule(0.7, "mean", "linear"))),
     "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, LinearRule(0.7, "scale", "linear")), embed=LABELS),

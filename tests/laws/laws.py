@@ -182,17 +182,36 @@ def slopes_add_up(case: Case) -> None:
         x = z
 
 
-def compiles(case: Case) -> None:
+def compiles(case: Case, backend: str = "aot_eager") -> None:
+    """Forward with its gradients. (Inverse is `compiles_back`.)"""
     transform, context = case.build(), case.context(N)
     torch.compiler.reset()
-    compiled = torch.compile(transform, fullgraph=True, backend="aot_eager")
-    gradients = []
-    for door in (transform, compiled):
+    answers = []
+    for door in (transform, torch.compile(transform, fullgraph=True, backend=backend)):
         x = case.x(N).requires_grad_()
         z, log_det = door(x, context)
         (z.square().sum() + log_det.sum()).backward()
-        gradients.append((z, log_det, x.grad))
-    assert all(close(a, b) for a, b in zip(*gradients, strict=True))
+        answers.append((z, log_det, x.grad))
+    assert all(close(a, b) for a, b in zip(*answers, strict=True))
+
+
+def compiles_back(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    torch.compiler.reset()
+    compiled = torch.compile(transform.inverse, fullgraph=True, backend="aot_eager")
+    answers = zip(compiled(case.z(N), context), transform.inverse(case.z(N), context), strict=True)
+    assert all(close(a, b) for a, b in answers)
+
+
+def stays_on_its_device(case: Case) -> None:
+    """On the meta device, where anything made on another device is refused."""
+    transform, context = case.build(torch.float32).to("meta"), case.context(N)
+    context = context and context.each(lambda t: t.to("meta"))
+    with torch.no_grad():
+        for door, given in doors(transform, case, N, torch.float32):
+            value, log_det = door(given.to("meta"), context)
+            assert value.is_meta
+            assert log_det.is_meta
 
 
 def builds_on_the_meta_device(case: Case) -> None:
@@ -238,6 +257,8 @@ LAWS = (
     context_matters,
     slopes_add_up,
     compiles,
+    compiles_back,
+    stays_on_its_device,
     builds_on_the_meta_device,
     copies_and_prints,
     no_grad_agrees,

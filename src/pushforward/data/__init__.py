@@ -1,4 +1,4 @@
-"""Data sets: batches as a function of (split, seed, position)."""
+"""Data sets, and batches of them in an order that a seed gives."""
 
 from pushforward.data.images import Images, batches, digits
 

@@ -31,7 +31,7 @@ class Images:
 
 
 def digits(split: str) -> Images:
-    """The handwritten digits: "test" is every fifth image (360), "train" the other 1,437.
+    """The handwritten digits: "test" is every fifth image (360), "train" the other 1,437. Writers may be in both.
 
     >>> digits("test").images.shape
     torch.Size([360, 1, 8, 8])
@@ -51,6 +51,8 @@ def batches(data: Images, size: int, *, seed: int = 0) -> Iterator[tuple[Tensor,
 
     An epoch's last images go into a batch with the first of the next, so that every batch is full.
     """
+    if not len(data):
+        raise ValueError("there are no images to make batches of.")
     epoch, order = 0, torch.empty(0, dtype=torch.long)
     while True:
         while len(order) < size:

@@ -14,7 +14,13 @@ from pushforward.randomness import Source
 def held_out(
     lifted: Lifted, data: Tensor, context: Given = None, *, batch: int = 256, generator: Source = None
 ) -> Tensor:
-    """The bound on log P of each event of a set, in nats, (n,), in batches."""
-    contexts = [None] * len(data.split(batch)) if context is None else torch.as_tensor(context).split(batch)
-    parts = zip(data.split(batch), contexts, strict=True)
-    return torch.cat([lifted.bound(part, given, generator=generator) for part, given in parts])
+    """The bound on log P of each event of a set, in nats, (n,), in batches; the data may be on another device."""
+    flow = lifted.flow
+    context = flow.embed(context)
+    rows = None if context is None else context.rows(data.shape[:1])
+    log_p = torch.empty(len(data), device=flow.device)
+    for start in range(0, len(data), batch):
+        part = slice(start, start + batch)
+        given = None if rows is None else rows.each(lambda t, part=part: t[part])
+        log_p[part] = lifted.bound(data[part].to(flow.device), given, generator=generator)
+    return log_p

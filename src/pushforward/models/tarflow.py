@@ -34,7 +34,7 @@ class TarFlow:
     image: tuple[int, int, int] = (3, 64, 64)  # channels, height, width
     patch: int = 2  # side of a patch, in pixels
     steps: int = 8  # flow steps; every other one reads the patches backwards
-    width: int = 768  # of the residual stream; attention heads are 64 wide, or one as wide as the stream
+    width: int = 768  # of the residual stream; attention heads are 64 wide, or there is one as wide as the stream
     depth: int = 8  # transformer layers in a step
     classes: int = 0  # 0: unconditional
     move: Move = Affine()  # or Shift(): volume-preserving
@@ -57,7 +57,7 @@ class TarFlow:
             tokens=tokens,
             width=self.width,
             depth=self.depth,
-            heads=max(1, self.width // 64),
+            heads=1 if self.width % 64 else self.width // 64,
             project=LabelTable(self.classes, self.width) if self.classes else None,
         )
         step = Autoregressive(net, self.move)

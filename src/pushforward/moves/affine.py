@@ -2,8 +2,8 @@
 
     z = (x − shift) / exp(log_scale)        x = z · exp(log_scale) + shift
 
-Nothing bounds log_scale here, as in TarFlow. Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516, eq. 9;
-Papamakarios et al. 2017 (MAF), arXiv:1705.07057, eqs. 3 and 4; Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
+Nothing bounds log_scale here, as in TarFlow. Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516; Papamakarios et al.
+2017 (MAF), arXiv:1705.07057; Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
 """
 
 from __future__ import annotations

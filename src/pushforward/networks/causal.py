@@ -15,7 +15,7 @@ class CausalNetwork(nn.Module, ABC):
     """Raw parameters for token t from the tokens before t.
 
     Without a cache, x is the whole sequence and so is the answer: (batch, token, *raw). With one, x is what came since
-    the last call (nothing, the first time), and the answer covers every position fed and the next.
+    the last call (nothing, the first time), and the answer covers every position fed and the next: see `Cache`.
     """
 
     tokens: int  # the longest sequence it reads

@@ -31,7 +31,7 @@ class LinearRule:
     """Extrapolation in log-scale and shift: p <- p_conditional + g · (p_conditional − p_null).
 
     g is `weight`, or grows along the sequence from 0 at the first token to `weight` at the last ("linear").
-    Zhai et al. 2024 (TarFlow), arXiv:2412.06329, section 3.4.
+    Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
     """
 
     weight: float
@@ -73,7 +73,7 @@ class Guided(CausalNetwork):
         return self.net.start(None if context is None else self._both(context))
 
     def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
-        first = cache.length if cache else 0
+        first = 0 if cache is None else cache.length
         if context is None:
             context = Context(null=torch.ones(len(x), dtype=torch.bool, device=x.device))
         params = self.move.interpret(self.net(torch.cat([x, x]), self._both(context), cache))
@@ -86,7 +86,7 @@ class Guided(CausalNetwork):
         """The context, and beside it the null context, with the attention's temperature."""
         null = context.drop(torch.ones_like(context.null))
         if self.attention_temperature != 1:
-            now = context.temperature
+            now = context.attention_temperature
             now = torch.ones_like(context.null, dtype=torch.float32) if now is None else now
-            context, null = context.tempered(now), null.tempered(self.attention_temperature * now)
+            context, null = context.attending(now), null.attending(self.attention_temperature * now)
         return context.beside(null)

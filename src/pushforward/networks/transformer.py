@@ -2,7 +2,7 @@
 
 Pre-norm layers, h <- h + attention(norm(h)), h <- h + mlp(norm(h)), with GELU and an expansion of four. A layer sees
 each token and those before it; the answers are shifted right by one, so that token t's is read off token t − 1, and
-the first token's is zero. Zhai et al. 2024 (TarFlow), arXiv:2412.06329, section 3.2.
+the first token's is zero. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, h: Tensor, temperature: Tensor | None = None, recall: Recall | None = None) -> Tensor:
-        q, k, v = (
-            self.qkv(self.norm(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )  # each (B, H, T, W/H)
+        qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, W/H)
         if temperature is not None:
             q = q / temperature[:, None, None, None].to(q.dtype)
         if recall is not None:
@@ -100,26 +99,18 @@ class CausalTransformer(CausalNetwork):
 
     def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
         if cache is not None:
-            return self._continued(x, context, cache).unflatten(-1, self.raw).clone()
-        answers = self._answers(x[:, :-1], context).unflatten(-1, self.raw)
-        return F.pad(answers, (0, 0) * len(self.raw) + (1, 0))
+            return cache.answer(self._next(x, context, cache))
+        return F.pad(self._next(x[:, :-1], context), (0, 0) * len(self.raw) + (1, 0))
 
-    def _continued(self, x: Tokens, context: Context | None, cache: Cache) -> Tensor:
-        start, count = cache.length, x.shape[1]
-        empty = self.answer.weight.new_zeros(len(x), 1, self.answer.out_features)
-        if start == 0:
-            cache.answers.extend(empty, 0)
-        new = self._answers(x, context, cache) if count else empty[:, :0]
-        cache.length = start + count
-        return cache.answers.extend(new, start + 1)[:, start:]
-
-    def _answers(self, x: Tokens, context: Context | None, cache: Cache | None = None) -> Tensor:
-        """What each token says of the next: (B, T, D) -> (B, T, P)."""
-        start = cache.length if cache else 0
+    def _next(self, x: Tokens, context: Context | None, cache: Cache | None = None) -> Tensor:
+        """What each token says of the one after it: (B, T, D) -> (B, T, *raw)."""
+        if x.shape[1] == 0:
+            return self.answer.weight.new_zeros(len(x), 0, *self.raw)
+        start = 0 if cache is None else cache.length
         h = self.read(x.to(self.read.weight.dtype)) + self.positions[start : start + x.shape[1]]
         if self.project is not None:
             h = h + self.project(context)[:, None]
-        temperature = context.temperature if context else None
+        temperature = None if context is None else context.attention_temperature
         for i, layer in enumerate(self.layers):
-            h = layer(h, temperature, cache and partial(cache.recall, i))
-        return self.answer(h)
+            h = layer(h, temperature, None if cache is None else partial(cache.recall, i))
+        return self.answer(h).unflatten(-1, self.raw)

@@ -12,7 +12,7 @@ class Average:
     """A copy of `module` that follows it: average <- decay · average + (1 − decay) · now.
 
     Early on the decay is (1 + step) / (10 + step) where that is smaller, so that the start is forgotten.
-    Buffers are copied.
+    Buffers are copied: a variance that a base observed is that of the latents of the weights of the moment.
     """
 
     def __init__(self, module: nn.Module, decay: float):

@@ -18,9 +18,10 @@ from pushforward.randomness import Source, draw
 
 
 class Objective(nn.Module, ABC):
-    """(data, context) -> loss, logs: a scalar to minimise, and detached tensors to look at.
+    """(data, context) -> loss, logs: a scalar to minimise, and what the loop reads, detached.
 
-    All its randomness comes from `generator`: one a row in training.
+    Logs are "bits/dim", the bound on the data's −log P as a scalar, and "z", the latents, for the base to observe. All
+    randomness comes from `generator`: one a row in training.
     """
 
     flow: Flow
@@ -35,7 +36,7 @@ class Likelihood(Objective):
     """Minus log p(x | context), in nats a number: maximum likelihood of the lifted data.
 
     `drop` is the probability that a row's context is replaced by the null, so that one network learns the conditional
-    density and the unconditional one. Logs: "bits/dim", the bound on the data's −log P; "z", the latents.
+    density and the unconditional one.
     """
 
     def __init__(self, flow: Flow, lift: Lift, *, drop: float = 0.0):

@@ -6,8 +6,6 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -21,19 +19,19 @@ class Progress:
         self.bar: Bar | None = None
 
     def __enter__(self) -> Progress:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.started = time.monotonic()
         console = Console()
         if console.is_terminal:
             columns = (
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[bits]} bits/dim"),
-                TimeRemainingColumn(),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[bits]} bits/dim"),
+                progress.TimeRemainingColumn(),
             )
-            self.bar = Progress(*columns, console=console)
+            self.bar = progress.Progress(*columns, console=console)
             self.bar.start()
             self.task = self.bar.add_task("", total=self.steps, bits="-")
         return self
@@ -42,9 +40,8 @@ class Progress:
         if self.bar:
             self.bar.stop()
 
-    def update(self, step: int, bits: Tensor) -> None:
-        now = bits.item()
-        self.bits = now if self.bits is None else 0.98 * self.bits + 0.02 * now
+    def update(self, step: int, bits: float) -> None:
+        self.bits = bits if self.bits is None else 0.98 * self.bits + 0.02 * bits
         done = step + 1
         if self.bar:
             self.bar.update(self.task, completed=done, bits=f"{self.bits:.3f}")
