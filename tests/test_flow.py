@@ -208,7 +208,10 @@ ERRORS = {
     ),
     "wrong latent": (lambda: picture().decode(torch.zeros(2, 4, 4), 0), r"\(batch, 4, 16\); x has shape \(2, 4, 4\)"),
     "integers": (lambda: picture().log_prob(X.long(), 0), "x is torch.int64. Lift integers first"),
-    "no context": (lambda: picture().sample(3), r"labels 0 … 2\) and was called without a context"),
+    "no context": (
+        lambda: picture().sample(3),
+        r"labels 0 … 2, or −1 for the null label\) and was called without a context",
+    ),
     "label too great": (
         lambda: picture().log_prob(X, torch.tensor([0, 3])),
         "labels 0 … 2, and −1 for the null label; got 3",

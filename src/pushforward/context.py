@@ -96,13 +96,8 @@ class Labels:
     classes: int
 
     def __call__(self, given: Given) -> Context:
-        if isinstance(given, Context) and given.labels is not None:
-            return given
-        if given is None or isinstance(given, Context):
-            raise ValueError(
-                f"this flow is conditional (labels 0 … {self.classes - 1}) and was called without a context. "
-                "Give labels, or −1 for the null label."
-            )
+        if ready := _ready(given, "labels", f"labels 0 … {self.classes - 1}, or −1 for the null label"):
+            return ready
         labels = torch.as_tensor(given)
         if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
             raise ValueError(f"labels are integers; these are {labels.dtype}. Convert them with .long().")
@@ -126,19 +121,24 @@ class Vector:
     features: int
 
     def __call__(self, given: Given) -> Context:
-        if isinstance(given, Context) and given.vector is not None:
-            return given
-        if given is None or isinstance(given, Context):
-            raise ValueError(
-                f"this flow is conditional (vectors of {self.features} numbers) and was called without a context. "
-                "Give one vector for each row, or one for all."
-            )
+        if ready := _ready(given, "vector", f"vectors of {self.features} numbers"):
+            return ready
         vector = torch.as_tensor(given)
         if vector.shape[-1:] != (self.features,):
             raise ValueError(f"this flow takes contexts of shape (batch, {self.features}); got {tuple(vector.shape)}.")
         if not vector.is_floating_point():
             vector = vector.to(torch.get_default_dtype())
         return Context(null=torch.zeros(vector.shape[:-1], dtype=torch.bool, device=vector.device), vector=vector)
+
+
+def _ready(given: Given, field: str, expected: str) -> Context | None:
+    """The context, if it is ready and has the field; None if it is not one yet."""
+    if given is None or (isinstance(given, Context) and getattr(given, field) is None):
+        raise ValueError(
+            f"this flow is conditional ({expected}) and was called without a context. "
+            "Give one for each row, or a single one for all."
+        )
+    return given if isinstance(given, Context) else None
 
 
 def _describe(given: Given) -> str:
