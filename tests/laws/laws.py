@@ -182,13 +182,13 @@ def slopes_add_up(case: Case) -> None:
         x = z
 
 
-def compiles(case: Case, backend: str = "aot_eager") -> None:
+def compiles(case: Case, backend: str = "aot_eager", dtype: torch.dtype = torch.float64) -> None:
     """Forward with its gradients. (Inverse is `compiles_back`.)"""
-    transform, context = case.build(), case.context(N)
+    transform, context = case.build(dtype), case.context(N)
     torch.compiler.reset()
     answers = []
     for door in (transform, torch.compile(transform, fullgraph=True, backend=backend)):
-        x = case.x(N).requires_grad_()
+        x = case.x(N, dtype).requires_grad_()
         z, log_det = door(x, context)
         (z.square().sum() + log_det.sum()).backward()
         answers.append((z, log_det, x.grad))

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tests.laws.cases import CASES
 from tests.laws.laws import LAWS, compiles
@@ -56,4 +57,4 @@ def test_print_excuses(capsys):
 def test_through_inductor(name):
     if shutil.which("g++") is None:
         pytest.skip("inductor needs a C++ compiler, and there is no g++")
-    compiles(CASES[name], backend="inductor")
+    compiles(CASES[name], backend="inductor", dtype=torch.float32)  # torch 2.8 cannot compile float64 attention
