@@ -26,6 +26,7 @@ def test_there_and_back(lift):
     assert (lift.lower(x) == data).float().mean() > (0.85 if isinstance(lift, Gaussian) else 0.999)
     assert torch.equal(x, lift.lift(data, torch.Generator().manual_seed(0))[0])
     assert lift.lower(torch.tensor([-9.0, 9.0])).tolist() == [0, 4]
+    assert [t.shape for t in lift.lift(data[:0])] == [(0, 100), (0,)]
 
 
 def test_uniform_noise_fills_the_bins_of_the_definition():

@@ -51,7 +51,7 @@ class Uniform(Lift):
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)
         x = 2 * (v + draw(torch.rand, v.shape, v, generator)) / self.levels - 1
-        return x, x.new_full((len(x),), x[0].numel() * math.log(self.levels / 2))
+        return x, x.new_full((len(x),), x.shape[1:].numel() * math.log(self.levels / 2))
 
     def lower(self, x: Events) -> Tensor:
         return _to_integers(((x + 1) * self.levels / 2).floor(), self.levels)

@@ -30,7 +30,7 @@ def draw(sampler: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, s
 def keyed(*keys: int) -> Generator:
     """A CPU generator for these keys (a seed, a step, a row): the same keys, the same numbers.
 
-    torch seeds it from 32 bits, so two in four thousand million sets of keys share theirs.
+    torch seeds it from 32 bits: two sets of keys share their numbers with a chance of 2⁻³².
     """
     digest = hashlib.blake2b(repr(keys).encode(), digest_size=4).digest()
     return Generator().manual_seed(int.from_bytes(digest, "little"))

@@ -49,7 +49,7 @@ class Triangular(Transform):
 
     @abstractmethod
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        """x -> z, log-slopes: both (batch, *event)."""
+        """x -> z, log-slopes: both of z's shape."""
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         z, log_slopes = self.slopes(x, context)

@@ -21,7 +21,8 @@ def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
     x = torch.cat([x, x.new_ones(missing, *x.shape[1:])])
     x = torch.nn.functional.pad(x, (0, gap, 0, gap), value=1.0)
     rows = [torch.cat(list(row), dim=2) for row in x.split(columns)]
-    return torch.cat(rows, dim=1)[:, :-gap, :-gap] if gap else torch.cat(rows, dim=1)
+    picture = torch.cat(rows, dim=1)
+    return picture[:, : picture.shape[1] - gap, : picture.shape[2] - gap]  # no white after the last
 
 
 def captioned(pictures: dict[str, Tensor], columns: int, *, zoom: int = 1) -> Tensor:

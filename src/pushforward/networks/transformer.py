@@ -70,7 +70,7 @@ class CausalTransformer(CausalNetwork):
     """(B, T, D) -> (B, T, *raw): raw parameters of shape `raw` for each token, from the tokens before it.
 
     `project` turns the context into a vector that is added to every token; without it the context is ignored. At the
-    start the answer is zero, which for every move is the identity.
+    start the answer is zero, which for an elementwise move is the identity.
     """
 
     def __init__(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -47,6 +46,4 @@ class Progress:
             self.bar.update(self.task, completed=done, bits=f"{self.bits:.3f}")
         elif done % max(1, self.steps // 10) == 0:
             left = (time.monotonic() - self.started) / done * (self.steps - done)
-            print(
-                f"step {done} of {self.steps}: {self.bits:.3f} bits/dim, {left:.0f} s left", file=sys.stdout, flush=True
-            )
+            print(f"step {done} of {self.steps}: {self.bits:.3f} bits/dim, {left:.0f} s left", flush=True)
