@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from pushforward.context import Context
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.kernel import load
+from pushforward.networks.packed import Packed, storage
 from pushforward.shapes import Tokens
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far
@@ -66,6 +68,10 @@ class Layer(nn.Module):
         return h + self.mlp(h)
 
 
+BUILT = (nn.ModuleList, Layer, Attention, nn.Sequential, nn.Linear, nn.LayerNorm, nn.GELU)
+WORTH = 2**24  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
+
+
 class CausalTransformer(CausalNetwork):
     """(B, T, D) -> (B, T, *raw): raw parameters of shape `raw` for each token, from the tokens before it.
 
@@ -98,9 +104,31 @@ class CausalTransformer(CausalNetwork):
         return Cache(len(self.layers), self.tokens)
 
     def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
-        if cache is not None:
-            return cache.answer(self._next(x, context, cache))
-        return F.pad(self._next(x[:, :-1], context), (0, 0) * len(self.raw) + (1, 0))
+        if cache is None:
+            return F.pad(self._next(x[:, :-1], context), (0, 0) * len(self.raw) + (1, 0))
+        if cache.unread and self._packs(len(x)):
+            cache.packed = Packed(self, len(x), context)
+        if cache.packed:
+            start, cache.length = cache.length, cache.length + x.shape[1]
+            return cache.packed.answer(x, start)
+        return cache.answer(self._next(x, context, cache))
+
+    def _packs(self, rows: int) -> bool:
+        """Whether the kernel reads in this network's stead: on a CPU, where no gradients are wanted and nothing
+        traces, where the layers are those built here, without wrappers or hooks, and where it is worth the trouble."""
+        width, parts = self.positions.shape[1], [self.read, self.answer, *self.layers.modules()]
+        return (
+            12 * width**2 * len(self.layers) * self.tokens * rows >= WORTH
+            and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            and torch._C._functorch.peek_interpreter_stack() is None  # pyright: ignore[reportAttributeAccessIssue]
+            and type(self.positions) is nn.Parameter
+            and self.positions.device.type == "cpu"
+            and all(type(part) in BUILT and not (part._forward_hooks or part._forward_pre_hooks) for part in parts)
+            and len({parameter.dtype for part in parts for parameter in part.parameters(recurse=False)}) == 1
+            and storage(self.positions) in (torch.float64, torch.float32, torch.bfloat16)
+            and load() is not None
+        )
 
     def _next(self, x: Tokens, context: Context | None, cache: Cache | None = None) -> Tensor:
         """What each token says of the one after it: (B, T, D) -> (B, T, *raw)."""
