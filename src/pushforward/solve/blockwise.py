@@ -1,9 +1,9 @@
 """Some tokens at once, again and again, in a window that moves on as they settle (Gauss–Seidel–Jacobi).
 
-The inverse is the fixed point of x = F(x), where F(x)_t = move⁻¹(z_t; net(x_0 … x_{t−1})). F reads earlier tokens alone,
-so a sweep x <- F(x) puts right the first token that is not yet so, and mostly more than that one. Tokens that a sweep
-leaves as they were have settled: they stay in the network's cache and are not read again. As many new ones enter the
-window, and the others go on from where they are.
+The inverse is the fixed point of x = F(x), where F(x)_t = move⁻¹(z_t; net(x_0 … x_{t−1})). F reads earlier tokens, so a
+sweep x <- F(x) puts right the first token that is not yet so, and mostly more than that one. Tokens that a sweep leaves
+as they were have settled: they stay in the network's cache and are not read again. As many new ones enter the window,
+and the others go on from where they are.
 
 Song et al. 2021, "Accelerating feedforward computation via parallel nonlinear equation solving", arXiv:2002.03629; for
 TarFlow, in blocks that do not move, Liu & Qin 2025, arXiv:2505.12849.
