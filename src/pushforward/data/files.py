@@ -1,8 +1,8 @@
 """Encoded images in folders and in tar files: stretches of files, a whole file or a member of a tar.
 
 Images in the same folder are of the same class, and where all lie in one folder there are no classes. Classes are
-numbered in the order of their folders' names. In a tar, a member `key.cls` may hold the class of `key.png` as a number,
-as WebDataset has it.
+numbered in the order of their folders' names, those of all splits together. In a tar, a member `key.cls` may hold the
+class of `key.png` as a number instead, as WebDataset has it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 
+from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.images import Images
 
@@ -49,67 +50,55 @@ class Stretches(Blobs):
         return f"{stretch.file}, {stretch.member}" if stretch.member else str(stretch.file)
 
 
-def read_images(path: Path, *, image: Shape | None = None) -> Images:
-    """The images in a folder and the folders in it, in the order of their paths."""
-    files = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)))
+def read_images(path: Path, *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
+    """The images in a folder and the folders in it, in the order of their paths; `beside` it lie its other splits."""
+    files, folders = _in_folder(path)
     if not files:
         raise ValueError(
             f"there are no images in {path}: no file in it or in its folders ends in {', '.join(ENDINGS)}."
         )
-    labels = _numbered([str(file.relative_to(path).parent) for file in files], path)
-    return _images([Stretch(file) for file in files], labels, image)
+    with naming(path):
+        labels = _numbered(folders, [folder for other in beside for folder in _in_folder(other)[1]])
+    return _images([Stretch(file) for file in files], labels, path, image)
 
 
-def read_tars(paths: Sequence[Path], *, image: Shape | None = None) -> Images:
-    """The images in tar files, in the order of the files and of their members."""
-    stretches, classes = [], {}
-    for path in paths:
-        for member in _members(path):
-            name, stretch = PurePath(member.name), Stretch(path, member.offset_data, member.size, member.name)
-            if name.suffix == ".cls":
-                classes[path, _key(name)] = Stretches([stretch]).read(0)
-            elif _is_image(name):
-                stretches.append(stretch)
+def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
+    """The images in tars, in the order of the tars and of their members; `beside` them lie their other splits."""
+    stretches, classes = _in_tars(paths)
     whole = ", ".join(map(str, paths))
     if not stretches:
         raise ValueError(f"there are no images in {whole}: no member ends in {', '.join(ENDINGS)}.")
-    if not classes:
-        labels = _numbered([str(PurePath(stretch.member).parent) for stretch in stretches], whole)
-        return _images(stretches, labels, image)
-    try:
-        labels = [int(classes[stretch.file, _key(PurePath(stretch.member))]) for stretch in stretches]
-    except KeyError as missing:
-        path, key = missing.args[0]
-        raise ValueError(f"in {path}, the image {key} has no class {key}.cls beside it, as others have.") from None
-    return _images(stretches, labels, image)
+    with naming(whole):
+        if classes:
+            labels = [_class(stretch, classes) for stretch in stretches]
+        else:
+            labels = _numbered([_folder(s) for s in stretches], [_folder(s) for s in _in_tars(beside)[0]])
+    return _images(stretches, labels, whole, image)
 
 
-def _images(stretches: list[Stretch], labels: list[int] | None, image: Shape | None) -> Images:
+def _images(stretches: list[Stretch], labels: list[int] | None, whole: object, image: Shape | None) -> Images:
     images = Encoded(Stretches(stretches), image=image)
-    return Images(images) if labels is None else Images(images, torch.tensor(labels), classes=max(labels) + 1)
+    with naming(whole):
+        return Images(images) if labels is None else Images(images, torch.tensor(labels), classes=max(labels) + 1)
 
 
-def _is_image(path: PurePath) -> bool:
-    return path.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in path.parts)
+def _in_folder(path: Path) -> tuple[list[Path], list[PurePath]]:
+    """The image files in a folder, and the folder each lies in, as seen from there."""
+    files = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)))
+    return files, [file.relative_to(path).parent for file in files]
 
 
-def _key(name: PurePath) -> str:
-    return str(name.parent / name.name.split(".")[0])
-
-
-def _numbered(folders: list[str], whole: object) -> list[int] | None:
-    """The class of each image, from the folder it lies in; None where they all lie in one."""
-    names = set(folders)
-    if len(names) == 1:
-        return None
-    if "." in names:
-        raise ValueError(
-            f"in {whole} some images lie in folders, which are classes, such as {max(names)}, and others beside them. "
-            "Move them into a folder, or all into one."
-        )
-    order = sorted(names, key=int if all(name.isdecimal() for name in names) else None)  # 2 before 10
-    number = {name: i for i, name in enumerate(order)}
-    return [number[folder] for folder in folders]
+def _in_tars(paths: Sequence[Path]) -> tuple[list[Stretch], dict[tuple[Path, str], bytes]]:
+    """The images in tars, and what their members .cls hold, by tar and key."""
+    stretches, classes = [], {}
+    for path in paths:
+        for member in _members(path):
+            stretch = Stretch(path, member.offset_data, member.size, member.name)
+            if member.name.endswith(".cls"):
+                classes[path, _key(stretch)] = Stretches([stretch]).read(0)
+            elif _is_image(PurePath(member.name)):
+                stretches.append(stretch)
+    return stretches, classes
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:
@@ -121,6 +110,46 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
     except tarfile.TarError as error:
         raise ValueError(f"{path} is not a whole, uncompressed tar: {error}. Make or fetch it again.") from error
     if Stretches([Stretch(path, end, tarfile.BLOCKSIZE)]).read(0) != bytes(tarfile.BLOCKSIZE):
+        raise ValueError(f"{path} is not a whole tar: it has no end mark at byte {end}. Make or fetch it again.")
+
+
+def _is_image(path: PurePath) -> bool:
+    return path.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in path.parts)
+
+
+def _folder(member: Stretch) -> PurePath:
+    """The innermost folder alone: what lies above it names the tar or its split."""
+    return PurePath(PurePath(member.member).parent.name)
+
+
+def _key(member: Stretch) -> str:
+    folder, name = PurePath(member.member).parent, PurePath(member.member).name
+    return str(folder / name.split(".")[0])
+
+
+def _class(member: Stretch, classes: dict[tuple[Path, str], bytes]) -> int:
+    number = classes.get((member.file, _key(member)), b"")
+    if not number.strip().isdigit():
         raise ValueError(
-            f"{path} is not a whole tar: it ends at byte {end} without the mark of an end. Fetch it again."
+            f"{member.member} has beside it a .cls of {number!r}; expected a number, as WebDataset has it."
         )
+    return int(number)
+
+
+def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> list[int] | None:
+    """The class of each image, from the folder it lies in; None where they all lie in one."""
+    names = {*folders, *elsewhere}
+    if len(names) == 1:
+        return None
+    if PurePath() in names:
+        raise ValueError(
+            f"some images lie in folders, which are classes, such as {max(names)}, and others beside them. "
+            "Put each into the folder of its class, or all into one."
+        )
+    order = sorted(names, key=(lambda name: int(name.name)) if all(map(_is_number, names)) else None)  # 2 before 10
+    number = {name: i for i, name in enumerate(order)}
+    return [number[folder] for folder in folders]
+
+
+def _is_number(folder: PurePath) -> bool:
+    return str(folder).isdecimal()

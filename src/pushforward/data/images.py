@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.data.data import Data, Rows, row_numbers
-from pushforward.data.encoded import Encoded
+from pushforward.data.encoded import Encoded, Shape
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Images(Data):
         return self.images.shape[0]
 
     @property
-    def image(self) -> tuple[int, int, int]:
+    def image(self) -> Shape:
         """The shape of one: (C, H, W)."""
         _, channels, height, width = self.images.shape
         return channels, height, width

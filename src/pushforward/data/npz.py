@@ -93,7 +93,7 @@ def _fitted(images: Tensor, image: Shape) -> Tensor:
 def _integers(name: str, values: np.ndarray) -> Tensor:
     if values.dtype.kind not in "iu":
         nan = ", some of them NaN" if values.dtype.kind == "f" and np.isnan(values).any() else ""
-        raise ValueError(f"{name} are integers; these are {values.dtype}{nan}. Store them as uint8.")
+        raise ValueError(f"{name} are integers; these are {values.dtype}{nan}. Store them as uint8 or int64.")
     return torch.from_numpy(values if values.dtype == np.uint8 and name == "images" else values.astype(np.int64))
 
 

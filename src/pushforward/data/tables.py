@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.images import Images
 
@@ -75,13 +76,12 @@ def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> I
 def _images(table: Any, source: str, image: Shape | None) -> Images:
     types = _needed("pyarrow").types
     columns = dict(zip(table.column_names, table.schema.types, strict=True))
-    blobs = [
-        name
-        for name, kind in columns.items()
-        if types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or (types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
-    ]
+    cells = (
+        types.is_binary,
+        types.is_large_binary,
+        lambda kind: types.is_struct(kind) and kind.get_field_index("bytes") >= 0,
+    )
+    blobs = [name for name, kind in columns.items() if any(is_cell(kind) for is_cell in cells)]
     named = [name for name in blobs if name in ("image", "img")] or blobs
     if len(named) != 1 or not len(table):
         listed = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
@@ -99,7 +99,8 @@ def _images(table: Any, source: str, image: Shape | None) -> Images:
             "labels are integers, one for each image."
         )
     labels = torch.from_numpy(table[label].to_numpy().astype("int64"))
-    return Images(images, labels, classes=_class_names(table, label) or int(labels.max()) + 1)
+    with naming(source):
+        return Images(images, labels, classes=_class_names(table, label) or int(labels.max()) + 1)
 
 
 def _class_names(table: Any, label: str) -> int:
