@@ -34,7 +34,7 @@ class Arrays(Data):
     tensor([3, 0, 3])
     """
 
-    def __init__(self, events: Tensor | np.ndarray, *, context: Tensor | np.ndarray | None = None):
+    def __init__(self, events: Tensor | np.ndarray, context: Tensor | np.ndarray | None = None):
         self.events = torch.as_tensor(events)
         self.context = None if context is None else torch.as_tensor(context)
         if self.events.dim() < 2 or not len(self.events):
@@ -54,5 +54,13 @@ class Arrays(Data):
         return len(self.events)
 
     def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
-        rows = torch.as_tensor(rows, dtype=torch.long)
+        rows = row_numbers(rows)
         return self.events[rows], None if self.context is None else self.context[rows]
+
+
+def row_numbers(rows: Rows) -> Tensor:
+    """The rows as int64; anything but integers is refused, as a mask would be read as rows 0 and 1."""
+    numbers = torch.as_tensor(rows)
+    if len(numbers) and (numbers.is_floating_point() or numbers.dtype == torch.bool):
+        raise ValueError(f"rows are asked for by their numbers, which are integers; these are {numbers.dtype}.")
+    return numbers.long()

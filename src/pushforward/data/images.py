@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.data.data import Data, Rows
+from pushforward.data.data import Data, Rows, row_numbers
 from pushforward.data.encoded import Encoded
 
 
@@ -29,8 +29,8 @@ class Images(Data):
             raise ValueError(f"images are (n, C, H, W), at least one of them; these are {shape}.")
         if isinstance(self.images, Tensor):
             _check_range("pixels", self.images, self.levels)
-        if (labels is None) != (self.classes == 0):
-            raise ValueError(f"images of {self.classes} classes {'lack' if labels is None else 'have'} labels.")
+        if labels is None and self.classes:
+            raise ValueError(f"the images are of {self.classes} classes and have no labels.")
         if labels is not None:
             if labels.shape != shape[:1]:
                 raise ValueError(f"give one label for each of {shape[0]} images; the labels are {tuple(labels.shape)}.")
@@ -46,7 +46,7 @@ class Images(Data):
         return channels, height, width
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        rows = torch.as_tensor(rows, dtype=torch.long)
+        rows = row_numbers(rows)
         return self.images[rows], None if self.labels is None else self.labels[rows]
 
 

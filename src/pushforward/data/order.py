@@ -1,9 +1,9 @@
 """The order in which training goes through a set: a function of (seed, epoch, position).
 
-Positions 0, 1, 2, … never end. Position p of a set of n rows lies in epoch p // n, and every epoch is a permutation of the
-rows, keyed by (seed, epoch). Batch b of B events is positions b B … (b + 1) B − 1; an epoch's last rows go into one batch
-with the first of the next, so that every batch is full. Nothing else decides what a step sees: not where a run was
-interrupted, nor how many processes share a batch.
+Positions 0, 1, 2, … never end. Position p of a set of n rows lies in epoch p // n, and every epoch is a permutation of
+the rows, keyed by (seed, epoch). Batch b of B events is positions b B … (b + 1) B − 1; an epoch's last rows go into one
+batch with the first of the next, so that every batch is full. Nothing else decides what a step sees: not where a run
+was interrupted, nor how many processes share a batch.
 """
 
 from __future__ import annotations
