@@ -1,9 +1,9 @@
 """The command line: `pushforward COMMAND`."""
 
 # without `from __future__ import annotations`: the parser reads annotations that name what a function imports
+
 import inspect
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,18 +22,17 @@ def demo(out: Path = Path("runs/demo"), effort: float = 1.0) -> None:
     pushforward.demo.demo(out, effort)
 
 
-def recipes() -> None:
-    """List the recipes, and what each is for."""
+def recipes() -> str:
+    """List the recipes: what each is for, its command, its cost and the number to expect."""
     from pushforward.recipes import RECIPES
 
-    for name, recipe in RECIPES.items():
-        print(f"{name}\n    {inspect.getdoc(recipe)}\n".replace("\n\n    ", "\n    "))
+    return "\n\n".join(f"{name}\n{inspect.getdoc(recipe)}" for name, recipe in RECIPES.items())
 
 
-def train(arguments: Sequence[str]) -> None:
-    """Train by a recipe: `pushforward train RECIPE --out DIR`; the same command again goes on.
+def train(*arguments: str) -> None:
+    """Train by a recipe; the same command again goes on: `pushforward train RECIPE --out DIR [--FIELD VALUE …]`.
 
-    Every field of the recipe can be overridden by its dotted name.
+    Every field of the recipe can be overridden by its dotted name: `pushforward train RECIPE --help` lists them.
     """
     import tyro
 
@@ -41,46 +40,51 @@ def train(arguments: Sequence[str]) -> None:
     from pushforward.recipes import RECIPES
     from pushforward.run import train
 
-    name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help"):
-        print(f"usage: pushforward train RECIPE --out DIR [--FIELD VALUE …]\n\n{inspect.getdoc(globals()['train'])}\n")
-        print(f"recipes: {', '.join(RECIPES)}\nfields: pushforward train RECIPE --help")
-        return
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError(f"train by which recipe? There are {', '.join(RECIPES)}: pushforward train RECIPE --out DIR")
+    name, *rest = arguments
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
-    recipe = RECIPES[name]
 
     def command(
         out: Path,
-        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = recipe(),
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = RECIPES[name](),  # noqa: B008 - read at once
         device: str = "auto",
         tensorboard: bool = False,
     ) -> None:
         train(recipe, out, device=device, tensorboard=tensorboard)
 
-    command.__doc__ = f"""{inspect.getdoc(recipe)}
+    command.__doc__ = f"""{inspect.getdoc(RECIPES[name])}
 
         Args:
             out: The run folder: made, or gone on with.
             device: cpu, cuda, mps, or auto.
             tensorboard: Log for TensorBoard too.
         """
-    tyro.cli(command, args=arguments[1:], prog=f"pushforward train {name}")
+    tyro.cli(command, args=rest, prog=f"pushforward train {name}")
 
 
 def main() -> None:
     import tyro
 
     import pushforward
+    from pushforward import commands
 
-    arguments = sys.argv[1:]
+    known = {name: getattr(commands, name) for name in ("sample", "evaluate", "denoise", "classify", "check")}
+    known = {"recipes": recipes, "train": train, **known, "demo": demo}
     try:
-        if arguments == ["--version"]:
-            print(pushforward.__version__)
-        elif arguments[:1] == ["train"]:
-            train(arguments[1:])
+        if sys.argv[1:] == ["--version"]:
+            answer = pushforward.__version__
+        elif sys.argv[1:2] == ["train"] and sys.argv[2:3] != ["--help"]:
+            answer = train(*sys.argv[2:])
         else:
-            commands = {"demo": demo, "recipes": recipes, "train": train}
-            tyro.extras.subcommand_cli_from_dict(commands, prog="pushforward", description="Normalizing flows.")
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+            config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes)
+            answer = tyro.extras.subcommand_cli_from_dict(
+                known, prog="pushforward", description="Normalizing flows.", config=config
+            )
+    except (ValueError, OSError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
         sys.exit(f"pushforward: {error}")
+    if isinstance(answer, dict):
+        answer = "\n".join(f"{name}: {value}" for name, value in answer.items())
+    if answer is not None:
+        print(answer)

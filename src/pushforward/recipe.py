@@ -1,4 +1,4 @@
-"""A recipe is everything a run is made of, as plain data: compared, printed, overridden field by field, saved as JSON."""
+"""A recipe is everything a run is made of, as plain data: to compare, print, override field by field and save."""
 
 from __future__ import annotations
 

@@ -2,6 +2,6 @@
 
 from pushforward.commands.judge import check, classify, evaluate
 from pushforward.commands.repair import denoise
-from pushforward.commands.sample import Sampling, sample, samples
+from pushforward.commands.sampling import Sampling, sample, samples
 
 __all__ = ["Sampling", "check", "classify", "denoise", "evaluate", "sample", "samples"]

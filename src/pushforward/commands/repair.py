@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from pathlib import Path
 
 import torch
 
@@ -13,19 +13,24 @@ from pushforward.run import load, read_recipe
 
 
 def denoise(
-    run: str | PathLike[str],
-    out: str | PathLike[str],
+    run: Path,
+    out: Path = Path("denoised.png"),
     data: str | None = None,
-    *,
     n: int = 10,
     sigma: float | None = None,
     device: str = "auto",
-) -> dict[str, float]:
-    """Lay noise over n images and take it out again by the run's score; a picture of both, and of the originals.
+) -> dict[str, str]:
+    """Lay noise over images and take it out again by a run's score: a picture of it, and signal-to-noise ratios.
 
-    `data` is a name, a file or a folder; left out, the run's held-out images. `sigma` is of the noise, on [−1, 1];
-    left out, that of the recipe. Answers the signal-to-noise ratio in decibels, 10 log10(4 / mean square error), of
-    the noisy and of the denoised images.
+    The ratio is 10 log10(4 / mean square error), in decibels, on [-1, 1].
+
+    Args:
+        run: The run folder.
+        out: The picture.
+        data: A name, a file or a folder of images; left out, the run's held-out images.
+        n: How many images.
+        sigma: Of the noise, on [-1, 1]; left out, what the run was trained with.
+        device: cpu, cuda, mps, or auto.
     """
     flow, recipe = load(run, device=device), read_recipe(run)
     if sigma is None and not isinstance(recipe.lift, Gaussian):
@@ -40,6 +45,6 @@ def denoise(
     pictures = {"images": clean, f"with noise of {sigma:g}": noisy, "denoised": freed}
     save_picture(captioned({name: grid(x, len(x)) for name, x in pictures.items()}, columns=1, zoom=3), out)
     return {
-        name: (10 * torch.log10(4 / (x - clean).square().mean())).item()
+        name: f"{(10 * torch.log10(4 / (x - clean).square().mean())).item():.2f} dB"
         for name, x in (("noisy", noisy), ("denoised", freed))
     }

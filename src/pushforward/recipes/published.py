@@ -1,7 +1,8 @@
 """The runs of the TarFlow paper, for a machine of many GPUs.
 
-Zhai et al. 2024, arXiv:2412.06329: AdamW with (0.9, 0.95), weight decay 1e-4, a learning rate that warms up for one epoch
-to 1e-4 and falls to 1e-6 along a cosine; neither an average of the weights nor clipping; images cropped and mirrored.
+Zhai et al. 2024, arXiv:2412.06329: AdamW with (0.9, 0.95), weight decay 1e-4, a learning rate that warms up for one
+epoch to 1e-4 and falls to 1e-6 along a cosine; neither an average of the weights nor clipping; images cropped and
+mirrored. The image folders are yours to give: --data DIR, with folders train and test in it.
 """
 
 from __future__ import annotations

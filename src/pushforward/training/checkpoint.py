@@ -14,9 +14,6 @@ import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.api import CheckpointException
-
 from pushforward.files import begun_at, remove, replacing
 from pushforward.training import ranks
 from pushforward.training.state import State
@@ -33,6 +30,8 @@ class Checkpoints:
 
     def save(self, state: State) -> None:
         """Write a checkpoint and the average's weights. Every process takes part; raises OSError where it fails."""
+        import torch.distributed.checkpoint as dcp  # slow to import, as importing pushforward should not be
+
         place = self.folder / f"step-{state.step:08d}"
         try:
             self.folder.mkdir(exist_ok=True)
@@ -45,7 +44,7 @@ class Checkpoints:
                 if first:
                     (begun / SUMS).write_text(json.dumps(_sums(begun)))
             self.release(state)
-        except (OSError, CheckpointException) as error:
+        except (OSError, dcp.api.CheckpointException) as error:
             last = max((sound.name for sound in self._places()), default="none")
             raise OSError(
                 f"cannot write the checkpoint {place} ({error}). The last good one is {last}: "
@@ -59,6 +58,8 @@ class Checkpoints:
     def restore(self, state: State) -> None:
         """Read the newest sound checkpoint into the state, if there is one. An unsound one is set aside, with a
         warning that names its file."""
+        import torch.distributed.checkpoint as dcp
+
         if ranks.rank() == 0:
             self._set_unsound_aside()
         ranks.wait()

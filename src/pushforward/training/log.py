@@ -20,7 +20,7 @@ class Log:
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after `step`, and a line that was cut short: those steps are made again."""
-        lines = [] if not self.path.exists() else self.path.read_text().splitlines(keepends=True)
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         whole = [line for line in lines if line.endswith("}\n")]
         write(self.path, "".join(line for line in whole if json.loads(line)["step"] <= step))
         if self.tensorboard:
@@ -36,7 +36,6 @@ class Log:
                 self._writer.add_scalar(name, number, step)
             self._writer.flush()
 
-
-def read(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's log, oldest first."""
-    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    def read(self) -> list[dict[str, float]]:
+        """The lines so far, oldest first."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import nn
-from torch.distributed._composable import checkpoint
 
 from pushforward.training.plan import Plan
 from pushforward.transform import Transform
@@ -16,6 +15,8 @@ def prepare(objective: nn.Module, plan: Plan) -> None:
 
     In place, and no weight changes its name. The networks alone: the transforms around them stay as they are.
     """
+    from torch.distributed._composable import checkpoint  # slow to import
+
     for network in networks(objective):
         if plan.recomputed:
             checkpoint(network)

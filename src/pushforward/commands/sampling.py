@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -57,20 +56,30 @@ def samples(flow: Flow, lift: Lift, how: Sampling, *, start: int, stop: int) -> 
         yield x, labels
 
 
-def sample(run: str | PathLike[str], out: str | PathLike[str], n: int, how: Sampling, *, device: str = "auto") -> None:
-    """Draw n samples of a run: into a picture, if `out` ends like one (.png …), or else into a folder.
+def sample(
+    run: Path, out: Path = Path("samples.png"), n: int = 64, how: Sampling = Sampling(), device: str = "auto"
+) -> str:
+    """Draw samples of a run: `pushforward sample DIR --n 64 --guidance 2 --label 3 --out grid.png`.
 
-    The folder gets files samples-000000.npz, samples-001000.npz … of a thousand each, `images` of integers and
-    `labels`; one file is in memory at a time, and the same call goes on after an interruption.
+    A folder gets files samples-000000.npz, samples-001000.npz … of a thousand each, with `images` of integers and
+    `labels`; one file is in memory at a time, and the same command goes on after an interruption.
+
+    Args:
+        run: The run folder.
+        out: A picture (grid.png), or a folder.
+        n: How many.
+        device: cpu, cuda, mps, or auto.
     """
     if n < 1:
         raise ValueError(f"draw one sample at least; got n={n}.")
     flow, lift, out = load(run, device=device), read_recipe(run).lift, Path(out)
-    if not out.suffix:
-        return _to_files(flow, lift, out, n, how)
-    drawn = torch.cat([x.cpu() for x, _ in samples(flow, lift, how, start=0, stop=n)])
-    side = flow.classes if flow.classes and how.label is None else round(n**0.5)
-    return save_picture(grid(drawn, max(1, min(side, n))), out)
+    if out.suffix:
+        drawn = torch.cat([x.cpu() for x, _ in samples(flow, lift, how, start=0, stop=n)])
+        side = flow.classes if flow.classes and how.label is None else round(n**0.5)
+        save_picture(grid(drawn, max(1, min(side, n))), out)
+    else:
+        _to_files(flow, lift, out, n, how)
+    return f"{n} samples in {out}"
 
 
 def _to_files(flow: Flow, lift: Lift, folder: Path, n: int, how: Sampling) -> None:
