@@ -34,6 +34,9 @@ class Lift(ABC):
     def lower(self, x: Events) -> Tensor:
         """x -> the data it stands for."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in vars(self).items())})"
+
 
 class Uniform(Lift):
     """Uniform noise inside each integer's bin: x = 2 (v + u) / levels − 1, u in [0, 1).
