@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pushforward.data import digits
+from pushforward.data import Data, digits
 from pushforward.evaluation import (
     Extractor,
     captioned,
@@ -40,7 +40,7 @@ class Noiseless(Lift):
         return (x + 1) * 8
 
 
-class Shards:
+class Shards(Data):
     """Events and labels that are fetched by their rows."""
 
     def __init__(self, images, labels):

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pushforward.context import Given
+from pushforward.data import Data
 from pushforward.lift import Lifted, bits_per_dim
 from pushforward.randomness import keyed
-
-
-class Data(Protocol):
-    """Events that need not be in memory: `fetch` takes indices (m,) int64 and answers their events and context."""
-
-    def __len__(self) -> int: ...
-
-    def fetch(self, rows: Tensor) -> tuple[Tensor, Given]: ...
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,16 @@ from torch import Tensor
 from pushforward.randomness import keyed
 
 
-class KernelDistance(NamedTuple):
+@dataclass(frozen=True)
+class KernelDistance:
     """Over random subsets of both sets: the mean, and the standard deviation."""
 
     mean: float
     deviation: float
     subset: int  # events in each
+
+    def __str__(self) -> str:
+        return f"{self.mean:.5f} ± {self.deviation:.5f} (s.d. over subsets of {self.subset:,})"
 
 
 class PrecisionRecall(NamedTuple):
@@ -50,10 +54,8 @@ class Quality:
     fake: int
 
     def __str__(self) -> str:
-        mean, deviation, subset = self.kernel
         return (
-            f"Fréchet distance {self.frechet:.2f}; "
-            f"kernel distance {mean:.5f} ± {deviation:.5f} (s.d. over subsets of {subset:,}); "
+            f"Fréchet distance {self.frechet:.2f}; kernel distance {self.kernel}; "
             f"precision {self.precision:.3f}, recall {self.recall:.3f} "
             f"({self.fake:,} samples against {self.real:,} events, features of {self.features})"
         )
