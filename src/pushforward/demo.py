@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from pushforward.data import Images, digits
-from pushforward.evaluation import captioned, grid, held_out, save_picture
+from pushforward.evaluation import captioned, grid, held_out_bits, save_picture
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift, Lifted, Uniform, bits_per_dim
+from pushforward.lift import Gaussian, Lift, Lifted, Uniform
 from pushforward.models import TarFlow
 from pushforward.training import Likelihood, Plan, minimise
 
@@ -36,8 +36,7 @@ def learn(flow: Flow, lift: Lift, data: Images, *, steps: int, lr: float) -> Flo
 
 def bits(flow: Flow, lift: Lift, data: Images, labels: torch.Tensor | int) -> float:
     """The mean bits/dim of images given these labels: a bound, by one draw of the lift."""
-    log_p = held_out(Lifted(flow, lift), data.images, labels, generator=torch.Generator().manual_seed(0))
-    return bits_per_dim(log_p, data.images[0].numel()).mean().item()
+    return held_out_bits(Lifted(flow, lift), data, labels).mean
 
 
 def demo(out: Path, effort: float = 1.0) -> None:
