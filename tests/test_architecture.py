@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"shapes", "context", "randomness"},
+    {"shapes", "context", "randomness", "files"},
     {"moves", "transform"},
     {"networks"},
     {"solve", "audit", "bases"},
@@ -29,7 +29,9 @@ LAYERS = [
     {"lift"},
     {"models", "data"},
     {"training", "evaluation", "interop"},
-    {"demo"},
+    {"recipe"},
+    {"recipes", "run"},
+    {"using", "hub", "demo"},
     {"cli"},
 ]
 FLOOR = {room: i for i, layer in enumerate(LAYERS) for room in layer}

@@ -4,9 +4,26 @@ A flow is a chain of invertible transforms. A transform is **who moves** (coupli
 **how it moves** (shift, affine, spline, mixture CDF) × **which network says by how much**.
 """
 
-from pushforward import bases, data, evaluation, interop, lift, models, moves, networks, solve, training, transforms
+from pushforward import (
+    bases,
+    data,
+    evaluation,
+    hub,
+    interop,
+    lift,
+    models,
+    moves,
+    networks,
+    recipes,
+    solve,
+    training,
+    transforms,
+)
+from pushforward.commands import evaluate, sample
 from pushforward.context import Context
 from pushforward.flow import Flow
+from pushforward.recipe import Recipe
+from pushforward.run import load, train
 from pushforward.transform import Chain, Inverse, Transform
 
 __version__ = "0.1.0"
@@ -16,16 +33,23 @@ __all__ = [
     "Context",
     "Flow",
     "Inverse",
+    "Recipe",
     "Transform",
     "bases",
     "data",
+    "evaluate",
     "evaluation",
+    "hub",
     "interop",
     "lift",
+    "load",
     "models",
     "moves",
     "networks",
+    "recipes",
+    "sample",
     "solve",
+    "train",
     "training",
     "transforms",
 ]

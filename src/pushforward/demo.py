@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from pushforward.data import Images, batches, digits
-from pushforward.evaluation import captioned, grid, held_out, save_picture
+from pushforward.data import Images, digits
+from pushforward.evaluation import captioned, grid, held_out_bits, save_picture
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift, Lifted, Uniform, bits_per_dim
+from pushforward.lift import Gaussian, Lift, Lifted, Uniform
 from pushforward.models import TarFlow
-from pushforward.training import Likelihood, Plan, train
+from pushforward.training import Likelihood, Plan, minimise
 
 SIGMA = 0.1  # of the noise, on [−1, 1], where a grey level is 0.125 wide
 GUIDANCE = 1.0
@@ -30,14 +30,13 @@ def build() -> Flow:
 
 def learn(flow: Flow, lift: Lift, data: Images, *, steps: int, lr: float) -> Flow:
     """Train the flow on lifted data, in place; the average of the weights it went through."""
-    plan = Plan(steps=steps, lr=lr, warmup=20, weight_decay=0.1, dtype=torch.float32)
-    return train(Likelihood(flow, lift, drop=0.1), batches(data, 128), plan)
+    plan = Plan(steps=steps, lr=lr, warmup=20, weight_decay=0.1, precision="float32")
+    return minimise(Likelihood(flow, lift, drop=0.1), data, plan)
 
 
 def bits(flow: Flow, lift: Lift, data: Images, labels: torch.Tensor | int) -> float:
     """The mean bits/dim of images given these labels: a bound, by one draw of the lift."""
-    log_p = held_out(Lifted(flow, lift), data.images, labels, generator=torch.Generator().manual_seed(0))
-    return bits_per_dim(log_p, data.images[0].numel()).mean().item()
+    return held_out_bits(Lifted(flow, lift), data, labels).mean
 
 
 def demo(out: Path, effort: float = 1.0) -> None:

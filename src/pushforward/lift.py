@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ from pushforward.shapes import Events, PerSample, sum_event
 class Lift(ABC):
     """Random, from data to events and back."""
 
+    levels: int  # the data are integers 0 … levels − 1
+
     @abstractmethod
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         """data -> x, log_q: a draw, and log q(x | data) − log P(data | x) in nats, (batch,)."""
@@ -35,6 +38,7 @@ class Lift(ABC):
         """x -> the data it stands for."""
 
 
+@dataclass(frozen=True)
 class Uniform(Lift):
     """Uniform noise inside each integer's bin: x = 2 (v + u) / levels − 1, u in [0, 1).
 
@@ -45,8 +49,7 @@ class Uniform(Lift):
     tensor([[  0, 128]], dtype=torch.uint8)
     """
 
-    def __init__(self, levels: int):
-        self.levels = levels
+    levels: int
 
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)
@@ -57,6 +60,7 @@ class Uniform(Lift):
         return _to_integers(((x + 1) * self.levels / 2).floor(), self.levels)
 
 
+@dataclass(frozen=True)
 class Gaussian(Lift):
     """Gaussian noise on the integers' own places: x = 2 v / (levels − 1) − 1 + sigma · noise.
 
@@ -64,8 +68,8 @@ class Gaussian(Lift):
     the levels k. For flows whose samples will be denoised: Zhai et al. 2024, arXiv:2412.06329.
     """
 
-    def __init__(self, levels: int, sigma: float):
-        self.levels, self.sigma = levels, sigma
+    levels: int
+    sigma: float
 
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)

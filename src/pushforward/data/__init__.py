@@ -2,7 +2,7 @@
 
 from pushforward.data.catalogue import digits, find
 from pushforward.data.data import Arrays, Data
-from pushforward.data.images import Images
+from pushforward.data.images import Images, Mirrored
 from pushforward.data.order import Order, batches, share
 
-__all__ = ["Arrays", "Data", "Images", "Order", "batches", "digits", "find", "share"]
+__all__ = ["Arrays", "Data", "Images", "Mirrored", "Order", "batches", "digits", "find", "share"]

@@ -50,6 +50,21 @@ class Images(Data):
         return self.images[rows], None if self.labels is None else self.labels[rows]
 
 
+class Mirrored(Data):
+    """Images, and after them the mirror image of each."""
+
+    def __init__(self, images: Images):
+        self.images = images
+
+    def __len__(self) -> int:
+        return 2 * len(self.images)
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        rows = torch.as_tensor(rows, dtype=torch.long)
+        images, labels = self.images.fetch(rows % len(self.images))
+        return torch.where((rows >= len(self.images))[:, None, None, None], images.flip(3), images), labels
+
+
 def _check_range(what: str, values: Tensor, count: int) -> None:
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"{what} are integers 0 … {count - 1}; these are {values.dtype}.")
