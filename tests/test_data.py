@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import struct
 import sys
 import tarfile
@@ -14,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from pushforward.data import Arrays, Images, Order, batches, digits, find, share
+from pushforward.data import Arrays, Images, Mirrored, Order, digits, find
 from pushforward.randomness import keyed
 
 IMAGES = torch.randint(256, (6, 3, 5, 4), dtype=torch.uint8, generator=keyed(0))
@@ -259,16 +258,30 @@ def test_splits_go_by_names(files, split, rows, tmp_path):
     assert torch.equal(images, IMAGES[torch.tensor(rows)])
 
 
-def test_splits_number_their_classes_alike(tmp_path):
-    """And in the order of their numbers, where they are numbers."""
-    names = ["train/2/a.png", "train/10/a.png", "train/1/a.png", "test/10/a.png"]
-    write_folder(tmp_path / "folder", dict.fromkeys(names, PNGS[0]))
-    for split in ("train", "test"):
-        members = {name: PNGS[0] for name in names if name.startswith(split)}
-        write_tar(tmp_path / "tars" / f"{split}.tar", members)
-    for kind in ("folder", "tars"):
-        labels = [find(tmp_path / kind, split).labels.tolist() for split in ("train", "test")]
-        assert [sorted(labels[0]), labels[1]] == [[0, 1, 2], [2]], kind
+@pytest.mark.parametrize("kind", ["folder", "tar", "tar with .cls", "parquet", "npz"])
+def test_splits_have_the_same_classes(kind, tmp_path):
+    """Also where one has no image of the last; and folders that are numbers are in the order of numbers."""
+    names = {"train": ["2", "10", "1"], "test": ["2"]}
+    numbers = {"train": [1, 2, 0], "test": [1]}
+    for split, folders in names.items():
+        if kind == "folder":
+            write_folder(tmp_path / split, {f"{folder}/a.png": PNGS[0] for folder in folders})
+        elif kind == "tar":
+            write_tar(tmp_path / f"{split}.tar", {f"{split}/{folder}/a.png": PNGS[0] for folder in folders})
+        elif kind == "tar with .cls":
+            members = {
+                f"{k}.{end}": blob for k in numbers[split] for end, blob in (("png", PNGS[0]), ("cls", b"%d" % k))
+            }
+            write_tar(tmp_path / f"{split}.tar", members)
+        elif kind == "parquet":
+            write_parquet(tmp_path / f"{split}.parquet", image=PNGS[: len(folders)], label=numbers[split])
+    if kind == "npz":
+        splits = {f"{split}_labels": np.array(labels) for split, labels in numbers.items()}
+        write_npz(tmp_path / "a.npz", **splits, train_images=IMAGES[:3].numpy(), test_images=IMAGES[:1].numpy())
+    for split, labels in numbers.items():
+        data = find(tmp_path / "a.npz" if kind == "npz" else tmp_path, split)
+        assert data.classes == 3
+        assert sorted(data.labels.tolist()) == sorted(labels)
 
 
 def test_real_vectors_in_an_npz_are_arrays(tmp_path):
@@ -279,6 +292,14 @@ def test_real_vectors_in_an_npz_are_arrays(tmp_path):
     torch.testing.assert_close(events, torch.tensor([[0.8, 1.0], [0.0, 0.2]]))
     assert context.tolist() == [2, 0]
     assert find(tmp_path / "a.npz", "test").fetch([0])[1] is None
+
+
+def test_mirror_images_come_after_the_images():
+    data = Mirrored(Images(IMAGES, LABELS, classes=3))
+    images, labels = data.fetch([8, 2])
+    assert len(data) == 12
+    assert torch.equal(images, torch.stack([IMAGES[2].flip(2), IMAGES[2]]))
+    assert labels.tolist() == [1, 1]
 
 
 # ---- what is refused
@@ -458,7 +479,6 @@ PAIR = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
         (lambda: Order(0), "empty"),
         (lambda: Order(3)[:3], r"order\[start:stop\]"),
         (lambda: Order(3)[3:0], r"order\[start:stop\]"),
-        (lambda: share(0, 2, ranks=3), "3 processes, of which this is number 0, cannot share a batch of 2"),
     ],
 )
 def test_values_that_cannot_be_used_are_refused(make, message):
@@ -534,21 +554,3 @@ def test_the_order_is_a_function_of_seed_epoch_and_position():
     for start, stop in ((69, 70), (0, 1), (5, 9), (6, 36), (20, 20), (13, 15)):  # back and forth, over epochs
         assert torch.equal(order[start:stop], whole[start:stop])
     assert not torch.equal(Order(n, seed=4)[0:70], whole)
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_processes_share_a_batch(ranks):
-    order = Order(7, seed=3)
-    for batch in range(4):
-        parts = [order[share(batch, 5, rank=rank, ranks=ranks)] for rank in range(ranks)]
-        assert torch.equal(torch.cat(parts), order[5 * batch : 5 * batch + 5])
-        assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_batches_go_through_the_data_in_a_seeded_order():
-    data = digits("test")
-    order = Order(360, seed=3)
-    for batch, (images, labels) in enumerate(itertools.islice(batches(data, 100, seed=3), 9)):
-        rows = order[100 * batch : 100 * batch + 100]
-        assert torch.equal(images, data.images[rows])
-        assert torch.equal(labels, data.labels[rows])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,7 +27,7 @@ PACKS = ("mnist", "fashion_mnist", "cifar10")
 SPLITS = frozenset(("train", "test", "validation", "valid", "val"))  # what the parts of a folder may be named after
 
 
-def find(name_or_path: str | Path, split: str = "train", *, image: Shape | None = None) -> Data:
+def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int] | None = None) -> Data:
     """The data set of a name, or in a file or folder.
 
         digits, mnist, fashion_mnist, cifar10   by name; all but digits from the folder that PUSHFORWARD_DATA names
@@ -39,19 +40,18 @@ def find(name_or_path: str | Path, split: str = "train", *, image: Shape | None 
     no splits is "train". Given `image`, (C, H, W), images are scaled to cover it, cropped to its centre, made grey or
     colour. Raises FileNotFoundError where nothing is there, and ValueError, naming the file, where it cannot be used.
     """
-    if image is not None and not (len(image) == 3 and image[0] in (1, 3) and min(image) >= 1):
-        raise ValueError(f"image is (C, H, W), of 1 or 3 channels; got {image}.")
+    shape = None if image is None else _shape(image)
     name = str(name_or_path)
     if name == "digits":
         found = digits(split)
-        if image not in (None, found.image):
-            raise ValueError(f"the digits are {found.image} and of 17 levels, which are not fitted to {image}.")
+        if shape not in (None, found.image):
+            raise ValueError(f"the digits are {found.image} and of 17 levels, which are not fitted to {shape}.")
         return found
     if name in PACKS:
-        return read_packs(_packs(name, split), image=image)
+        return read_packs(_packs(name, split), image=shape)
     if name.startswith("hf:"):
-        return read_hugging_face(name[3:], split, image=image)
-    return _read(Path(name_or_path), split, image)
+        return read_hugging_face(name[3:], split, image=shape)
+    return _read(Path(name_or_path), split, shape)
 
 
 def digits(split: str) -> Images:
@@ -68,6 +68,13 @@ def digits(split: str) -> Images:
     held_out = torch.arange(len(images)) % 5 == 0
     rows = held_out if split == "test" else ~held_out
     return Images(images[rows, None], labels[rows], levels=17, classes=10)
+
+
+def _shape(image: Sequence[int]) -> Shape:
+    if len(image) != 3 or image[0] not in (1, 3) or min(image) < 1:
+        raise ValueError(f"image is (C, H, W), of 1 or 3 channels; got {tuple(image)}.")
+    channels, height, width = image
+    return channels, height, width
 
 
 def _packs(name: str, split: str) -> list[Path]:
@@ -105,7 +112,8 @@ def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
         part, others = _split(tars, split, path)
         return read_tars(part, beside=others, image=image)
     if tables := sorted(path.glob("*.parquet")):
-        return read_parquet(_split(tables, split, path)[0], image=image)
+        part, others = _split(tables, split, path)
+        return read_parquet(part, beside=others, image=image)
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if folders and {folder.name for folder in folders} <= SPLITS:
         part, others = _split(folders, split, path)

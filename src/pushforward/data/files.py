@@ -1,8 +1,8 @@
 """Encoded images in folders and in tar files: stretches of files, a whole file or a member of a tar.
 
 Images in the same folder are of the same class, and where all lie in one folder there are no classes. Classes are
-numbered in the order of their folders' names, those of all splits together. In a tar, a member `key.cls` may hold the
-class of `key.png` as a number instead, as WebDataset has it.
+numbered in the order of their folders' names. In a tar, a member `key.cls` may hold the class of `key.png` as a number
+instead, as WebDataset has it. The splits of a set have the same classes: a reader is told what lies `beside` its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
@@ -51,35 +52,31 @@ class Stretches(Blobs):
 
 
 def read_images(path: Path, *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
-    """The images in a folder and the folders in it, in the order of their paths; `beside` it lie its other splits."""
+    """The images in a folder and the folders in it, in the order of their paths."""
     files, folders = _in_folder(path)
     if not files:
         raise ValueError(
             f"there are no images in {path}: no file in it or in its folders ends in {', '.join(ENDINGS)}."
         )
     with naming(path):
-        labels = _numbered(folders, [folder for other in beside for folder in _in_folder(other)[1]])
-    return _images([Stretch(file) for file in files], labels, path, image)
+        labels, classes = _numbered(folders, [folder for other in beside for folder in _in_folder(other)[1]])
+    return Images(Encoded(Stretches([Stretch(file) for file in files]), image=image), labels, classes=classes)
 
 
 def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
-    """The images in tars, in the order of the tars and of their members; `beside` them lie their other splits."""
-    stretches, classes = _in_tars(paths)
+    """The images in tars, in the order of the tars and of their members."""
+    stretches, numbers = _in_tars(paths)
+    others, their_numbers = _in_tars(beside)
     whole = ", ".join(map(str, paths))
     if not stretches:
         raise ValueError(f"there are no images in {whole}: no member ends in {', '.join(ENDINGS)}.")
     with naming(whole):
-        if classes:
-            labels = [_class(stretch, classes) for stretch in stretches]
+        if numbers:
+            labels = torch.tensor([_class(stretch, numbers) for stretch in stretches])
+            classes = 1 + max([int(labels.max()), *(_class(stretch, their_numbers) for stretch in others)])
         else:
-            labels = _numbered([_folder(s) for s in stretches], [_folder(s) for s in _in_tars(beside)[0]])
-    return _images(stretches, labels, whole, image)
-
-
-def _images(stretches: list[Stretch], labels: list[int] | None, whole: object, image: Shape | None) -> Images:
-    images = Encoded(Stretches(stretches), image=image)
-    with naming(whole):
-        return Images(images) if labels is None else Images(images, torch.tensor(labels), classes=max(labels) + 1)
+            labels, classes = _numbered([_folder(s) for s in stretches], [_folder(s) for s in others])
+    return Images(Encoded(Stretches(stretches), image=image), labels, classes=classes)
 
 
 def _in_folder(path: Path) -> tuple[list[Path], list[PurePath]]:
@@ -127,29 +124,26 @@ def _key(member: Stretch) -> str:
     return str(folder / name.split(".")[0])
 
 
-def _class(member: Stretch, classes: dict[tuple[Path, str], bytes]) -> int:
-    number = classes.get((member.file, _key(member)), b"")
+def _class(member: Stretch, numbers: dict[tuple[Path, str], bytes]) -> int:
+    number = numbers.get((member.file, _key(member)), b"")
     if not number.strip().isdigit():
         raise ValueError(
-            f"{member.member} has beside it a .cls of {number!r}; expected a number, as WebDataset has it."
+            f"{member.member} has beside it a .cls of {number!r}; expected a number, for it as for others."
         )
     return int(number)
 
 
-def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> list[int] | None:
-    """The class of each image, from the folder it lies in; None where they all lie in one."""
+def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tensor | None, int]:
+    """The class of each image, from the folder it lies in, and how many there are; none where all lie in one folder."""
     names = {*folders, *elsewhere}
     if len(names) == 1:
-        return None
+        return None, 0
     if PurePath() in names:
         raise ValueError(
             f"some images lie in folders, which are classes, such as {max(names)}, and others beside them. "
             "Put each into the folder of its class, or all into one."
         )
-    order = sorted(names, key=(lambda name: int(name.name)) if all(map(_is_number, names)) else None)  # 2 before 10
+    numeric = all(str(name).isdecimal() for name in names)
+    order = sorted(names, key=(lambda name: int(name.name)) if numeric else None)  # 2 before 10
     number = {name: i for i, name in enumerate(order)}
-    return [number[folder] for folder in folders]
-
-
-def _is_number(folder: PurePath) -> bool:
-    return str(folder).isdecimal()
+    return torch.tensor([number[folder] for folder in folders]), len(order)

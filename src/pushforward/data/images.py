@@ -60,7 +60,7 @@ class Mirrored(Data):
         return 2 * len(self.images)
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        rows = torch.as_tensor(rows, dtype=torch.long)
+        rows = row_numbers(rows)
         images, labels = self.images.fetch(rows % len(self.images))
         return torch.where((rows >= len(self.images))[:, None, None, None], images.flip(3), images), labels
 
