@@ -125,11 +125,10 @@ def _key(member: Stretch) -> str:
 
 
 def _class(member: Stretch, numbers: dict[tuple[Path, str], bytes]) -> int:
-    number = numbers.get((member.file, _key(member)), b"")
-    if not number.strip().isdigit():
-        raise ValueError(
-            f"{member.member} has beside it a .cls of {number!r}; expected a number, for it as for others."
-        )
+    number = numbers.get((member.file, _key(member)))
+    if number is None or not number.strip().isdigit():
+        has = "no .cls" if number is None else f"a .cls of {number!r}"
+        raise ValueError(f"the image {member.member} has {has} beside it; expected a number, for each or for none.")
     return int(number)
 
 

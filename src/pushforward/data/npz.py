@@ -122,5 +122,5 @@ def _reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
             raise ValueError("not a whole .npz file. Make or fetch it again.")
         with np.load(path) as arrays:
             yield arrays
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: {error}") from error

@@ -124,7 +124,7 @@ def _classes(table: Any) -> int:
         return 0
     noted = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     names = noted.get("info", {}).get("features", {}).get(label, {}).get("names", ())
-    return len(names) or 1 + max(table[label].to_pylist())
+    return len(names) or 1 + int(table[label].to_numpy().max())
 
 
 def _needed(module: str) -> Any:
