@@ -44,20 +44,22 @@ class Recipe:
             torch.manual_seed(self.train.seed)
             return Likelihood(self.model.build(), self.lift, drop=self.drop)
 
-    def images(self, split: str) -> Images:
-        """The images of a split, as the model takes them. Raises ValueError where it does not."""
+    def images(self, split: str, data: str | None = None) -> Images:
+        """The images of a split, of the recipe's data or of other, as the model takes them; ValueError if it cannot."""
         with torch.device("meta"):
             flow = self.model.build()
-        data = find(self.data, split, image=tuple(flow.event))
-        assert isinstance(data, Images)
+        name = data or self.data
+        found = find(name, split, image=tuple(flow.event))  # pyright: ignore[reportArgumentType]
+        if not isinstance(found, Images):
+            raise ValueError(f"{name} holds vectors, and this recipe is for images.")
         for field, takes, has in (
-            ("model.image", tuple(flow.event), data.image),
-            ("lift.levels", self.lift.levels, data.levels),
-            ("model.classes", flow.classes or data.classes, data.classes),
+            ("model.image", tuple(flow.event), found.image),
+            ("lift.levels", self.lift.levels, found.levels),
+            ("model.classes", flow.classes or found.classes, found.classes or flow.classes),
         ):
             if takes != has:
-                raise ValueError(f"{field} is {takes}, and the images of {self.data} have {has}. Set {field} to that.")
-        return data if flow.classes else dataclasses.replace(data, labels=None, classes=0)
+                raise ValueError(f"{field} is {takes}, and the images of {name} have {has}. Set {field} to that.")
+        return found if flow.classes else dataclasses.replace(found, labels=None, classes=0)
 
     def training_data(self) -> Data:
         data = self.images("train")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from pushforward.data import find
 from pushforward.evaluation import captioned, grid, save_picture
 from pushforward.lift import Gaussian
 from pushforward.run import load, read_recipe
@@ -36,7 +35,7 @@ def denoise(
     if sigma is None and not isinstance(recipe.lift, Gaussian):
         raise ValueError(f"{run} learned images without Gaussian noise: give the sigma of the noise.")
     sigma = recipe.lift.sigma if sigma is None and isinstance(recipe.lift, Gaussian) else float(sigma or 0)
-    images = recipe.images("test") if data is None else find(data, image=tuple(flow.event))
+    images = recipe.images("test") if data is None else recipe.images("train", data)
     integers, labels = images.fetch(range(min(n, len(images))))
     clean = Gaussian(recipe.lift.levels, sigma).place(integers).to(flow.device)
     generator = torch.Generator().manual_seed(0)

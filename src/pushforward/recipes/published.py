@@ -7,8 +7,6 @@ mirrored. The image folders are yours to give: --data DIR, with folders train an
 
 from __future__ import annotations
 
-import math
-
 from pushforward.lift import Gaussian, Uniform
 from pushforward.models import TarFlow
 from pushforward.recipe import Recipe
@@ -79,7 +77,7 @@ def _plan(epochs: int, images: int, batch: int, precision: str = "bfloat16") -> 
         batch=batch,
         lr=1e-4,
         warmup=images // batch,
-        clip=math.inf,
+        clip=None,
         average_decay=0.0,
         precision=precision,  # pyright: ignore[reportArgumentType]
     )

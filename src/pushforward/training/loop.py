@@ -66,7 +66,7 @@ def minimise(
             for group in state.optimiser.param_groups:
                 group["lr"] = plan.lr_at(state.step)
             numbers, z = _backward(network, batch, plan, flow.device)
-            norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), plan.clip)
+            norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), plan.clip or math.inf)
             loss, bits, slope = torch.cat([numbers, norm[None]]).tolist()  # the one wait for the device
             if not (math.isfinite(loss) and math.isfinite(slope)):
                 raise FloatingPointError(_what_happened(objective, batch, plan, state.step, loss, slope))
