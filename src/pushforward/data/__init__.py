@@ -3,6 +3,6 @@
 from pushforward.data.catalogue import digits, find
 from pushforward.data.data import Arrays, Data
 from pushforward.data.images import Images, Mirrored
-from pushforward.data.order import Order, batches, share
+from pushforward.data.order import Order
 
-__all__ = ["Arrays", "Data", "Images", "Mirrored", "Order", "batches", "digits", "find", "share"]
+__all__ = ["Arrays", "Data", "Images", "Mirrored", "Order", "digits", "find"]

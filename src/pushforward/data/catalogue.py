@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,10 +24,10 @@ from pushforward.data.npz import read_npz, read_packs
 from pushforward.data.tables import read_hugging_face, read_parquet
 
 PACKS = ("mnist", "fashion_mnist", "cifar10")
-SPLITS = ("train", "test", "validation", "valid", "val")  # what a folder's parts may be named after
+SPLITS = frozenset(("train", "test", "validation", "valid", "val"))  # what the parts of a folder may be named after
 
 
-def find(name_or_path: str | Path, split: str = "train", *, image: Shape | None = None) -> Data:
+def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int] | None = None) -> Data:
     """The data set of a name, or in a file or folder.
 
         digits, mnist, fashion_mnist, cifar10   by name; all but digits from the folder that PUSHFORWARD_DATA names
@@ -35,23 +36,22 @@ def find(name_or_path: str | Path, split: str = "train", *, image: Shape | None 
         folder                                  of images, of folders (one a class), of .tar or of .parquet files
         hf:owner/name, hf:folder                by the library `datasets`, from its hub or a folder
 
-    A split of a folder is the folder in it of that name, or are the files whose names begin with it. What has no splits
-    is "train". Given `image`, (C, H, W), images are scaled to cover it, cropped to its centre, made grey or colour.
-    Raises FileNotFoundError where nothing is there, and ValueError, naming the file, where it cannot be used.
+    A split of a folder is the folder in it of that name, or are the files in it with that word in their names; what has
+    no splits is "train". Given `image`, (C, H, W), images are scaled to cover it, cropped to its centre, made grey or
+    colour. Raises FileNotFoundError where nothing is there, and ValueError, naming the file, where it cannot be used.
     """
-    if image is not None and not (len(image) == 3 and image[0] in (1, 3) and min(image) >= 1):
-        raise ValueError(f"image is (C, H, W), of 1 or 3 channels; got {image}.")
+    shape = None if image is None else _shape(image)
     name = str(name_or_path)
     if name == "digits":
         found = digits(split)
-        if image not in (None, found.image):
-            raise ValueError(f"the digits are {found.image} and of 17 levels, which are not fitted to {image}.")
+        if shape not in (None, found.image):
+            raise ValueError(f"the digits are {found.image} and of 17 levels, which are not fitted to {shape}.")
         return found
     if name in PACKS:
-        return read_packs(_packs(name, split), image=image)
+        return read_packs(_packs(name, split), image=shape)
     if name.startswith("hf:"):
-        return read_hugging_face(name[3:], split, image=image)
-    return _read(Path(name_or_path), split, image)
+        return read_hugging_face(name[3:], split, image=shape)
+    return _read(Path(name_or_path), split, shape)
 
 
 def digits(split: str) -> Images:
@@ -68,6 +68,13 @@ def digits(split: str) -> Images:
     held_out = torch.arange(len(images)) % 5 == 0
     rows = held_out if split == "test" else ~held_out
     return Images(images[rows, None], labels[rows], levels=17, classes=10)
+
+
+def _shape(image: Sequence[int]) -> Shape:
+    if len(image) != 3 or image[0] not in (1, 3) or min(image) < 1:
+        raise ValueError(f"image is (C, H, W), of 1 or 3 channels; got {tuple(image)}.")
+    channels, height, width = image
+    return channels, height, width
 
 
 def _packs(name: str, split: str) -> list[Path]:
@@ -94,28 +101,42 @@ def _read(path: Path, split: str, image: Shape | None) -> Data:
         )
     if path.suffix == ".npz":
         return read_npz(path, split, image=image)
-    _of_split({}, split, path)
     if path.suffix not in (".tar", ".parquet"):
         raise ValueError(f"{path} ends in {path.suffix!r}; expected a folder, .npz, .tar or .parquet.")
+    _check_only_train(path, split)
     return (read_tars if path.suffix == ".tar" else read_parquet)([path], image=image)
 
 
 def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
-    for ending, read in ((".tar", read_tars), (".parquet", read_parquet)):
-        if shards := sorted(path.glob(f"*{ending}")):
-            beginnings = {shard: re.split("[^a-z]", shard.name)[0] for shard in shards}
-            return read(_of_split(beginnings, split, path) or shards, image=image)
-    folders = {entry: entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
-    part = _of_split(folders, split, path)
-    return read_images(part[0] if part else path, image=image)
+    if tars := sorted(path.glob("*.tar")):
+        part, others = _split(tars, split, path)
+        return read_tars(part, beside=others, image=image)
+    if tables := sorted(path.glob("*.parquet")):
+        part, others = _split(tables, split, path)
+        return read_parquet(part, beside=others, image=image)
+    folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    if folders and {folder.name for folder in folders} <= SPLITS:
+        part, others = _split(folders, split, path)
+        return read_images(part[0], beside=others, image=image)
+    _check_only_train(path, split)
+    return read_images(path, image=image)
 
 
-def _of_split(parts: dict[Path, str], split: str, whole: Path) -> list[Path]:
-    """The parts that are named after the split; none where parts have other names, which only "train" may be."""
-    if parts and set(parts.values()) <= set(SPLITS):
-        if split not in parts.values():
-            raise ValueError(f"{whole} has the splits {', '.join(sorted(set(parts.values())))}; got {split!r}.")
-        return [part for part, name in parts.items() if name == split]
+def _split(parts: list[Path], split: str, whole: Path) -> tuple[list[Path], list[Path]]:
+    """The parts that have the split as a word in their names, and the others; all are "train" where none has a word."""
+    names = [" and ".join(SPLITS.intersection(re.split("[^a-z]+", part.stem))) for part in parts]
+    if not any(names):
+        _check_only_train(whole, split)
+        return parts, []
+    if split not in names or not all(names):
+        listed = ", ".join(f"{part.name} ({name or 'no split'})" for part, name in zip(parts, names, strict=True))
+        raise ValueError(f"{whole} was asked for its split {split!r}; it holds {listed}. Name each after its split.")
+    pairs = list(zip(parts, names, strict=True))
+    return [part for part, name in pairs if name == split], [part for part, name in pairs if name != split]
+
+
+def _check_only_train(path: Path, split: str) -> None:
     if split != "train":
-        raise ValueError(f'{whole} has no splits, and so is "train"; got {split!r}. Give the path of the other set.')
-    return []
+        raise ValueError(
+            f'{path} has no splits, so that all of it is "train"; got {split!r}. Give the other set\'s path.'
+        )

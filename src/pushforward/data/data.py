@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -56,6 +57,15 @@ class Arrays(Data):
     def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
         rows = row_numbers(rows)
         return self.events[rows], None if self.context is None else self.context[rows]
+
+
+@contextmanager
+def naming(source: object) -> Iterator[None]:
+    """Errors about a value, with the name of where it came from before them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
 def row_numbers(rows: Rows) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.data.data import Data, Rows, row_numbers
-from pushforward.data.encoded import Encoded
+from pushforward.data.encoded import Encoded, Shape
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Images(Data):
         return self.images.shape[0]
 
     @property
-    def image(self) -> tuple[int, int, int]:
+    def image(self) -> Shape:
         """The shape of one: (C, H, W)."""
         _, channels, height, width = self.images.shape
         return channels, height, width
@@ -60,7 +60,7 @@ class Mirrored(Data):
         return 2 * len(self.images)
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        rows = torch.as_tensor(rows, dtype=torch.long)
+        rows = row_numbers(rows)
         images, labels = self.images.fetch(rows % len(self.images))
         return torch.where((rows >= len(self.images))[:, None, None, None], images.flip(3), images), labels
 

@@ -38,7 +38,7 @@ def read_npz(path: Path, split: str, *, image: Shape | None = None) -> Images | 
             raise ValueError(f"it holds {listed}. For the split {split!r}, expected {expected}.")
         if events.ndim == 2 and events.dtype.kind == "f":
             return Arrays(_real(events), None if given is None else _real(given))
-        return _images(events, given, 0, image=image)
+        return _images(events, given, _classes(arrays), image=image)
 
 
 def read_packs(paths: Sequence[Path], *, image: Shape | None = None) -> Images:
@@ -53,7 +53,7 @@ def read_packs(paths: Sequence[Path], *, image: Shape | None = None) -> Images:
 
 
 def _unpacked(pack: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """The pixels, labels and number of classes of a pack; 0 where its classes have no names."""
+    """The pixels, labels and number of classes of a pack."""
     from PIL import Image
 
     webp, offsets, shape = pack["webp"].tobytes(), pack["offsets"].tolist(), pack["shape"].tolist()
@@ -61,7 +61,13 @@ def _unpacked(pack: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | 
     for start, stop in zip(offsets, offsets[1:], strict=False):
         with Image.open(io.BytesIO(webp[start:stop])) as strip:
             strips.append(np.asarray(strip.convert("L" if len(shape) == 3 else "RGB")).reshape(-1, *shape[1:]))
-    return np.concatenate(strips), pack.get("labels"), len(pack.get("classes", ()))
+    return np.concatenate(strips), pack.get("labels"), len(pack.get("classes", ())) or _classes(pack)
+
+
+def _classes(arrays: Mapping[str, np.ndarray]) -> int:
+    """How many classes the labels of all splits make; 0 where there are no labels."""
+    labels = [arrays[name] for name in arrays if {"labels", "y"}.intersection(name.split("_"))]
+    return max((int(part.max()) + 1 for part in labels if part.dtype.kind in "iu" and part.size), default=0)
 
 
 def _images(pixels: np.ndarray, labels: np.ndarray | None, classes: int, *, image: Shape | None) -> Images:
@@ -74,10 +80,9 @@ def _images(pixels: np.ndarray, labels: np.ndarray | None, classes: int, *, imag
         raise ValueError(
             f"images are (n, H, W), (n, C, H, W) or (n, H, W, C) with 1 or 3 channels; these are {pixels.shape}."
         )
-    numbers = None if labels is None else _integers("labels", labels)
-    if numbers is not None and len(numbers):
-        classes = classes or int(numbers.max()) + 1
-    found = Images(images, numbers, classes=classes)
+    found = Images(
+        images, None if labels is None else _integers("labels", labels), classes=0 if labels is None else classes
+    )
     return replace(found, images=_fitted(images.byte(), image or found.image))
 
 
@@ -93,7 +98,7 @@ def _fitted(images: Tensor, image: Shape) -> Tensor:
 def _integers(name: str, values: np.ndarray) -> Tensor:
     if values.dtype.kind not in "iu":
         nan = ", some of them NaN" if values.dtype.kind == "f" and np.isnan(values).any() else ""
-        raise ValueError(f"{name} are integers; these are {values.dtype}{nan}. Store them as uint8.")
+        raise ValueError(f"{name} are integers; these are {values.dtype}{nan}. Store them as uint8 or int64.")
     return torch.from_numpy(values if values.dtype == np.uint8 and name == "images" else values.astype(np.int64))
 
 
@@ -117,5 +122,5 @@ def _reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
             raise ValueError("not a whole .npz file. Make or fetch it again.")
         with np.load(path) as arrays:
             yield arrays
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: {error}") from error

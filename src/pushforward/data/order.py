@@ -8,13 +8,9 @@ was interrupted, nor how many processes share a batch.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from pushforward.data.data import Data
 from pushforward.randomness import keyed
 
 
@@ -52,20 +48,3 @@ class Order:
             self._permutation = torch.randperm(self.n, generator=keyed(self.seed, epoch), dtype=narrow)
             self._epoch = epoch
         return self._permutation
-
-
-def share(batch: int, size: int, *, rank: int = 0, ranks: int = 1) -> slice:
-    """The positions of one process in a batch of `size` events: the rank-th of `ranks` contiguous parts.
-
-    >>> share(3, 128, rank=1, ranks=2)
-    slice(448, 512, None)
-    """
-    if not 0 <= rank < ranks <= size:
-        raise ValueError(f"{ranks} processes, of which this is number {rank}, cannot share a batch of {size}.")
-    return slice(batch * size + rank * size // ranks, batch * size + (rank + 1) * size // ranks)
-
-
-def batches(data: Data, size: int, *, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Endless (events, context), in the order of the seed."""
-    order = Order(len(data), seed=seed)
-    return (data.fetch(order[share(batch, size)]) for batch in itertools.count())

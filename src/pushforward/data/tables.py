@@ -10,13 +10,17 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.images import Images
+
+LABELS = ("label", "labels")  # what a column of labels may be called
 
 
 class Cells(Blobs):
@@ -40,20 +44,27 @@ class Cells(Blobs):
         return f"{self.source}, row {i}"
 
 
-def read_parquet(paths: Sequence[Path], *, image: Shape | None = None) -> Images:
-    """The images in Parquet files, in the order of the files and of their rows."""
-    pyarrow, parquet = _needed("pyarrow"), _needed("pyarrow.parquet")
-    tables = []
-    for path in paths:
-        try:
-            tables.append(parquet.read_table(path))
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path} is not a whole Parquet file: {error}") from error
-    source = ", ".join(map(str, paths))
+def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
+    """The images in Parquet files, in the order of the files and of their rows; `beside` them lie other splits."""
+    pyarrow, source = _needed("pyarrow"), ", ".join(map(str, paths))
+    tables = [_read(path) for path in paths]
     try:
-        return _images(pyarrow.concat_tables(tables), source, image)
+        images = _images(pyarrow.concat_tables(tables), source, image)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{source} do not have the same columns: {error}") from error
+    if not images.classes:
+        return images
+    return replace(images, classes=max([images.classes, *(_classes(_read(path, LABELS)) for path in beside)]))
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """The table in a file, or those of these columns that it has."""
+    parquet = _needed("pyarrow.parquet")
+    try:
+        with parquet.ParquetFile(path) as file:
+            return file.read(columns)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole Parquet file: {error}") from error
 
 
 def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:
@@ -75,13 +86,12 @@ def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> I
 def _images(table: Any, source: str, image: Shape | None) -> Images:
     types = _needed("pyarrow").types
     columns = dict(zip(table.column_names, table.schema.types, strict=True))
-    blobs = [
-        name
-        for name, kind in columns.items()
-        if types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or (types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
-    ]
+    cells = (
+        types.is_binary,
+        types.is_large_binary,
+        lambda kind: types.is_struct(kind) and kind.get_field_index("bytes") >= 0,
+    )
+    blobs = [name for name, kind in columns.items() if any(is_cell(kind) for is_cell in cells)]
     named = [name for name in blobs if name in ("image", "img")] or blobs
     if len(named) != 1 or not len(table):
         listed = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
@@ -90,7 +100,7 @@ def _images(table: Any, source: str, image: Shape | None) -> Images:
             "named image where there are several."
         )
     images = Encoded(Cells(table[named[0]], source), image=image)
-    label = next((name for name in ("label", "labels") if name in columns), None)
+    label = _label(table)
     if label is None:
         return Images(images)
     if not types.is_integer(columns[label]) or table[label].null_count:
@@ -99,13 +109,22 @@ def _images(table: Any, source: str, image: Shape | None) -> Images:
             "labels are integers, one for each image."
         )
     labels = torch.from_numpy(table[label].to_numpy().astype("int64"))
-    return Images(images, labels, classes=_class_names(table, label) or int(labels.max()) + 1)
+    with naming(source):
+        return Images(images, labels, classes=_classes(table))
 
 
-def _class_names(table: Any, label: str) -> int:
-    """How many classes the set's author named, who may not have an image of each here; 0 where none are."""
+def _label(table: Any) -> str | None:
+    return next((name for name in LABELS if name in table.column_names), None)
+
+
+def _classes(table: Any) -> int:
+    """How many classes there are: those that the set's author named, or what the labels need; 0 without labels."""
+    label = _label(table)
+    if label is None or not len(table):
+        return 0
     noted = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    return len(noted.get("info", {}).get("features", {}).get(label, {}).get("names", ()))
+    names = noted.get("info", {}).get("features", {}).get(label, {}).get("names", ())
+    return len(names) or 1 + int(table[label].to_numpy().max())
 
 
 def _needed(module: str) -> Any:
