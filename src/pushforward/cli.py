@@ -67,14 +67,14 @@ def train(*arguments: str) -> None:
 def main() -> None:
     import tyro
 
-    import pushforward
     from pushforward import commands
+    from pushforward.version import __version__
 
     known = {name: getattr(commands, name) for name in ("sample", "evaluate", "denoise", "classify", "check")}
     known = {"recipes": recipes, "train": train, **known, "demo": demo}
     try:
         if sys.argv[1:] == ["--version"]:
-            answer = pushforward.__version__
+            answer = __version__
         elif sys.argv[1:2] == ["train"] and sys.argv[2:3] != ["--help"]:
             answer = train(*sys.argv[2:])
         else:

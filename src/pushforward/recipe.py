@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-import pushforward
 from pushforward import lift, models, moves, training
 from pushforward.data import Data, Images, Mirrored, find
 from pushforward.lift import Lift
 from pushforward.models import Model
 from pushforward.training import Likelihood, Plan
+from pushforward.version import __version__
 
 FORMAT = 1  # of a saved recipe: raised when what it holds changes
 MIGRATIONS: dict[int, Callable[[dict], dict]] = {}  # format -> from its recipe to that of the next format
@@ -76,7 +76,7 @@ def differences(one: Any, other: Any, name: str = "") -> list[tuple[str, Any, An
 
 def to_json(recipe: Recipe) -> str:
     """The recipe as JSON, with the format's number. Every part says what it is: {"kind": "TarFlow", …}."""
-    saved = {"format": FORMAT, "pushforward": pushforward.__version__, "recipe": _plain(recipe)}
+    saved = {"format": FORMAT, "pushforward": __version__, "recipe": _plain(recipe)}
     return json.dumps(saved, indent=2) + "\n"
 
 
@@ -91,7 +91,7 @@ def from_json(text: str, source: str | Path) -> Recipe:
         form, recipe = form + 1, MIGRATIONS[form](recipe)
     if form != FORMAT:
         raise ValueError(
-            f"{source} has format {form}, written by pushforward {version}; this is {pushforward.__version__}, which "
+            f"{source} has format {form}, written by pushforward {version}; this is {__version__}, which "
             f"reads format {FORMAT}. Use the version that wrote it, or a later one."
         )
     try:
