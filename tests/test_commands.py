@@ -47,8 +47,9 @@ def test_train_takes_fields_by_their_dotted_names(typed, tmp_path):
     assert [path.name for path in tmp_path.glob("**/*.safetensors")] == ["model.safetensors"]
 
 
-def test_recipes_are_listed_with_their_command_and_number(typed):
-    told = typed("recipes")
+@pytest.mark.parametrize("words", ["recipes", "train", "train --help"])
+def test_recipes_are_listed_with_their_command_and_number(typed, words):
+    told = typed(*words.split())
     for name, recipe in pf.recipes.RECIPES.items():
         assert f"{name}\n{recipe.__doc__.splitlines()[0]}" in told
         assert f"pushforward train {name} --out" in recipe.__doc__
@@ -139,7 +140,6 @@ def test_check_tells_how_exact_it_is(typed, run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train", "train by which recipe"),
         ("train digit --out x", "no recipe 'digit'; did you mean 'digits'"),
         ("train digits", "--out"),
         ("train digits --out x --train.step 3", "--train.steps"),
