@@ -38,7 +38,7 @@ def main(run: Path, out: Path) -> None:
         for sigma in SIGMAS:
             x = torch.cat([flow.denoise(x, sigma, labels) if sigma else x for x, labels in drawn])
             told = f"denoised, sigma = {sigma:g}" if sigma else "raw samples"
-            row[told] = grid(x[:SHOWN], SHOWN // 2), f"Fréchet distance {frechet_distance(real, extract(x)):.1f}"
+            row[told] = grid(x[:SHOWN], SHOWN // 2), f"Frechet distance {frechet_distance(real, extract(x)):.1f}"
         cells[f"w = {weight:g}"] = row
         print(f"| {weight:g} | " + " | ".join(words.split()[-1] for _, words in row.values()) + " |", flush=True)
     save_picture(table(cells), out)
