@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"shapes", "context", "randomness", "files"},
+    {"shapes", "context", "randomness", "files", "version"},
     {"moves", "transform"},
     {"networks"},
     {"solve", "audit", "bases"},
@@ -30,8 +30,9 @@ LAYERS = [
     {"models", "data"},
     {"training", "evaluation", "interop"},
     {"recipe"},
-    {"recipes", "run"},
-    {"using", "hub", "demo"},
+    {"recipes", "card"},
+    {"run"},
+    {"commands", "hub", "demo"},
     {"cli"},
 ]
 FLOOR = {room: i for i, layer in enumerate(LAYERS) for room in layer}

@@ -25,8 +25,7 @@ from pushforward.flow import Flow
 from pushforward.recipe import Recipe
 from pushforward.run import load, train
 from pushforward.transform import Chain, Inverse, Transform
-
-__version__ = "0.1.0"
+from pushforward.version import __version__
 
 __all__ = [
     "Chain",
@@ -35,6 +34,7 @@ __all__ = [
     "Inverse",
     "Recipe",
     "Transform",
+    "__version__",
     "bases",
     "data",
     "evaluate",

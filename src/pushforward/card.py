@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-import pushforward
 from pushforward.recipe import Recipe, to_json
+from pushforward.version import __version__
 
 TEMPLATE = """---
 library_name: pushforward
@@ -66,7 +66,7 @@ def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str
         batch=recipe.train.batch,
         hours=last.get("seconds", 0) / 3600,
         torch=torch.__version__,
-        version=pushforward.__version__,
+        version=__version__,
         results="\n".join(f"- {name}: {result['text']}" for name, result in results.items())
         or "Nothing yet: `pushforward evaluate` measures and notes it here.",
         recipe=to_json(recipe),

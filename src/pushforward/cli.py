@@ -29,10 +29,10 @@ def recipes() -> str:
     return "\n\n".join(f"{name}\n{inspect.getdoc(recipe)}" for name, recipe in RECIPES.items())
 
 
-def train(*arguments: str) -> None:
-    """Train by a recipe; the same command again goes on: `pushforward train RECIPE --out DIR [--FIELD VALUE …]`.
+def train(*arguments: str) -> str | None:
+    """Train by a recipe: `pushforward train RECIPE --out DIR`; the same command again goes on.
 
-    Every field of the recipe can be overridden by its dotted name: `pushforward train RECIPE --help` lists them.
+    Every field of a recipe can be overridden by its dotted name: `pushforward train RECIPE --help` lists them.
     """
     import tyro
 
@@ -40,8 +40,8 @@ def train(*arguments: str) -> None:
     from pushforward.recipes import RECIPES
     from pushforward.run import train
 
-    if not arguments or arguments[0].startswith("-"):
-        raise ValueError(f"train by which recipe? There are {', '.join(RECIPES)}: pushforward train RECIPE --out DIR")
+    if arguments[:1] in ((), ("-h",), ("--help",)):
+        return f"{inspect.getdoc(globals()['train'])}\n\n{recipes()}"
     name, *rest = arguments
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
@@ -54,28 +54,29 @@ def train(*arguments: str) -> None:
     ) -> None:
         train(recipe, out, device=device, tensorboard=tensorboard)
 
-    command.__doc__ = f"""{inspect.getdoc(RECIPES[name])}
+    command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
+    return tyro.cli(command, args=rest, prog=f"pushforward train {name}")
 
-        Args:
-            out: The run folder: made, or gone on with.
-            device: cpu, cuda, mps, or auto.
-            tensorboard: Log for TensorBoard too.
-        """
-    tyro.cli(command, args=rest, prog=f"pushforward train {name}")
+
+TRAIN_ARGUMENTS = """Args:
+    out: The run folder: made, or gone on with.
+    device: cpu, cuda, mps, or auto.
+    tensorboard: Log for TensorBoard too.
+"""
 
 
 def main() -> None:
     import tyro
 
-    import pushforward
     from pushforward import commands
+    from pushforward.version import __version__
 
     known = {name: getattr(commands, name) for name in ("sample", "evaluate", "denoise", "classify", "check")}
     known = {"recipes": recipes, "train": train, **known, "demo": demo}
     try:
         if sys.argv[1:] == ["--version"]:
-            answer = pushforward.__version__
-        elif sys.argv[1:2] == ["train"] and sys.argv[2:3] != ["--help"]:
+            answer = __version__
+        elif sys.argv[1:2] == ["train"]:
             answer = train(*sys.argv[2:])
         else:
             config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes)

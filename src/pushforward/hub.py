@@ -33,7 +33,7 @@ def push_to_hub(run: str | PathLike[str], name: str, *, private: bool = False) -
     read_recipe(run)
     hub = _hub().HfApi()
     hub.create_repo(name, private=private, exist_ok=True)
-    return str(hub.upload_folder(repo_id=name, folder_path=run, allow_patterns=list(RELEASED)))
+    return str(hub.upload_folder(repo_id=name, folder_path=str(run), allow_patterns=list(RELEASED)))
 
 
 def _hub():

@@ -51,6 +51,9 @@ class Uniform(Lift):
 
     levels: int
 
+    def __post_init__(self):
+        _check_levels(self.levels)
+
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)
         x = 2 * (v + draw(torch.rand, v.shape, v, generator)) / self.levels - 1
@@ -69,7 +72,12 @@ class Gaussian(Lift):
     """
 
     levels: int
-    sigma: float
+    sigma: float  # on [−1, 1]
+
+    def __post_init__(self):
+        _check_levels(self.levels)
+        if not self.sigma > 0:
+            raise ValueError(f"Gaussian noise needs a sigma above 0; got {self.sigma}.")
 
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)
@@ -101,6 +109,8 @@ class Lifted:
 
         log of the mean over K samples of p(x_k) / q(x_k). Burda et al. 2016, arXiv:1509.00519.
         """
+        if samples < 1:
+            raise ValueError(f"a bound takes one draw at least; got samples={samples}.")
         terms = []
         for _ in range(samples):
             x, log_q = self.lift.lift(data, generator)
@@ -111,6 +121,11 @@ class Lifted:
 def bits_per_dim(log_p: Tensor, numbers: int) -> Tensor:
     """Nats an event -> bits a number: −log_p / (numbers · log 2). Of a bound on log P it is a bound too, from above."""
     return -log_p / (numbers * math.log(2))
+
+
+def _check_levels(levels: int) -> None:
+    if levels < 2:
+        raise ValueError(f"a lift needs levels of at least 2; got {levels}.")
 
 
 def _integers(data: Tensor, levels: int) -> Tensor:

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-import pushforward
 from pushforward import lift, models, moves, training
 from pushforward.data import Data, Images, Mirrored, find
 from pushforward.lift import Lift
 from pushforward.models import Model
 from pushforward.training import Likelihood, Plan
+from pushforward.version import __version__
 
 FORMAT = 1  # of a saved recipe: raised when what it holds changes
 MIGRATIONS: dict[int, Callable[[dict], dict]] = {}  # format -> from its recipe to that of the next format
@@ -44,20 +44,22 @@ class Recipe:
             torch.manual_seed(self.train.seed)
             return Likelihood(self.model.build(), self.lift, drop=self.drop)
 
-    def images(self, split: str) -> Images:
-        """The images of a split, as the model takes them. Raises ValueError where it does not."""
+    def images(self, split: str, data: str | None = None) -> Images:
+        """The images of a split, of the recipe's data or of other, as the model takes them; ValueError if it cannot."""
         with torch.device("meta"):
             flow = self.model.build()
-        data = find(self.data, split, image=tuple(flow.event))
-        assert isinstance(data, Images)
+        name = data or self.data
+        found = find(name, split, image=tuple(flow.event))  # pyright: ignore[reportArgumentType]
+        if not isinstance(found, Images):
+            raise ValueError(f"{name} holds vectors, and this recipe is for images.")
         for field, takes, has in (
-            ("model.image", tuple(flow.event), data.image),
-            ("lift.levels", self.lift.levels, data.levels),
-            ("model.classes", flow.classes or data.classes, data.classes),
+            ("model.image", tuple(flow.event), found.image),
+            ("lift.levels", self.lift.levels, found.levels),
+            ("model.classes", flow.classes or found.classes, found.classes or flow.classes),
         ):
             if takes != has:
-                raise ValueError(f"{field} is {takes}, and the images of {self.data} have {has}. Set {field} to that.")
-        return data if flow.classes else dataclasses.replace(data, labels=None, classes=0)
+                raise ValueError(f"{field} is {takes}, and the images of {name} have {has}. Set {field} to that.")
+        return found if flow.classes else dataclasses.replace(found, labels=None, classes=0)
 
     def training_data(self) -> Data:
         data = self.images("train")
@@ -74,7 +76,7 @@ def differences(one: Any, other: Any, name: str = "") -> list[tuple[str, Any, An
 
 def to_json(recipe: Recipe) -> str:
     """The recipe as JSON, with the format's number. Every part says what it is: {"kind": "TarFlow", …}."""
-    saved = {"format": FORMAT, "pushforward": pushforward.__version__, "recipe": _plain(recipe)}
+    saved = {"format": FORMAT, "pushforward": __version__, "recipe": _plain(recipe)}
     return json.dumps(saved, indent=2) + "\n"
 
 
@@ -89,7 +91,7 @@ def from_json(text: str, source: str | Path) -> Recipe:
         form, recipe = form + 1, MIGRATIONS[form](recipe)
     if form != FORMAT:
         raise ValueError(
-            f"{source} has format {form}, written by pushforward {version}; this is {pushforward.__version__}, which "
+            f"{source} has format {form}, written by pushforward {version}; this is {__version__}, which "
             f"reads format {FORMAT}. Use the version that wrote it, or a later one."
         )
     try:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.audit import Audit
 from pushforward.commands.sampling import Sampling, samples
-from pushforward.data import Images, find
+from pushforward.data import Images
 from pushforward.evaluation import BitsPerDim, Quality, compare, held_out_bits, load_extractor
 from pushforward.flow import Flow
 from pushforward.lift import Gaussian, Lift, Lifted
@@ -86,7 +86,7 @@ def classify(run: Path, data: str | None = None, device: str = "auto") -> Classi
         device: cpu, cuda, mps, or auto.
     """
     flow, recipe = load(run, device=device), read_recipe(run)
-    images = recipe.images("test") if data is None else find(data, image=tuple(flow.event))
+    images = recipe.images("test") if data is None else recipe.images("train", data)
     place = recipe.lift.place if isinstance(recipe.lift, Gaussian) else lambda v: recipe.lift.lift(v)[0]
     parts = torch.arange(len(images)).split(64)
     guesses = torch.cat([flow.classify(place(images.fetch(rows)[0]).to(flow.device)).cpu() for rows in parts])

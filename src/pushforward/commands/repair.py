@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from pushforward.data import find
 from pushforward.evaluation import captioned, grid, save_picture
 from pushforward.lift import Gaussian
 from pushforward.run import load, read_recipe
@@ -33,16 +32,15 @@ def denoise(
         device: cpu, cuda, mps, or auto.
     """
     flow, recipe = load(run, device=device), read_recipe(run)
-    if sigma is None and not isinstance(recipe.lift, Gaussian):
+    lift = recipe.lift if sigma is None else Gaussian(recipe.lift.levels, sigma)
+    if not isinstance(lift, Gaussian):
         raise ValueError(f"{run} learned images without Gaussian noise: give the sigma of the noise.")
-    sigma = recipe.lift.sigma if sigma is None and isinstance(recipe.lift, Gaussian) else float(sigma or 0)
-    images = recipe.images("test") if data is None else find(data, image=tuple(flow.event))
+    images = recipe.images("test") if data is None else recipe.images("train", data)
     integers, labels = images.fetch(range(min(n, len(images))))
-    clean = Gaussian(recipe.lift.levels, sigma).place(integers).to(flow.device)
-    generator = torch.Generator().manual_seed(0)
-    noisy = clean + sigma * torch.randn(clean.shape, generator=generator).to(clean)
-    freed = flow.denoise(noisy, sigma, labels if flow.classes else None)
-    pictures = {"images": clean, f"with noise of {sigma:g}": noisy, "denoised": freed}
+    clean = lift.place(integers).to(flow.device)
+    noisy = lift.lift(integers, torch.Generator().manual_seed(0))[0].to(flow.device)
+    freed = flow.denoise(noisy, lift.sigma, labels)
+    pictures = {"images": clean, f"with noise of {lift.sigma:g}": noisy, "denoised": freed}
     save_picture(captioned({name: grid(x, len(x)) for name, x in pictures.items()}, columns=1, zoom=3), out)
     return {
         name: f"{(10 * torch.log10(4 / (x - clean).square().mean())).item():.2f} dB"

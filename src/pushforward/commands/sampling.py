@@ -33,6 +33,11 @@ class Sampling:
     seed: int = 0
     batch: int = 64
 
+    def __post_init__(self):
+        for name, least in (("temperature", 0), ("guidance", 0), ("batch", 1)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"sampling needs {name} of at least {least}; got {getattr(self, name)}.")
+
 
 def samples(flow: Flow, lift: Lift, how: Sampling, *, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Samples number `start` to `stop`, a batch at a time: events (n, *event), and their labels (n,).

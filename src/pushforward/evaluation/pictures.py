@@ -55,9 +55,8 @@ def table(cells: dict[str, dict[str, tuple[Tensor, str]]], *, zoom: int = 1) -> 
     rows = [list(row.values()) for row in cells.values()]
     height, width = (zoom * side for side in rows[0][0][0].shape[1:])
     side = MARGIN + max(_length(caption) for caption in cells) + MARGIN
-    across = MARGIN + max(
-        width, *(_length(words) for words in [*columns, *(words for row in rows for _, words in row)])
-    )
+    written = [*columns, *(words for row in rows for _, words in row)]
+    across = MARGIN + max(width, *(_length(words) for words in written))
     down = height + LINE + MARGIN
     sheet = Image.new("RGB", (side + len(columns) * across, LINE + len(rows) * down), "white")
     for j, caption in enumerate(columns):

@@ -13,6 +13,7 @@ import json
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 from pushforward.files import begun_at, remove, replacing
 from pushforward.training import ranks
@@ -30,7 +31,7 @@ class Checkpoints:
 
     def save(self, state: State) -> None:
         """Write a checkpoint and the average's weights. Every process takes part; raises OSError where it fails."""
-        import torch.distributed.checkpoint as dcp  # slow to import, as importing pushforward should not be
+        from torch.distributed.checkpoint.api import CheckpointException  # slow to import, as pushforward is not
 
         place = self.folder / f"step-{state.step:08d}"
         try:
@@ -38,13 +39,12 @@ class Checkpoints:
             first = ranks.rank() == 0
             with replacing(place) if first else nullcontext(begun_at(place)) as begun:
                 ranks.wait()
-                with _alone_or_together():
-                    dcp.save(state.tensors(), checkpoint_id=begun)
+                _call("save", state, begun)
                 ranks.wait()
                 if first:
                     (begun / SUMS).write_text(json.dumps(_sums(begun)))
             self.release(state)
-        except (OSError, dcp.api.CheckpointException) as error:
+        except (OSError, CheckpointException) as error:
             last = max((sound.name for sound in self._places()), default="none")
             raise OSError(
                 f"cannot write the checkpoint {place} ({error}). The last good one is {last}: "
@@ -58,14 +58,11 @@ class Checkpoints:
     def restore(self, state: State) -> None:
         """Read the newest sound checkpoint into the state, if there is one. An unsound one is set aside, with a
         warning that names its file."""
-        import torch.distributed.checkpoint as dcp
-
         if ranks.rank() == 0:
             self._set_unsound_aside()
         ranks.wait()
         if places := self._places():
-            with _alone_or_together():
-                dcp.load(state.tensors(), checkpoint_id=places[-1])
+            _call("load", state, places[-1])
             self.release(state)
 
     def release(self, state: State) -> None:
@@ -107,9 +104,10 @@ def _sums(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-class _alone_or_together(warnings.catch_warnings):  # noqa: N801 - read as a phrase
-    """Without torch's warning that one process is not several."""
+def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:
+    """Save the state, or load into it, by torch.distributed.checkpoint; one process may do it alone."""
+    import torch.distributed.checkpoint as dcp
 
-    def __enter__(self) -> None:
-        super().__enter__()
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        getattr(dcp, verb)(state.tensors(), checkpoint_id=place)

@@ -66,10 +66,11 @@ def minimise(
             for group in state.optimiser.param_groups:
                 group["lr"] = plan.lr_at(state.step)
             numbers, z = _backward(network, batch, plan, flow.device)
-            norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), plan.clip)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in objective.parameters() if p.grad is not None])
             loss, bits, slope = torch.cat([numbers, norm[None]]).tolist()  # the one wait for the device
             if not (math.isfinite(loss) and math.isfinite(slope)):
                 raise FloatingPointError(_what_happened(objective, batch, plan, state.step, loss, slope))
+            torch.nn.utils.clip_grads_with_norm_(objective.parameters(), plan.clip or math.inf, norm)
             state.optimiser.step()
             state.optimiser.zero_grad()
             flow.base.observe(z)

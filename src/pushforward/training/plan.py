@@ -19,7 +19,7 @@ class Plan:
     warmup: int = 100  # steps
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 1e-4
-    clip: float = 1.0  # largest norm of the gradient
+    clip: float | None = 1.0  # largest norm of the gradient; None: any
     average_decay: float = 0.999  # of the weights' moving average, a step; 0: the weights themselves
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the networks; auto: what the hardware is fast at
     seed: int = 0  # of the weights, the order and the noise
@@ -37,8 +37,8 @@ class Plan:
             if getattr(self, name) < 1:
                 raise ValueError(f"a plan needs {name} of at least 1; got {getattr(self, name)}.")
         for name in ("lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"a plan needs {name} above 0; got {getattr(self, name)}.")
+            if (number := getattr(self, name)) is not None and not number > 0:
+                raise ValueError(f"a plan needs {name} above 0; got {number}.")
         for name in ("warmup", "weight_decay", "measure_every"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"a plan needs {name} of at least 0; got {getattr(self, name)}.")

@@ -15,7 +15,7 @@ def prepare(objective: nn.Module, plan: Plan) -> None:
 
     In place, and no weight changes its name. The networks alone: the transforms around them stay as they are.
     """
-    from torch.distributed._composable import checkpoint  # slow to import
+    from torch.distributed._composable.checkpoint_activation import checkpoint  # slow to import
 
     for network in networks(objective):
         if plan.recomputed:
