@@ -129,7 +129,10 @@ def test_a_full_disk_loses_nothing(trained, tmp_path, monkeypatch):
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match="cannot write the checkpoint .*No space left.* good one is step-00000003: make"):
+    with pytest.raises(
+        OSError,
+        match="cannot write the checkpoint .*No space left.* MB are free there. The last good one is step-00000003: make",
+    ):
         pf.train(twin(), tmp_path)
     monkeypatch.undo()
     assert checkpoints(tmp_path) == ["step-00000003"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -45,10 +46,13 @@ class Checkpoints:
                     (begun / SUMS).write_text(json.dumps(_sums(begun)))
             self.release(state)
         except (OSError, CheckpointException) as error:
+            causes = (
+                [cause for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
+            )
             last = max((sound.name for sound in self._places()), default="none")
             raise OSError(
-                f"cannot write the checkpoint {place} ({error}). The last good one is {last}: "
-                "make room and give the same command, which goes on from there."
+                f"cannot write the checkpoint {place}: {causes[0]}; {shutil.disk_usage(self.run).free / 1e6:.1f} MB are "
+                f"free there. The last good one is {last}: make room and give the same command, which goes on from there."
             ) from error
         if first:
             for old in self._places()[: -self.kept]:
