@@ -8,6 +8,7 @@ Nothing bounds log_scale here, as in TarFlow. Dinh et al. 2015 (NICE, the shift)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ class AffineParams(NamedTuple):
     shift: Tensor
 
 
+@dataclass(frozen=True)
 class Affine(Elementwise):
     """z = (x − shift) · exp(−log_scale), log-slope −log_scale. raw[..., 0] is log_scale, raw[..., 1] is shift.
 
@@ -44,6 +46,7 @@ class Affine(Elementwise):
         return y * torch.exp(params.log_scale) + params.shift, params.log_scale
 
 
+@dataclass(frozen=True)
 class Shift(Elementwise):
     """z = x − shift, log-slope 0: the volume-preserving move. raw[..., 0] is the shift.
 
