@@ -25,8 +25,8 @@ def main(names: list[str]) -> None:
     print(machine, flush=True)
     sections = [
         "# Benchmarks",
-        "Written by `make bench`. Times are medians over rounds in which every side had its turn, and ratios medians of "
-        f"the rounds' ratios. Measured on {machine}",
+        "Written by `make bench`. Times are medians over rounds in which every side had its turn, and ratios are "
+        f"medians of the rounds'. Measured on {machine}",
     ]
     for name in names or sorted(module.name for module in pkgutil.iter_modules(rows.__path__)):
         sections.append(importlib.import_module(f"rows.{name}").report(machine).strip())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
+
 import pytest
 import torch
 
 from pushforward.context import Context, Labels
 from pushforward.moves import Affine, Move, Shift
 from pushforward.networks import CausalTransformer, Guided, LabelTable, LinearRule
+from pushforward.networks import transformer as module
+from pushforward.networks.kernel import load
 
 TOKENS, FEATURES, ROWS = 6, 3, 2
 
@@ -25,13 +30,17 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(params=NETWORKS)
-def asked(request):
-    """A network with random weights, tokens for it, and labels."""
-    net = NETWORKS[request.param]().double()
+@pytest.fixture(params=product(NETWORKS, ("tensors", "kernel")), ids=" by ".join)
+def asked(request, monkeypatch):
+    """A network with random weights, tokens for it, and labels. Without gradients its kernel may read for it."""
+    name, reader = request.param
+    if reader == "kernel" and load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+    monkeypatch.setattr(module, "WORTH", 0 if reader == "kernel" else math.inf)
+    net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    context = Labels(4)([2, -1]) if "labels" in request.param else None
+    context = Labels(4)([2, -1]) if "labels" in name else None
     return net, torch.randn(ROWS, TOKENS, FEATURES, dtype=torch.float64), context
 
 
@@ -78,6 +87,77 @@ def test_a_cache_started_with_gradients_goes_on_without(asked):
     net(x[:, :2], context, cache)
     with torch.no_grad():
         torch.testing.assert_close(net(x[:, 2:3], context, cache), net(x, context)[:, 2:4])
+
+
+@torch.no_grad()
+def fed(net, x, context=None):
+    """Its answers through a cache, token by token, and whether the kernel gave them."""
+    cache = net.start(context)
+    answers = [net(token, context, cache)[:, -1:] for token in (x[:, :0], *x[:, :-1].split(1, 1))]
+    return torch.cat(answers, 1), cache.packed is not None
+
+
+def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch):
+    net = CausalTransformer(3, (3, 2), tokens=TOKENS, width=128, depth=2, heads=2)
+    torch.nn.init.normal_(net.answer.weight, std=0.1)
+    x = torch.randn(40, TOKENS, 3)
+    exact, _ = fed(net, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        monkeypatch.setattr(module, "WORTH", math.inf)
+        expected, by_kernel = fed(net, x)
+        assert not by_kernel
+        monkeypatch.setattr(module, "WORTH", 0)
+        answer, by_kernel = fed(net, x)
+    assert by_kernel == (load() is not None)
+    assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
+
+
+def wrapped(net):
+    net.layers[0].mlp[1] = torch.nn.Sequential(net.layers[0].mlp[1])
+
+
+def hooked(net):
+    net.layers[1].register_forward_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize("change", [wrapped, hooked], ids=lambda change: change.__name__)
+def test_the_kernel_stands_back_where_layers_are_not_as_built(change, monkeypatch):
+    monkeypatch.setattr(module, "WORTH", 0)
+    net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
+    torch.nn.init.normal_(net.answer.weight)
+    assert fed(net, x)[1] == (load() is not None)
+    change(net)
+    answer, by_kernel = fed(net, x)
+    assert not by_kernel
+    torch.testing.assert_close(answer, net(x))
+
+
+def test_without_a_compiler_the_answers_are_the_same(monkeypatch):
+    monkeypatch.setattr(module, "WORTH", 0)
+    net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
+    torch.nn.init.normal_(net.answer.weight)
+    before, _ = fed(net, x)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    load.cache_clear()
+    try:
+        after, by_kernel = fed(net, x)
+    finally:
+        load.cache_clear()
+    assert not by_kernel
+    torch.testing.assert_close(after, before)
+
+
+def test_a_kernel_that_does_not_build_is_warned_of(monkeypatch, tmp_path):
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho no such flag >&2; exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    load.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="no such flag"):
+            assert load() is None
+    finally:
+        load.cache_clear()
 
 
 def test_attention_temperature_is_a_row_s_own():

@@ -151,8 +151,8 @@ TABLES: dict[str, tuple[str, Callable[[Row], str | None]]] = {
         against_the_textbook,
     ),
     "Sampling in scoring passes of the same batch:": ("sampling / scoring | guided / scoring", against_scoring),
-    "Limits of sampling: its arithmetic at the matrix rate, its weights once a token at the rate of a copy (what a cache "
-    "holds is faster); the larger one binds. Memory is the peak beside the flow. The deviation is the largest from the "
+    "Limits of sampling: its arithmetic at the matrix rate, its weights once a token at the rate of a copy (a cache is "
+    "faster); the larger one binds. Memory is the peak beside the flow. The deviation is the largest from the "
     "textbook's samples; the shift is that of log-prob, in nats a number, when networks sample in bfloat16:": (
         "arithmetic, ms | bytes, ms | sampling / limit | textbook, MB | scoring, MB | sampling, MB | deviation | shift",
         against_the_limit,

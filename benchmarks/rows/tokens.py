@@ -32,8 +32,8 @@ def report(machine: Machine) -> str:
         [
             "## Time against tokens",
             "",
-            f"One step of width 128 and 4 layers, random weights, batch 1, in ms; drawn in docs/{PICTURE.name}. The exponent "
-            f"is that from {LENGTHS[-2]} to {LENGTHS[-1]} tokens: reading weights makes it 1, reading the cache 2.",
+            f"One step of width 128 and 4 layers, random weights, batch 1, in ms: docs/{PICTURE.name}. The exponent is "
+            f"that from {LENGTHS[-2]} to {LENGTHS[-1]} tokens: reading weights makes it 1, reading the cache 2.",
             "",
             "| | " + " | ".join(f"{tokens} tokens" for tokens in LENGTHS) + " | exponent |",
             "|---" * (len(LENGTHS) + 2) + "|",

@@ -11,7 +11,7 @@ import torch
 from pushforward.context import Context, Embed, Labels, Unconditional, Vector
 from pushforward.moves import Affine, Elementwise, Shift
 from pushforward.networks import CausalTransformer, Guided, LabelTable, LinearRule, VectorProjection
-from pushforward.solve import jacobi
+from pushforward.solve import blockwise, jacobi, one_by_one
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import Autoregressive, Flip, Patchify, Reordered
 
@@ -54,6 +54,8 @@ class Case:
 
 
 LABELS, VECTOR = Labels(3), Vector(5)
+BLOCKS = partial(blockwise, size=2)
+SWEEPS = {"stays_on_its_device": "without gradients sweeps end when tokens have settled, which asks for values"}
 
 
 def network(move: Elementwise, embed: Embed) -> CausalTransformer:
@@ -78,12 +80,9 @@ CASES = {
     "autoregressive/shift": Case(partial(autoregressive, Shift())),
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
-    "autoregressive/jacobi": Case(
-        partial(autoregressive, solve=jacobi),
-        excused={
-            "stays_on_its_device": "without gradients the sweeps stop when nothing changes, which asks for values"
-        },
-    ),
+    "autoregressive/one by one": Case(partial(autoregressive, solve=one_by_one)),
+    "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi), excused=SWEEPS),
+    "autoregressive/blockwise": Case(partial(autoregressive, embed=LABELS, solve=BLOCKS), embed=LABELS, excused=SWEEPS),
     "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
     "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, LinearRule(0.7, "mean", "linear"))),
     "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, LinearRule(0.7, "scale", "linear")), embed=LABELS),

@@ -263,3 +263,17 @@ LAWS = (
     copies_and_prints,
     no_grad_agrees,
 )
+
+GRADIENT_FREE = (
+    round_trip,
+    log_dets_cancel,
+    shapes_and_dtypes,
+    autocast_leaves_the_flow_in_float32,
+    float32_agrees_with_float64,
+    batch_is_its_samples,
+    pure,
+    either_direction_first,
+    state_dict,
+    context_matters,
+    slopes_add_up,
+)

@@ -68,7 +68,18 @@ class Layer(nn.Module):
         return h + self.mlp(h)
 
 
-BUILT = (nn.ModuleList, Layer, Attention, nn.Sequential, nn.Linear, nn.LayerNorm, nn.GELU)
+BUILT = [
+    Layer,
+    Attention,
+    nn.LayerNorm,
+    nn.Linear,
+    nn.Linear,
+    nn.Sequential,
+    nn.LayerNorm,
+    nn.Linear,
+    nn.GELU,
+    nn.Linear,
+]
 WORTH = 2**24  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
 
 
@@ -117,6 +128,7 @@ class CausalTransformer(CausalNetwork):
         """Whether the kernel reads in this network's stead: on a CPU, where no gradients are wanted and nothing
         traces, where the layers are those built here, without wrappers or hooks, and where it is worth the trouble."""
         width, parts = self.positions.shape[1], [self.read, self.answer, *self.layers.modules()]
+        layers = [[type(part) for part in layer.modules()] for layer in self.layers]
         return (
             12 * width**2 * len(self.layers) * self.tokens * rows >= WORTH
             and not torch.is_grad_enabled()
@@ -124,7 +136,9 @@ class CausalTransformer(CausalNetwork):
             and torch._C._functorch.peek_interpreter_stack() is None  # pyright: ignore[reportAttributeAccessIssue]
             and type(self.positions) is nn.Parameter
             and self.positions.device.type == "cpu"
-            and all(type(part) in BUILT and not (part._forward_hooks or part._forward_pre_hooks) for part in parts)
+            and all(layer == BUILT for layer in layers)
+            and type(self.read) is type(self.answer) is nn.Linear
+            and not any(part._forward_hooks or part._forward_pre_hooks for part in parts)
             and len({parameter.dtype for part in parts for parameter in part.parameters(recurse=False)}) == 1
             and storage(self.positions) in (torch.float64, torch.float32, torch.bfloat16)
             and load() is not None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, MutableMapping
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -75,13 +75,13 @@ def _fastest(net: CausalNetwork, move: Move, z: Tokens, context: Context | None)
     net(z[:, :0], context, net.start(context))  # whatever is done once is done now
     best, limit, expected = "one_by_one", float("inf"), []
     for name, way in WAYS.items():
-        answer, started = [], time.perf_counter()
+        answer, started = [], perf_counter()
         for token in way(net, move, z, context):
             answer.append(token)
-            if time.perf_counter() - started > limit:
+            if perf_counter() - started > limit:
                 break
         answer[-1][0].flatten()[:1].tolist()  # wait for the device
-        seconds = time.perf_counter() - started
+        seconds = perf_counter() - started
         if name == "one_by_one":
             expected, limit = answer, GAIN * seconds
         elif seconds <= limit and _close(answer, expected):

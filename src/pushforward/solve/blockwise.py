@@ -36,10 +36,13 @@ def blockwise(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Sweeps over a window of `size` tokens. Yields tokens as they settle, after as many sweeps as tokens at most.
 
-    What is yielded is F(x) for an x with |F(x) − x| ≤ tolerance · max(1, |x|) in every number of every row. That is the
-    error of a token given those before it, checked, not estimated; rounding in `one_by_one` is of the same kind, and as
-    there a flow may amplify it from token to token. The default is 8 units in the last place of z's precision; 0 asks
-    for the same bits twice.
+    What is yielded is F(x), for an x in which every number of every row has
+
+        |F(x) − x| ≤ tolerance · (|F(x)| + |z| · dx/dz)
+
+    so the error of a token, given those before it, is checked, not estimated. The default is 8 units in the last place
+    of z's precision, relative to what the number is the sum of: rounding in `one_by_one` is of the same kind, and as
+    there a flow may amplify it from token to token. 0 asks for the same bits twice.
 
     Where gradients are wanted it is `one_by_one`. In a process group all ranks make the same sweeps, as a sharded
     network needs, so all must call it.
@@ -59,7 +62,8 @@ def blockwise(
         ]
         answer = net(x, context, cache)
         new, log_slopes = move.inverse(z[:, start : start + answer.shape[1]], move.interpret(answer))
-        settled = max(right, _settled(x, new[:, : x.shape[1]], tolerance))
+        made_of = new.abs() + z[:, start : start + new.shape[1]].abs() * log_slopes.exp()
+        settled = max(right, _settled(x, new[:, : x.shape[1]], tolerance * made_of[:, : x.shape[1]]))
         right = 1  # the next, which has read settled tokens alone
         if start + settled == last:
             yield new, log_slopes
@@ -75,9 +79,9 @@ def blockwise(
         x = torch.cat([new[:, settled:], move.inverse(entering, move.interpret(likewise))[0]], 1)
 
 
-def _settled(x: Tokens, new: Tokens, tolerance: float) -> int:
+def _settled(x: Tokens, new: Tokens, tolerance: Tokens) -> int:
     """How many tokens, from the first, are the same in all rows of all ranks."""
-    same = ((new - x).abs() <= tolerance * x.abs().clamp(min=1)).all(2).all(0)
+    same = ((new - x).abs() <= tolerance).all(2).all(0)
     count = same.long().cumprod(0).sum()
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(count, distributed.ReduceOp.MIN)
