@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pushforward.flow import Flow
 
 GUIDANCE = 1.0
-BATCHES = {DIGITS: (1, 16, 64), MNIST: (1, 16, 64), LARGE: (1, 16)}
+BATCHES = {MNIST: (1, 16, 64), LARGE: (1, 16), DIGITS: (1, 16, 64)}
 
 # what the sampler of TarFlow's authors took, in scoring passes of the same batch: plain and guided
 AUTHORS = {

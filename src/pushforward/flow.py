@@ -320,9 +320,11 @@ def _flattened(transform: Transform) -> Iterator[Transform]:
 
 def _chunked(x: Events, context: Context | None, size: int) -> Iterator[tuple[Events, Context | None]]:
     """So many rows at a time, and their context; one empty piece of an empty batch."""
+    if size < 1:
+        raise ValueError(f"a chunk has at least one row; got chunk={size}.")
     for start in range(0, max(len(x), 1), size):
         rows = slice(start, start + size)
-        yield x[rows], context and context.each(lambda t: t[rows])  # noqa: B023 - called at once
+        yield x[rows], context and context.each(lambda t: t[rows])  # noqa: B023
 
 
 def _replaced(module: nn.Module, kind: type, change: Callable) -> nn.Module:

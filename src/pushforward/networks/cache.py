@@ -50,6 +50,7 @@ class Cache:
         self.keys = [Growing(axis=2, capacity=capacity) for _ in range(depth)]
         self.values = [Growing(axis=2, capacity=capacity) for _ in range(depth)]
         self.answers = Growing(axis=1, capacity=capacity + 1)
+        self.added: Tensor | None = None  # what the context adds to every token
         self.packed: Packed | None = None  # what remembers all this where the kernel reads
 
     @property

@@ -1,8 +1,8 @@
 """A causal transformer as a processor decodes with it: weights packed once, keys and values of the tokens fed so far.
 
-The answers are the network's own: what `transformer.py` says in tensor operations, each too
-small to be worth its call, `kernel.cpp` says in loops. A linear map is stored as (panel, input, output in the panel),
-in the type that the network computes in, bfloat16 under autocast.
+The answers are the network's own: what `transformer.py` says in tensor operations, each too small to be worth its call,
+`kernel.cpp` says in loops. A linear map is stored as (panel, input, output in the panel), in the type that the network
+computes in, bfloat16 under autocast.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ class Packed:
         self.dtype = torch.promote_types(self.storage, torch.float32)
         self.pointed_at: list[Tensor] = []  # the kernel holds pointers, and these the memory
         capacity = 16 * (-(-tokens // 16) | 1)  # an odd number of cache lines: columns do not collide
-        memory = torch.empty(len(net.layers), 2, rows * width * capacity, dtype=self.dtype)
+        memory = net.positions.new_empty(len(net.layers), 2, rows * width * capacity, dtype=self.dtype)
         layers: Any = [self._layer(*each) for each in zip(net.layers, memory, strict=True)]
-        added = torch.zeros(rows, width) if net.project is None else net.project(context)
-        temperature = context and context.attention_temperature
+        added = net.positions.new_zeros(width) if net.project is None else net.project(context)
+        temperature = None if context is None else context.attention_temperature
         attention: Any = net.layers[0].attention
-        self.answers = torch.zeros(rows, tokens + 1, *net.raw, dtype=self.dtype)
+        self.answers = net.positions.new_zeros(rows, tokens + 1, *net.raw, dtype=self.dtype)
         self.network = NetworkStruct(
             *(rows, tokens, width, attention.heads, len(layers), capacity, torch.get_num_threads()),
-            *(self._point(t) for t in (added, net.positions, temperature, self.answers)),
+            *(self._point(added.expand(rows, width)), self._point(net.positions)),
+            *(None if temperature is None else self._point(temperature.expand(rows)), self._point(self.answers)),
             *(self._linear(linear) for linear in (net.read, net.answer)),
             *((LayerStruct * len(layers))(*layers), attention.norm.eps),
         )
@@ -53,8 +54,11 @@ class Packed:
     def answer(self, x: Tensor, start: int) -> Tensor:
         """Read x (B, n, D) as the tokens from `start`; answer them and the next, (B, n + 1, *raw)."""
         assert not torch.is_grad_enabled(), "a cache that was first fed without gradients goes on without"
-        stop = start + x.shape[1]
-        assert stop < self.answers.shape[1], f"there is no room for {stop} tokens"
+        stop, room = start + x.shape[1], (len(self.answers), self.answers.shape[1] - 1, self.network.read.inputs)
+        if not x.is_cpu or x.shape[::2] != room[::2] or stop > room[1]:  # the kernel would read what is not there
+            raise ValueError(
+                f"there is room for tokens {room} on the CPU; got {tuple(x.shape)} from {start} on {x.device}."
+            )
         if start < stop:
             x = x.to(self.dtype).contiguous()
             self.feed(ctypes.byref(self.network), x.data_ptr(), stop - start, start)
@@ -73,18 +77,12 @@ class Packed:
         outputs, inputs = linear.weight.shape
         panels, depth = -(-outputs // size), -(-inputs // pair)
         missing = panels * size - outputs
-        weight, bias = linear.weight, linear.bias
-        if missing or inputs % pair:
-            weight, bias = (
-                nn.functional.pad(weight, (0, inputs % pair, 0, missing)),
-                nn.functional.pad(bias, (0, missing)),
-            )
+        weight = nn.functional.pad(linear.weight, (0, inputs % pair, 0, missing))
+        bias = nn.functional.pad(linear.bias, (0, missing))
         packed = weight.reshape(panels, size, depth, pair).transpose(1, 2)
         return LinearStruct(self._point(packed, self.storage), self._point(bias), inputs, outputs)
 
-    def _point(self, tensor: Tensor | None, dtype: torch.dtype | None = None) -> int | None:
-        if tensor is None:
-            return None
+    def _point(self, tensor: Tensor, dtype: torch.dtype | None = None) -> int:
         tensor = tensor.to(dtype or self.dtype).contiguous()
         self.pointed_at.append(tensor)
         return tensor.data_ptr()

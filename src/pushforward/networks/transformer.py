@@ -144,6 +144,14 @@ class CausalTransformer(CausalNetwork):
             and load() is not None
         )
 
+    def _added(self, context: Context | None, cache: Cache | None) -> Tensor:
+        """What the context adds to every token, (B, 1, W): projected once where there is a cache."""
+        assert self.project is not None
+        added = self.project(context)[:, None] if cache is None or cache.added is None else cache.added
+        if cache is not None:
+            cache.added = added
+        return added
+
     def _next(self, x: Tokens, context: Context | None, cache: Cache | None = None) -> Tensor:
         """What each token says of the one after it: (B, T, D) -> (B, T, *raw)."""
         if x.shape[1] == 0:
@@ -151,7 +159,7 @@ class CausalTransformer(CausalNetwork):
         start = 0 if cache is None else cache.length
         h = self.read(x.to(self.read.weight.dtype)) + self.positions[start : start + x.shape[1]]
         if self.project is not None:
-            h = h + self.project(context)[:, None]
+            h = h + self._added(context, cache)
         temperature = None if context is None else context.attention_temperature
         for i, layer in enumerate(self.layers):
             h = layer(h, temperature, None if cache is None else partial(cache.recall, i))

@@ -57,31 +57,29 @@ def blockwise(
     start, right = 0, 0
     x = z[:, :size]  # a window of guesses from token `start`, of which the first `right` are known to be right
     while True:
-        x = torch.cat([x[:, :right], x[:, right:].nan_to_num(0, 0, 0).clamp(-FAR, FAR)], 1)[
-            :, : min(size, last - start)
-        ]
+        x = torch.cat([x[:, :right], x[:, right:].nan_to_num(0, 0, 0).clamp(-FAR, FAR)], 1)
+        x = x[:, : min(size, last - start)]
         answer = net(x, context, cache)
-        new, log_slopes = move.inverse(z[:, start : start + answer.shape[1]], move.interpret(answer))
-        made_of = new.abs() + z[:, start : start + new.shape[1]].abs() * log_slopes.exp()
-        settled = max(right, _settled(x, new[:, : x.shape[1]], tolerance * made_of[:, : x.shape[1]]))
+        count = answer.shape[1]  # one more than were read
+        new, log_slopes = move.inverse(z[:, start : start + count], move.interpret(answer))
+        made_of = new.abs() + z[:, start : start + count].abs() * log_slopes.exp()
+        settled = max(right, _settled(new[:, :-1] - x, tolerance * made_of[:, :-1]))
         right = 1  # the next, which has read settled tokens alone
         if start + settled == last:
             yield new, log_slopes
             return
         if settled:
             yield new[:, :settled], log_slopes[:, :settled]
+        entering = z[:, start + count : start + settled + size]  # guess: they move like the one before
+        likewise = answer[:, -1:].expand(-1, entering.shape[1], *answer.shape[2:])
+        x = torch.cat([new[:, settled:], move.inverse(entering, move.interpret(likewise))[0]], 1)
         start += settled
         cache.truncate(start)
-        entering = z[:, start + new.shape[1] - settled : start + size]
-        likewise = answer[:, -1:].expand(
-            -1, entering.shape[1], *answer.shape[2:]
-        )  # guess: they move like the one before
-        x = torch.cat([new[:, settled:], move.inverse(entering, move.interpret(likewise))[0]], 1)
 
 
-def _settled(x: Tokens, new: Tokens, tolerance: Tokens) -> int:
+def _settled(change: Tokens, tolerance: Tokens) -> int:
     """How many tokens, from the first, are the same in all rows of all ranks."""
-    same = ((new - x).abs() <= tolerance).all(2).all(0)
+    same = (change.abs() <= tolerance).all(2).all(0)
     count = same.long().cumprod(0).sum()
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(count, distributed.ReduceOp.MIN)
