@@ -9,7 +9,19 @@ from functools import partial
 import torch
 
 from pushforward.context import Context, Embed, Labels, Unconditional, Vector
-from pushforward.moves import Affine, CircularSpline, Elementwise, RationalQuadraticSpline, Shift, SoftClip
+from pushforward.moves import (
+    Affine,
+    CircularSpline,
+    Composed,
+    Elementwise,
+    GaussianMixture,
+    LogisticMixture,
+    MonotoneNetwork,
+    RationalQuadraticSpline,
+    Shift,
+    SoftClip,
+    Tanh,
+)
 from pushforward.networks import CausalTransformer, Guided, LabelTable, LinearRule, VectorProjection
 from pushforward.solve import jacobi
 from pushforward.transform import Chain, Inverse, Transform
@@ -56,15 +68,21 @@ class Case:
 LABELS, VECTOR = Labels(3), Vector(5)
 
 
-def network(move: Elementwise, embed: Embed) -> CausalTransformer:
+def network(move: Elementwise, embed: Embed, tokens: int = TOKENS) -> CausalTransformer:
     project = {LABELS: partial(LabelTable, 3, WIDTH), VECTOR: partial(VectorProjection, 5, WIDTH)}.get(embed)
     return CausalTransformer(
-        FEATURES, move.raw_shape(FEATURES), tokens=TOKENS, width=WIDTH, depth=2, heads=2, project=project and project()
+        FEATURES, move.raw_shape(FEATURES), tokens=tokens, width=WIDTH, depth=2, heads=2, project=project and project()
     )
 
 
 def autoregressive(move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Autoregressive:
     return Autoregressive(network(move, embed), move, **options)
+
+
+def short(move: Elementwise) -> Case:
+    """An autoregressive step of two tokens, for moves that take long to trace."""
+    event = (2, FEATURES)
+    return Case(lambda: Autoregressive(network(move, Unconditional(), tokens=2), move), event=event, latent=event)
 
 
 def guided(move: Elementwise, embed: Embed, temperature: float, rule: LinearRule) -> Autoregressive:
@@ -79,6 +97,10 @@ CASES = {
     "autoregressive/bounded": Case(partial(autoregressive, Affine(SoftClip()))),
     "autoregressive/spline": Case(partial(autoregressive, RationalQuadraticSpline())),
     "autoregressive/circular": Case(partial(autoregressive, CircularSpline())),
+    "autoregressive/composed": Case(partial(autoregressive, Composed(Shift(), Affine(Tanh())))),
+    "autoregressive/logistic mixture": short(LogisticMixture(3)),
+    "autoregressive/gaussian mixture": short(GaussianMixture(3)),
+    "autoregressive/monotone": short(MonotoneNetwork(3)),
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
     "autoregressive/jacobi": Case(
