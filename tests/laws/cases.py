@@ -9,7 +9,19 @@ from functools import partial
 import torch
 
 from pushforward.context import Context, Embed, Labels, Unconditional, Vector
-from pushforward.moves import Affine, Elementwise, Shift
+from pushforward.moves import (
+    Affine,
+    CircularSpline,
+    Composed,
+    Elementwise,
+    GaussianMixture,
+    LogisticMixture,
+    MonotoneNetwork,
+    RationalQuadraticSpline,
+    Shift,
+    SoftClip,
+    Tanh,
+)
 from pushforward.networks import CausalTransformer, Guided, LabelTable, LinearRule, VectorProjection
 from pushforward.solve import blockwise, jacobi, one_by_one
 from pushforward.transform import Chain, Inverse, Transform
@@ -58,15 +70,21 @@ BLOCKS = partial(blockwise, size=2)
 SWEEPS = {"stays_on_its_device": "without gradients sweeps end when tokens have settled, which asks for values"}
 
 
-def network(move: Elementwise, embed: Embed) -> CausalTransformer:
+def network(move: Elementwise, embed: Embed, tokens: int = TOKENS) -> CausalTransformer:
     project = {LABELS: partial(LabelTable, 3, WIDTH), VECTOR: partial(VectorProjection, 5, WIDTH)}.get(embed)
     return CausalTransformer(
-        FEATURES, move.raw_shape(FEATURES), tokens=TOKENS, width=WIDTH, depth=2, heads=2, project=project and project()
+        FEATURES, move.raw_shape(FEATURES), tokens=tokens, width=WIDTH, depth=2, heads=2, project=project and project()
     )
 
 
 def autoregressive(move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Autoregressive:
     return Autoregressive(network(move, embed), move, **options)
+
+
+def short(move: Elementwise) -> Case:
+    """An autoregressive step of two tokens, for moves that take long to trace."""
+    event = (2, FEATURES)
+    return Case(lambda: Autoregressive(network(move, Unconditional(), tokens=2), move), event=event, latent=event)
 
 
 def guided(move: Elementwise, embed: Embed, temperature: float, rule: LinearRule) -> Autoregressive:
@@ -78,6 +96,13 @@ CASES = {
     "patchify": Case(partial(Patchify, (1, 4, 6), 2), event=(1, 4, 6), latent=(6, 4)),
     "autoregressive/affine": Case(autoregressive),
     "autoregressive/shift": Case(partial(autoregressive, Shift())),
+    "autoregressive/bounded": Case(partial(autoregressive, Affine(SoftClip()))),
+    "autoregressive/spline": Case(partial(autoregressive, RationalQuadraticSpline())),
+    "autoregressive/circular": Case(partial(autoregressive, CircularSpline())),
+    "autoregressive/composed": Case(partial(autoregressive, Composed(Shift(), Affine(Tanh())))),
+    "autoregressive/logistic mixture": short(LogisticMixture(3)),
+    "autoregressive/gaussian mixture": short(GaussianMixture(3)),
+    "autoregressive/monotone": short(MonotoneNetwork(3)),
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
     "autoregressive/one by one": Case(partial(autoregressive, solve=one_by_one)),
