@@ -3,16 +3,20 @@
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.guided import Guided, LinearRule, Rule
+from pushforward.networks.masked import MaskedMLP
+from pushforward.networks.mlp import MLP
 from pushforward.networks.projection import LabelTable, VectorProjection
 from pushforward.networks.transformer import CausalTransformer
 
 __all__ = [
+    "MLP",
     "Cache",
     "CausalNetwork",
     "CausalTransformer",
     "Guided",
     "LabelTable",
     "LinearRule",
+    "MaskedMLP",
     "Rule",
     "VectorProjection",
 ]
