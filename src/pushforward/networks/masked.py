@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.context import Context
-from pushforward.networks.cache import Growing
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.mlp import Activation, Layers, widths
 
@@ -81,57 +80,73 @@ class MaskedMLP(CausalNetwork):
         ]
         maps = [MaskedLinear(_within(inner, outer)) for inner, outer in pairwise(sets)]
         self.layers = Layers(maps, residual=residual, activation=activation, project=project)
-        asked = torch.arange(features, device="cpu").repeat_interleave(math.prod(raw))  # answers are given in order
-        units = [*(_last(rows) for rows in sets[:-1]), asked]
-        self.known = [[int((needs <= t).sum()) for t in range(features + 1)] for needs in units]
+        # how many units of each layer, the input first, are known once t numbers are
+        self.known = [[int((_last(units) <= t).sum()) for t in range(features + 1)] for units in sets[:-1]]
 
     def start(self, context: Context | None = None) -> Known:
-        return Known(self.layers, context)
+        return Known(self.layers, self.known, context)
 
     def forward(self, x: Tensor, context: Context | None = None, cache: Known | None = None) -> Tensor:
         if cache is None:
             return self.layers(x, context).unflatten(-1, (self.tokens, *self.raw))
-        first, size = cache.length, math.prod(self.raw)
-        answers = self._learn(x, cache)
-        end = min(cache.length + 1, self.tokens)
-        new = answers[first * size : end * size].clone()  # a copy: truncate may write over them
-        return new.T.unflatten(1, (end - first, *self.raw))
-
-    def _learn(self, x: Tensor, cache: Known) -> Tensor:
-        """Compute every unit that x makes known; return the answers known by now, (answer, batch)."""
-        start, cache.length = cache.length, cache.length + x.shape[1]
-        v = cache.values[0].extend(x.T.to(self.layers.answer.weight.dtype), start)
-        before = torch.zeros(())
-        for k, (weight, bias) in enumerate(cache.maps, 1):
-            old, now = self.known[k][start] if cache.begun else 0, self.known[k][cache.length]
-            new = torch.addmm(bias[old:now], weight[old:now, : len(v)], v)
-            if k == 1 and cache.projected is not None:
-                new = new + cache.projected[old:now]
-            if self.layers.skips(k):
-                new = new + before  # the same units: a residual network has the same sets in all its layers
-            if k % 2:
-                before = new
-            v = cache.values[k].extend(new if k == len(cache.maps) else self.layers.activation(new), old)
-        cache.begun = True
-        return v
+        first = cache.length
+        cache.learn(x)
+        answers = cache.answers[first:]
+        return torch.cat(answers).T.reshape(len(x), len(answers), *self.raw)
 
 
 class Known:
-    """The units of a masked network that are known after the numbers fed so far, (unit, batch) in each layer.
+    """The units of a masked network that are known once the first numbers are: (unit, batch) in each layer.
 
-    `length` counts the numbers; truncate(n) forgets all but the first n. The weights are masked once.
+    `length` counts the numbers fed; truncate(n) forgets all but the first n. The weights are masked once.
     """
 
-    def __init__(self, layers: Layers, context: Context | None):
-        self.length, self.begun = 0, False  # begun: what reads no number is known
-        self.maps: list[tuple[Tensor, Tensor]] = [(layer.masked, layer.bias[:, None]) for layer in layers]  # pyright: ignore
+    def __init__(self, layers: Layers, counts: list[list[int]], context: Context | None):
+        self.length = 0
+        self.counts, self.activation, self.skips = counts, layers.activation, layers.skips
+        maps: list[tuple[Tensor, Tensor]] = [(layer.masked, layer.bias[:, None]) for layer in layers]  # pyright: ignore
+        *self.maps, self.answer = maps
         self.projected = None if layers.project is None else layers.project(context).T
-        sizes = [self.maps[0][0].shape[1], *(len(weight) for weight, _ in self.maps)]
-        self.values = [Growing(axis=0, capacity=size) for size in sizes]
+        self.values: list[Tensor | None] = [None] * len(counts)
+        self.answers: list[Tensor] = []  # for each number fed, and the next: (raw numbers, batch)
+
+    def learn(self, x: Tensor) -> None:
+        """Compute every unit and every answer that x (batch, n) makes known."""
+        start, self.length = self.length, self.length + x.shape[1]
+        v = before = self._keep(0, x.T.to(self.answer[0].dtype), start)
+        for k, (weight, bias) in enumerate(self.maps, 1):
+            old, now = self.counts[k][start] if self.answers else 0, self.counts[k][self.length]
+            new = torch.addmm(bias[old:now], weight[old:now, : v.shape[0]], v)
+            if k == 1 and self.projected is not None:
+                new = new + self.projected[old:now]
+            if self.skips(k):
+                new = new + before  # the same units: a residual network has the same sets in all its layers
+            if k % 2:
+                before = new
+            v = self._keep(k, self.activation(new), old)
+        weight, bias = self.answer
+        tokens = self.counts[0][-1]
+        raw, old, now = len(weight) // tokens, len(self.answers), min(self.length + 1, tokens)
+        if old < now:
+            new = torch.addmm(bias[old * raw : now * raw], weight[old * raw : now * raw, : v.shape[0]], v)
+            self.answers += new.split(raw)
 
     def truncate(self, length: int) -> None:
         assert 0 <= length <= self.length, f"cannot truncate {self.length} numbers to {length}"
         self.length = length
+        del self.answers[length + 1 :]
+
+    def _keep(self, k: int, new: Tensor, old: int) -> Tensor:
+        """Layer k's values up to the new ones: in place, in room made once, under no_grad; else with gradients."""
+        room, kept = self.counts[k][-1], self.values[k]
+        if torch.is_grad_enabled() or (kept is not None and len(kept) < room):
+            kept = self.values[k] = new if kept is None else torch.cat([kept[:old], new])
+            return kept
+        if kept is None:
+            kept = self.values[k] = new.new_empty(room, new.shape[1])
+        now = old + new.shape[0]
+        kept[old:now] = new
+        return kept[:now]
 
 
 def _parents(features: int, graph: Tensor | None) -> Tensor:
