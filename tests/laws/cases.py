@@ -10,18 +10,32 @@ import torch
 
 from pushforward.context import Context, Embed, Labels, Unconditional, Vector
 from pushforward.moves import Affine, Elementwise, Shift
-from pushforward.networks import MLP, CausalTransformer, Guided, LabelTable, LinearRule, MaskedMLP, VectorProjection
+from pushforward.networks import (
+    MLP,
+    CausalTransformer,
+    ContractiveMLP,
+    Guided,
+    LabelTable,
+    LinearRule,
+    MaskedMLP,
+    VectorProjection,
+)
 from pushforward.solve import jacobi
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     LU,
     ActNorm,
     Autoregressive,
+    BatchNorm,
     Coupling,
     Flip,
+    Interval,
     Patchify,
+    RealLine,
     Reordered,
+    Residual,
     Rotation,
+    Roulette,
     Split,
     alternating,
     halves,
@@ -101,11 +115,21 @@ def coupling(split: Split, move: Elementwise = Affine(), embed: Embed = Uncondit
     )
 
 
+def residual(embed: Embed = Unconditional(), **options) -> Residual:
+    project = VectorProjection(5, 16) if embed is VECTOR else None
+    return Residual(ContractiveMLP(5, hidden=(16, 16), project=project), **options)
+
+
 def vectors(make: Callable[[], Transform], **options) -> Case:
     return Case(make, event=(5,), latent=(5,), **options)
 
 
 COLLIDER = torch.tensor([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 1, 0]])
+
+SEARCHES = {
+    "compiles_back": "the search ends when nothing changes, which asks for values",
+    "stays_on_its_device": "the same",
+}
 
 CASES = {
     "flip": Case(Flip),
@@ -150,5 +174,22 @@ CASES = {
     "rotation": vectors(partial(Rotation, 5)),
     "actnorm": vectors(partial(ActNorm, 5)),
     "actnorm/image": Case(partial(ActNorm, 3), event=(3, 2, 4), latent=(3, 2, 4)),
+    "batchnorm": vectors(  # in training a row's answer depends on its batch, as it should
+        lambda: BatchNorm(5).eval(), measured=frozenset({"shift", "log_scale"})
+    ),
+    "supports": vectors(
+        lambda: RealLine([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Interval(-8.5, 20)])
+    ),
     "actnorm/measured": vectors(partial(ActNorm, 5, learned=False), measured=frozenset({"shift", "log_scale"})),
+    "residual": vectors(residual, excused=SEARCHES),
+    "residual/vector": vectors(partial(residual, VECTOR), embed=VECTOR, excused=SEARCHES),
+    "residual/roulette": vectors(
+        partial(residual, log_det=Roulette(seed=0)),
+        excused=SEARCHES
+        | {
+            "log_det_is_autograd": "an unbiased estimate, which a test of its own compares",
+            "batch_is_its_samples": "its random vectors are drawn for a batch",
+            "compiles": "the number of terms is drawn",
+        },
+    ),
 }

@@ -1,5 +1,10 @@
 """One page a paper: each names its three choices and assembles the parts."""
 
+from pushforward.models.iaf import IAF
+from pushforward.models.maf import MAF
+from pushforward.models.nice import NICE
+from pushforward.models.realnvp import RealNVP
 from pushforward.models.tarflow import TarFlow
+from pushforward.models.vector import VectorModel
 
-__all__ = ["TarFlow"]
+__all__ = ["IAF", "MAF", "NICE", "RealNVP", "TarFlow", "VectorModel"]

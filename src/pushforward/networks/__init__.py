@@ -2,6 +2,7 @@
 
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.contractive import ContractiveMLP, Push
 from pushforward.networks.guided import Guided, LinearRule, Rule
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP
@@ -13,10 +14,12 @@ __all__ = [
     "Cache",
     "CausalNetwork",
     "CausalTransformer",
+    "ContractiveMLP",
     "Guided",
     "LabelTable",
     "LinearRule",
     "MaskedMLP",
+    "Push",
     "Rule",
     "VectorProjection",
 ]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.context import Context
-from pushforward.shapes import Events, PerSample, at_least_float32
+from pushforward.shapes import Events, PerSample, at_least_float32, without_autocast
 from pushforward.transform import Transform
 
 
@@ -90,7 +90,7 @@ class Rotation(Transform):
 def _mixed(change: Callable[[Tensor], Tensor], x: Events) -> Events:
     """`change` of x's columns, (features, n), one for each place of each event; in x's precision under autocast too."""
     columns = at_least_float32(x).transpose(0, 1)
-    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+    with without_autocast(x):
         return change(columns.flatten(1)).reshape(columns.shape).transpose(0, 1)
 
 

@@ -8,6 +8,8 @@ section 3.1; Dinh et al. 2017 (Real NVP), arXiv:1605.08803; Papamakarios et al. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -41,11 +43,11 @@ class ActNorm(Triangular):
                 self.register_buffer(name, torch.zeros(features))
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        return self._through(Affine().forward, x)
+        return _moved(Affine().forward, x, self.shift, self.log_scale)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = self._through(Affine().inverse, z)
-        return x, sum_event(log_slopes).to(x.dtype)
+        x, log_slopes = _moved(Affine().inverse, z, self.shift, self.log_scale)
+        return x, sum_event(log_slopes)
 
     @torch.no_grad()
     def measure(self, x: Events) -> None:
@@ -57,11 +59,44 @@ class ActNorm(Triangular):
     def extra_repr(self) -> str:
         return f"{len(self.shift)}"
 
-    def _through(self, door, x: Events) -> tuple[Events, Events]:
-        x = at_least_float32(x)
-        log_scale, shift = (_along(x, at_least_float32(t)) for t in (self.log_scale, self.shift))
-        z, log_slopes = door(x, AffineParams(log_scale, shift))
-        return z, log_slopes.expand(z.shape)
+
+class BatchNorm(Triangular):
+    """In training, z has mean 0 and standard deviation 1 over its own batch; else, over the events that were measured.
+
+    As in the papers, the log-det of a training batch takes its statistics for constants, and an event's density then
+    depends on the events beside it. The inverse always goes by what was measured: of the whole training set, as by
+    Papamakarios et al. 2017. 1e-5 is added to variances. What is to be learned is an `ActNorm` after it.
+    """
+
+    shift: Tensor
+    log_scale: Tensor
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("log_scale", torch.zeros(features))
+
+    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        return _moved(Affine().forward, x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        x, log_slopes = _moved(Affine().inverse, z, self.shift, self.log_scale)
+        return x, sum_event(log_slopes)
+
+    @torch.no_grad()
+    def measure(self, x: Events) -> None:
+        """Set shift and scale from events. Called by `Flow.initialise`, and by nobody else."""
+        for kept, measured in zip((self.shift, self.log_scale), _statistics(x), strict=True):
+            kept.copy_(measured)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.shift)}"
+
+
+def _statistics(x: Events) -> tuple[Tensor, Tensor]:
+    """Mean and log standard deviation (features,) over rows and places."""
+    variance, mean = torch.var_mean(at_least_float32(x).transpose(0, 1).flatten(1), 1, correction=0)
+    return mean, 0.5 * torch.log(variance + 1e-5)
 
 
 def moments(x: Events) -> tuple[Tensor, Tensor]:
@@ -72,6 +107,10 @@ def moments(x: Events) -> tuple[Tensor, Tensor]:
     return mean, torch.where(deviation > rounding, deviation, 1.0)
 
 
-def _along(x: Events, t: Tensor) -> Tensor:
-    """t (features,) shaped to meet x (batch, features, …)."""
-    return t.reshape(-1, *[1] * (x.dim() - 2))
+def _moved(
+    door: Callable[..., tuple[Tensor, Tensor]], x: Events, shift: Tensor, log_scale: Tensor
+) -> tuple[Events, Events]:
+    """A door of the affine move, with parameters (features,) that meet x (batch, features, …)."""
+    params = (at_least_float32(t).reshape(-1, *[1] * (x.dim() - 2)) for t in (log_scale, shift))
+    z, log_slopes = door(at_least_float32(x), AffineParams(*params))
+    return z, log_slopes.expand(z.shape)
