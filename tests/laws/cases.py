@@ -20,7 +20,7 @@ from pushforward.networks import (
     MaskedMLP,
     VectorProjection,
 )
-from pushforward.solve import jacobi
+from pushforward.solve import Solve, jacobi, one_by_one
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     LU,
@@ -102,10 +102,13 @@ def guided(move: Elementwise, embed: Embed, temperature: float, rule: LinearRule
     return Autoregressive(Guided(network(move, embed), move, rule, attention_temperature=temperature), Affine())
 
 
-def masked(move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Autoregressive:
+def masked(
+    move: Elementwise = Affine(), embed: Embed = Unconditional(), solve: Solve = one_by_one, **options
+) -> Autoregressive:
     """A vector of five numbers, a token each."""
     project = VectorProjection(5, 16) if embed is VECTOR else None
-    return Autoregressive(MaskedMLP(5, move.raw_shape(1)[1:], hidden=(16, 16), project=project, **options), move)
+    net = MaskedMLP(5, (move.params_per_element,), hidden=(16, 16), project=project, **options)
+    return Autoregressive(net, move, solve=solve)
 
 
 def coupling(split: Split, move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Coupling:
@@ -130,6 +133,7 @@ SEARCHES = {
     "compiles_back": "the search ends when nothing changes, which asks for values",
     "stays_on_its_device": "the same",
 }
+SWEEPS = {"stays_on_its_device": "without gradients the sweeps stop when nothing changes, which asks for values"}
 
 CASES = {
     "flip": Case(Flip),
@@ -140,9 +144,7 @@ CASES = {
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
     "autoregressive/jacobi": Case(
         partial(autoregressive, solve=jacobi),
-        excused={
-            "stays_on_its_device": "without gradients the sweeps stop when nothing changes, which asks for values"
-        },
+        excused=SWEEPS,
     ),
     "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
     "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, LinearRule(0.7, "mean", "linear"))),
@@ -163,6 +165,7 @@ CASES = {
     "masked/residual": vectors(partial(masked, residual=True)),
     "masked/vector": vectors(partial(masked, embed=VECTOR), embed=VECTOR),
     "masked/graph": vectors(partial(masked, graph=COLLIDER)),
+    "masked/jacobi": vectors(partial(masked, solve=jacobi), excused=SWEEPS),
     "masked/order": vectors(lambda: Reordered(shuffled(5, seed=0), masked())),
     "masked/inverse": vectors(lambda: Inverse(masked(embed=VECTOR)), embed=VECTOR),
     "coupling/halves": vectors(lambda: coupling(halves(5))),

@@ -4,7 +4,8 @@ from pushforward.models.iaf import IAF
 from pushforward.models.maf import MAF
 from pushforward.models.nice import NICE
 from pushforward.models.realnvp import RealNVP
+from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
 
-__all__ = ["IAF", "MAF", "NICE", "RealNVP", "TarFlow", "VectorModel"]
+__all__ = ["IAF", "MAF", "NICE", "RealNVP", "ResidualFlow", "TarFlow", "VectorModel"]

@@ -28,6 +28,7 @@ class IAF(VectorModel):
     steps: int = 5
 
     def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
         for i in range(self.steps):
             step = self.masked_step(Affine())
             yield Inverse(Reordered(Flip(), step) if i % 2 else step)

@@ -30,6 +30,7 @@ class MAF(VectorModel):
     residual: bool = False  # a ResMADE in each step
 
     def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
         for i in range(self.steps):
             step = self.masked_step(Affine(), residual=self.residual)
             yield Reordered(Flip(), step) if i % 2 else step

@@ -29,6 +29,7 @@ class RealNVP(VectorModel):
     steps: int = 8  # couplings
 
     def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
         for i in range(self.steps):
             yield self.coupling_step(Affine(), alternating(self.features, swapped=i % 2 == 1))
             yield ActNorm(self.features)
