@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import asdict
+from functools import partial
 
 import pytest
 import torch
 
 from pushforward.bases import StandardNormal
 from pushforward.flow import Flow
-from pushforward.models import IAF, MAF, NICE, RealNVP, ResidualFlow, VectorModel
+from pushforward.models import IAF, MAF, NICE, NSF, CircularNSF, RealNVP, ResidualFlow
 from pushforward.moves import Affine
 from pushforward.networks import MLP, ContractiveMLP, MaskedMLP
 from pushforward.networks.contractive import norm_bound
@@ -32,7 +33,8 @@ from pushforward.transforms import (
 from tests.toys import randomised
 
 SMALL = {"hidden": (8, 8), "steps": 2}
-MODELS: dict[str, type[VectorModel]] = {model.__name__: model for model in (NICE, RealNVP, MAF, IAF, ResidualFlow)}
+MODELS = {model.__name__: model for model in (NICE, RealNVP, MAF, IAF, NSF, ResidualFlow)}
+MODELS["autoregressive NSF"] = partial(NSF, autoregressive=True)
 GIVEN = {"nothing": ({}, None), "a vector": ({"context": 2}, [0.5, -1.0]), "a label": ({"classes": 3}, 1)}
 
 
@@ -76,6 +78,29 @@ def test_what_is_saved_is_the_density(plane):
     assert torch.equal(again.eval().log_prob(x, context), flow.log_prob(x, context))
 
 
+@pytest.mark.parametrize("given", GIVEN)
+def test_densities_on_a_torus(given):
+    """The second angle is in degrees. The cut is nowhere to be seen."""
+    options, context = GIVEN[given]
+    circles = (Interval(-torch.pi, torch.pi), Interval(0, 360))
+    flow = randomised(CircularNSF(features=2, supports=circles, **options, **SMALL).build().double())
+    around = torch.arange(200, dtype=torch.float64) / 200
+    grid = torch.cartesian_prod(2 * torch.pi * around, 360 * around)
+    near = torch.tensor([[-torch.pi - 1e-9, 90], [1e-9 - torch.pi, 90], [2, -1e-9], [2, 1e-9]], dtype=torch.float64)
+    with torch.no_grad():
+        log_p, cut = flow.log_prob(grid, context), flow.log_prob(near, context)
+        again = flow.log_prob(grid + torch.tensor([2 * torch.pi, -720.0], dtype=torch.float64), context)
+    assert (log_p.exp().mean() * 2 * torch.pi * 360).item() == pytest.approx(1, abs=1e-3)
+    assert log_p.std() > 0.1
+    torch.testing.assert_close(again, log_p)
+    torch.testing.assert_close(cut[::2], cut[1::2], atol=1e-6, rtol=0)
+    x, log_p = flow.sample_and_log_prob(50, context)
+    torch.testing.assert_close(flow.log_prob(x, context), log_p)
+    assert (x >= torch.tensor([-torch.pi, 0.0])).all()
+    assert (x < torch.tensor([torch.pi, 360.0])).all()
+    assert (flow.encode(x, context).abs() <= torch.pi).all()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_untrained_flows_change_nothing_but_units(name):
     x = 100 + 7 * torch.randn(200, 4)
@@ -100,7 +125,7 @@ def test_configurations_are_plain(name):
 def test_one_number():
     """Autoregressive steps move one number by the context alone; a coupling has nothing to keep."""
     context = torch.randn(5, 2)
-    for model in (MAF, IAF):
+    for model in (MAF, IAF, MODELS["autoregressive NSF"]):
         flow = randomised(model(features=1, context=2, **SMALL).build())
         assert len(flow.log_prob(torch.zeros(5, 1), context).unique()) == 5
     with pytest.raises(ValueError, match="keeps 0 and moves 1"):

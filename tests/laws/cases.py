@@ -25,6 +25,7 @@ from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     LU,
     ActNorm,
+    Angles,
     Autoregressive,
     BatchNorm,
     Coupling,
@@ -187,6 +188,9 @@ CASES = {
         lambda: RealLine([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Interval(-8.5, 20)])
     ),
     "actnorm/measured": vectors(partial(ActNorm, 5, learned=False), measured=frozenset({"shift", "log_scale"})),
+    "masked/spline": vectors(partial(masked, RationalQuadraticSpline(bins=4, bound=2.0))),
+    "coupling/spline": vectors(lambda: coupling(halves(5), RationalQuadraticSpline(bins=4, bound=2.0), residual=True)),
+    "angles": vectors(lambda: Angles([Interval(-5, 5)] * 5)),
     "residual": vectors(residual, excused=SEARCHES),
     "residual/vector": vectors(partial(residual, VECTOR), embed=VECTOR, excused=SEARCHES),
     "residual/roulette": vectors(

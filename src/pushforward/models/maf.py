@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pushforward.models.vector import VectorModel
-from pushforward.moves import Affine
+from pushforward.moves import Affine, SoftClip
 from pushforward.transform import Transform
 from pushforward.transforms import ActNorm, Flip, Reordered
 
@@ -27,11 +27,12 @@ class MAF(VectorModel):
     """
 
     steps: int = 5
+    move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
     residual: bool = False  # a ResMADE in each step
 
     def transforms(self) -> Iterator[Transform]:
         yield from self.units()
         for i in range(self.steps):
-            step = self.masked_step(Affine(), residual=self.residual)
+            step = self.masked_step(self.move, residual=self.residual)
             yield Reordered(Flip(), step) if i % 2 else step
             yield ActNorm(self.features)
