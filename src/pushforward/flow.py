@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Size, Tensor, nn
@@ -86,13 +86,13 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Events, context: Given = None) -> None:
-        """Let every part that is measured (an `ActNorm`, say) measure what reaches it of these events, in turn.
+        """Let every part that is measured, an `ActNorm` or the units of a context, measure what reaches it, in turn.
 
         The only door to such state: until it is used such parts are the identity, and a second call measures anew.
         """
         rows, missed = self._rows(x, self.event, context), {part for part in self.modules() if hasattr(part, "measure")}
 
-        def measure(part: nn.Module, args: tuple[Tensor, ...]) -> None:
+        def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
             part.measure(args[0])  # pyright: ignore[reportCallIssue]
             missed.discard(part)
 

@@ -24,7 +24,7 @@ class ResidualFlow(VectorModel):
     torch.Size([4, 6])
     """
 
-    steps: int = 8
+    steps: int = 16
     limit: float = 0.9  # how far apart a step's g may bring what is 1 apart; the nearer to 1, the slower the way back
     log_det: Exact | Roulette = Exact()
 
