@@ -90,7 +90,8 @@ class Flow(nn.Module):
 
         The only door to such state: until it is used such parts are the identity, and a second call measures anew.
         """
-        rows, missed = self._rows(x, self.event, context), {part for part in self.modules() if hasattr(part, "measure")}
+        rows = self._rows(x, self.event, context)
+        missed = {part for part in self.modules() if hasattr(part, "measure")}
 
         def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
             part.measure(args[0])  # pyright: ignore[reportCallIssue]

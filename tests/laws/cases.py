@@ -176,6 +176,9 @@ CASES = {
     "masked/graph": vectors(partial(masked, graph=COLLIDER)),
     "masked/jacobi": vectors(partial(masked, solve=jacobi), excused=SWEEPS),
     "masked/order": vectors(lambda: Reordered(shuffled(5, seed=0), masked())),
+    "masked/guided": vectors(
+        lambda: Autoregressive(Guided(masked(embed=VECTOR).net, Affine(), LinearRule(0.7)), Affine()), embed=VECTOR
+    ),
     "masked/inverse": vectors(lambda: Inverse(masked(embed=VECTOR)), embed=VECTOR),
     "coupling/halves": vectors(lambda: coupling(halves(5))),
     "coupling/alternating": vectors(lambda: coupling(alternating(5, swapped=True), Shift(), residual=True)),
