@@ -22,11 +22,11 @@ from pushforward.models import MAF, NSF, RealNVP
 ROUNDS, ROWS, STEPS, HIDDEN = 5, 256, 3, (128, 128)
 PAIRS = {
     "MAF": (lambda d: MAF(features=d, steps=STEPS, hidden=HIDDEN), zuko.flows.MAF),
+    "RealNVP": (lambda d: RealNVP(features=d, steps=STEPS, hidden=HIDDEN), zuko.flows.RealNVP),
     "NSF, autoregressive": (
         lambda d: NSF(features=d, steps=STEPS, hidden=HIDDEN, autoregressive=True),
         partial(zuko.flows.NSF, residual=True),
     ),
-    "RealNVP": (lambda d: RealNVP(features=d, steps=STEPS, hidden=HIDDEN), zuko.flows.RealNVP),
 }
 
 
