@@ -31,7 +31,7 @@ def main() -> None:
     for steps in (25, 50, 100, 200):
         with contextlib.redirect_stdout(io.StringIO()):
             flow = learn(copy.deepcopy(noisy), bins, train, steps=steps, lr=2e-3)
-        seen, unseen = (bits(flow, bins, part, part.labels) for part in (train, validation))
+        seen, unseen = (bits(flow, bins, part) for part in (train, validation))
         print(f"| {steps} | {seen:.3f} | {unseen:.3f} |", flush=True)
 
 

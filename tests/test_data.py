@@ -1,36 +1,555 @@
-"""Data sets, and batches as a function of (seed, position)."""
+"""Data sets: one law for every kind of file, what images are fitted to, the order of training, and what is refused."""
 
 from __future__ import annotations
 
-import itertools
+import io
+import struct
+import sys
+import tarfile
+from hashlib import md5
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
-from pushforward.data import batches, digits
+from pushforward.data import Arrays, Images, Mirrored, Order, digits, find
+from pushforward.randomness import keyed
+
+IMAGES = torch.randint(256, (6, 3, 5, 4), dtype=torch.uint8, generator=keyed(0))
+LABELS = torch.tensor([0, 0, 1, 1, 1, 2])
+CLASSES = ["ant", "bee", "cat"]
+
+# ---- sets in files: each writes the images and labels above below a folder, and answers what to find
+
+
+def encoded(image, kind="png", mode=None, **options):
+    """The bytes of a file of an image, (C, H, W)."""
+    file, picture = io.BytesIO(), Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy())
+    (picture.convert(mode) if mode else picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+PNGS = [encoded(image) for image in IMAGES]
+
+
+def new(file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def write(file, content):
+    new(file).write_bytes(content)
+    return file
+
+
+def write_folder(folder, files):
+    for name, content in files.items():
+        write(folder / name, content)
+    return folder
+
+
+def write_tar(file, members):
+    with tarfile.open(new(file), "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file
+
+
+def write_npz(file, **arrays):
+    np.savez(new(file), **arrays)
+    return file
+
+
+def write_parquet(file, **columns):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    parquet.write_table(pyarrow.table(columns), new(file), row_group_size=2)
+    return file
+
+
+def write_pack(file, images=IMAGES, strip=4, **more):
+    pixels = images.permute(0, 2, 3, 1)
+    strips = [encoded(part.flatten(0, 1).permute(2, 0, 1), "webp", lossless=True) for part in pixels.split(strip)]
+    webp, offsets = np.frombuffer(b"".join(strips), np.uint8), np.cumsum([0, *map(len, strips)])
+    return write_npz(file, webp=webp, offsets=offsets, shape=pixels.squeeze(-1).shape, **more)
+
+
+def by_datasets(labels=LABELS):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
+    cells = [{"bytes": png, "path": None} for png in PNGS[: len(labels)]]
+    return datasets.Dataset.from_dict({"image": cells, "label": labels.tolist()}, features=features)
+
+
+def folder(root):
+    write_folder(root, {"ant/notes.txt": b"", ".hidden/x.png": b""})
+    return write_folder(root, {f"{CLASSES[k]}/{i}.png": PNGS[i] for i, k in enumerate(LABELS)})
+
+
+def tar(root):
+    return write_tar(root / "set.tar", {f"./all/{CLASSES[k]}/{i}.PNG": PNGS[i] for i, k in enumerate(LABELS)})
+
+
+def tars(root):
+    for shard in (0, 1):
+        rows = range(3 * shard, 3 * shard + 3)
+        classes = {f"{i}.cls": b"%d\n" % LABELS[i] for i in rows}
+        write_tar(root / f"my-train-{shard}.tar", {**classes, **{f"{i}.rgb.png": PNGS[i] for i in rows}})
+    return root
+
+
+def parquet(root):
+    return write_parquet(root / "set.parquet", image=PNGS, label=LABELS.numpy(), thumbnail=PNGS)
+
+
+def parquets(root):
+    for shard in (0, 1):
+        rows = slice(3 * shard, 3 * shard + 3)
+        cells = [{"bytes": png, "path": "elsewhere.png"} for png in PNGS[rows]]
+        write_parquet(root / f"train-{shard}.parquet", picture=cells, labels=LABELS[rows].numpy())
+    return root
+
+
+def parquet_by_datasets(root):
+    by_datasets().to_parquet(new(root / "set.parquet"))
+    return root / "set.parquet"
+
+
+def saved_by_datasets(root):
+    by_datasets().save_to_disk(root)
+    return f"hf:{root}"
+
+
+def splits_saved_by_datasets(root):
+    pytest.importorskip("datasets", reason="datasets is not installed")
+    sys.modules["datasets"].DatasetDict(train=by_datasets(), test=by_datasets(LABELS[:1])).save_to_disk(root)
+    return f"hf:{root}"
+
+
+def folder_by_datasets(root):
+    pytest.importorskip("datasets", reason="datasets is not installed")
+    return f"hf:{folder(root)}"
+
+
+def arrays(root):
+    return write_npz(root / "set.npz", images=IMAGES.permute(0, 2, 3, 1).numpy(), labels=LABELS.numpy())
+
+
+def arrays_by_split(root):
+    x, y = IMAGES.long().numpy(), LABELS.byte().numpy()
+    return write_npz(root / "set.npz", x_train=x, y_train=y, x_test=x[:1], y_test=y[:1])
+
+
+def pack(root):
+    return write_pack(root / "set.npz", labels=LABELS.byte().numpy(), classes=np.array(CLASSES))
+
+
+DATASETS = [parquet_by_datasets, saved_by_datasets, splits_saved_by_datasets, folder_by_datasets]
+KINDS = [folder, tar, tars, parquet, parquets, *DATASETS, arrays, arrays_by_split, pack]
+
+
+@pytest.fixture(autouse=True)
+def _caches(tmp_path, monkeypatch):
+    """The library datasets copies what it opens into a cache; here into one that goes away."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))  # read when it is first imported
+    if "datasets" in sys.modules:
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_of_file_gives_the_same_set(kind, tmp_path):
+    data = find(kind(tmp_path / "set"))
+    assert isinstance(data, Images)
+    assert (len(data), data.image, data.levels, data.classes) == (6, (3, 5, 4), 256, 3)
+    for rows in (range(6), [5, 0, 5], torch.tensor([2]), []):
+        images, labels = data.fetch(rows)
+        assert images.dtype == torch.uint8
+        assert labels.dtype == torch.int64
+        wanted = torch.tensor(list(rows), dtype=torch.long)
+        assert torch.equal(images, IMAGES[wanted])
+        assert torch.equal(labels, LABELS[wanted])
+    fitted = find(kind(tmp_path / "again"), image=(1, 2, 2)).fetch(range(6))[0]
+    for png, image in zip(PNGS, fitted, strict=True):
+        grey = Image.open(io.BytesIO(png)).convert("L")
+        middle = grey.resize((2, 2), Image.Resampling.BICUBIC, box=(0, 0.5, 4, 4.5))
+        assert torch.equal(image[0], torch.from_numpy(np.array(middle)))
+
+
+def test_images_are_decoded_when_they_are_fetched(tmp_path):
+    """A set may be larger than memory, and an image that cannot be decoded is named when its turn comes."""
+    jpeg = encoded(IMAGES[0], "jpeg")
+    write_folder(tmp_path, {"0.jpg": jpeg, "1.jpg": jpeg[: len(jpeg) // 2], "2.jpg": jpeg})
+    data = find(tmp_path, image=(3, 5, 4))
+    assert data.fetch([2, 0])[0].shape == (2, 3, 5, 4)
+    with pytest.raises(ValueError, match=r"1\.jpg is not an image"):
+        data.fetch([2, 1])
+    (tmp_path / "2.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"2\.jpg"):
+        data.fetch([2])
+
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+STRIPES = torch.tensor([0, 255], dtype=torch.uint8).repeat(1, 64, 32)  # columns one pixel wide
+
+
+@pytest.mark.parametrize(
+    ("picture", "image", "pixel"),
+    [
+        (Image.new("RGB", (9, 9), RED), (3, 4, 4), RED),
+        (Image.new("RGB", (9, 9), RED), (1, 4, 4), (76,)),  # by luminance
+        (Image.new("L", (2, 9), 7), (3, 4, 4), (7, 7, 7)),  # a smaller one is enlarged
+        (Image.new("RGBA", (9, 9), (255, 0, 0, 0)), (3, 4, 4), WHITE),
+        (Image.new("RGBA", (9, 9), (255, 0, 0, 128)), (3, 4, 4), (255, 127, 127)),
+        (Image.new("LA", (4, 4), (0, 0)), None, (255,)),
+        (Image.new("1", (4, 4), 1), None, (255,)),
+        (Image.new("P", (4, 4), 0), None, (0, 0, 0)),
+        (Image.fromarray(STRIPES[0].numpy()), (1, 8, 8), (128,)),  # not 0 or 255: antialiased
+        (ImageOps.expand(Image.new("RGB", (8, 8), RED), (8, 0)), (3, 8, 8), RED),  # black at both sides is cropped
+        (ImageOps.expand(Image.new("RGB", (8, 8), RED), (0, 8)), (3, 8, 8), RED),
+    ],
+)
+def test_images_are_fitted(picture, image, pixel, tmp_path):
+    picture.save(tmp_path / "a.png")
+    data = find(tmp_path, image=image)
+    assert data.image == (image or (len(pixel), 4, 4))
+    assert data.classes == 0
+    images, labels = data.fetch([0])
+    assert labels is None
+    assert (images[0].flatten(1).int() - torch.tensor(pixel)[:, None]).abs().max() <= 5
+
+
+def test_halving_a_large_jpeg_as_it_is_decoded_changes_little(tmp_path):
+    """A level or so, which is what the codec itself loses."""
+    waves = torch.linspace(0, 20, 512).sin() * 100 + 128
+    image = torch.stack([waves.expand(400, 512), waves[:400, None].expand(400, 512), waves.expand(400, 512)]).byte()
+    write(tmp_path / "jpeg" / "a.jpg", encoded(image, "jpeg", quality=95))
+    write(tmp_path / "png" / "a.png", encoded(image))
+    jpeg, png = (find(tmp_path / kind, image=(3, 48, 64)).fetch([0])[0].int() for kind in ("jpeg", "png"))
+    assert (jpeg - png).abs().float().mean() < 1.5
+    assert png.float().std() > 20
+
+
+@pytest.mark.parametrize(
+    ("files", "split", "rows"),
+    [
+        (["train/a/0.png", "train/b/1.png", "test/a/2.png", "test/b/3.png"], "test", [2, 3]),
+        (["train/a/0.png", "train/b/1.png", "test/a/2.png", "test/b/3.png"], "train", [0, 1]),
+        (["car/0.png", "train/1.png"], "train", [0, 1]),  # classes
+        (["cifar-train-0.tar", "cifar-test-0.tar", "cifar-train-1.tar"], "train", [0, 2]),
+        (["val-00000-of-00001.parquet", "train-00000-of-00001.parquet"], "val", [0]),
+        (["a.tar", "b.tar"], "train", [0, 1]),
+    ],
+)
+def test_splits_go_by_names(files, split, rows, tmp_path):
+    for i, name in enumerate(files):
+        file = tmp_path / name
+        if file.suffix == ".tar":
+            write_tar(file, {"0.png": PNGS[i]})
+        elif file.suffix == ".parquet":
+            write_parquet(file, image=[PNGS[i]])
+        else:
+            write(file, PNGS[i])
+    images, _ = find(tmp_path, split).fetch(range(len(rows)))
+    assert torch.equal(images, IMAGES[torch.tensor(rows)])
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "tar with .cls", "parquet", "npz"])
+def test_splits_have_the_same_classes(kind, tmp_path):
+    """Also where one has no image of the last; and folders that are numbers are in the order of numbers."""
+    names = {"train": ["2", "10", "1"], "test": ["2"]}
+    numbers = {"train": [1, 2, 0], "test": [1]}
+    for split, folders in names.items():
+        if kind == "folder":
+            write_folder(tmp_path / split, {f"{folder}/a.png": PNGS[0] for folder in folders})
+        elif kind == "tar":
+            write_tar(tmp_path / f"{split}.tar", {f"{split}/{folder}/a.png": PNGS[0] for folder in folders})
+        elif kind == "tar with .cls":
+            members = {
+                f"{k}.{end}": blob for k in numbers[split] for end, blob in (("png", PNGS[0]), ("cls", b"%d" % k))
+            }
+            write_tar(tmp_path / f"{split}.tar", members)
+        elif kind == "parquet":
+            write_parquet(tmp_path / f"{split}.parquet", image=PNGS[: len(folders)], label=numbers[split])
+    if kind == "npz":
+        splits = {f"{split}_labels": np.array(labels) for split, labels in numbers.items()}
+        write_npz(tmp_path / "a.npz", **splits, train_images=IMAGES[:3].numpy(), test_images=IMAGES[:1].numpy())
+    for split, labels in numbers.items():
+        data = find(tmp_path / "a.npz" if kind == "npz" else tmp_path, split)
+        assert data.classes == 3
+        assert sorted(data.labels.tolist()) == sorted(labels)
+
+
+def test_real_vectors_in_an_npz_are_arrays(tmp_path):
+    x, y = np.linspace(0, 1, 6).reshape(3, 2), np.arange(3)
+    data = find(write_npz(tmp_path / "a.npz", x_train=x, y_train=y, test_x=x[:1]))
+    assert isinstance(data, Arrays)
+    events, context = data.fetch([2, 0])
+    torch.testing.assert_close(events, torch.tensor([[0.8, 1.0], [0.0, 0.2]]))
+    assert context.tolist() == [2, 0]
+    assert find(tmp_path / "a.npz", "test").fetch([0])[1] is None
+
+
+def test_mirror_images_come_after_the_images():
+    data = Mirrored(Images(IMAGES, LABELS, classes=3))
+    images, labels = data.fetch([8, 2])
+    assert len(data) == 12
+    assert torch.equal(images, torch.stack([IMAGES[2].flip(2), IMAGES[2]]))
+    assert labels.tolist() == [1, 1]
+
+
+# ---- what is refused
+
+
+def in_folder(**contents):
+    """What writes these files into a folder; `cat_b` is b.png in the folder cat."""
+    files = {f"{name.replace('_', '/')}.png": content for name, content in contents.items()}
+    return lambda root: write_folder(root, files)
+
+
+def in_tar(**contents):
+    """What writes a tar of these members; `a_png` is a.png."""
+    members = {name.replace("_", "."): content for name, content in contents.items()}
+    return lambda root: write_tar(root / "a.tar", members)
+
+
+def in_parquet(**columns):
+    return lambda root: write_parquet(root / "a.parquet", **columns)
+
+
+def in_npz(**arrays):
+    return lambda root: write_npz(root / "a.npz", **arrays)
+
+
+def in_file(name, content=b"text"):
+    return lambda root: write(root / name, content)
+
+
+def named(name):
+    return lambda _: name
+
+
+def cut(kind, keep):
+    """What writes a kind of file, and of it only file[:keep]."""
+
+    def make(root):
+        file = kind(root)
+        return write(file, file.read_bytes()[:keep])
+
+    return make
+
+
+def spoilt(root):
+    file = arrays(root)
+    return write(file, file.read_bytes().replace(IMAGES[0, :, 0, 0].numpy().tobytes(), b"abc"))
+
+
+def sixteen_bits():
+    file = io.BytesIO()
+    Image.new("I;16", (8, 8)).save(file, "png")
+    return file.getvalue()
+
+
+def other_columns(root):
+    write_parquet(root / "train-0.parquet", image=PNGS)
+    return write_parquet(root / "train-1.parquet", img=PNGS).parent
+
+
+def mixed_shards(root):
+    write_tar(root / "train-0.tar", {})
+    return write_tar(root / "more.tar", {}).parent
+
+
+ZEROS = np.zeros((2, 8, 8), np.uint8)
+SMALL, GREY = encoded(IMAGES[0, :, :3, :3]), encoded(IMAGES[0], mode="L")
+FIVE = {"image": PNGS[:5]}
+
+REFUSED = {  # what is made below a folder; what is said when it is asked for; and how it is asked for
+    "nothing there": (lambda root: root / "gone", "no file or folder .*gone"),
+    "a name misspelt": (named("mnits"), r"Did you mean mnist\?"),
+    "a kind unknown": (in_file("a.zip"), r"a\.zip ends in '\.zip'; expected"),
+    "digits, no split": (named("digits"), "got 'val'", {"split": "val"}),
+    "mnist, no split": (named("mnist"), "got 'val'", {"split": "val"}),
+    "no pack": (named("cifar10"), r"no cifar10_train\.npz in .*packs\. Set PUSHFORWARD_DATA"),
+    "digits, larger": (named("digits"), r"digits are \(1, 8, 8\)", {"image": (1, 9, 9)}),
+    "no shape": (named("digits"), r"1 or 3 channels; got \(8, 8, 1\)", {"image": (8, 8, 1)}),
+    # folders
+    "folder, empty": (lambda root: root, "no images in"),
+    "folder of text": (in_file("set/a.txt"), "ends in"),
+    "folder, mixed sizes": (
+        in_folder(a=PNGS[0], b=SMALL),
+        r"a\.png has \(3, 5, 4\), .*b\.png \(3, 3, 3\).*Give image=",
+    ),
+    "folder, mixed modes": (in_folder(a=PNGS[0], b=GREY), r"a\.png has \(3, 5, 4\), .*b\.png \(1, 5, 4\)"),
+    "folder, corrupt": (in_folder(a=b"text"), r"a\.png is not .*no such format"),
+    "folder, empty file": (in_folder(a=b""), r"a\.png is not .*no such format"),
+    "folder, 16 bits": (in_folder(a=sixteen_bits()), r"a\.png is not .*more than 8 bits, Pillow's mode I;16"),
+    "folder, some classes": (in_folder(a=PNGS[0], cat_b=PNGS[0]), "some images lie in folders, .* such as cat"),
+    "folder, no splits": (folder, "has no splits", {"split": "test"}),
+    "folder, other splits": (in_folder(train_a=PNGS[0], val_a=PNGS[0]), "train .*val", {"split": "test"}),
+    # tars
+    "tar, empty": (in_tar(), r"no images in .*a\.tar"),
+    "tar of text": (in_file("a.tar", b"text" * 999), r"a\.tar is not a whole"),
+    "tar of nothing": (in_file("a.tar", b""), r"a\.tar is not a whole"),
+    "tar, cut in a member": (cut(tar, 1600), r"set\.tar is not a whole"),
+    "tar, cut between members": (cut(tar, 2048), r"set\.tar is not a whole .* at byte 2048"),
+    "tar, few classes": (in_tar(a_png=PNGS[0], a_cls=b"0", b_png=PNGS[0]), r"a\.tar: the image b\.png has no \.cls"),
+    "tar, class of text": (in_tar(a_png=PNGS[0], a_cls=b"cat"), r"a\.tar: the image a\.png has a \.cls of b'cat'"),
+    "tar, class below zero": (in_tar(a_png=PNGS[0], a_cls=b"-2"), r"a\.tar: the image a\.png has a \.cls of b'-2'"),
+    "tar, corrupt": (in_tar(a_png=b"text"), r"a\.tar, a\.png is not an image"),
+    "tar, no splits": (tar, "has no splits", {"split": "test"}),
+    "tars, some of no split": (mixed_shards, r"more\.tar \(no split\)"),
+    # Parquet, and the library datasets
+    "parquet of text": (in_file("a.parquet"), r"a\.parquet is not a whole"),
+    "parquet, cut": (cut(parquet, -9), r"set\.parquet is not a whole"),
+    "parquet, empty": (in_parquet(image=PNGS[:0]), r"a\.parquet has 0 rows"),
+    "parquet of numbers": (in_parquet(image=[1, 2]), r"a\.parquet has 2 rows of image \(int64\)"),
+    "parquet, two images": (in_parquet(left=PNGS, right=PNGS), "named image where there are several"),
+    "parquet, labels of text": (in_parquet(**FIVE, label=list("abcab")), "column label is of string"),
+    "parquet, missing labels": (in_parquet(**FIVE, label=[0, 1, None, 0, 1]), "1 of them missing"),
+    "parquet, labels below zero": (in_parquet(**FIVE, label=[0, 1, -1, 0, 1]), r"a\.parquet.*these go from -1 to 1"),
+    "parquet, missing image": (in_parquet(image=[PNGS[0], None]), r"a\.parquet, row 1 holds no image"),
+    "parquet, corrupt": (in_parquet(image=[PNGS[0], b"text"]), r"a\.parquet, row 1 is not an image"),
+    "parquets that differ": (other_columns, r"train-1\.parquet do not have the same columns"),
+    "datasets, no folder": (lambda root: f"hf:{root / 'gone'}", "cannot open hf:.*gone"),
+    "datasets, no split": (splits_saved_by_datasets, "no split 'val'; it has train, test", {"split": "val"}),
+    "datasets, no split in a folder": (folder_by_datasets, "split 'test'", {"split": "test"}),
+    # arrays
+    "npz of text": (in_file("a.npz"), r"a\.npz: not a whole"),
+    "npz, cut": (cut(arrays, -9), r"set\.npz: not a whole"),
+    "npz, corrupt": (spoilt, r"set\.npz: .*CRC"),
+    "npz of other arrays": (in_npz(data=ZEROS), r"a\.npz: it holds data \(2, 8, 8\)"),
+    "npz, no split": (arrays, "split 'test', expected images_test or x_test", {"split": "test"}),
+    "npz of objects": (in_npz(images=np.array([{}])), r"a\.npz: Object arrays"),
+    "npz, empty": (in_npz(images=ZEROS[:0]), r"a\.npz: .* at least one of them"),
+    "npz, real pixels": (in_npz(x=ZEROS / 255), r"images are integers; these are float64\."),
+    "npz, pixels NaN": (in_npz(x=ZEROS + np.nan), "these are float64, some of them NaN"),
+    "npz, great pixels": (in_npz(x=ZEROS + np.int64(256)), "0 … 255; these go from 256 to 256"),
+    "npz, pixels below zero": (in_npz(x=ZEROS - np.int64(1)), "these go from -1 to -1"),
+    "npz, pixels in rows": (in_npz(x=ZEROS.reshape(2, 64)), r"these are \(2, 64\)"),
+    "npz, two channels": (in_npz(x=ZEROS[:, None].repeat(2, 1)), "1 or 3 channels"),
+    "npz, fewer labels": (in_npz(x=ZEROS, y=np.arange(1)), r"one label for each of 2 .* are \(1,\)"),
+    "npz, no labels": (in_npz(x=ZEROS, y=np.arange(0)), r"one label for each of 2 .* are \(0,\)"),
+    "npz, labels one-hot": (in_npz(x=ZEROS, y=np.eye(2, dtype=int)), r"one label for each of 2 .* are \(2, 2\)"),
+    "npz, real labels": (in_npz(x=ZEROS, y=np.ones(2)), "labels are integers; these are float64"),
+    "npz, labels below zero": (
+        in_npz(x=ZEROS, y=np.array([0, -1])),
+        "labels are integers 0 … 0; these go from -1 to 0",
+    ),
+    "npz, vectors NaN": (in_npz(x=np.array([[0.0], [np.nan]])), r"a\.npz: row 1 of the events .* not finite"),
+    "pack, corrupt": (in_npz(webp=ZEROS[0, 0], offsets=np.array([0, 8]), shape=np.array([2, 8, 8])), r"a\.npz: cannot"),
+    "pack, no offsets": (in_npz(webp=ZEROS[0, 0]), r"a\.npz: .*offsets"),
+    "pack, no splits": (pack, "split 'test'", {"split": "test"}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_used_is_refused_with_its_name(case, tmp_path, monkeypatch):
+    monkeypatch.setenv("PUSHFORWARD_DATA", str(tmp_path / "packs"))
+    (tmp_path / "set").mkdir()
+    make, message, asked = (*REFUSED[case], {})[:3]
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        find(make(tmp_path / "set"), **asked)
+
+
+PAIR = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Images(PAIR[:0]), "at least one of them"),
+        (lambda: Images(PAIR[0]), r"images are \(n, C, H, W\), .* these are \(1, 8, 8\)"),
+        (lambda: Images(PAIR / 255), "pixels are integers 0 … 255; these are torch.float32"),
+        (lambda: Images(PAIR.bool()), "these are torch.bool"),
+        (lambda: Images(PAIR + 17, levels=17), "pixels are integers 0 … 16; these go from 17 to 17"),
+        (lambda: Images(PAIR, torch.tensor([0, 2]), classes=2), "labels are integers 0 … 1; these go from 0 to 2"),
+        (lambda: Images(PAIR, torch.tensor([0]), classes=2), r"one label for each of 2 images; the labels are \(1,\)"),
+        (lambda: Images(PAIR, classes=2), "2 classes and have no labels"),
+        (lambda: Arrays(torch.zeros(0, 2)), r"at least one of them; these are \(0, 2\)"),
+        (lambda: Arrays(torch.zeros(3)), r"\(n, \*event\)"),
+        (lambda: Arrays(torch.zeros(3, 2), torch.zeros(2)), r"each of 3 events; it is \(2,\)"),
+        (lambda: Arrays(torch.zeros(3, 2), torch.tensor([0, 0, torch.inf])), "row 2 of the context"),
+        (lambda: digits("test").fetch(torch.ones(360, dtype=torch.bool)), "by their numbers, .* torch.bool"),
+        (lambda: Order(0), "empty"),
+        (lambda: Order(3)[:3], r"order\[start:stop\]"),
+        (lambda: Order(3)[3:0], r"order\[start:stop\]"),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_library_that_is_missing_is_named(tmp_path, monkeypatch):
+    for module, what in (("datasets", "hf:owner/name"), ("pyarrow", write(tmp_path / "a.parquet", b""))):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(
+            ModuleNotFoundError, match=rf"needs the package {module}: pip install 'pushforward\[data\]'"
+        ):
+            find(what)
+
+
+# ---- named sets
 
 
 def test_digits_are_scikit_learn_s():
     datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
     theirs = datasets.load_digits()
-    train, test = digits("train"), digits("test")
-    assert (len(train), len(test), train.levels, train.classes) == (1437, 360, 17, 10)
+    train, test = digits("train"), find("digits", "test")
+    assert (len(train), len(test), train.image, train.levels, train.classes) == (1437, 360, (1, 8, 8), 17, 10)
     assert torch.equal(test.images[:, 0].double(), torch.from_numpy(theirs.images[::5]))
     assert torch.equal(test.labels, torch.from_numpy(theirs.target[::5]))
     assert len(torch.unique(torch.cat([train.images, test.images]), dim=0)) == 1797, "no image is in both splits"
-    with pytest.raises(ValueError, match="'validation'"):
-        digits("validation")
 
 
-def test_batches_go_through_the_data_in_a_seeded_order():
-    data = digits("test")
-    first = [labels for _, labels in itertools.islice(batches(data, 100, seed=3), 9)]
-    again = [labels for _, labels in itertools.islice(batches(data, 100, seed=3), 9)]
-    other = [labels for _, labels in itertools.islice(batches(data, 100, seed=4), 9)]
-    assert all(len(labels) == 100 for labels in first)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0], other[0])
-    labels = torch.cat(first)
-    for epoch in labels[:720].split(360):
-        assert torch.equal(epoch.sort().values, data.labels.sort().values)
-    assert not torch.equal(labels[:360], labels[360:720])
+MD5 = {  # of the files of the authors' own release, their headers before the pixels
+    ("mnist", "test"): "2646ac647ad5339dbf082846283269ea",
+    ("mnist", "train"): "6bbc9ace898e44ae57da46a324031adb",
+    ("fashion_mnist", "train"): "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [*MD5, ("fashion_mnist", "test"), ("cifar10", "train"), ("cifar10", "test")]
+)
+def test_packs_are_the_published_images(name, split):
+    try:
+        data = find(name, split)
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    assert (data.image, data.levels, data.classes) == ((3, 32, 32) if name == "cifar10" else (1, 28, 28), 256, 10)
+    assert (len(data.labels.bincount()), len(data) % 10_000) == (10, 0)
+    if (name, split) in MD5:
+        assert (
+            md5(struct.pack(">4i", 2051, len(data), 28, 28) + data.images.numpy().tobytes()).hexdigest()
+            == MD5[name, split]
+        )
+
+
+def test_packs_lie_in_the_folder_that_the_environment_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("PUSHFORWARD_DATA", str(tmp_path))
+    grey, labels = IMAGES[:, :1], LABELS.numpy()
+    write_pack(tmp_path / "mnist_test.npz", grey, strip=6)
+    assert torch.equal(find("mnist", "test").images, grey)
+    assert find("mnist", "test").classes == 0
+    for shard in (0, 1):
+        write_pack(tmp_path / f"cifar10_train{shard}.npz", IMAGES[3 * shard :][:3], labels=labels[3 * shard :][:3])
+    data = find("cifar10")
+    assert torch.equal(data.images, IMAGES)
+    assert torch.equal(data.labels, LABELS)
+
+
+# ---- order
+
+
+def test_the_order_is_a_function_of_seed_epoch_and_position():
+    n, whole = 7, Order(7, seed=3)[0:70]
+    for epoch, rows in enumerate(whole.split(n)):
+        assert torch.equal(rows, torch.randperm(n, generator=keyed(3, epoch)))
+    order = Order(n, seed=3)
+    for start, stop in ((69, 70), (0, 1), (5, 9), (6, 36), (20, 20), (13, 15)):  # back and forth, over epochs
+        assert torch.equal(order[start:stop], whole[start:stop])
+    assert not torch.equal(Order(n, seed=4)[0:70], whole)

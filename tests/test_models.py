@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pushforward.data import Arrays
 from pushforward.lift import Gaussian
 from pushforward.models import TarFlow
 from pushforward.moves import Shift
-from pushforward.training import Likelihood, Plan, train
+from pushforward.training import Likelihood, Plan, minimise
 
 # the published configurations: (the model, its parameters, noise on [−1, 1])
 TARFLOWS = {
@@ -39,8 +40,8 @@ def test_twin_of_a_sixteenth_of_the_width_trains_samples_and_denoises(name):
     before = twin.state_dict()["transform.parts.1.net.answer.weight"].clone()
 
     objective = Likelihood(twin, Gaussian(256, sigma), drop=0.1)
-    batches = iter([(images, labels if model.classes else None)])
-    train(objective, batches, Plan(steps=1, lr=1e-3, warmup=1))
+    data = Arrays(images, context=labels if model.classes else None)
+    minimise(objective, data, Plan(steps=1, batch=1, lr=1e-3, warmup=1))
     assert not torch.equal(twin.state_dict()["transform.parts.1.net.answer.weight"], before)
 
     x = twin.sample(1, 0 if model.classes else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -37,6 +38,25 @@ def test_the_commands_of_the_readme_exist():
     for target in targets:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("\nmake test")
+
+
+def test_the_command_lines_of_the_readme_run(monkeypatch, tmp_path):
+    """In order, on a run that is made small; torchrun's line is tests/test_ranks.py's."""
+    monkeypatch.chdir(tmp_path)
+    lines = [line.split("#")[0].split() for line in re.findall("^pushforward .*", blocks("bash"), flags=re.MULTILINE)]
+    assert {words[1] for words in lines} == {"recipes", "train", "sample", "evaluate", "denoise", "classify", "check"}
+    smaller = {
+        "train": "--train.steps 2 --model.width 16 --model.depth 1 --model.steps 2",
+        "sample": "--n 12",
+        "evaluate": "--n 20",
+        "check": "--n 4",
+    }
+    for words in lines:
+        monkeypatch.setattr(sys, "argv", [*words, *smaller.get(words[1], "").split()])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "20 events do not determine a covariance")
+            cli.main()
+    assert {path.name for path in tmp_path.iterdir()} >= {"runs", "grid.png", "samples", "denoised.png"}
 
 
 def test_the_demo(tmp_path, monkeypatch, capsys):

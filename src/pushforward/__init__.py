@@ -4,28 +4,52 @@ A flow is a chain of invertible transforms. A transform is **who moves** (coupli
 **how it moves** (shift, affine, spline, mixture CDF) × **which network says by how much**.
 """
 
-from pushforward import bases, data, evaluation, interop, lift, models, moves, networks, solve, training, transforms
+from pushforward import (
+    bases,
+    data,
+    evaluation,
+    hub,
+    interop,
+    lift,
+    models,
+    moves,
+    networks,
+    recipes,
+    solve,
+    training,
+    transforms,
+)
+from pushforward.commands import evaluate, sample
 from pushforward.context import Context
 from pushforward.flow import Flow
+from pushforward.recipe import Recipe
+from pushforward.run import load, train
 from pushforward.transform import Chain, Inverse, Transform
-
-__version__ = "0.1.0"
+from pushforward.version import __version__
 
 __all__ = [
     "Chain",
     "Context",
     "Flow",
     "Inverse",
+    "Recipe",
     "Transform",
+    "__version__",
     "bases",
     "data",
+    "evaluate",
     "evaluation",
+    "hub",
     "interop",
     "lift",
+    "load",
     "models",
     "moves",
     "networks",
+    "recipes",
+    "sample",
     "solve",
+    "train",
     "training",
     "transforms",
 ]

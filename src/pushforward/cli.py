@@ -1,8 +1,11 @@
 """The command line: `pushforward COMMAND`."""
 
-from __future__ import annotations
+# without `from __future__ import annotations`: the parser reads annotations that name what a function imports
 
+import inspect
+import sys
 from pathlib import Path
+from typing import Annotated
 
 
 def demo(out: Path = Path("runs/demo"), effort: float = 1.0) -> None:
@@ -19,14 +22,70 @@ def demo(out: Path = Path("runs/demo"), effort: float = 1.0) -> None:
     pushforward.demo.demo(out, effort)
 
 
-def main() -> None:
-    import sys
+def recipes() -> str:
+    """List the recipes: what each is for, its command, its cost and the number to expect."""
+    from pushforward.recipes import RECIPES
 
+    return "\n\n".join(f"{name}\n{inspect.getdoc(recipe)}" for name, recipe in RECIPES.items())
+
+
+def train(*arguments: str) -> str | None:
+    """Train by a recipe: `pushforward train RECIPE --out DIR`; the same command again goes on.
+
+    Every field of a recipe can be overridden by its dotted name: `pushforward train RECIPE --help` lists them.
+    """
     import tyro
 
-    import pushforward
+    from pushforward.recipe import Recipe, nearest
+    from pushforward.recipes import RECIPES
+    from pushforward.run import train
 
-    if sys.argv[1:] == ["--version"]:
-        print(pushforward.__version__)
-        return
-    tyro.extras.subcommand_cli_from_dict({"demo": demo}, prog="pushforward", description="Normalizing flows.")
+    if arguments[:1] in ((), ("-h",), ("--help",)):
+        return f"{inspect.getdoc(globals()['train'])}\n\n{recipes()}"
+    name, *rest = arguments
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
+
+    def command(
+        out: Path,
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = RECIPES[name](),  # noqa: B008 - read at once
+        device: str = "auto",
+        tensorboard: bool = False,
+    ) -> None:
+        train(recipe, out, device=device, tensorboard=tensorboard)
+
+    command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
+    return tyro.cli(command, args=rest, prog=f"pushforward train {name}")
+
+
+TRAIN_ARGUMENTS = """Args:
+    out: The run folder: made, or gone on with.
+    device: cpu, cuda, mps, or auto.
+    tensorboard: Log for TensorBoard too.
+"""
+
+
+def main() -> None:
+    import tyro
+
+    from pushforward import commands
+    from pushforward.version import __version__
+
+    known = {name: getattr(commands, name) for name in ("sample", "evaluate", "denoise", "classify", "check")}
+    known = {"recipes": recipes, "train": train, **known, "demo": demo}
+    try:
+        if sys.argv[1:] == ["--version"]:
+            answer = __version__
+        elif sys.argv[1:2] == ["train"]:
+            answer = train(*sys.argv[2:])
+        else:
+            config = (tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes)
+            answer = tyro.extras.subcommand_cli_from_dict(
+                known, prog="pushforward", description="Normalizing flows.", config=config
+            )
+    except (ValueError, OSError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
+        sys.exit(f"pushforward: {error}")
+    if isinstance(answer, dict):
+        answer = "\n".join(f"{name}: {value}" for name, value in answer.items())
+    if answer is not None:
+        print(answer)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from pushforward.data import Images, batches, digits
-from pushforward.evaluation import captioned, grid, held_out, save_picture
+from pushforward.data import Images, digits
+from pushforward.evaluation import captioned, grid, held_out_bits, save_picture
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift, Lifted, Uniform, bits_per_dim
+from pushforward.lift import Gaussian, Lift, Lifted, Uniform
 from pushforward.models import TarFlow
-from pushforward.training import Likelihood, Plan, train
+from pushforward.training import Likelihood, Plan, minimise
 
 SIGMA = 0.1  # of the noise, on [−1, 1], where a grey level is 0.125 wide
 GUIDANCE = 1.0
@@ -30,14 +30,13 @@ def build() -> Flow:
 
 def learn(flow: Flow, lift: Lift, data: Images, *, steps: int, lr: float) -> Flow:
     """Train the flow on lifted data, in place; the average of the weights it went through."""
-    plan = Plan(steps=steps, lr=lr, warmup=20, weight_decay=0.1, dtype=torch.float32)
-    return train(Likelihood(flow, lift, drop=0.1), batches(data, 128), plan)
+    plan = Plan(steps=steps, lr=lr, warmup=20, weight_decay=0.1, precision="float32")
+    return minimise(Likelihood(flow, lift, drop=0.1), data, plan)
 
 
-def bits(flow: Flow, lift: Lift, data: Images, labels: torch.Tensor | int) -> float:
-    """The mean bits/dim of images given these labels: a bound, by one draw of the lift."""
-    log_p = held_out(Lifted(flow, lift), data.images, labels, generator=torch.Generator().manual_seed(0))
-    return bits_per_dim(log_p, data.images[0].numel()).mean().item()
+def bits(flow: Flow, lift: Lift, data: Images, label: int | None = None) -> float:
+    """The mean bits/dim of images given their labels, or this one: a bound, by one draw of the lift."""
+    return held_out_bits(Lifted(flow, lift), data, label).mean
 
 
 def demo(out: Path, effort: float = 1.0) -> None:
@@ -47,6 +46,7 @@ def demo(out: Path, effort: float = 1.0) -> None:
     """
     started = time.monotonic()
     data, test = digits("train"), digits("test")
+    images, labels = test.fetch(range(len(test)))
     noise, bins = Gaussian(data.levels, SIGMA), Uniform(data.levels)
     flow = build()
     print(f"TarFlow, {sum(p.numel() for p in flow.parameters()):,} parameters; {len(data):,} digits of 17 grey levels")
@@ -54,15 +54,15 @@ def demo(out: Path, effort: float = 1.0) -> None:
     print("with Gaussian noise, for samples:")
     noisy = learn(flow, noise, data, steps=max(1, round(1000 * effort)), lr=5e-3)
     save_picture(captioned(_panels(noisy, test), columns=2, zoom=5), out / "demo.png")
-    accuracy = (noisy.classify(noise.place(test.images)) == test.labels).double().mean().item()
+    accuracy = (noisy.classify(noise.place(images)) == labels).double().mean().item()
 
     print("and on with uniform dequantisation, for bits/dim; not for long, or it learns the bins by heart:")
     exact = learn(noisy, bins, data, steps=max(1, round(50 * effort)), lr=2e-3)
-    conditional, unconditional = bits(exact, bins, test, test.labels), bits(exact, bins, test, -1)
+    conditional, unconditional = bits(exact, bins, test), bits(exact, bins, test, -1)
 
-    x = bins.lift(test.images)[0]
-    print(f"float32: {exact.check(x, test.labels)}")
-    print(f"float64: {exact.double().check(x.double(), test.labels)}")
+    x = bins.lift(images)[0]
+    print(f"float32: {exact.check(x, labels)}")
+    print(f"float64: {exact.double().check(x.double(), labels)}")
     print(f"classified by Bayes' rule: {accuracy:.1%} of {len(test)} held-out digits")
     print(f"pictures: {out / 'demo.png'}; {time.monotonic() - started:.0f} s in all")
     print(f"not told the class: {unconditional:.3f} bits/dim")
@@ -72,7 +72,8 @@ def demo(out: Path, effort: float = 1.0) -> None:
 def _panels(flow: Flow, test: Images) -> dict[str, torch.Tensor]:
     """A picture for each caption, every one with a column a class."""
     rows, classes = 4, torch.arange(test.classes)
-    columns = torch.stack([test.images[test.labels == k][:rows] for k in classes], dim=1).flatten(0, 1)
+    images, labels = test.fetch(range(len(test)))
+    columns = torch.stack([images[labels == k][:rows] for k in classes], dim=1).flatten(0, 1)
     labels = classes.repeat(rows)
     z = flow.base.sample(len(labels), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -57,6 +57,11 @@ class Flow(nn.Module):
     def device(self) -> torch.device:
         return next(chain(self.parameters(), self.buffers())).device
 
+    @property
+    def classes(self) -> int:
+        """How many class labels it is conditioned on; 0 if it is not conditioned on labels."""
+        return self._embed.classes if isinstance(self._embed, Labels) else 0
+
     def embed(self, context: Given) -> Context | None:
         """What the user has -> a `Context` on the flow's device; None for an unconditional flow."""
         embedded = self._embed(context)
@@ -196,10 +201,9 @@ class Flow(nn.Module):
     @torch.no_grad()
     def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:
         """log p(class | x) by Bayes' rule, (batch, classes). `prior` (classes,): uniform where None."""
-        if not isinstance(self._embed, Labels):
+        if not self.classes:
             raise ValueError("only a flow conditioned on class labels can classify; this one is not.")
-        classes = self._embed.classes
-        joint = torch.stack([self.log_prob(x, label) for label in range(classes)], dim=1)
+        joint = torch.stack([self.log_prob(x, label) for label in range(self.classes)], dim=1)
         if prior is not None:
             joint = joint + prior.to(joint).log()
         return joint.log_softmax(1)

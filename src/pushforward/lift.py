@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ from pushforward.shapes import Events, PerSample, sum_event
 class Lift(ABC):
     """Random, from data to events and back."""
 
+    levels: int  # the data are integers 0 … levels − 1
+
     @abstractmethod
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         """data -> x, log_q: a draw, and log q(x | data) − log P(data | x) in nats, (batch,)."""
@@ -35,6 +38,7 @@ class Lift(ABC):
         """x -> the data it stands for."""
 
 
+@dataclass(frozen=True)
 class Uniform(Lift):
     """Uniform noise inside each integer's bin: x = 2 (v + u) / levels − 1, u in [0, 1).
 
@@ -45,8 +49,10 @@ class Uniform(Lift):
     tensor([[  0, 128]], dtype=torch.uint8)
     """
 
-    def __init__(self, levels: int):
-        self.levels = levels
+    levels: int
+
+    def __post_init__(self):
+        _check_levels(self.levels)
 
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)
@@ -57,6 +63,7 @@ class Uniform(Lift):
         return _to_integers(((x + 1) * self.levels / 2).floor(), self.levels)
 
 
+@dataclass(frozen=True)
 class Gaussian(Lift):
     """Gaussian noise on the integers' own places: x = 2 v / (levels − 1) − 1 + sigma · noise.
 
@@ -64,8 +71,13 @@ class Gaussian(Lift):
     the levels k. For flows whose samples will be denoised: Zhai et al. 2024, arXiv:2412.06329.
     """
 
-    def __init__(self, levels: int, sigma: float):
-        self.levels, self.sigma = levels, sigma
+    levels: int
+    sigma: float  # on [−1, 1]
+
+    def __post_init__(self):
+        _check_levels(self.levels)
+        if not self.sigma > 0:
+            raise ValueError(f"Gaussian noise needs a sigma above 0; got {self.sigma}.")
 
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)
@@ -97,6 +109,8 @@ class Lifted:
 
         log of the mean over K samples of p(x_k) / q(x_k). Burda et al. 2016, arXiv:1509.00519.
         """
+        if samples < 1:
+            raise ValueError(f"a bound takes one draw at least; got samples={samples}.")
         terms = []
         for _ in range(samples):
             x, log_q = self.lift.lift(data, generator)
@@ -107,6 +121,11 @@ class Lifted:
 def bits_per_dim(log_p: Tensor, numbers: int) -> Tensor:
     """Nats an event -> bits a number: −log_p / (numbers · log 2). Of a bound on log P it is a bound too, from above."""
     return -log_p / (numbers * math.log(2))
+
+
+def _check_levels(levels: int) -> None:
+    if levels < 2:
+        raise ValueError(f"a lift needs levels of at least 2; got {levels}.")
 
 
 def _integers(data: Tensor, levels: int) -> Tensor:

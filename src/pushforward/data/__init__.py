@@ -1,5 +1,8 @@
-"""Data sets, and batches of them in an order that a seed gives."""
+"""Data sets behind one interface, by name or path, in an order that a seed gives."""
 
-from pushforward.data.images import Images, batches, digits
+from pushforward.data.catalogue import digits, find
+from pushforward.data.data import Arrays, Data
+from pushforward.data.images import Images, Mirrored
+from pushforward.data.order import Order
 
-__all__ = ["Images", "batches", "digits"]
+__all__ = ["Arrays", "Data", "Images", "Mirrored", "Order", "digits", "find"]

@@ -1,62 +1,73 @@
-"""Labelled images, and batches of them.
-
-`digits.npz` holds the 1,797 handwritten digits of 8 × 8 pixels and 17 grey levels that scikit-learn ships, the test
-part of "Optical Recognition of Handwritten Digits": E. Alpaydin, C. Kaynak, UCI 1998, doi:10.24432/C50P49, CC BY 4.0.
-"""
+"""Images of integer pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.randomness import keyed
+from pushforward.data.data import Data, Rows, row_numbers
+from pushforward.data.encoded import Encoded, Shape
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images (n, C, H, W) of integers 0 … levels − 1, with labels (n,) 0 … classes − 1."""
+class Images(Data):
+    """Images (n, C, H, W) of integers 0 … levels − 1, with labels (n,) 0 … classes − 1, or None.
 
-    images: Tensor
-    labels: Tensor
-    levels: int
-    classes: int
+    The images are a tensor, or `Encoded` ones that are decoded when they are indexed, as a tensor is.
+    """
+
+    images: Tensor | Encoded
+    labels: Tensor | None = None  # int64
+    levels: int = 256
+    classes: int = 0  # 0: without labels
+
+    def __post_init__(self):
+        shape, labels = tuple(self.images.shape), self.labels
+        if len(shape) != 4 or not shape[0]:
+            raise ValueError(f"images are (n, C, H, W), at least one of them; these are {shape}.")
+        if isinstance(self.images, Tensor):
+            _check_range("pixels", self.images, self.levels)
+        if labels is None and self.classes:
+            raise ValueError(f"the images are of {self.classes} classes and have no labels.")
+        if labels is not None:
+            if labels.shape != shape[:1]:
+                raise ValueError(f"give one label for each of {shape[0]} images; the labels are {tuple(labels.shape)}.")
+            _check_range("labels", labels, self.classes)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.images.shape[0]
+
+    @property
+    def image(self) -> Shape:
+        """The shape of one: (C, H, W)."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        rows = row_numbers(rows)
+        return self.images[rows], None if self.labels is None else self.labels[rows]
 
 
-def digits(split: str) -> Images:
-    """The handwritten digits: "test" is every fifth image (360), "train" the other 1,437. Writers may be in both.
+class Mirrored(Data):
+    """Images, and after them the mirror image of each."""
 
-    >>> digits("test").images.shape
-    torch.Size([360, 1, 8, 8])
-    """
-    if split not in ("train", "test"):
-        raise ValueError(f'the digits have the splits "train" and "test"; got {split!r}.')
-    with (files("pushforward.data") / "digits.npz").open("rb") as file:
-        arrays = np.load(file)
-        images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]).long()
-    held_out = torch.arange(len(images)) % 5 == 0
-    rows = held_out if split == "test" else ~held_out
-    return Images(images[rows, None], labels[rows], levels=17, classes=10)
+    def __init__(self, images: Images):
+        self.images = images
+
+    def __len__(self) -> int:
+        return 2 * len(self.images)
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        rows = row_numbers(rows)
+        images, labels = self.images.fetch(rows % len(self.images))
+        return torch.where((rows >= len(self.images))[:, None, None, None], images.flip(3), images), labels
 
 
-def batches(data: Images, size: int, *, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (images, labels), epoch after epoch, each in an order of its own given by (seed, epoch).
-
-    An epoch's last images go into a batch with the first of the next, so that every batch is full.
-    """
-    if not len(data):
-        raise ValueError("there are no images to make batches of.")
-    epoch, order = 0, torch.empty(0, dtype=torch.long)
-    while True:
-        while len(order) < size:
-            order = torch.cat([order, torch.randperm(len(data), generator=keyed(seed, epoch))])
-            epoch += 1
-        rows, order = order[:size], order[size:]
-        yield data.images[rows], data.labels[rows]
+def _check_range(what: str, values: Tensor, count: int) -> None:
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"{what} are integers 0 … {count - 1}; these are {values.dtype}.")
+    least, most = torch.stack(values.aminmax()).tolist()
+    if least < 0 or most >= count:
+        raise ValueError(f"{what} are integers 0 … {count - 1}; these go from {least} to {most}.")

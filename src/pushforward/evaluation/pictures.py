@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFont
+
+MARGIN, LINE = 16, 24  # pixels between pictures, and the height of a line of words
 
 
 def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
@@ -27,17 +30,44 @@ def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
 
 def captioned(pictures: dict[str, Tensor], columns: int, *, zoom: int = 1) -> Tensor:
     """Pictures (C, H, W) of one size in so many columns, pixels enlarged `zoom` times, each under its caption."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image
 
-    large = [_pixels(picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)) for picture in pictures.values()]
-    margin, line = 16, 24
-    width, height = large[0].width + margin, large[0].height + line + margin
-    sheet = Image.new("RGB", (columns * width + margin, -(-len(large) // columns) * height), "white")
+    large = [_enlarged(picture, zoom) for picture in pictures.values()]
+    across, down = large[0].width + MARGIN, large[0].height + LINE + MARGIN
+    sheet = Image.new("RGB", (columns * across + MARGIN, -(-len(large) // columns) * down), "white")
     for i, (caption, image) in enumerate(zip(pictures, large, strict=True)):
-        left, top = margin + i % columns * width, i // columns * height
-        ImageDraw.Draw(sheet).text((left, top + 4), caption, fill="black", font=ImageFont.load_default(14))
-        sheet.paste(image, (left, top + line))
-    return torch.from_numpy(numpy.array(sheet)).permute(2, 0, 1) / 255
+        left, top = MARGIN + i % columns * across, i // columns * down
+        _write(sheet, left, top, caption)
+        sheet.paste(image, (left, top + LINE))
+    return _tensor(sheet)
+
+
+def table(cells: dict[str, dict[str, tuple[Tensor, str]]], *, zoom: int = 1) -> Tensor:
+    """Pictures (C, H, W) of one size as a table, {row: {column: (picture, what stands under it)}}.
+
+    Pixels are enlarged `zoom` times. The words are in Pillow's own font, which knows little beyond ASCII.
+    """
+    from PIL import Image
+
+    columns = list(next(iter(cells.values()), {}))
+    if not columns or any(list(row) != columns for row in cells.values()):
+        raise ValueError(f"a table has rows of the same columns; got {[list(row) for row in cells.values()]}.")
+    rows = [list(row.values()) for row in cells.values()]
+    height, width = (zoom * side for side in rows[0][0][0].shape[1:])
+    side = MARGIN + max(_length(caption) for caption in cells) + MARGIN
+    written = [*columns, *(words for row in rows for _, words in row)]
+    across = MARGIN + max(width, *(_length(words) for words in written))
+    down = height + LINE + MARGIN
+    sheet = Image.new("RGB", (side + len(columns) * across, LINE + len(rows) * down), "white")
+    for j, caption in enumerate(columns):
+        _write(sheet, side + j * across, 0, caption)
+    for i, (caption, row) in enumerate(zip(cells, rows, strict=True)):
+        top = LINE + i * down
+        _write(sheet, MARGIN, top + (height - LINE) // 2, caption)
+        for j, (picture, words) in enumerate(row):
+            sheet.paste(_enlarged(picture, zoom), (side + j * across, top))
+            _write(sheet, side + j * across, top + height, words)
+    return _tensor(sheet)
 
 
 def save_picture(picture: Tensor, path: str | PathLike[str]) -> None:
@@ -50,3 +80,29 @@ def _pixels(picture: Tensor) -> Image.Image:
     from PIL import Image
 
     return Image.fromarray((picture * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy())
+
+
+def _enlarged(picture: Tensor, zoom: int) -> Image.Image:
+    return _pixels(picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
+
+
+def _tensor(sheet: Image.Image) -> Tensor:
+    return torch.from_numpy(numpy.array(sheet)).permute(2, 0, 1) / 255
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(14)
+
+
+def _length(words: str) -> int:
+    """How many pixels wide the words are."""
+    return math.ceil(_font().getlength(words))
+
+
+def _write(sheet: Image.Image, left: int, top: int, words: str) -> None:
+    """Words into a line of the sheet."""
+    from PIL import ImageDraw
+
+    ImageDraw.Draw(sheet).text((left, top + 4), words, fill="black", font=_font())

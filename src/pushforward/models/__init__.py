@@ -3,6 +3,7 @@
 from pushforward.models.circular_nsf import CircularNSF
 from pushforward.models.iaf import IAF
 from pushforward.models.maf import MAF
+from pushforward.models.model import Model
 from pushforward.models.nice import NICE
 from pushforward.models.nsf import NSF
 from pushforward.models.realnvp import RealNVP
@@ -10,4 +11,4 @@ from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
 
-__all__ = ["IAF", "MAF", "NICE", "NSF", "CircularNSF", "RealNVP", "ResidualFlow", "TarFlow", "VectorModel"]
+__all__ = ["IAF", "MAF", "NICE", "NSF", "CircularNSF", "Model", "RealNVP", "ResidualFlow", "TarFlow", "VectorModel"]

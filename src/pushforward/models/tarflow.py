@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pushforward.bases import ObservedNormal, StandardNormal
 from pushforward.context import Labels, Unconditional
 from pushforward.flow import Flow
+from pushforward.models.model import Model
 from pushforward.moves import Affine, Move, Shift
 from pushforward.networks import CausalTransformer, LabelTable
 from pushforward.transform import Chain
@@ -23,7 +24,7 @@ from pushforward.transforms import Autoregressive, Flip, Patchify, Reordered
 
 
 @dataclass(frozen=True, kw_only=True)
-class TarFlow:
+class TarFlow(Model):
     """The configuration of a TarFlow; `build()` makes the flow.
 
     >>> flow = TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10).build()

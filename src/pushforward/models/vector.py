@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +12,7 @@ from torch import nn
 from pushforward.bases import Base, StandardNormal
 from pushforward.context import Labels, Unconditional, Vector
 from pushforward.flow import Flow
+from pushforward.models.model import Model
 from pushforward.moves import Elementwise, Move
 from pushforward.networks import MLP, LabelTable, MaskedMLP, VectorProjection
 from pushforward.transform import Chain, Transform
@@ -19,7 +20,7 @@ from pushforward.transforms import ActNorm, Autoregressive, Coupling, Interval, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorModel(ABC):
+class VectorModel(Model):
     """A flow over vectors, unconditional or conditioned on a vector or a label."""
 
     base: ClassVar[type[Base]] = StandardNormal  # what the latent is distributed as

@@ -1,7 +1,13 @@
-"""Learning: an objective, a loop one can read aloud, and the average of the weights it went through."""
+"""Learning: an objective, a loop one can read aloud, and what it leaves behind."""
 
+from pushforward.training import ranks
 from pushforward.training.average import Average
-from pushforward.training.loop import Plan, train
+from pushforward.training.checkpoint import Checkpoints
+from pushforward.training.log import Log
+from pushforward.training.loop import minimise
 from pushforward.training.objective import Likelihood, Objective
+from pushforward.training.plan import Plan
+from pushforward.training.prepare import networks
+from pushforward.training.state import State
 
-__all__ = ["Average", "Likelihood", "Objective", "Plan", "train"]
+__all__ = ["Average", "Checkpoints", "Likelihood", "Log", "Objective", "Plan", "State", "minimise", "networks", "ranks"]

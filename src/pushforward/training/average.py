@@ -17,13 +17,11 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
-        self.steps = 0
         self.module = copy.deepcopy(module).eval()
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        self.steps += 1
+    def update(self, module: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
         for mine, now in zip(self.module.parameters(), module.parameters(), strict=True):
             mine.lerp_(now, 1 - decay)
         for mine, now in zip(self.module.buffers(), module.buffers(), strict=True):

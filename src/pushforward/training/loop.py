@@ -1,85 +1,155 @@
-"""The training loop: next batch, loss, backward, clip, step, average."""
+"""The training loop: next batch, loss, backward, clip, step, average; and now and then a line, a checkpoint, a look."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pushforward.context import Given
+from pushforward.data import Data, Order
 from pushforward.flow import Flow
 from pushforward.randomness import keyed
-from pushforward.training.average import Average
+from pushforward.training import ranks
+from pushforward.training.checkpoint import Checkpoints
+from pushforward.training.diagnosis import first_not_finite
+from pushforward.training.log import Log
 from pushforward.training.objective import Objective
+from pushforward.training.plan import Plan
+from pushforward.training.prepare import prepare
 from pushforward.training.progress import Progress
+from pushforward.training.state import State
+
+Measure = Callable[[Flow], dict[str, float]]  # what to look at now and then, on the average of the flows so far
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How a flow is trained."""
+class Batch(NamedTuple):
+    """This process's share of a step's rows."""
 
-    steps: int
-    lr: float = 1e-3  # at the top of the schedule: linear warm-up, then cosine to a hundredth
-    warmup: int = 100  # steps
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 1e-4
-    clip: float = 1.0  # largest norm of the gradient
-    average_decay: float = 0.999  # of the weights' moving average, a step
-    dtype: torch.dtype | None = None  # float32 or bfloat16, of the networks; None: what the hardware is fast at
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.dtype not in (None, torch.float32, torch.bfloat16):
-            raise ValueError(f"networks train in float32 or bfloat16, not in {self.dtype}.")
-
-    def lr_at(self, step: int) -> float:
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    rows: list[int]  # their numbers in the data
+    data: Tensor
+    context: Tensor | None
+    noise: list[torch.Generator]  # one a row, from (seed, step, place in the batch)
 
 
-def train(objective: Objective, batches: Iterator[tuple[Tensor, Given]], plan: Plan) -> Flow:
+def minimise(
+    objective: Objective,
+    data: Data,
+    plan: Plan,
+    *,
+    checkpoints: Checkpoints | None = None,
+    log: Log | None = None,
+    measure: Measure | None = None,
+) -> Flow:
     """Train the objective's flow, in place, and return the average of the flows it went through.
 
-    Every random number is a function of (plan.seed, step, row). Raises FloatingPointError at a loss or gradient that is
-    not finite, before it reaches the weights, and ValueError where the batches end before the plan.
+    What is drawn is a function of (plan.seed, step, row): a training that was taken up from its checkpoints ends with
+    the weights of one that ran through, and processes that share a batch take the steps of one. Raises
+    FloatingPointError at a loss or gradient that is not finite, before it reaches the weights, and says where it arose.
     """
-    flow = objective.flow
-    device, dtype = flow.device, plan.dtype or fast_dtype(flow.device)
-    optimiser = torch.optim.AdamW(
-        objective.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay, fused=True
-    )
-    average = Average(flow, plan.average_decay)
+    flow, state = objective.flow, State(objective, plan)
+    if checkpoints:
+        checkpoints.restore(state)
+    if log and ranks.rank() == 0:
+        log.rewind(state.step)
     objective.train()
-    with Progress(plan.steps) as progress:
-        for step in range(plan.steps):
-            data, context = next(batches, (None, None))
-            if data is None:
-                raise ValueError(f"the batches ended after {step} of {plan.steps} steps.")
-            for group in optimiser.param_groups:
-                group["lr"] = plan.lr_at(step)
-            rows = [keyed(plan.seed, step, row) for row in range(len(data))]
+    prepare(objective, plan)
+    network = ranks.wrapped(objective)
+    with Progress(state.step, plan.steps, shown=ranks.rank() == 0) as progress:
+        for batch in _batches(data, plan, state.step):
+            started = time.monotonic()
+            for group in state.optimiser.param_groups:
+                group["lr"] = plan.lr_at(state.step)
+            numbers, z = _backward(network, batch, plan, flow.device)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in objective.parameters() if p.grad is not None])
+            loss, bits, slope = torch.cat([numbers, norm[None]]).tolist()  # the one wait for the device
+            if not (math.isfinite(loss) and math.isfinite(slope)):
+                raise FloatingPointError(_what_happened(objective, batch, plan, state.step, loss, slope))
+            torch.nn.utils.clip_grads_with_norm_(objective.parameters(), plan.clip or math.inf, norm)
+            state.optimiser.step()
+            state.optimiser.zero_grad()
+            flow.base.observe(z)
+            ranks.average(flow.base.buffers())
+            state.average.update(flow, state.step)
+            state.advance(time.monotonic() - started)
+            progress.update(state.step, bits)
+            _record(state, plan, {"bits/dim": bits, "loss": loss, "gradient": slope}, checkpoints, log, measure)
+    return state.average.module  # pyright: ignore[reportReturnType]
+
+
+def _batches(data: Data, plan: Plan, start: int) -> Iterator[Batch]:
+    """The batches of the steps from `start` on; while one is used, the next is fetched."""
+    order, share = Order(len(data), seed=plan.seed), ranks.share(plan.batch)
+
+    def fetch(step: int) -> Batch:
+        rows = order[step * plan.batch + share.start : step * plan.batch + share.stop]
+        noise = [keyed(plan.seed, step, place) for place in range(share.start, share.stop)]
+        return Batch(rows.tolist(), *data.fetch(rows), noise)
+
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(fetch, start)
+        for step in range(start, plan.steps):
+            batch, coming = coming.result(), ahead.submit(fetch, step + 1)
+            yield batch
+
+
+def _backward(network: nn.Module, batch: Batch, plan: Plan, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Leave the gradients of the batch's loss on the weights. (loss, bits/dim) over all processes, and the latents."""
+    total, latents, dtype = torch.zeros(2, device=device), [], plan.dtype_on(device)
+    parts = torch.arange(len(batch.data)).chunk(plan.accumulate)
+    for i, part in enumerate(parts):
+        share = len(part) / len(batch.data)
+        rows = slice(int(part[0]), int(part[-1]) + 1)
+        context = None if batch.context is None else batch.context[rows]
+        with ranks.apart(network) if i + 1 < len(parts) else nullcontext():
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss, logs = objective(data.to(device), context, rows)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), plan.clip)
-            now, slope, bits = torch.stack([loss.detach(), norm, logs["bits/dim"]]).tolist()  # one wait for the device
-            if not (math.isfinite(now) and math.isfinite(slope)):
-                raise FloatingPointError(f"step {step}: loss {now}, norm of the gradient {slope}")
-            optimiser.step()
-            optimiser.zero_grad()
-            flow.base.observe(logs["z"])
-            average.update(flow)
-            progress.update(step, bits)
-    return average.module  # pyright: ignore[reportReturnType]
+                loss, logs = network(batch.data[rows].to(device), context, batch.noise[rows])
+            (loss * share).backward()
+        total += share * torch.stack([loss.detach(), logs["bits/dim"]])
+        latents.append(logs["z"])
+    ranks.average([total])
+    return total, torch.cat(latents)
 
 
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware itself multiplies matrices in it, else float32."""
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    fast |= device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
+def _record(
+    state: State,
+    plan: Plan,
+    numbers: dict[str, float],
+    checkpoints: Checkpoints | None,
+    log: Log | None,
+    measure: Measure | None,
+) -> None:
+    """After a step: what is due of a look at held-out data, a line, a checkpoint."""
+    last = state.step == plan.steps
+
+    def due(every: int) -> bool:
+        return bool(every) and (state.step % every == 0 or last)
+
+    if measure and due(plan.measure_every):
+        numbers = {**numbers, **measure(state.average.module)}  # pyright: ignore[reportArgumentType]
+    if log and ranks.rank() == 0 and (due(plan.log_every) or due(plan.measure_every)):
+        log.write(state.step, {**numbers, "lr": plan.lr_at(state.step - 1), "seconds": round(state.seconds, 3)})
+    if checkpoints and due(plan.checkpoint_every):
+        checkpoints.save(state)
+
+
+def _what_happened(objective: Objective, batch: Batch, plan: Plan, step: int, loss: float, slope: float) -> str:
+    device = objective.flow.device
+    dtype = plan.dtype_on(device)
+    for place, generator in enumerate(batch.noise, start=ranks.share(plan.batch).start):
+        generator.set_state(keyed(plan.seed, step, place).get_state())
+
+    def again() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            objective(batch.data.to(device), batch.context, batch.noise)
+
+    where = first_not_finite(objective, again)
+    return (
+        f"step {step}: loss {loss}, norm of the gradient {slope}; the first not to be finite was {where}. The batch: "
+        f"rows {batch.rows} of the data. Nothing of it reached the weights. Lower train.lr, or look at these rows."
+    )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 class Progress:
     """Shows steps done, bits/dim (a running mean) and the time left. A context manager."""
 
-    def __init__(self, steps: int):
-        self.steps = steps
+    def __init__(self, done: int, steps: int, *, shown: bool = True):
+        self.before, self.steps, self.shown = done, steps, shown
         self.bits: float | None = None
         self.bar: Bar | None = None
 
@@ -23,7 +23,7 @@ class Progress:
 
         self.started = time.monotonic()
         console = Console()
-        if console.is_terminal:
+        if self.shown and console.is_terminal:
             columns = (
                 progress.BarColumn(),
                 progress.MofNCompleteColumn(),
@@ -32,18 +32,17 @@ class Progress:
             )
             self.bar = progress.Progress(*columns, console=console)
             self.bar.start()
-            self.task = self.bar.add_task("", total=self.steps, bits="-")
+            self.task = self.bar.add_task("", total=self.steps, completed=self.before, bits="-")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
-    def update(self, step: int, bits: float) -> None:
+    def update(self, done: int, bits: float) -> None:
         self.bits = bits if self.bits is None else 0.98 * self.bits + 0.02 * bits
-        done = step + 1
         if self.bar:
             self.bar.update(self.task, completed=done, bits=f"{self.bits:.3f}")
-        elif done % max(1, self.steps // 10) == 0:
-            left = (time.monotonic() - self.started) / done * (self.steps - done)
+        elif self.shown and done % max(1, self.steps // 10) == 0:
+            left = (time.monotonic() - self.started) / (done - self.before) * (self.steps - done)
             print(f"step {done} of {self.steps}: {self.bits:.3f} bits/dim, {left:.0f} s left", flush=True)

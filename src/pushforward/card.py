@@ -1,0 +1,73 @@
+"""The model card of a run: what it is, what it learned from, how good it is, what it cost, and its limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pushforward.recipe import Recipe, to_json
+from pushforward.version import __version__
+
+TEMPLATE = """---
+library_name: pushforward
+tags: [normalizing-flow]
+---
+
+# A {model} of {data}
+
+A normalizing flow: it draws {data}, and gives each its exact density.
+
+    flow = pushforward.load("this folder")
+    x = flow.sample({call})
+    log_p = flow.log_prob(x{context})  # nats
+
+| | |
+|---|---|
+| model | `{configuration}` |
+| parameters | {parameters:,} |
+| data | {data}, lifted by `{lift}` |
+| learned in | {steps:,} steps of {batch} events, {hours:.1f} hours; torch {torch}, pushforward {version} |
+
+## Measured
+
+{results}
+
+## Limits
+
+Numbers in bits/dim are upper bounds, since the data are lifted, and compare only with those of the same dequantisation.
+The flow knows nothing but its data, and what is unlike them may have a high density all the same: a density alone is no
+test of belonging. Samples can show what is in the data, people in it included.
+
+## Licence
+
+None is stated for these weights; what was learned from comes under its own terms.
+
+## Recipe
+
+```json
+{recipe}```
+"""
+
+
+def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str:
+    """The card, in Markdown. `last` is the last line of the run's log."""
+    with torch.device("meta"):
+        flow = recipe.model.build()
+    return TEMPLATE.format(
+        model=type(recipe.model).__name__,
+        data=recipe.data,
+        call="(), torch.arange(10)" if flow.classes else "16",
+        context=", torch.arange(10)" if flow.classes else "",
+        configuration=recipe.model,
+        parameters=sum(p.numel() for p in flow.parameters()),
+        lift=recipe.lift,
+        steps=int(last.get("step", 0)),
+        batch=recipe.train.batch,
+        hours=last.get("seconds", 0) / 3600,
+        torch=torch.__version__,
+        version=__version__,
+        results="\n".join(f"- {name}: {result['text']}" for name, result in results.items())
+        or "Nothing yet: `pushforward evaluate` measures and notes it here.",
+        recipe=to_json(recipe),
+    )

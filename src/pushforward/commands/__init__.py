@@ -1,0 +1,7 @@
+"""What one does with a run: a function a command, each given the run's folder."""
+
+from pushforward.commands.judge import check, classify, evaluate
+from pushforward.commands.repair import denoise
+from pushforward.commands.sampling import Sampling, sample, samples
+
+__all__ = ["Sampling", "check", "classify", "denoise", "evaluate", "sample", "samples"]

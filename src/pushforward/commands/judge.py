@@ -1,0 +1,107 @@
+"""How good a run is, and how exact: likelihoods, the quality of samples, classes, round trips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pushforward.audit import Audit
+from pushforward.commands.sampling import Sampling, samples
+from pushforward.data import Images
+from pushforward.evaluation import BitsPerDim, Quality, compare, held_out_bits, load_extractor
+from pushforward.flow import Flow
+from pushforward.lift import Gaussian, Lift, Lifted
+from pushforward.run import load, note, read_recipe
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Each image's class by Bayes' rule, (n,), and the class it is labelled with, where it is."""
+
+    guesses: Tensor
+    labels: Tensor | None
+
+    def __str__(self) -> str:
+        if self.labels is None:
+            return "\n".join(map(str, self.guesses.tolist()))
+        right = (self.guesses == self.labels).double().mean()
+        return f"{right:.2%} of {len(self.labels):,} images classified right"
+
+
+def evaluate(
+    run: Path,
+    samples: int = 1,
+    features: str | None = None,
+    n: int = 10_000,
+    how: Sampling = Sampling(),
+    device: str = "auto",
+) -> dict[str, BitsPerDim | Quality]:
+    """Measure bits/dim of a run's held-out images, and how good its samples are; noted in its results.json and card.
+
+    Args:
+        run: The run folder.
+        samples: Draws of the lift for each image: more make a tighter bound.
+        features: Judge samples too, by the features of efficientnet-lite0 or of a TorchScript file.
+        n: How many samples to judge, against as many held-out images.
+        device: cpu, cuda, mps, or auto.
+    """
+    flow, recipe = load(run, device=device), read_recipe(run)
+    images, lifted = recipe.images("test"), Lifted(flow, recipe.lift)
+    found: dict[str, BitsPerDim | Quality] = {"held-out": held_out_bits(lifted, images, samples=samples)}
+    if flow.classes:
+        found["held-out, not told the class"] = held_out_bits(lifted, images, torch.tensor(-1), samples=samples)
+    if features:
+        found[f"samples, guidance {how.guidance:g}"] = quality(flow, recipe.lift, images, features, n, how)
+    note(run, {name: {"text": str(result), **asdict(result)} for name, result in found.items()})
+    return found
+
+
+def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Audit]:
+    """Tell how exact a run's arithmetic is, on held-out images: round trips, log-det against autograd.
+
+    Args:
+        run: The run folder.
+        n: How many images.
+        device: cpu, cuda, mps, or auto.
+    """
+    flow, recipe = load(run, device=device), read_recipe(run)
+    images = recipe.images("test")
+    data, labels = images.fetch(range(min(n, len(images))))
+    x = recipe.lift.lift(data)[0].to(flow.device)
+    found = {"float32": flow.check(x, labels)}
+    if flow.device.type != "mps":  # which has no float64
+        found["float64"] = flow.double().check(x.double(), labels)
+    return found
+
+
+def classify(run: Path, data: str | None = None, device: str = "auto") -> Classified:
+    """Tell the class of images by Bayes' rule: a number a line, or the share that is right where that is known.
+
+    Args:
+        run: The run folder.
+        data: A name, a file or a folder of images; left out, the run's held-out images.
+        device: cpu, cuda, mps, or auto.
+    """
+    flow, recipe = load(run, device=device), read_recipe(run)
+    images = recipe.images("test") if data is None else recipe.images("train", data)
+    place = recipe.lift.place if isinstance(recipe.lift, Gaussian) else lambda v: recipe.lift.lift(v)[0]
+    parts = torch.arange(len(images)).split(64)
+    guesses = torch.cat([flow.classify(place(images.fetch(rows)[0]).to(flow.device)).cpu() for rows in parts])
+    return Classified(guesses, images.labels)
+
+
+def quality(flow: Flow, lift: Lift, images: Images, features: str, n: int, how: Sampling) -> Quality:
+    """How good n samples are against as many of the images."""
+    extract = load_extractor(features, device=flow.device)
+    n = min(n, len(images))
+    fake = [extract(x) for x, _ in samples(flow, lift, how, start=0, stop=n)]
+    real = [extract(shown(images.fetch(rows)[0], images.levels)) for rows in torch.arange(n).split(how.batch)]
+    return compare(torch.cat(real), torch.cat(fake), features=extract.name)
+
+
+def shown(images: Tensor, levels: int) -> Tensor:
+    """Integers 0 … levels − 1 as floats on [−1, 1], as samples are."""
+    return images / (levels - 1) * 2 - 1

@@ -1,0 +1,48 @@
+"""Noise taken out of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pushforward.evaluation import captioned, grid, save_picture
+from pushforward.lift import Gaussian
+from pushforward.run import load, read_recipe
+
+
+def denoise(
+    run: Path,
+    out: Path = Path("denoised.png"),
+    data: str | None = None,
+    n: int = 10,
+    sigma: float | None = None,
+    device: str = "auto",
+) -> dict[str, str]:
+    """Lay noise over images and take it out again by a run's score: a picture of it, and signal-to-noise ratios.
+
+    The ratio is 10 log10(4 / mean square error), in decibels, on [-1, 1].
+
+    Args:
+        run: The run folder.
+        out: The picture.
+        data: A name, a file or a folder of images; left out, the run's held-out images.
+        n: How many images.
+        sigma: Of the noise, on [-1, 1]; left out, what the run was trained with.
+        device: cpu, cuda, mps, or auto.
+    """
+    flow, recipe = load(run, device=device), read_recipe(run)
+    lift = recipe.lift if sigma is None else Gaussian(recipe.lift.levels, sigma)
+    if not isinstance(lift, Gaussian):
+        raise ValueError(f"{run} learned images without Gaussian noise: give the sigma of the noise.")
+    images = recipe.images("test") if data is None else recipe.images("train", data)
+    integers, labels = images.fetch(range(min(n, len(images))))
+    clean = lift.place(integers).to(flow.device)
+    noisy = lift.lift(integers, torch.Generator().manual_seed(0))[0].to(flow.device)
+    freed = flow.denoise(noisy, lift.sigma, labels)
+    pictures = {"images": clean, f"with noise of {lift.sigma:g}": noisy, "denoised": freed}
+    save_picture(captioned({name: grid(x, len(x)) for name, x in pictures.items()}, columns=1, zoom=3), out)
+    return {
+        name: f"{(10 * torch.log10(4 / (x - clean).square().mean())).item():.2f} dB"
+        for name, x in (("noisy", noisy), ("denoised", freed))
+    }

@@ -1,0 +1,142 @@
+"""Data sets by name or path.
+
+`digits.npz` holds the 1,797 handwritten digits of 8 × 8 pixels and 17 grey levels that scikit-learn ships, the test
+part of "Optical Recognition of Handwritten Digits": E. Alpaydin, C. Kaynak, UCI 1998, doi:10.24432/C50P49, CC BY 4.0.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pushforward.data.data import Data
+from pushforward.data.encoded import Shape
+from pushforward.data.folders import read_images, read_tars
+from pushforward.data.images import Images
+from pushforward.data.npz import read_npz, read_packs
+from pushforward.data.tables import read_hugging_face, read_parquet
+
+PACKS = ("mnist", "fashion_mnist", "cifar10")
+SPLITS = frozenset(("train", "test", "validation", "valid", "val"))  # what the parts of a folder may be named after
+
+
+def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int] | None = None) -> Data:
+    """The data set of a name, or in a file or folder.
+
+        digits, mnist, fashion_mnist, cifar10   by name; all but digits from the folder that PUSHFORWARD_DATA names
+        set.npz                                 arrays `images` and `labels`, or `x` and `y`; or a pack
+        set.tar, set.parquet                    encoded images and labels
+        folder                                  of images, of folders (one a class), of .tar or of .parquet files
+        hf:owner/name, hf:folder                by the library `datasets`, from its hub or a folder
+
+    A split of a folder is the folder in it of that name, or are the files in it with that word in their names; what has
+    no splits is "train". Given `image`, (C, H, W), images are scaled to cover it, cropped to its centre, made grey or
+    colour. Raises FileNotFoundError where nothing is there, and ValueError, naming the file, where it cannot be used.
+    """
+    shape = None if image is None else _shape(image)
+    name = str(name_or_path)
+    if name == "digits":
+        found = digits(split)
+        if shape not in (None, found.image):
+            raise ValueError(f"the digits are {found.image} and of 17 levels, which are not fitted to {shape}.")
+        return found
+    if name in PACKS:
+        return read_packs(_packs(name, split), image=shape)
+    if name.startswith("hf:"):
+        return read_hugging_face(name[3:], split, image=shape)
+    return _read(Path(name_or_path), split, shape)
+
+
+def digits(split: str) -> Images:
+    """The handwritten digits: "test" is every fifth image (360), "train" the other 1,437. Writers may be in both.
+
+    >>> digits("test").images.shape
+    torch.Size([360, 1, 8, 8])
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f'the digits have the splits "train" and "test"; got {split!r}.')
+    with (files("pushforward.data") / "digits.npz").open("rb") as file:
+        arrays = np.load(file)
+        images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]).long()
+    held_out = torch.arange(len(images)) % 5 == 0
+    rows = held_out if split == "test" else ~held_out
+    return Images(images[rows, None], labels[rows], levels=17, classes=10)
+
+
+def _shape(image: Sequence[int]) -> Shape:
+    if len(image) != 3 or image[0] not in (1, 3) or min(image) < 1:
+        raise ValueError(f"image is (C, H, W), of 1 or 3 channels; got {tuple(image)}.")
+    channels, height, width = image
+    return channels, height, width
+
+
+def _packs(name: str, split: str) -> list[Path]:
+    """The files of a named set: one, or several that are numbered."""
+    if split not in ("train", "test"):
+        raise ValueError(f'{name} has the splits "train" and "test"; got {split!r}.')
+    folder = Path(os.environ.get("PUSHFORWARD_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
+    found = sorted(file for file in folder.glob("*.npz") if file.stem.rstrip("0123456789") == f"{name}_{split}")
+    if not found:
+        raise FileNotFoundError(
+            f"there is no {name}_{split}.npz in {folder}. Set PUSHFORWARD_DATA to the folder that holds it."
+        )
+    return found
+
+
+def _read(path: Path, split: str, image: Shape | None) -> Data:
+    if path.is_dir():
+        return _read_folder(path, split, image)
+    if not path.exists():
+        near = difflib.get_close_matches(path.name, ("digits", *PACKS), 1)
+        raise FileNotFoundError(
+            f"there is no file or folder {path}, and the data sets with a name are digits, {', '.join(PACKS)}."
+            + (f" Did you mean {near[0]}?" if near else "")
+        )
+    if path.suffix == ".npz":
+        return read_npz(path, split, image=image)
+    if path.suffix not in (".tar", ".parquet"):
+        raise ValueError(f"{path} ends in {path.suffix!r}; expected a folder, .npz, .tar or .parquet.")
+    _check_only_train(path, split)
+    return (read_tars if path.suffix == ".tar" else read_parquet)([path], image=image)
+
+
+def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
+    if tars := sorted(path.glob("*.tar")):
+        part, others = _split(tars, split, path)
+        return read_tars(part, beside=others, image=image)
+    if tables := sorted(path.glob("*.parquet")):
+        part, others = _split(tables, split, path)
+        return read_parquet(part, beside=others, image=image)
+    folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    if folders and {folder.name for folder in folders} <= SPLITS:
+        part, others = _split(folders, split, path)
+        return read_images(part[0], beside=others, image=image)
+    _check_only_train(path, split)
+    return read_images(path, image=image)
+
+
+def _split(parts: list[Path], split: str, whole: Path) -> tuple[list[Path], list[Path]]:
+    """The parts that have the split as a word in their names, and the others; all are "train" where none has a word."""
+    names = [" and ".join(SPLITS.intersection(re.split("[^a-z]+", part.stem))) for part in parts]
+    if not any(names):
+        _check_only_train(whole, split)
+        return parts, []
+    if split not in names or not all(names):
+        listed = ", ".join(f"{part.name} ({name or 'no split'})" for part, name in zip(parts, names, strict=True))
+        raise ValueError(f"{whole} was asked for its split {split!r}; it holds {listed}. Name each after its split.")
+    pairs = list(zip(parts, names, strict=True))
+    return [part for part, name in pairs if name == split], [part for part, name in pairs if name != split]
+
+
+def _check_only_train(path: Path, split: str) -> None:
+    if split != "train":
+        raise ValueError(
+            f'{path} has no splits, so that all of it is "train"; got {split!r}. Give the other set\'s path.'
+        )

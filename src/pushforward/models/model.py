@@ -1,0 +1,15 @@
+"""What a page in this folder holds: the configuration of a flow, as plain data, that builds it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from pushforward.flow import Flow
+
+
+class Model(ABC):
+    """The configuration of a flow: a frozen dataclass of numbers, words and other such dataclasses."""
+
+    @abstractmethod
+    def build(self) -> Flow:
+        """A fresh flow, of random weights."""

@@ -1,0 +1,37 @@
+"""Recipes: functions that return a complete one.
+
+Each docstring states its command, the hardware, the time and the number to expect. `small` makes its twin of any: the
+same in miniature, for a test. A new recipe is a function here, and its name in `RECIPES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pushforward.recipe import Recipe
+from pushforward.recipes.here import cifar10, digits, fashion_mnist, mnist
+from pushforward.recipes.published import (
+    afhq256,
+    imagenet64_bits,
+    imagenet64_by_class,
+    imagenet64_unconditional,
+    imagenet128_by_class,
+)
+from pushforward.recipes.small import small
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    recipe.__name__: recipe
+    for recipe in (
+        digits,
+        mnist,
+        fashion_mnist,
+        cifar10,
+        imagenet64_bits,
+        imagenet64_unconditional,
+        imagenet64_by_class,
+        imagenet128_by_class,
+        afhq256,
+    )
+}
+
+__all__ = ["RECIPES", "small", *RECIPES]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,0 +1,124 @@
+"""What a training can be taken up from, and the weights it gives away.
+
+    RUN/checkpoints/step-00001000/    a `State`, by torch.distributed.checkpoint, and the SHA-256 of its files
+    RUN/model.safetensors             the average's weights: what others read
+
+Each is whole or not there, whenever the process is killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Literal
+
+from pushforward.files import begun_at, remove, replacing
+from pushforward.training import ranks
+from pushforward.training.state import State
+
+WEIGHTS = "model.safetensors"
+SUMS = "sums.json"
+
+
+class Checkpoints:
+    """The checkpoints of the run in `folder`, of which the newest `kept` are kept."""
+
+    def __init__(self, folder: Path, kept: int = 2):
+        self.run, self.folder, self.kept = folder, folder / "checkpoints", kept
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint and the average's weights. Every process takes part; raises OSError where it fails."""
+        from torch.distributed.checkpoint.api import CheckpointException  # slow to import, as pushforward is not
+
+        place, first = self.folder / f"step-{state.step:08d}", ranks.rank() == 0
+        try:
+            self.folder.mkdir(exist_ok=True)
+            with replacing(place) if first else nullcontext(begun_at(place)) as begun:
+                ranks.wait()
+                _call("save", state, begun)
+                ranks.wait()
+                if first:
+                    (begun / SUMS).write_text(json.dumps(_sums(begun)))
+            self.release(state)
+        except (OSError, CheckpointException) as error:
+            cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
+            free = shutil.disk_usage(self.run).free / 1e6
+            last = max((sound.name for sound in self._places()), default="none")
+            raise OSError(
+                f"cannot write the checkpoint {place}: {cause}; {free:.1f} MB are free there. The last good one is "
+                f"{last}: make room and give the same command, which goes on from there."
+            ) from error
+        if first:
+            for old in self._places()[: -self.kept]:
+                remove(old)
+        ranks.wait()
+
+    def restore(self, state: State) -> None:
+        """Read the newest sound checkpoint into the state, if there is one. An unsound one is set aside, with a
+        warning that names its file."""
+        if ranks.rank() == 0:
+            self._set_unsound_aside()
+        ranks.wait()
+        if places := self._places():
+            _call("load", state, places[-1])
+            self.release(state)
+
+    def release(self, state: State) -> None:
+        """Write the average's weights."""
+        from safetensors.torch import save
+
+        if ranks.rank() == 0:
+            weights = {name: tensor.contiguous().cpu() for name, tensor in state.average.module.state_dict().items()}
+            with replacing(self.run / WEIGHTS) as begun:
+                begun.write_bytes(save(weights))
+
+    def _places(self) -> list[Path]:
+        return sorted(self.folder.glob("step-" + "[0-9]" * 8))
+
+    def _set_unsound_aside(self) -> None:
+        for left in self.folder.glob(".*"):  # by a process that was killed
+            remove(left)
+        for place in reversed(self._places()):
+            fault = _fault(place)
+            if fault is None:
+                return
+            aside = place.with_name(f"{place.name}.unsound")
+            remove(aside)
+            place.rename(aside)
+            warnings.warn(f"{fault}; going back to the checkpoint before it", RuntimeWarning, stacklevel=3)
+
+
+def _fault(place: Path) -> str | None:
+    """What is wrong with a checkpoint, and with which file."""
+    try:
+        expected = json.loads((place / SUMS).read_text())
+    except (OSError, ValueError):
+        return f"{place / SUMS} is missing or not readable"
+    found = _sums(place)
+    broken = [name for name in expected if found.get(name) != expected[name]]
+    return f"{place / broken[0]} is truncated or corrupted" if broken else None
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file."""
+    sums = {}
+    for path in sorted(path for path in folder.iterdir() if path.name != SUMS):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
+        sums[path.name] = digest.hexdigest()
+    return sums
+
+
+def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:
+    """Save the state, or load into it, by torch.distributed.checkpoint; one process may do it alone."""
+    import torch.distributed.checkpoint as dcp
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        getattr(dcp, verb)(state.tensors(), checkpoint_id=place)

@@ -1,0 +1,35 @@
+"""Where a training went wrong: the first module whose answer is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+
+def first_not_finite(objective: nn.Module, again: Callable[[], object]) -> str:
+    """The name of the module, inside the objective, whose answer was the first not to be finite when `again` ran it;
+    or, where every answer is finite, of the parameter nearest the loss whose gradient is not."""
+    found: list[str] = []
+
+    def look(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_module: nn.Module, _given: object, answer: object) -> None:
+            tensors = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+            if not all(tensor.isfinite().all() for tensor in tensors):
+                found.append(name)
+
+        return hook
+
+    hooks = [module.register_forward_hook(look(name)) for name, module in objective.named_modules() if name]
+    try:
+        with torch.no_grad():
+            again()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if found:
+        return f"the answer of {found[0]}"
+    broken = [name for name, p in objective.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    return f"the gradient of {broken[-1]}" if broken else "the loss alone"

@@ -1,0 +1,43 @@
+"""What a training tells of itself: a JSON line now and then, and TensorBoard if it is wanted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pushforward.extras import needed
+from pushforward.files import write
+
+LOG = "log.jsonl"
+
+
+class Log:
+    """The numbers of the run in `folder`, a line a step that is logged: {"step": 10, "bits/dim": 3.1, …}."""
+
+    def __init__(self, folder: Path, *, tensorboard: bool = False):
+        self.folder, self.path = folder, folder / LOG
+        self.tensorboard = tensorboard
+        self._writer = None
+
+    def rewind(self, step: int) -> None:
+        """Drop what was logged after `step`, and a line that was cut short: those steps are made again."""
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        whole = [line for line in lines if line.endswith("}\n")]
+        write(self.path, "".join(line for line in whole if json.loads(line)["step"] <= step))
+        if self.tensorboard:
+            needed("tensorboard", "tensorboard")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **numbers}) + "\n")
+        if self._writer:
+            for name, number in numbers.items():
+                self._writer.add_scalar(name, number, step)
+            self._writer.flush()
+
+    def read(self) -> list[dict[str, float]]:
+        """The lines so far, oldest first."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []

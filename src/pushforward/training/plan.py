@@ -1,0 +1,60 @@
+"""How a flow is trained: the numbers of a training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a flow is trained, by AdamW. Rows are counted over all processes."""
+
+    steps: int
+    batch: int = 128  # rows a step
+    lr: float = 1e-3  # at the top of the schedule: linear warm-up, then cosine to a hundredth
+    warmup: int = 100  # steps
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 1e-4
+    clip: float | None = 1.0  # largest norm of the gradient; None: any
+    average_decay: float = 0.999  # of the weights' moving average, a step; 0: the weights themselves
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the networks; auto: what the hardware is fast at
+    seed: int = 0  # of the weights, the order and the noise
+    accumulate: int = 1  # the parts a process takes its rows in, one after the other
+    recomputed: bool = False  # networks forget their activations, and compute them again for the gradient
+    compiled: bool = False  # networks go through torch.compile
+    log_every: int = 10  # steps, as are the next two
+    checkpoint_every: int = 1000
+    measure_every: int = 0  # from one look at held-out data to the next; 0: never
+
+    def __post_init__(self):
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"networks train in float32 or bfloat16, or auto; got precision={self.precision!r}.")
+        for name in ("steps", "batch", "accumulate", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"a plan needs {name} of at least 1; got {getattr(self, name)}.")
+        for name in ("lr", "clip"):
+            if (number := getattr(self, name)) is not None and not number > 0:
+                raise ValueError(f"a plan needs {name} above 0; got {number}.")
+        for name in ("warmup", "weight_decay", "measure_every"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"a plan needs {name} of at least 0; got {getattr(self, name)}.")
+        if not all(0 <= decay < 1 for decay in (*self.betas, self.average_decay)):
+            raise ValueError(f"decays lie in [0, 1); got betas={self.betas}, average_decay={self.average_decay}.")
+
+    def lr_at(self, step: int) -> float:
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def dtype_on(self, device: torch.device) -> torch.dtype:
+        """The networks' precision: where it is "auto", bfloat16 if the hardware itself multiplies matrices in it."""
+        if self.precision != "auto":
+            return getattr(torch, self.precision)
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        fast |= device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32

@@ -1,0 +1,80 @@
+"""The processes that train together: those that torchrun started, or the one there is.
+
+    torchrun --nproc-per-node 2 --no-python pushforward train mnist --out runs/mnist
+
+Each has the whole flow and takes an equal share of every batch; gradients are averaged. The same calls do nothing
+where there is one process, so that a training is written once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Meet the other processes that torchrun started; part from them at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def chosen(device: str = "auto") -> torch.device:
+    """The device of this name; "auto": a GPU of this process's own if there is one, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def share(rows: int) -> slice:
+    """The rows of a batch that are this process's."""
+    each, rest = divmod(rows, size())
+    if rest:
+        raise ValueError(f"{size()} processes cannot share {rows} rows equally. Choose a batch they divide.")
+    return slice(rank() * each, (rank() + 1) * each)
+
+
+def wait() -> None:
+    """Wait until every process has come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+            tensor /= size()
+
+
+def wrapped(objective: nn.Module) -> nn.Module:
+    """The objective, whose gradients are averaged over the processes."""
+    return DistributedDataParallel(objective) if dist.is_initialized() else objective
+
+
+def apart(wrapped: nn.Module) -> AbstractContextManager:
+    """Gradients are not averaged yet, only added up, in each process by itself."""
+    return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()

@@ -1,0 +1,187 @@
+"""What one types: every command does what it says, and what is mistyped is answered with what was meant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pushforward as pf
+from pushforward import cli, commands
+from pushforward.commands import Sampling
+from pushforward.data import find
+from tests.test_run import twin
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    pf.train(twin(), folder)
+    return folder
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Type a command line; what it printed."""
+
+    def type_(*words: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["pushforward", *map(str, words)])
+        cli.main()
+        return capsys.readouterr().out
+
+    return type_
+
+
+def test_train_takes_fields_by_their_dotted_names(typed, tmp_path):
+    small = ["--model.width", 16, "--model.depth", 1, "--model.steps", 2, "--lift.sigma", 0.2]
+    out = typed("train", "digits", "--out", tmp_path, "--train.steps", 4, "--train.checkpoint-every", 2, *small)
+    assert "step 4 of 4" in out
+    recipe = pf.run.read_recipe(tmp_path)
+    assert (recipe.train.steps, recipe.train.checkpoint_every, recipe.model.width) == (4, 2, 16)
+    assert recipe.lift == pf.lift.Gaussian(17, 0.2)
+    assert [path.name for path in tmp_path.glob("**/*.safetensors")] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("words", ["recipes", "train", "train --help"])
+def test_recipes_are_listed_with_their_command_and_number(typed, words):
+    told = typed(*words.split())
+    for name, recipe in pf.recipes.RECIPES.items():
+        assert f"{name}\n{recipe.__doc__.splitlines()[0]}" in told
+        assert f"pushforward train {name} --out" in recipe.__doc__
+        assert "Expect" in recipe.__doc__ or "Published" in recipe.__doc__
+
+
+def test_sample_draws_a_picture(typed, run, tmp_path):
+    out = tmp_path / "new" / "grid.png"
+    typed("sample", run, "--n", 20, "--guidance", 1, "--out", out)
+    with Image.open(out) as picture:
+        assert picture.size == (10 * 9 - 1, 2 * 9 - 1)
+    typed("sample", run, "--n", 9, "--label", 3, "--out", out)
+    with Image.open(out) as picture:
+        assert picture.size == (3 * 9 - 1, 3 * 9 - 1)
+
+
+def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands.sampling, "SHARD", 8)
+    typed("sample", run, "--n", 20, "--out", tmp_path)
+    names = [f"samples-{start:06d}.npz" for start in (0, 8, 16)]
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == names
+    before = [np.load(tmp_path / name)["images"] for name in names]
+    assert [len(images) for images in before] == [8, 8, 4]
+    assert before[0].dtype == np.uint8
+    assert np.load(tmp_path / names[1])["labels"].tolist() == [8, 9, 0, 1, 2, 3, 4, 5]
+
+    (tmp_path / names[1]).unlink()
+    untouched = (tmp_path / names[0]).stat().st_mtime_ns
+    typed("sample", run, "--n", 20, "--out", tmp_path)
+    assert (tmp_path / names[0]).stat().st_mtime_ns == untouched
+    assert np.array_equal(np.load(tmp_path / names[1])["images"], before[1])
+    with pytest.raises(SystemExit, match="holds samples that were drawn otherwise"):
+        typed("sample", run, "--n", 20, "--out", tmp_path, "--seed", 1)
+
+
+def test_a_sample_does_not_depend_on_those_beside_it(run):
+    flow, lift = pf.load(run), twin().lift
+    one = torch.cat([x for x, _ in commands.samples(flow, lift, Sampling(batch=7), start=0, stop=20)])
+    two = torch.cat([x for x, _ in commands.samples(flow, lift, Sampling(batch=64), start=13, stop=20)])
+    torch.testing.assert_close(one[13:], two, atol=1e-4, rtol=1e-4)
+
+
+def test_evaluate_prints_and_notes_what_it_found(typed, run):
+    told = typed("evaluate", run, "--samples", 2)
+    assert "held-out: " in told
+    assert "bits/dim (a bound: Gaussian(levels=17, sigma=0.1), K = 2; mean ± s.e. over 360 events)" in told
+    results = json.loads((run / "results.json").read_text())
+    assert results["held-out"]["samples"] == 2
+    assert results["held-out"]["text"] in (run / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`")
+def test_evaluate_judges_samples_by_the_features_one_names(typed, run, tmp_path):
+    features = tmp_path / "mine.pt"
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+    torch.jit.script(network).save(features)
+    told = typed("evaluate", run, "--features", features, "--n", 40, "--guidance", 1)
+    assert "samples, guidance 1: Fréchet distance" in told
+    assert "40 samples against 40 events, features of mine-" in told
+
+
+def test_denoise_improves_and_shows_it(typed, run, tmp_path):
+    told = dict(line.split(": ") for line in typed("denoise", run, "--out", tmp_path / "d.png", "--n", 5).splitlines())
+    assert (
+        float(told["denoised"].split()[0]) > float(told["noisy"].split()[0]) - 1
+    )  # of a flow that learned nothing yet
+    assert (tmp_path / "d.png").exists()
+
+
+def test_classify_counts_or_lists(typed, run, tmp_path):
+    assert "of 360 images classified right" in typed("classify", run)
+    images, labels = find("digits").fetch(range(3))
+    np.savez(tmp_path / "mine.npz", images=(images * 15).numpy())
+    with pytest.raises(SystemExit, match="lift.levels is 17, and the images of .*mine.npz have 256"):
+        typed("classify", run, "--data", tmp_path / "mine.npz")
+    found = commands.classify(run)
+    assert str(commands.judge.Classified(found.guesses[:3], None)).splitlines() == [
+        str(int(k)) for k in found.guesses[:3]
+    ]
+    assert len(labels) == 3
+
+
+def test_check_tells_how_exact_it_is(typed, run):
+    assert "float32: round trip within" in (told := typed("check", run, "--n", 4))
+    assert "float64: round trip within" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train digit --out x", "no recipe 'digit'; did you mean 'digits'"),
+        ("train digits", "--out"),
+        ("train digits --out x --train.step 3", "--train.steps"),
+        ("train digits --out x --train.steps many", "many"),
+        ("train digits --out x --train.steps 0", "steps of at least 1; got 0"),
+        ("train digits --out x --train.lr -1", "lr above 0"),
+        ("train digits --out x --train.batch 0", "batch of at least 1"),
+        ("train digits --out x --train.accumulate 0", "accumulate of at least 1"),
+        ("train digits --out x --train.precision float16", "float16"),
+        ("train digits --out x --train.average-decay 1", "decays lie in"),
+        ("train digits --out x --train.warmup -1", "warmup of at least 0"),
+        ("train digits --out x --drop 1.5", "drop is a probability"),
+        ("train digits --out x --data nowhere", "there is no file or folder nowhere"),
+        ("train digits --out x --data mnst", "Did you mean mnist"),
+        ("train digits --out x --lift.levels 256", "lift.levels is 256, and the images of digits have 17"),
+        ("train digits --out x --model.classes 3", "model.classes is 3, and the images of digits have 10"),
+        ("train digits --out x --model.image 1 16 16", "16"),
+        ("train digits --out x --model.patch 3", "patches of side 3 do not tile"),
+        ("train digits --out x --device tpu", "tpu"),
+        ("sample nowhere", "nowhere is not a run folder"),
+        ("sample RUN --n 0", "draw one sample at least"),
+        ("sample RUN --label 10", "the flow has 10 classes; got label 10"),
+        ("sample RUN --label -2", "got label -2"),
+        ("sample RUN --temperature -1", "temperature of at least 0; got -1"),
+        ("sample RUN --guide 2", "--guidance"),
+        ("evaluate RUN --features nothing.pt", "there is no file"),
+        ("evaluate RUN --samples 0", "got samples=0"),
+        ("sample RUN --batch 0", "batch of at least 1; got 0"),
+        ("train digits --out x --lift.sigma 0", "sigma above 0; got 0"),
+        ("train digits --out x --lift.levels 1", "levels of at least 2; got 1"),
+        ("denoise RUN --sigma -1", "sigma above 0; got -1"),
+        ("denoise RUN --data nowhere", "there is no file or folder nowhere"),
+        ("classify RUN --data nowhere", "there is no file or folder nowhere"),
+        ("check RUN --n 0", "there are no events"),
+        ("chek RUN", "chek"),
+    ],
+)
+def test_bad_input_is_answered_with_what_to_do(words, message, run, typed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as refused:
+        typed(*words.replace("RUN", str(run)).split())
+    told = " ".join((str(refused.value.code) + capsys.readouterr().err).replace("│", " ").split())
+    assert message in told
+    assert "Traceback" not in told
+    assert list(tmp_path.glob("**/*.safetensors")) == []

@@ -1,0 +1,68 @@
+"""Processes that train together, started by torchrun, take the steps of one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.training import Log, ranks
+
+ROOT = Path(__file__).parents[1]
+
+
+def together(processes: int, folder: Path, *arguments: int) -> subprocess.CompletedProcess[str]:
+    """Train with so many processes."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*torchrun, "-m", "tests.together", str(folder), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in Log(folder).read()]
+
+
+def same_density(one: Path, other: Path) -> None:
+    """Not the same weights: those whose gradient is zero but for rounding, AdamW moves by rounding's sign."""
+    x, labels = torch.randn(20, 1, 8, 8), torch.arange(20) % 10
+    with torch.no_grad():
+        torch.testing.assert_close(*(pf.load(run).log_prob(x, labels) for run in (one, other)), atol=1e-3, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """What one process makes of six steps."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert together(1, folder).returncode == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(alone, tmp_path):
+    told = together(2, tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert losses(tmp_path) == pytest.approx(losses(alone), abs=1e-5)
+    same_density(tmp_path, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 1), (1, 2)])
+def test_a_process_that_dies_takes_all_down_and_any_number_goes_on(alone, tmp_path, before, after):
+    told = together(before, tmp_path, 5)
+    assert told.returncode != 0
+    assert "exitcode  : -9" in told.stderr
+    assert "Signal 9 (SIGKILL)" in told.stderr
+    told = together(after, tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert losses(tmp_path) == pytest.approx(losses(alone), abs=1e-5)
+    same_density(tmp_path, alone)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setattr(ranks, "size", lambda: 3)
+    with pytest.raises(ValueError, match="3 processes cannot share 128 rows equally"):
+        ranks.share(128)

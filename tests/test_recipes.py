@@ -1,0 +1,110 @@
+"""Every recipe can be run: its twin in small learns; and what a recipe says of itself holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.data import Images, Mirrored
+from pushforward.randomness import keyed
+from pushforward.recipe import differences
+from pushforward.recipes import RECIPES, small
+from pushforward.training import Plan, minimise, networks
+
+
+def stripes(recipe: pf.Recipe) -> Images:
+    """Images that are easy to learn, of the recipe's kind: each row of one grey, that of its class."""
+    channels, height, width = recipe.model.image
+    levels, classes = recipe.lift.levels, recipe.model.classes
+    labels = torch.arange(64) % max(classes, 2)
+    rows = (torch.arange(height) + labels[:, None]) % 2 * (levels // 2)
+    images = rows[:, None, :, None].expand(64, channels, height, width)
+    return Images(images, labels if classes else None, levels, classes)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_small_twin_of_a_recipe_learns(name):
+    twin = small(RECIPES[name]())
+    objective, data = twin.objective(), stripes(twin)
+    x, _ = twin.lift.lift(data.images, keyed(0))
+    before = objective.flow.log_prob(x, data.labels).mean()
+    flow = minimise(objective, Mirrored(data) if twin.mirrored else data, replace(twin.train, average_decay=0.0))
+    assert flow.log_prob(x, data.labels).mean() > before + 1
+
+
+def test_a_recipe_trains_the_same_weights_every_time_and_leaves_torch_s_own_seed_alone():
+    twin, state = small(RECIPES["digits"]()), torch.get_rng_state()
+    one, two = (twin.objective().state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert torch.equal(torch.get_rng_state(), state)
+    other = replace(twin, train=replace(twin.train, seed=1)).objective().state_dict()
+    assert not torch.equal(one["flow.transform.parts.1.net.positions"], other["flow.transform.parts.1.net.positions"])
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "warmup"),
+    [("imagenet64_bits", 500_455, 5004), ("imagenet128_by_class", 533_819, 1668), ("afhq256", 228_593, 57)],
+)
+def test_the_published_runs_go_through_their_epochs(name, steps, warmup):
+    plan = RECIPES[name]().train
+    assert (plan.steps, plan.warmup) == (steps, warmup)
+    assert plan.lr_at(plan.steps) == pytest.approx(1e-6)
+
+
+def test_recipes_differ_by_their_dotted_names():
+    digits, mnist = RECIPES["digits"](), RECIPES["mnist"]()
+    assert differences(digits, digits) == []
+    assert ("model.width", 64, 128) in differences(digits, mnist)
+    assert ("lift", digits.lift, mnist.lift) in differences(digits, mnist)
+
+
+@pytest.mark.parametrize("option", ["accumulate", "recomputed", "compiled"])
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own
+def test_options_of_a_plan_change_nothing_but_the_cost(option, monkeypatch):
+    """One step; a flow goes through torch.compile without inductor, which is slow to start."""
+    twin = small(RECIPES["digits"]())
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_(module, backend="aot_eager"))
+
+    def after_a_step(plan: Plan):
+        objective = twin.objective()
+        minimise(objective, stripes(twin), plan)
+        return objective.flow.state_dict()
+
+    plain = replace(twin.train, steps=1, precision="float32")
+    changed = replace(plain, **{option: 2 if option == "accumulate" else True})
+    one, two = after_a_step(plain), after_a_step(changed)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        if not name.endswith("qkv.bias"):  # a key's bias has no gradient but rounding's, whose sign AdamW follows
+            torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_networks_that_recompute_keep_less():
+    """What autograd keeps from the forward pass to the backward one, in bytes."""
+
+    def kept(recomputed: bool) -> int:
+        twin = small(RECIPES["digits"]())
+        objective, sizes = twin.objective(), {}
+        pf.training.prepare.prepare(objective, replace(twin.train, recomputed=recomputed))
+        weights = {p.untyped_storage().data_ptr() for p in objective.parameters()}
+
+        def pack(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            objective(stripes(twin).images, stripes(twin).labels)
+        return sum(sizes.values())
+
+    assert kept(recomputed=True) < kept(recomputed=False) / 4
+
+
+def test_the_networks_of_an_objective_are_found():
+    objective = RECIPES["digits"]().objective()
+    assert [type(network).__name__ for network in networks(objective)] == ["CausalTransformer"] * 4

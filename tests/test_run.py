@@ -1,0 +1,264 @@
+"""A run can be killed, taken up again, moved and refused; what it wrote is whole."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import pushforward as pf
+from pushforward import hub, recipe, run
+from pushforward.files import alone_in, replacing
+from pushforward.recipes import digits, small
+from pushforward.training import Checkpoints, Log
+
+ROOT = Path(__file__).parents[1]
+
+
+def twin(**plan) -> pf.Recipe:
+    """The digits' recipe in small, of six steps."""
+    made = small(digits())
+    return replace(made, train=replace(made.train, **plan))
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("trained")
+    pf.train(twin(), folder)
+    return folder
+
+
+def interrupted(folder: Path, step: int) -> None:
+    """A run that broke off in the middle of the step after `step`."""
+
+    class Broken(pf.data.Images):
+        calls = itertools.count()
+
+        def fetch(self, rows):
+            if next(self.calls) == step:
+                raise InterruptedError
+            return super().fetch(rows)
+
+    train_data = digits().images("train")
+    broken = Broken(train_data.images, train_data.labels, train_data.levels, train_data.classes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pf.Recipe, "training_data", lambda _: broken)
+        with pytest.raises(InterruptedError):
+            pf.train(twin(), folder)
+
+
+def test_a_run_that_was_interrupted_ends_like_one_that_was_not(trained, tmp_path, capsys):
+    interrupted(tmp_path, step=5)
+    assert checkpoints(tmp_path) == ["step-00000003"]
+    pf.train(twin(), tmp_path)
+    assert weights(tmp_path) == weights(trained)
+    told = [[line["step"] for line in Log(folder).read()] for folder in (tmp_path, trained)]
+    assert told[0] == told[1]
+    assert checkpoints(tmp_path) == ["step-00000003", "step-00000006"]
+    assert "step 6 of 6" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_no_trace_in_the_weights(tmp_path):
+    command = [sys.executable, "-m", "tests.killing", str(tmp_path), "20"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=280)
+    runs = json.loads(told.stdout.splitlines()[-1])
+    assert len(runs) == 20
+    assert all(run["same"] for run in runs), runs
+    assert sum(run["in a checkpoint"] for run in runs) >= 3, "no kill met a checkpoint that was being written"
+
+
+def test_a_finished_run_can_be_given_again_and_longer(trained, tmp_path):
+    before = weights(trained)
+    pf.train(twin(), trained)
+    assert weights(trained) == before
+    pf.train(twin(), tmp_path)
+    pf.train(twin(steps=8), tmp_path)
+    assert checkpoints(tmp_path)[-1] == "step-00000008"
+
+
+def test_what_is_loaded_is_what_was_trained(tmp_path):
+    flow = pf.train(twin(), tmp_path)
+    x, labels = pf.lift.Gaussian(17, 0.1).place(digits().images("test").images[:5]), torch.arange(5)
+    assert torch.equal(pf.load(tmp_path).log_prob(x, labels), flow.log_prob(x, labels))
+    state = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(state[name], tensor) for name, tensor in flow.state_dict().items())
+    assert not pf.load(tmp_path).training
+
+
+@pytest.mark.parametrize("harm", ["truncated", "corrupted", "missing"])
+def test_an_unsound_checkpoint_is_named_and_the_one_before_it_used(trained, tmp_path, harm):
+    pf.train(twin(), tmp_path)
+    (tmp_path / "checkpoints" / "step-00000006.unsound").mkdir()  # it is not the first time
+    victim = tmp_path / "checkpoints" / "step-00000006" / "__0_0.distcp"
+    content = victim.read_bytes()
+    if harm == "missing":
+        victim.unlink()
+    else:
+        victim.write_bytes(content[:-100] if harm == "truncated" else content[:500] + b"?" + content[501:])
+    with pytest.warns(RuntimeWarning, match=f"{victim.name} is truncated or corrupted; going back"):
+        pf.train(twin(), tmp_path)
+    assert weights(tmp_path) == weights(trained)
+    assert checkpoints(tmp_path) == ["step-00000003", "step-00000006", "step-00000006.unsound"]
+
+
+def test_a_full_disk_loses_nothing(trained, tmp_path, monkeypatch):
+    """The disk is full from the second checkpoint on."""
+    flush, full = os.fsync, OSError(errno.ENOSPC, "No space left on device")
+
+    def fsync(handle):
+        if (tmp_path / "checkpoints" / "step-00000003").exists():
+            raise full
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    told = "cannot write the checkpoint .*No space left.* MB are free there. The last good one is step-00000003: make"
+    with pytest.raises(OSError, match=told):
+        pf.train(twin(), tmp_path)
+    monkeypatch.undo()
+    assert checkpoints(tmp_path) == ["step-00000003"]
+    pf.train(twin(), tmp_path)
+    assert weights(tmp_path) == weights(trained)
+
+
+def test_a_folder_in_use_or_not_writable_is_refused(tmp_path):
+    with alone_in(tmp_path), pytest.raises(RuntimeError, match="in use by another process"):
+        pf.train(twin(), tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot write into .*Give another folder"):
+        pf.train(twin(), tmp_path / "file" / "run")
+
+
+def test_another_recipe_is_refused_by_the_field_that_differs(trained):
+    with pytest.raises(ValueError, match=r"another recipe: train.lr was 0.005 and is 0.1; train.seed was 0 and is 1\."):
+        pf.train(twin(lr=0.1, seed=1), trained)
+
+
+def test_a_recipe_is_saved_whole_and_read_back():
+    for made in (make() for make in pf.recipes.RECIPES.values()):
+        assert recipe.from_json(recipe.to_json(made), "here") == made
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: s["recipe"]["model"].update(widht=3),
+            r"recipe.json: a TarFlow has no field 'widht'; did you mean 'w",
+        ),
+        (lambda s: s["recipe"]["model"].update(kind="TarFlw"), "this version of pushforward has no 'TarFlw'"),
+        (lambda s: s["recipe"].pop("lift"), "a Recipe cannot be made of it: .*'lift'"),
+        (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 1"),
+        (lambda s: s.pop("format"), "is not a recipe that pushforward saved, or it is damaged"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_says_why(trained, tmp_path, change, message):
+    saved = json.loads((trained / "recipe.json").read_text())
+    change(saved)
+    (tmp_path / "recipe.json").write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match=message):
+        pf.load(tmp_path)
+
+
+def test_an_older_format_is_migrated(trained, tmp_path, monkeypatch):
+    saved = json.loads((trained / "recipe.json").read_text())
+    saved["recipe"]["dropped"] = saved["recipe"].pop("drop")
+    (tmp_path / "recipe.json").write_text(json.dumps(saved))
+    monkeypatch.setattr(recipe, "FORMAT", 2)
+    monkeypatch.setitem(recipe.MIGRATIONS, 1, lambda old: {"drop": old.pop("dropped"), **old})
+    assert run.read_recipe(tmp_path) == twin()
+
+
+def test_a_release_is_a_run_without_its_past(trained, tmp_path):
+    hub.save_pretrained(trained, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "model.safetensors", "recipe.json"]
+    x = torch.randn(3, 1, 8, 8)
+    assert torch.equal(hub.from_pretrained(tmp_path).log_prob(x, 0), pf.load(trained).log_prob(x, 0))
+    card = (tmp_path / "README.md").read_text()
+    for part in ("library_name: pushforward", "A TarFlow of digits", "Gaussian(levels=17", "6 steps of 8", "Licence"):
+        assert part in card
+
+
+def test_the_hub_is_given_the_release(trained, monkeypatch):
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    calls = []
+
+    class Api:
+        def create_repo(self, name, **options):
+            calls.append((name, options))
+
+        def upload_folder(self, **options):
+            calls.append(options)
+            return "https://address"
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda _, **__: trained)
+    assert hub.push_to_hub(trained, "owner/name", private=True) == "https://address"
+    assert calls[0] == ("owner/name", {"private": True, "exist_ok": True})
+    assert calls[1]["allow_patterns"] == ["recipe.json", "model.safetensors", "README.md"]
+    assert hub.from_pretrained("owner/name").classes == 10
+
+
+def test_what_replaces_a_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(OSError, match="No space"), replacing(path) as begun:
+        _ = begun.write_text("half"), Path("/dev/full").write_text("half")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with replacing(path) as begun:
+        begun.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_the_log_is_rewound_to_a_step_and_a_torn_line_dropped(tmp_path):
+    log = Log(tmp_path)
+    log.rewind(0)
+    for step in (1, 2, 3):
+        log.write(step, {"loss": 1.0 / step})
+    with log.path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    log.rewind(2)
+    log.write(3, {"loss": 0.0})
+    assert log.read() == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}, {"step": 3, "loss": 0.0}]
+
+
+def test_tensorboard_is_told_the_same(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    pf.train(twin(log_every=2), tmp_path, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    told = {event.step: event.value for event in events.Scalars("loss")}
+    assert told == pytest.approx({int(line["step"]): line["loss"] for line in Log(tmp_path).read()})
+
+
+def test_held_out_images_are_looked_at_as_often_as_the_plan_says(tmp_path):
+    pf.train(twin(measure_every=4), tmp_path)
+    assert [line["step"] for line in Log(tmp_path).read() if "held-out bits/dim" in line] == [4, 6]
+
+
+def test_only_so_many_checkpoints_are_kept(tmp_path):
+    pf.train(twin(checkpoint_every=1), tmp_path)
+    assert checkpoints(tmp_path) == ["step-00000005", "step-00000006"]
+    assert Checkpoints(tmp_path).kept == 2

@@ -1,0 +1,43 @@
+"""A program for torchrun that trains the digits' twin: `python -m tests.together FOLDER [DIE_AT]`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import pushforward as pf
+from pushforward.moves import Shift
+
+
+def recipe() -> pf.Recipe:
+    """Two parts a process, and a base that observes: everything that processes have to agree on."""
+    small = pf.recipes.small(pf.recipes.digits())
+    plan = replace(small.train, batch=8, accumulate=2, log_every=1, precision="float32")
+    return replace(small, model=replace(small.model, move=Shift()), train=plan)
+
+
+def main(folder: Path, die_at: int = -1) -> None:
+    torch.set_num_threads(1)
+    calls = iter(range(1000))
+
+    class Mortal(pf.data.Images):
+        """Images that kill the last process when it asks for the batch of a step."""
+
+        def fetch(self, rows):
+            if next(calls) == die_at and int(os.environ["RANK"]) + 1 == int(os.environ["WORLD_SIZE"]):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().fetch(rows)
+
+    data = recipe().images("train")
+    mortal = Mortal(data.images, data.labels, data.levels, data.classes)
+    pf.Recipe.training_data = lambda _: mortal
+    pf.train(recipe(), folder, device="cpu")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
