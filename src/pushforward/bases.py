@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pushforward.context import Context
 from pushforward.randomness import Source, draw
@@ -57,6 +58,35 @@ class StandardNormal(Base):
         self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
     ) -> Events:
         return temperature * draw(torch.randn, (n, *self.event), self.like, generator)
+
+    def observe(self, z: Events) -> None:
+        pass
+
+
+class StandardLogistic(Base):
+    """Independent standard logistic numbers: log p = −softplus(z) − softplus(−z) each, whose score lies in (−1, 1).
+
+    Dinh et al. 2015 (NICE), arXiv:1410.8516.
+
+    >>> StandardLogistic(2).log_prob(torch.zeros(1, 2))
+    tensor([-2.7726])
+    """
+
+    like: Tensor
+
+    def __init__(self, *event: int):
+        super().__init__()
+        self.event = event
+        self.register_buffer("like", torch.zeros(()), persistent=False)
+
+    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
+        return sum_event(F.logsigmoid(z) + F.logsigmoid(-z))
+
+    def sample(
+        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+    ) -> Events:
+        u = draw(torch.rand, (n, *self.event), self.like, generator)
+        return temperature * torch.logit(u, eps=torch.finfo(u.dtype).eps)
 
     def observe(self, z: Events) -> None:
         pass

@@ -89,6 +89,27 @@ class Flow(nn.Module):
         """z -> x, differentiably; under torch.no_grad() it is faster."""
         return self.transform.inverse(z, self._rows(z, self.base.event, context))[0]
 
+    @torch.no_grad()
+    def initialise(self, x: Events, context: Given = None) -> None:
+        """Let every part that is measured (an `ActNorm`, say) measure what reaches it of these events, in turn.
+
+        The only door to such state: until it is used such parts are the identity, and a second call measures anew.
+        """
+        rows, missed = self._rows(x, self.event, context), {part for part in self.modules() if hasattr(part, "measure")}
+
+        def measure(part: nn.Module, args: tuple[Tensor, ...]) -> None:
+            part.measure(args[0])  # pyright: ignore[reportCallIssue]
+            missed.discard(part)
+
+        hooks = [part.register_forward_pre_hook(measure) for part in missed]
+        try:
+            self.transform(x, rows)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if missed:
+            raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way forward.")
+
     def sample(
         self,
         shape: int | tuple[int, ...] = (),

@@ -10,6 +10,8 @@ The aliases below are documentation: to torch and to the type checker they are t
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,11 @@ PerSample = Tensor  # (batch,)
 def at_least_float32(t: Tensor) -> Tensor:
     """`t`, widened to float32 if it is narrower: the precision of all flow arithmetic. float64 stays float64."""
     return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def without_autocast(t: Tensor) -> AbstractContextManager:
+    """Where matrices are multiplied in t's own precision, whatever autocast says: flow arithmetic."""
+    return torch.autocast("cpu" if t.is_meta else t.device.type, enabled=False)
 
 
 def sum_event(t: Events) -> PerSample:

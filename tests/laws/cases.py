@@ -10,10 +10,38 @@ import torch
 
 from pushforward.context import Context, Embed, Labels, Unconditional, Vector
 from pushforward.moves import Affine, Elementwise, Shift
-from pushforward.networks import CausalTransformer, Guided, LabelTable, LinearRule, VectorProjection
+from pushforward.networks import (
+    MLP,
+    CausalTransformer,
+    ContractiveMLP,
+    Guided,
+    LabelTable,
+    LinearRule,
+    MaskedMLP,
+    VectorProjection,
+)
 from pushforward.solve import jacobi
 from pushforward.transform import Chain, Inverse, Transform
-from pushforward.transforms import Autoregressive, Flip, Patchify, Reordered
+from pushforward.transforms import (
+    LU,
+    ActNorm,
+    Autoregressive,
+    BatchNorm,
+    Coupling,
+    Flip,
+    Interval,
+    Patchify,
+    RealLine,
+    Reordered,
+    Residual,
+    Rotation,
+    Roulette,
+    Split,
+    alternating,
+    halves,
+    scattered,
+    shuffled,
+)
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.5}  # bf16 networks: a few digits
 TOKENS, FEATURES, WIDTH = 4, 2, 8
@@ -25,6 +53,7 @@ class Case:
     event: tuple[int, ...] = (TOKENS, FEATURES)
     latent: tuple[int, ...] = (TOKENS, FEATURES)
     embed: Embed = field(default_factory=Unconditional)
+    measured: frozenset[str] = frozenset()  # the state that is measured, not learned, and saved all the same
     excused: dict[str, str] = field(default_factory=dict)  # law -> why it does not hold
 
     def build(self, dtype: torch.dtype = torch.float64) -> Transform:
@@ -34,6 +63,8 @@ class Case:
         with torch.no_grad():
             for parameter in transform.parameters():
                 parameter.normal_(std=0.2)
+        for name in self.measured:
+            transform.get_buffer(name).normal_(std=0.2)
         return transform.to(dtype)
 
     def context(self, n: int, seed: int = 0) -> Context | None:
@@ -71,6 +102,35 @@ def guided(move: Elementwise, embed: Embed, temperature: float, rule: LinearRule
     return Autoregressive(Guided(network(move, embed), move, rule, attention_temperature=temperature), Affine())
 
 
+def masked(move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Autoregressive:
+    """A vector of five numbers, a token each."""
+    project = VectorProjection(5, 16) if embed is VECTOR else None
+    return Autoregressive(MaskedMLP(5, move.raw_shape(1)[1:], hidden=(16, 16), project=project, **options), move)
+
+
+def coupling(split: Split, move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Coupling:
+    project = VectorProjection(5, 16) if embed is VECTOR else None
+    return Coupling(
+        MLP(split.kept, move.raw_shape(split.moved), hidden=(16, 16), project=project, **options), move, split
+    )
+
+
+def residual(embed: Embed = Unconditional(), **options) -> Residual:
+    project = VectorProjection(5, 16) if embed is VECTOR else None
+    return Residual(ContractiveMLP(5, hidden=(16, 16), project=project), **options)
+
+
+def vectors(make: Callable[[], Transform], **options) -> Case:
+    return Case(make, event=(5,), latent=(5,), **options)
+
+
+COLLIDER = torch.tensor([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 1, 0]])
+
+SEARCHES = {
+    "compiles_back": "the search ends when nothing changes, which asks for values",
+    "stays_on_its_device": "the same",
+}
+
 CASES = {
     "flip": Case(Flip),
     "patchify": Case(partial(Patchify, (1, 4, 6), 2), event=(1, 4, 6), latent=(6, 4)),
@@ -98,5 +158,38 @@ CASES = {
         ),
         event=(1, 4, 4),
         latent=(4, 4),
+    ),
+    "masked": vectors(masked),
+    "masked/residual": vectors(partial(masked, residual=True)),
+    "masked/vector": vectors(partial(masked, embed=VECTOR), embed=VECTOR),
+    "masked/graph": vectors(partial(masked, graph=COLLIDER)),
+    "masked/order": vectors(lambda: Reordered(shuffled(5, seed=0), masked())),
+    "masked/inverse": vectors(lambda: Inverse(masked(embed=VECTOR)), embed=VECTOR),
+    "coupling/halves": vectors(lambda: coupling(halves(5))),
+    "coupling/alternating": vectors(lambda: coupling(alternating(5, swapped=True), Shift(), residual=True)),
+    "coupling/scattered": vectors(lambda: coupling(scattered(5, seed=0), embed=VECTOR), embed=VECTOR),
+    "permutation": vectors(partial(shuffled, 5, seed=0)),
+    "lu": vectors(partial(LU, 5)),
+    "lu/image": Case(partial(LU, 3), event=(3, 2, 4), latent=(3, 2, 4)),
+    "rotation": vectors(partial(Rotation, 5)),
+    "actnorm": vectors(partial(ActNorm, 5)),
+    "actnorm/image": Case(partial(ActNorm, 3), event=(3, 2, 4), latent=(3, 2, 4)),
+    "batchnorm": vectors(  # in training a row's answer depends on its batch, as it should
+        lambda: BatchNorm(5).eval(), measured=frozenset({"shift", "log_scale"})
+    ),
+    "supports": vectors(
+        lambda: RealLine([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Interval(-8.5, 20)])
+    ),
+    "actnorm/measured": vectors(partial(ActNorm, 5, learned=False), measured=frozenset({"shift", "log_scale"})),
+    "residual": vectors(residual, excused=SEARCHES),
+    "residual/vector": vectors(partial(residual, VECTOR), embed=VECTOR, excused=SEARCHES),
+    "residual/roulette": vectors(
+        partial(residual, log_det=Roulette(seed=0)),
+        excused=SEARCHES
+        | {
+            "log_det_is_autograd": "an unbiased estimate, which a test of its own compares",
+            "batch_is_its_samples": "its random vectors are drawn for a batch",
+            "compiles": "the number of terms is drawn",
+        },
     ),
 }

@@ -2,17 +2,24 @@
 
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.contractive import ContractiveMLP, Push
 from pushforward.networks.guided import Guided, LinearRule, Rule
+from pushforward.networks.masked import MaskedMLP
+from pushforward.networks.mlp import MLP
 from pushforward.networks.projection import LabelTable, VectorProjection
 from pushforward.networks.transformer import CausalTransformer
 
 __all__ = [
+    "MLP",
     "Cache",
     "CausalNetwork",
     "CausalTransformer",
+    "ContractiveMLP",
     "Guided",
     "LabelTable",
     "LinearRule",
+    "MaskedMLP",
+    "Push",
     "Rule",
     "VectorProjection",
 ]
