@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from pushforward.context import Context, Embed, Labels, Unconditional, Vector
-from pushforward.moves import Affine, Elementwise, Shift
+from pushforward.moves import Affine, CircularSpline, Elementwise, RationalQuadraticSpline, Shift, SoftClip
 from pushforward.networks import (
     MLP,
     CausalTransformer,
@@ -136,6 +136,9 @@ CASES = {
     "patchify": Case(partial(Patchify, (1, 4, 6), 2), event=(1, 4, 6), latent=(6, 4)),
     "autoregressive/affine": Case(autoregressive),
     "autoregressive/shift": Case(partial(autoregressive, Shift())),
+    "autoregressive/bounded": Case(partial(autoregressive, Affine(SoftClip()))),
+    "autoregressive/spline": Case(partial(autoregressive, RationalQuadraticSpline())),
+    "autoregressive/circular": Case(partial(autoregressive, CircularSpline())),
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
     "autoregressive/jacobi": Case(
