@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
@@ -22,7 +23,6 @@ class Average:
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, now in zip(self.module.parameters(), module.parameters(), strict=True):
-            mine.lerp_(now, 1 - decay)
+        get_ema_multi_avg_fn(decay)(list(self.module.parameters()), list(module.parameters()), step)
         for mine, now in zip(self.module.buffers(), module.buffers(), strict=True):
             mine.copy_(now)
