@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import nn
 
 from pushforward.bases import Base, StandardNormal
-from pushforward.context import Labels, Unconditional, Vector
+from pushforward.context import Context, Given, Labels, Unconditional, Vector
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Elementwise, Move
@@ -23,8 +23,8 @@ from pushforward.transforms import ActNorm, Autoregressive, Coupling, Interval, 
 class VectorModel(Model):
     """A flow over vectors: each number to the real line, then standardised, then the model's own steps.
 
-    `flow.initialise(x)` measures the units, which are saved and counted like any transform; until then they are
-    the data's own.
+    `flow.initialise(x, context)` measures the units, those of the context's vector too, which are saved and counted
+    like any transform; until then they are the data's own.
     """
 
     base: ClassVar[type[Base]] = StandardNormal  # what the latent is distributed as
@@ -45,7 +45,7 @@ class VectorModel(Model):
             raise ValueError(f"give a support for each of {self.features} features, or none; got {len(self.supports)}.")
 
     def build(self) -> Flow:
-        embed = Vector(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
+        embed = InUnits(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
         places = [RealLine(self.supports)] if self.supports else []
         units = ActNorm(self.features, learned=False)
         chain = Chain(*places, units, *self.transforms())
@@ -72,3 +72,19 @@ class VectorModel(Model):
         if self.classes:
             return LabelTable(self.classes, self.hidden[0])
         return VectorProjection(self.context, self.hidden[0]) if self.context else None
+
+
+class InUnits(nn.Module):
+    """`Vector`, standardised: what the user gives has any units, a ready `Context` those that were measured."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.embed, self.units = Vector(features), ActNorm(features, learned=False)
+
+    def forward(self, given: Given) -> Context:
+        context = self.embed(given)
+        if context is given or context.vector is None:
+            return context
+        vector = context.vector.to(self.units.shift.device)
+        units, _ = self.units(vector.reshape(-1, vector.shape[-1]))
+        return context._replace(vector=units.reshape(vector.shape))
