@@ -83,7 +83,7 @@ def minimise(
             if z is not None:
                 flow.base.observe(z)
             ranks.average(flow.base.buffers())
-            state.average.update(flow, state.step)
+            state.average.update(state.step)
             state.advance(time.monotonic() - started)
             progress.update(state.step, told)
             _record(state, plan, {objective.unit: told, "loss": loss, "gradient": slope}, checkpoints, log, measure)
