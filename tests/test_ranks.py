@@ -1,4 +1,4 @@
-"""Processes that train together take the steps of one, by the command line's own path: torchrun and gloo."""
+"""Processes that train together, started by torchrun, take the steps of one."""
 
 from __future__ import annotations
 

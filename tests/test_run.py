@@ -107,6 +107,7 @@ def test_what_is_loaded_is_what_was_trained(tmp_path):
 @pytest.mark.parametrize("harm", ["truncated", "corrupted", "missing"])
 def test_an_unsound_checkpoint_is_named_and_the_one_before_it_used(trained, tmp_path, harm):
     pf.train(twin(), tmp_path)
+    (tmp_path / "checkpoints" / "step-00000006.unsound").mkdir()  # it is not the first time
     victim = tmp_path / "checkpoints" / "step-00000006" / "__0_0.distcp"
     content = victim.read_bytes()
     if harm == "missing":
@@ -129,7 +130,8 @@ def test_a_full_disk_loses_nothing(trained, tmp_path, monkeypatch):
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match="cannot write the checkpoint .*No space left.* good one is step-00000003: make"):
+    told = "cannot write the checkpoint .*No space left.* MB are free there. The last good one is step-00000003: make"
+    with pytest.raises(OSError, match=told):
         pf.train(twin(), tmp_path)
     monkeypatch.undo()
     assert checkpoints(tmp_path) == ["step-00000003"]

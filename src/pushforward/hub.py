@@ -6,6 +6,7 @@ import shutil
 from os import PathLike
 from pathlib import Path
 
+from pushforward.extras import needed
 from pushforward.flow import Flow
 from pushforward.run import CARD, RECIPE, load, read_recipe
 from pushforward.training.checkpoint import WEIGHTS
@@ -25,22 +26,15 @@ def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, d
     """The flow of a release: a folder, or "owner/name" on the hub, fetched once and kept."""
     if Path(name).is_dir():
         return load(name, device=device)
-    return load(_hub().snapshot_download(str(name), revision=revision, allow_patterns=list(RELEASED)), device=device)
+    return load(
+        needed("huggingface_hub", "hub").snapshot_download(str(name), revision=revision, allow_patterns=list(RELEASED)),
+        device=device,
+    )
 
 
 def push_to_hub(run: str | PathLike[str], name: str, *, private: bool = False) -> str:
     """Upload a run's release as "owner/name", and return its address. Needs a token: `hf auth login`."""
     read_recipe(run)
-    hub = _hub().HfApi()
+    hub = needed("huggingface_hub", "hub").HfApi()
     hub.create_repo(name, private=private, exist_ok=True)
     return str(hub.upload_folder(repo_id=name, folder_path=str(run), allow_patterns=list(RELEASED)))
-
-
-def _hub():
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the hub needs the package huggingface_hub: pip install 'pushforward[hub]' installs it."
-        ) from error
-    return huggingface_hub

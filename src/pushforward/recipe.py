@@ -27,7 +27,7 @@ MIGRATIONS: dict[int, Callable[[dict], dict]] = {}  # format -> from its recipe 
 class Recipe:
     """Everything a run is made of. On one machine, the same recipe gives the same weights."""
 
-    data: str  # a name (digits, mnist, …), a file or a folder
+    data: str  # a name (digits, mnist, …), a file or a folder; files are scaled and cropped to the model's image
     mirrored: bool = False  # learn from every image's mirror image too
     model: Model
     lift: Lift

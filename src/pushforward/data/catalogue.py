@@ -18,7 +18,7 @@ import torch
 
 from pushforward.data.data import Data
 from pushforward.data.encoded import Shape
-from pushforward.data.files import read_images, read_tars
+from pushforward.data.folders import read_images, read_tars
 from pushforward.data.images import Images
 from pushforward.data.npz import read_npz, read_packs
 from pushforward.data.tables import read_hugging_face, read_parquet

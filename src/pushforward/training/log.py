@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pushforward.extras import needed
 from pushforward.files import write
 
 LOG = "log.jsonl"
@@ -24,6 +25,7 @@ class Log:
         whole = [line for line in lines if line.endswith("}\n")]
         write(self.path, "".join(line for line in whole if json.loads(line)["step"] <= step))
         if self.tensorboard:
+            needed("tensorboard", "tensorboard")
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)

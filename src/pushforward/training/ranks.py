@@ -72,7 +72,7 @@ def average(tensors: Iterable[Tensor]) -> None:
 
 def wrapped(objective: nn.Module) -> nn.Module:
     """The objective, whose gradients are averaged over the processes."""
-    return DistributedDataParallel(objective, broadcast_buffers=False) if dist.is_initialized() else objective
+    return DistributedDataParallel(objective) if dist.is_initialized() else objective
 
 
 def apart(wrapped: nn.Module) -> AbstractContextManager:

@@ -1,0 +1,16 @@
+"""Packages that only some users need: imported where they are used, and named where they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def needed(module: str, extra: str) -> Any:
+    """A module of a package in the extra. Raises ModuleNotFoundError, with what to install, where it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"this needs the package {missing.name}: pip install 'pushforward[{extra}]' installs it."
+        ) from None
