@@ -105,7 +105,6 @@ class Flow(nn.Module):
 
         The only door to such state: until it is used such parts are the identity, and a second call measures anew.
         """
-        rows = self._rows(x, self.event, context)
         missed = {part for part in self.modules() if hasattr(part, "measure")}
 
         def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
@@ -114,7 +113,7 @@ class Flow(nn.Module):
 
         hooks = [part.register_forward_pre_hook(measure) for part in missed]
         try:
-            self.transform(x, rows)
+            self.transform(x, self._rows(x, self.event, context))
         finally:
             for hook in hooks:
                 hook.remove()
