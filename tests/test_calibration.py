@@ -78,6 +78,13 @@ def test_bins_that_do_not_divide_the_ranks_are_expected_to_hold_what_they_do():
         Calibration(ranks[:, None], ranks, draws=9).histogram(11)
 
 
+def test_what_cannot_be_ranked_is_refused():
+    for events, draws in ((0, 9), (3, 0)):
+        with pytest.raises(ValueError, match=f"got {events} and draws={draws}"):
+            check_calibration(vector(2), torch.zeros(events, 2), draws=draws)
+    assert "1 draws" in str(check_calibration(vector(2), torch.zeros(3, 2), draws=1))
+
+
 def test_a_density_that_is_not_a_number_is_named():
     theta = torch.zeros(3, 2)
     theta[1] = torch.nan

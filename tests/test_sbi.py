@@ -121,6 +121,12 @@ def test_samples_and_their_log_probs_belong_to_their_conditions(embedded):
     assert torch.equal(twin.log_prob(draws, pictures), embedded.log_prob(draws, pictures))
 
 
+def test_it_is_checked_for_calibration(embedded):
+    theta, pictures = torch.randn(20, 3), torch.randn(20, 1, 4, 4)
+    calibration = pf.evaluation.check_calibration(embedded.net, theta, embedded.embedding_net(pictures), draws=9)
+    assert calibration.ranks.shape == (20, 3)
+
+
 def test_every_estimator_has_an_embedding_of_its_own():
     embedding = nn.Linear(2, 2)
     build = pf.interop.sbi.estimator(embedding=embedding, steps=1)

@@ -72,7 +72,7 @@ class Calibration:
         contents = (0.5, 0.9, 0.95)
         claimed = ", ".join(f"{content:.0%}" for content in contents)
         covered = ", ".join(f"{self.coverage(content):.1%}" for content in contents)
-        p_values = self.p_values()
+        p_values = self.p_values(min(10, self.draws + 1))
         least = min(1.0, p_values.numel() * p_values.min().item())  # Bonferroni's bound
         return (
             f"regions of {claimed} cover {covered} of {len(self.ranks):,} events; "
@@ -90,6 +90,8 @@ def check_calibration(
     draws are a function of (seed, its index); `batch` events and their draws are in memory at once. Raises
     FloatingPointError where a density is not a number.
     """
+    if not len(x) or draws < 1:
+        raise ValueError(f"ranks are of one event or more among one draw or more; got {len(x)} and draws={draws}.")
     embedded = flow.embed(context)
     rows = embedded and embedded.rows((len(x),))
     ranks, density_ranks = [], []

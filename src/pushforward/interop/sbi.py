@@ -6,7 +6,11 @@
 sbi simulates pairs, parameters θ and outcomes x, hands the first of them to a function that builds an estimator, and
 trains it itself. Its `ZukoFlow` asks nothing of its network but that network(context) is a torch Distribution, and so
 a `Flow` goes in as it is. What there is to do here is to give both sides their units: the flow measures those of what
-it is a density of (`Flow.initialise`), `Summary` those of what it is conditioned on. Written for sbi 0.27.
+it is a density of (`Flow.initialise`), `Summary` those of what it is conditioned on. What `train` returns has both:
+
+    check_calibration(trained.net, theta, trained.embedding_net(x))        (pushforward.evaluation)
+
+Written for sbi 0.27.
 """
 
 from __future__ import annotations
@@ -39,7 +43,8 @@ def estimator(
     `of` says what it is a density of: the "posterior" q(θ | x), for NPE, or the "likelihood" q(x | θ), for NLE. sbi
     does not tell a builder which it wants, and where θ and x are of one size it cannot notice a wrong answer.
     `embedding`, learned with the flow, turns standardised conditions (batch, *shape) into vectors (batch, features);
-    each estimator has a copy. `options` go to the model: with `supports` for a prior on a box, no draw leaves the box.
+    each estimator has a copy. `options` go to the model: with `supports` for a prior on a box, no draw leaves the box;
+    an NSF of a single number is to be autoregressive=True.
     """
     if of not in ("posterior", "likelihood"):
         raise ValueError(f'an estimator is of the "posterior" (NPE) or of the "likelihood" (NLE); got {of!r}.')
