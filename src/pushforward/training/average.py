@@ -25,6 +25,6 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        get_ema_multi_avg_fn(decay)(*self.parameters, step)
+        get_ema_multi_avg_fn(decay)(*self.parameters, step)  # pyright: ignore[reportArgumentType] - its lists are invariant
         for mine, now in zip(*self.buffers, strict=True):
             mine.copy_(now)
