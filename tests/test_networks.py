@@ -135,6 +135,20 @@ def hooked(net):
     net.layers[1].register_forward_hook(lambda *_: None)
 
 
+@torch.no_grad()
+def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(module, "WORTH", 0)
+    if load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+    net = transformer(classes=4)
+    cache, one_for_all = net.start(), Labels(4)([2])
+    x = torch.randn(2, TOKENS, FEATURES)
+    torch.testing.assert_close(net(x, one_for_all, cache)[:, :TOKENS], net(x, one_for_all))
+    for wrong in (x[:, :1], torch.randn(3, 0, FEATURES), torch.randn(2, 0, FEATURES + 1)):
+        with pytest.raises(ValueError, match="there is room for"):
+            net(wrong, one_for_all, cache)
+
+
 @pytest.mark.parametrize("change", [wrapped, hooked], ids=lambda change: change.__name__)
 def test_the_kernel_stands_back_where_layers_are_not_as_built(change, monkeypatch):
     monkeypatch.setattr(module, "WORTH", 0)
