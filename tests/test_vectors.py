@@ -177,11 +177,11 @@ def test_units_of_a_context_are_measured_too():
     x, context = torch.randn(100, 3), 1e6 + 1e-3 * torch.randn(100, 2, dtype=torch.float64)
     ready = flow.embed(context).drop(torch.arange(100) < 10)
     flow.initialise(x, ready)
-    projection = flow.transform[1].net.layers.project
-    torch.testing.assert_close(projection.mean, context[10:].mean(0).float())
-    torch.testing.assert_close(projection.scale, context[10:].std(0, correction=0).float())
+    units = flow.transform[1].net.layers.project.units
+    torch.testing.assert_close(units.shift, context[10:].mean(0).float())
+    torch.testing.assert_close(units.log_scale.exp(), context[10:].std(0, correction=0).float())
     flow.initialise(x, ready.drop(ready.null | True))
-    torch.testing.assert_close(projection.mean, context[10:].mean(0).float())  # nothing to measure
+    torch.testing.assert_close(units.shift, context[10:].mean(0).float())  # nothing to measure
 
 
 def test_initialise_says_what_it_could_not_reach():

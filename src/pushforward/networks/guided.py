@@ -21,7 +21,7 @@ from pushforward.shapes import Tokens
 
 
 class Rule(Protocol):
-    """How two answers become one; `progress` (token, 1) runs from 0 at the first token to 1 at the last."""
+    """How two answers become one; `progress` (token, …, 1) runs from 0 at the first token to 1 at the last."""
 
     def __call__(self, conditional: AffineParams, null: AffineParams, progress: Tensor) -> AffineParams: ...
 
@@ -78,8 +78,8 @@ class Guided(CausalNetwork):
             context = Context(null=torch.ones(len(x), dtype=torch.bool, device=x.device))
         params = self.move.interpret(self.net(torch.cat([x, x]), self._both(context), cache))
         conditional, null = (AffineParams(*half) for half in zip(*(p.chunk(2) for p in params), strict=True))
-        count = conditional.shift.shape[1]
-        progress = torch.arange(first, first + count, device=x.device)[:, None] / max(self.tokens - 1, 1)
+        tokens = torch.arange(first, first + conditional.shift.shape[1], device=x.device)
+        progress = tokens.reshape(-1, *[1] * (x.dim() - 2)) / max(self.tokens - 1, 1)
         return torch.stack(self.rule(conditional, null, progress.to(conditional.shift.dtype)), dim=-1)
 
     def _both(self, context: Context) -> Context:

@@ -23,31 +23,43 @@ class LabelTable(nn.Module):
         return torch.where(context.null[:, None], self.table.mean(0), self.table[context.labels])
 
 
-class VectorProjection(nn.Module):
-    """A linear map of the context's vector, standardised; the null is a learned vector. Context -> (batch, width).
+class Units(nn.Module):
+    """A context's vectors, with mean 0 and standard deviation 1: (vector − shift) · exp(−log_scale).
 
-    `Flow.initialise` measures mean and scale; until then the vector's own units stay.
+    `Flow.initialise` measures both; until then the vectors' own units stay. Context -> (batch, features).
     """
 
-    mean: Tensor
-    scale: Tensor
+    shift: Tensor
+    log_scale: Tensor
 
-    def __init__(self, features: int, width: int):
+    def __init__(self, features: int):
         super().__init__()
-        self.linear = nn.Linear(features, width)
-        self.null = nn.Parameter(torch.zeros(width))
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("log_scale", torch.zeros(features))
 
     def forward(self, context: Context) -> Tensor:
         assert context.vector is not None
-        vector = (at_least_float32(context.vector) - self.mean) / self.scale
-        return torch.where(context.null[:, None], self.null, self.linear(vector.to(self.null.dtype)))
+        return (at_least_float32(context.vector) - self.shift) * torch.exp(-self.log_scale)
 
     @torch.no_grad()
     def measure(self, context: Context) -> None:
-        """Take mean and scale from the rows that are not null. Called by `Flow.initialise`, and by nobody else."""
+        """Measure the rows that are not null. Called by `Flow.initialise`, and by nobody else."""
         assert context.vector is not None
         if not context.null.all():
-            for kept, measured in zip((self.mean, self.scale), moments(context.vector[~context.null]), strict=True):
-                kept.copy_(measured)
+            mean, deviation = moments(context.vector[~context.null])
+            self.shift.copy_(mean)
+            self.log_scale.copy_(deviation.log())
+
+
+class VectorProjection(nn.Module):
+    """A linear map of the context's vector, in `Units`; the null is a learned vector. Context -> (batch, width)."""
+
+    def __init__(self, features: int, width: int):
+        super().__init__()
+        self.units = Units(features)
+        self.linear = nn.Linear(features, width)
+        self.null = nn.Parameter(torch.zeros(width))
+
+    def forward(self, context: Context) -> Tensor:
+        vector = self.units(context).to(self.null.dtype)
+        return torch.where(context.null[:, None], self.null, self.linear(vector))
