@@ -50,7 +50,7 @@ class Tanh(Bound):
 
 @dataclass(frozen=True)
 class SoftClip(Bound):
-    """log_scale = raw / (1 + |raw| / limit): |log_scale| < limit, with gradients that never vanish as tanh's do.
+    """log_scale = limit · raw / (limit + |raw|): |log_scale| < limit, with gradients that never vanish as tanh's do.
 
     >>> SoftClip(7.0)(torch.tensor([-1e9, 0.0, 7.0]))
     tensor([-7.0000,  0.0000,  3.5000])
@@ -59,7 +59,7 @@ class SoftClip(Bound):
     limit: float = math.log(1000)
 
     def __call__(self, raw: Tensor) -> Tensor:
-        return raw / (1 + raw.abs() / self.limit)
+        return self.limit * raw / (self.limit + raw.abs())
 
 
 @dataclass(frozen=True)

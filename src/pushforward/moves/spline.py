@@ -136,8 +136,9 @@ def _knots(widths: Tensor, heights: Tensor, log_slopes: Tensor, bound: float, co
 
     def places(logits: Tensor) -> Tensor:
         sums = clip(logits).exp().cumsum(-1)  # not of a softmax, whose gradient torch 2.13 compiles wrongly
-        inner = 2 * bound * (sums[..., :-1] / sums[..., -1:]) - bound
-        return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
+        inner, total = sums.tensor_split((-1,), -1)
+        end = torch.full_like(total, bound)
+        return torch.cat([-end, inner * (2 * bound / total) - bound, end], -1)
 
     return Knots(places(widths), places(heights), SoftClip(math.log(contrast))(log_slopes).exp())
 
