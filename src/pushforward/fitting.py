@@ -80,7 +80,7 @@ def fit(
         raise ValueError(
             f"there are {len(data)} events to learn from, and {some} to hold out. Give more, or validation=0."
         )
-    plan = _plan(len(data) - some, changes)
+    plan = plan_for(len(data) - some, **changes)
     order = torch.randperm(len(data), generator=keyed(plan.seed))
     watch = None
     if some:
@@ -103,7 +103,7 @@ def fit_density(
     score is a lower bound on log Z, by draws that stay the same. `evaluation.importance` says how good the flow is.
     """
     given = None if context is None else _tensor(flow, context)
-    plan = _plan(DRAWN if given is None else len(given), changes)
+    plan = plan_for(DRAWN if given is None else len(given), **changes)
     data = Arrays(torch.empty(plan.batch if given is None else len(given), 0), given)
     n, some = (DRAWN, None) if given is None else (None, given[:DRAWN])
 
@@ -157,8 +157,8 @@ def _trained(objective: Objective, data: Arrays, plan: Plan, watch: Watch | None
     )
 
 
-def _plan(rows: int, changes: dict[str, Any]) -> Plan:
-    """For so many rows: about fifty epochs, of 1,000 to 10,000 steps in all."""
+def plan_for(rows: int, **changes: Any) -> Plan:
+    """How to learn from so many rows: about fifty epochs, of 1,000 to 10,000 steps in all, in float32."""
     batch = changes.get("batch", min(256, rows))
     steps = changes.get("steps", min(10_000, max(1_000, 50 * rows // batch)))
     chosen = {"warmup": min(100, steps // 10), "precision": "float32", "measure_every": max(1, steps // LOOKS)}
