@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo lint test clean
+.PHONY: setup demo bench lint test clean
 
 setup: .venv/dev
 
@@ -21,6 +21,10 @@ setup: .venv/dev
 
 demo: .venv/run
 	$(BIN)/pushforward demo --out runs/demo
+
+# every benchmark, side by side, into benchmarks/results.md
+bench: .venv/dev
+	$(BIN)/python benchmarks/bench.py
 
 lint: .venv/dev
 	$(BIN)/ruff format --check

@@ -289,3 +289,38 @@ def test_contexts_may_be_lists_arrays_and_numbers():
     assert embed(3).batch_shape == ()
     log_p = picture().log_prob(X, 1)
     torch.testing.assert_close(log_p, picture().log_prob(X, [1, 1]))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 64])
+def test_denoising_in_chunks_is_denoising(chunk):
+    flow, x, labels = picture(), torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, -1, 0])
+    sigma = torch.linspace(0.1, 0.5, 5)
+    seen = []
+    flow.transform.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    expected = torch.cat([flow.denoise(x[i : i + 1], sigma[i], labels[i]) for i in range(5)])
+    seen.clear()
+    torch.testing.assert_close(flow.denoise(x, sigma, labels, chunk=chunk), expected)
+    assert max(seen) <= chunk
+    assert sum(seen) == 5
+
+
+def test_a_chunk_has_rows():
+    with pytest.raises(ValueError, match="chunk=0"):
+        picture().denoise(X, 0.1, 0, chunk=0)
+
+
+def test_log_probs_of_a_stream():
+    flow, drawn = picture(), []
+
+    def batches():
+        for i in range(3):
+            drawn.append(i)
+            yield torch.full((2, 1, 8, 8), float(i)), i
+
+    stream = flow.log_probs(batches())
+    first = next(stream)
+    assert drawn == [0], "the next batch is not asked for before its turn"
+    assert not first.requires_grad
+    log_p = torch.cat([first, *stream])
+    x = torch.arange(3.0).repeat_interleave(2)[:, None, None, None].expand(-1, 1, 8, 8)
+    torch.testing.assert_close(log_p, flow.log_prob(x, torch.arange(3).repeat_interleave(2)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,6 +12,8 @@ from torch.nn import functional as F
 from pushforward.context import Context, Labels, Vector
 from pushforward.moves import Affine, Move, Shift
 from pushforward.networks import MLP, CausalTransformer, Guided, LabelTable, LinearRule, MaskedMLP, VectorProjection
+from pushforward.networks import transformer as module
+from pushforward.networks.kernel import load
 from pushforward.solve import one_by_one
 from pushforward.transforms import Autoregressive
 
@@ -36,13 +41,17 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(params=NETWORKS)
-def asked(request):
-    """A network with random weights, tokens for it, and labels."""
-    net = NETWORKS[request.param]().double()
+@pytest.fixture(params=product(NETWORKS, ("tensors", "kernel")), ids=" by ".join)
+def asked(request, monkeypatch):
+    """A network with random weights, tokens for it, and labels. Without gradients its kernel may read for it."""
+    name, reader = request.param
+    if reader == "kernel" and load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+    monkeypatch.setattr(module, "WORTH", 0 if reader == "kernel" else math.inf)
+    net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    context = Labels(4)([2, -1]) if "labels" in request.param else None
+    context = Labels(4)([2, -1]) if "labels" in name else None
     tokens = torch.randn(ROWS, TOKENS, FEATURES, dtype=torch.float64)
     return net, tokens[..., 0] if isinstance(net, MaskedMLP) else tokens, context
 
@@ -93,6 +102,91 @@ def test_a_cache_started_with_gradients_goes_on_without(asked):
     net(x[:, :2], context, cache)
     with torch.no_grad():
         torch.testing.assert_close(net(x[:, 2:3], context, cache), net(x, context)[:, 2:4])
+
+
+@torch.no_grad()
+def fed(net, x, context=None):
+    """Its answers through a cache, token by token, and whether the kernel gave them."""
+    cache = net.start(context)
+    answers = [net(token, context, cache)[:, -1:] for token in (x[:, :0], *x[:, :-1].split(1, 1))]
+    return torch.cat(answers, 1), cache.packed is not None
+
+
+def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch):
+    net = CausalTransformer(3, (3, 2), tokens=TOKENS, width=128, depth=2, heads=2)
+    torch.nn.init.normal_(net.answer.weight, std=0.1)
+    x = torch.randn(40, TOKENS, 3)
+    exact, _ = fed(net, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        monkeypatch.setattr(module, "WORTH", math.inf)
+        expected, by_kernel = fed(net, x)
+        assert not by_kernel
+        monkeypatch.setattr(module, "WORTH", 0)
+        answer, by_kernel = fed(net, x)
+    assert by_kernel == (load() is not None)
+    assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
+
+
+def wrapped(net):
+    net.layers[0].mlp[1] = torch.nn.Sequential(net.layers[0].mlp[1])
+
+
+def hooked(net):
+    net.layers[1].register_forward_hook(lambda *_: None)
+
+
+@torch.no_grad()
+def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(module, "WORTH", 0)
+    if load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+    net = transformer(classes=4)
+    cache, one_for_all = net.start(), Labels(4)([2])
+    x = torch.randn(2, TOKENS, FEATURES)
+    torch.testing.assert_close(net(x, one_for_all, cache)[:, :TOKENS], net(x, one_for_all))
+    for wrong in (x[:, :1], torch.randn(3, 0, FEATURES), torch.randn(2, 0, FEATURES + 1)):
+        with pytest.raises(ValueError, match="there is room for"):
+            net(wrong, one_for_all, cache)
+
+
+@pytest.mark.parametrize("change", [wrapped, hooked], ids=lambda change: change.__name__)
+def test_the_kernel_stands_back_where_layers_are_not_as_built(change, monkeypatch):
+    monkeypatch.setattr(module, "WORTH", 0)
+    net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
+    torch.nn.init.normal_(net.answer.weight)
+    assert fed(net, x)[1] == (load() is not None)
+    change(net)
+    answer, by_kernel = fed(net, x)
+    assert not by_kernel
+    torch.testing.assert_close(answer, net(x))
+
+
+def test_without_a_compiler_the_answers_are_the_same(monkeypatch):
+    monkeypatch.setattr(module, "WORTH", 0)
+    net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
+    torch.nn.init.normal_(net.answer.weight)
+    before, _ = fed(net, x)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    load.cache_clear()
+    try:
+        after, by_kernel = fed(net, x)
+    finally:
+        load.cache_clear()
+    assert not by_kernel
+    torch.testing.assert_close(after, before)
+
+
+def test_a_kernel_that_does_not_build_is_warned_of(monkeypatch, tmp_path):
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho no such flag >&2; exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    load.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="no such flag"):
+            assert load() is None
+    finally:
+        load.cache_clear()
 
 
 def test_attention_temperature_is_a_row_s_own():
@@ -183,7 +277,7 @@ def test_a_masked_step_agrees_with_zuko(context):
     for ours, other in zip(net.layers, [layer for layer in theirs.hyper if hasattr(layer, "mask")], strict=True):
         units = len(other.weight)
         outer = (torch.arange(units) % sets).argsort(stable=True) if units in hidden else torch.arange(units)
-        assert torch.equal(ours.mask, other.mask[outer][:, inner].bool())
+        assert torch.equal(ours.mask, other.mask[outer][:, inner].float())
         ours.weight.data, ours.bias.data = other.weight.data[outer][:, inner], other.bias.data[outer]
         if context and len(inner) == features:
             project.linear.weight.data = other.weight.data[outer][:, features:]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
+import sys
 from functools import partial
+from pathlib import Path
 
+import pytest
 import torch
+from torch import distributed
 
-from pushforward.solve import jacobi, one_by_one
+from pushforward.context import Labels
+from pushforward.moves import Affine, Shift
+from pushforward.networks import CausalNetwork, CausalTransformer, Guided, LabelTable, LinearRule, transformer
+from pushforward.networks.kernel import load
+from pushforward.solve import auto, blockwise, jacobi, one_by_one
 from tests.laws.cases import CASES, TOKENS
+from tests.toys import picture
 
 
 def test_jacobi_after_k_sweeps_has_the_first_k_tokens():
@@ -68,3 +79,179 @@ def test_partial_gives_a_tolerance():
     x = case.x(2)
     with torch.no_grad():
         torch.testing.assert_close(step.inverse(step(x)[0])[0], x)
+
+
+WAYS = {
+    "blockwise of 1": partial(blockwise, size=1),
+    "blockwise of 3": partial(blockwise, size=3),
+    "blockwise of 8": blockwise,
+    "jacobi": jacobi,
+}
+
+
+def solved(way, net, move, z, context=None):
+    with torch.no_grad():
+        x, log_slopes = zip(*way(net, move, z, context), strict=True)
+    return torch.cat(x, 1), torch.cat(log_slopes, 1)
+
+
+@pytest.fixture(params=["tensors", "kernel"])
+def reader(request, monkeypatch):
+    """Sequences of 13 tokens, read by tensor operations or by the kernel."""
+    monkeypatch.setattr(transformer, "WORTH", 0 if request.param == "kernel" else math.inf)
+    if request.param == "kernel" and load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+    net = CausalTransformer(2, (2, 2), tokens=13, width=8, depth=2, heads=2, project=LabelTable(3, 8)).double()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return net
+
+
+@pytest.mark.parametrize("guided", [False, True], ids=["plain", "guided"])
+@pytest.mark.parametrize("tokens", [1, 2, 13])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_answers_as_one_by_one(reader, way, tokens, guided):
+    net = Guided(reader, Affine(), LinearRule(0.5)) if guided else reader
+    z, context = torch.randn(3, tokens, 2, dtype=torch.float64), Labels(3)([0, 2, -1])
+    expected = solved(one_by_one, net, Affine(), z, context)
+    calls = []
+    net.register_forward_hook(lambda *_: calls.append(1))
+    for mine, right in zip(solved(WAYS[way], net, Affine(), z, context), expected, strict=True):
+        torch.testing.assert_close(mine, right, rtol=1e-12, atol=1e-12)
+    assert len(calls) <= tokens
+
+
+@pytest.mark.parametrize("reader", ["kernel"], indirect=True)
+def test_the_kernel_gives_the_same_bits_in_any_company(reader):
+    """Alone or beside other rows, token by token or in sweeps."""
+    z, context = torch.randn(5, 13, 2), Labels(3)([0, 2, -1, 1, 1])
+    net = reader.float()
+    expected, _ = solved(one_by_one, net, Affine(), z, context)
+    assert torch.equal(solved(partial(blockwise, size=5, tolerance=0.0), net, Affine(), z, context)[0], expected)
+    alone = context.each(lambda t: t[2:3])
+    assert torch.equal(solved(one_by_one, net, Affine(), z[2:3], alone)[0], expected[2:3])
+
+
+class Echo(CausalNetwork):
+    """A token is shifted by `gain` times the one `back` places before the first of its group of `group`."""
+
+    tokens = 64
+
+    def __init__(self, gain: float, group: int = 1):
+        super().__init__()
+        self.gain, self.group = torch.nn.Parameter(torch.tensor(gain)), group
+
+    def forward(self, x, context=None, cache=None):
+        seen = x[:, :-1] if cache is None else torch.cat([cache.x[:, : cache.length], x], 1)
+        first = 0 if cache is None else cache.length
+        if cache is not None:
+            cache.x, cache.length = seen, seen.shape[1]
+        padded = torch.cat([seen.new_zeros(len(seen), 1, seen.shape[2]), seen], 1)
+        return self.gain * padded[:, torch.arange(first, padded.shape[1]) // self.group * self.group][..., None]
+
+    def start(self, context=None):
+        return Remembered()
+
+
+class Remembered:
+    def __init__(self):
+        self.length, self.x = 0, torch.zeros(1, 0, 1)
+
+    def truncate(self, length):
+        self.length = length
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_small_change_that_grows_is_not_taken_for_the_end(way):
+    """Each token is four times the one before it: a sweep changes little at first, and the last token by 4^29."""
+    z = torch.zeros(1, 30, 1)
+    z[0, 0] = 1e-9
+    expected, _ = solved(one_by_one, Echo(4.0), Shift(), z)
+    assert expected[0, -1] > 1e8
+    torch.testing.assert_close(solved(WAYS[way], Echo(4.0), Shift(), z)[0], expected)
+
+
+PICKED = {
+    "one_by_one": Echo(1.0),  # every token hangs on the one before
+    "blockwise of 8": Echo(1.0, group=8),  # eight at a time are independent, given those before
+    "jacobi": Echo(1e-9),  # all nearly are
+}
+
+
+@pytest.fixture
+def costs(monkeypatch):
+    """A clock that counts what a machine would take: each call of a network, and a little for each token it reads."""
+    spent = [0.0]
+    module = sys.modules["pushforward.solve.auto"]  # the package's `auto` is the function
+    monkeypatch.setattr(module, "perf_counter", lambda: spent[0])
+    monkeypatch.setattr(module, "LARGE", 0)
+
+    def count(_, inputs, __):
+        spent[0] += 1 + inputs[0].shape[1] / 20
+
+    return lambda net: net.register_forward_hook(count)
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_auto_picks_the_fastest_and_remembers(name, costs):
+    net, z, record = PICKED[name], torch.randn(1, 64, 1), {}
+    hook = costs(net)
+    way = partial(auto, record=record)
+    first = solved(way, net, Shift(), z)[0]
+    assert list(record.values()) == [name]
+    assert torch.equal(first, solved(one_by_one, net, Shift(), z)[0]), "the first answer is one_by_one's"
+    hook.remove()
+    record = json.loads(json.dumps(record))
+    calls = []
+    hook = net.register_forward_hook(lambda *_: calls.append(1))
+    torch.testing.assert_close(solved(partial(auto, record=record), net, Shift(), z)[0], first)
+    assert len(calls) <= {"one_by_one": 64, "blockwise of 8": 16, "jacobi": 3}[name]
+    hook.remove()
+
+
+def test_auto_does_as_it_is_told(costs):
+    net, z, record = Echo(1.0), torch.randn(1, 64, 1), {}
+    hook = costs(net)
+    assert len(list(auto(net, Shift(), z, record=record))) == 64, "one by one, for the gradients"
+    assert not record
+    with torch.no_grad():
+        list(auto(net, Shift(), z, record=record))
+        (key,) = record
+        record[key] = "jacobi"
+        assert len(list(auto(net, Shift(), z, record=record))) == 1, "all tokens at once"
+    hook.remove()
+
+
+def test_a_flow_is_told_how_to_go_back():
+    flow, z, labels = picture(), torch.randn(4, 4, 16), torch.tensor([0, 1, 2, -1])
+    asked = []
+
+    def noted(*args):
+        asked.append(1)
+        return one_by_one(*args)
+
+    with torch.no_grad():
+        torch.testing.assert_close(flow.decode(z, labels, solve=noted), flow.decode(z, labels))
+        assert len(asked) == 2
+        flow.guided(0.5).sample((2,), labels, solve=noted)
+    assert len(asked) == 4
+    assert all(step.solve is auto for step in flow.modules() if hasattr(step, "solve")), "the flow itself is as it was"
+
+
+def _sweep(rank: int, folder: str) -> None:
+    """One of two processes, whose rows settle at different speeds; it writes how often it asked its network."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    net, calls = Echo([1e-9, 1.0][rank]), []
+    net.register_forward_hook(lambda *_: calls.append(1))
+    z = torch.randn(1, 20, 1)
+    torch.testing.assert_close(solved(jacobi, net, Shift(), z)[0], solved(one_by_one, net, Shift(), z)[0])
+    Path(folder, f"calls{rank}").write_text(str(len(calls) - 20))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_ranks_sweep_in_step(tmp_path):
+    """A sharded network asks all ranks at every call, so none may stop before the others."""
+    torch.multiprocessing.spawn(_sweep, (str(tmp_path),), nprocs=2)
+    assert [(tmp_path / f"calls{rank}").read_text() for rank in range(2)] == ["19", "19"]

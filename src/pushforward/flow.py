@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Size, Tensor, nn
@@ -19,6 +19,7 @@ from pushforward.moves import Affine, Shift
 from pushforward.networks import Guided, LinearRule
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
+from pushforward.solve import Solve
 from pushforward.transform import Chain, Transform, Triangular
 from pushforward.transforms import Autoregressive
 
@@ -81,23 +82,32 @@ class Flow(nn.Module):
         z, log_det = self.transform(x, context)
         return self.base.log_prob(z, context) + log_det, z
 
+    @torch.no_grad()
+    def log_probs(self, batches: Iterable[tuple[Events, Given]]) -> Iterator[PerSample]:
+        """log_prob of batches (x, context) as they come, each in nats, (batch,): no more than one is held at a time."""
+        for x, context in batches:
+            yield self.log_prob(x.to(self.device), context)
+
     def encode(self, x: Events, context: Given = None) -> Events:
         """x -> z."""
         return self.transform(x, self._rows(x, self.event, context))[0]
 
-    def decode(self, z: Events, context: Given = None) -> Events:
-        """z -> x, differentiably; under torch.no_grad() it is faster."""
-        return self.transform.inverse(z, self._rows(z, self.base.event, context))[0]
+    def decode(self, z: Events, context: Given = None, *, solve: Solve | None = None) -> Events:
+        """z -> x, differentiably; under torch.no_grad() it is faster.
+
+        Autoregressive steps go back by `solve`, a function in `pushforward.solve`, or by their own where None.
+        """
+        return self._solved(solve).inverse(z, self._rows(z, self.base.event, context))[0]
 
     @torch.no_grad()
     def initialise(self, x: Events, context: Given = None) -> None:
-        """Let every part that is measured (an `ActNorm`, say) measure what reaches it of these events, in turn.
+        """Let every part that is measured, an `ActNorm` or the units of a context, measure what reaches it, in turn.
 
         The only door to such state: until it is used such parts are the identity, and a second call measures anew.
         """
         missed = {part for part in self.modules() if hasattr(part, "measure")}
 
-        def measure(part: nn.Module, args: tuple[Tensor, ...]) -> None:
+        def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
             part.measure(args[0])  # pyright: ignore[reportCallIssue]
             missed.discard(part)
 
@@ -117,13 +127,15 @@ class Flow(nn.Module):
         *,
         temperature: float = 1.0,
         generator: Source = None,
+        solve: Solve | None = None,
     ) -> Events:
         """Draws of shape (*shape, *batch, *event), where batch is the context's: (B,) for B rows, () for none or one.
 
-        `temperature` multiplies the base's noise. Draws that overflowed are kept, and warned of.
+        `temperature` multiplies the base's noise; `solve` is that of `decode`. Draws that overflowed are kept, and
+        warned of.
         """
         with torch.no_grad():
-            return self._draw(shape, context, temperature, generator)[0]
+            return self._draw(shape, context, temperature, generator, solve)[0]
 
     def sample_and_log_prob(
         self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
@@ -184,18 +196,24 @@ class Flow(nn.Module):
 
         return _replaced(self, Autoregressive, guide)  # pyright: ignore[reportReturnType]
 
-    def denoise(self, x: Events, sigma: float | Tensor, context: Given = None) -> Events:
+    def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
         """The mean of the clean event, given x = clean + sigma · noise where x is a draw of this flow:
 
             E[clean | x] = x + sigma² · d log p(x) / dx        (Tweedie's formula; Robbins 1956, Efron 2011)
 
-        Exact if the flow is. Never clips. `sigma` is a number or one for each row.
+        Exact if the flow is. Never clips. `sigma` is a number or one for each row. `chunk` rows at a time are scored:
+        memory does not grow with the batch.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            x = x.detach().clone().requires_grad_()
-            (score,) = torch.autograd.grad(self.log_prob(x, context).sum(), x)
+            rows = self._rows(x, self.event, context)
+            score = torch.cat([self._score(*piece) for piece in _chunked(x, rows, chunk)])
         sigma = torch.as_tensor(sigma, dtype=score.dtype, device=x.device)
         return x.detach() + sigma.reshape(-1, *[1] * len(self.event)).square() * score
+
+    def _score(self, x: Events, context: Context | None) -> Events:
+        """d log p(x | context) / dx."""
+        x = x.detach().clone().requires_grad_()
+        return torch.autograd.grad(self.log_prob(x, context).sum(), x)[0]
 
     @torch.no_grad()
     def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:
@@ -230,14 +248,26 @@ class Flow(nn.Module):
         embedded = self.embed(context)
         return embedded and embedded.rows(x.shape[:1])
 
+    def _solved(self, solve: Solve | None) -> Transform:
+        """The transform, with every autoregressive step going back by `solve`."""
+        if solve is None:
+            return self.transform
+        change = lambda step: Autoregressive(step.net, step.move, solve=solve)  # noqa: E731
+        return _replaced(self.transform, Autoregressive, change)  # pyright: ignore[reportReturnType]
+
     def _draw(
-        self, shape: int | tuple[int, ...], context: Given, temperature: float, generator: Source
+        self,
+        shape: int | tuple[int, ...],
+        context: Given,
+        temperature: float,
+        generator: Source,
+        solve: Solve | None = None,
     ) -> tuple[Events, Tensor]:
         embedded = self.embed(context)
         shape = Size((shape,) if isinstance(shape, int) else shape) + (embedded.batch_shape if embedded else Size())
         rows = embedded and embedded.rows(shape)
         z = self.base.sample(shape.numel(), rows, temperature=temperature, generator=generator)
-        x, log_det = self.transform.inverse(z, rows)
+        x, log_det = self._solved(solve).inverse(z, rows)
         log_prob = self.base.log_prob(z, rows) - log_det
         lost = (~x.detach().flatten(1).isfinite().all(1)).sum().item()
         if lost:
@@ -307,6 +337,15 @@ def _flattened(transform: Transform) -> Iterator[Transform]:
             yield from _flattened(part)
     else:
         yield transform
+
+
+def _chunked(x: Events, context: Context | None, size: int) -> Iterator[tuple[Events, Context | None]]:
+    """So many rows at a time, and their context; one empty piece of an empty batch."""
+    if size < 1:
+        raise ValueError(f"a chunk has at least one row; got chunk={size}.")
+    for start in range(0, max(len(x), 1), size):
+        rows = slice(start, start + size)
+        yield x[rows], context and context.each(lambda t: t[rows])  # noqa: B023
 
 
 def _replaced(module: nn.Module, kind: type, change: Callable) -> nn.Module:

@@ -33,3 +33,11 @@ def without_autocast(t: Tensor) -> AbstractContextManager:
 def sum_event(t: Events) -> PerSample:
     """The sum over everything but the batch: (batch, *event) -> (batch,)."""
     return t.flatten(1).sum(1)
+
+
+def moments(t: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation in float64 over everything but the second dimension: (batch, features, …) ->
+    (features,) each. What does not vary has a deviation of 1."""
+    deviation, mean = torch.std_mean(t.double().transpose(0, 1).flatten(1), 1, correction=0)
+    rounding = 1e-13 * mean.abs()  # of equal numbers in float64
+    return mean, torch.where(deviation > rounding, deviation, 1.0)

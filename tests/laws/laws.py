@@ -13,7 +13,7 @@ from pushforward.bases import StandardNormal
 from pushforward.context import Context, Unconditional
 from pushforward.flow import Flow
 from pushforward.transform import Chain, Triangular
-from tests.laws.cases import TOLERANCE, Case
+from tests.laws.cases import TOLERANCE, Case, measured
 
 N = 3  # rows of a batch
 
@@ -143,7 +143,7 @@ def gradients_are_differences(case: Case) -> None:
 def state_dict(case: Case) -> None:
     transform, context = case.build(), case.context(N)
     weights = {name for name, _ in transform.named_parameters()}
-    assert set(transform.state_dict()) == weights | case.measured, "stores more than weights and what is measured"
+    assert set(transform.state_dict()) == weights | measured(transform), "stores more than weights and what is measured"
     fresh = case.make().double()
     fresh.load_state_dict(transform.state_dict())
     for (door, given), (other, _) in zip(doors(transform, case), doors(fresh, case), strict=True):
@@ -266,4 +266,18 @@ LAWS = (
     builds_on_the_meta_device,
     copies_and_prints,
     no_grad_agrees,
+)
+
+GRADIENT_FREE = (
+    round_trip,
+    log_dets_cancel,
+    shapes_and_dtypes,
+    autocast_leaves_the_flow_in_float32,
+    float32_agrees_with_float64,
+    batch_is_its_samples,
+    pure,
+    either_direction_first,
+    state_dict,
+    context_matters,
+    slopes_add_up,
 )

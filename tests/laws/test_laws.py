@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+from pushforward.networks import transformer
+from pushforward.networks.kernel import load
+from pushforward.transforms import Autoregressive
 from tests.laws.cases import CASES
-from tests.laws.laws import LAWS, compiles
+from tests.laws.laws import GRADIENT_FREE, LAWS, compiles
 from tests.laws.mutants import MUTANTS, WELL, Mutant
+
+AUTOREGRESSIVE = [
+    name for name, case in CASES.items() if any(isinstance(m, Autoregressive) for m in case.make().modules())
+]
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -22,6 +30,18 @@ def test_law(name, law):
             law(case)
     else:
         law(case)
+
+
+@pytest.mark.parametrize("kernel", [False, True], ids=["tensors", "kernel"])
+@pytest.mark.parametrize("law", GRADIENT_FREE, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", AUTOREGRESSIVE)
+def test_law_without_gradients(name, law, kernel, monkeypatch):
+    """Where gradients are not wanted inverses take other paths: sweeps, caches written in place, the kernel."""
+    monkeypatch.setattr(transformer, "WORTH", 0 if kernel else math.inf)
+    if kernel and load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+    with torch.no_grad():
+        law(CASES[name])
 
 
 def broken(law, case) -> bool:

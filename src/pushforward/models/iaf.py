@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pushforward.models.vector import VectorModel
-from pushforward.moves import Affine
+from pushforward.moves import Affine, SoftClip
 from pushforward.transform import Inverse, Transform
 from pushforward.transforms import Flip, Reordered
 
@@ -26,8 +26,10 @@ class IAF(VectorModel):
     """
 
     steps: int = 5
+    move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
 
     def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
         for i in range(self.steps):
-            step = self.masked_step(Affine())
+            step = self.masked_step(self.move)
             yield Inverse(Reordered(Flip(), step) if i % 2 else step)

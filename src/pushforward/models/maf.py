@@ -4,7 +4,8 @@
 
 Each step is the density of a Gaussian MADE; every other one reads the numbers backwards. The density costs one pass, a
 sample one number after the other, which together cost as much arithmetic as one pass. Papamakarios et al. 2017, "Masked
-Autoregressive Flow for Density Estimation", arXiv:1705.07057, with `ActNorm` for its batch normalisation.
+Autoregressive Flow for Density Estimation", arXiv:1705.07057. Its batch normalisation is left out: data are
+standardised, steps start as the identity, and log-scales are bounded.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pushforward.models.vector import VectorModel
-from pushforward.moves import Affine
+from pushforward.moves import Affine, SoftClip
 from pushforward.transform import Transform
-from pushforward.transforms import ActNorm, Flip, Reordered
+from pushforward.transforms import Flip, Reordered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +28,11 @@ class MAF(VectorModel):
     """
 
     steps: int = 5
+    move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
     residual: bool = False  # a ResMADE in each step
 
     def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
         for i in range(self.steps):
-            step = self.masked_step(Affine(), residual=self.residual)
+            step = self.masked_step(self.move, residual=self.residual)
             yield Reordered(Flip(), step) if i % 2 else step
-            yield ActNorm(self.features)

@@ -32,6 +32,7 @@ class NICE(VectorModel):
     steps: int = 4  # couplings
 
     def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
         for i in range(self.steps):
             yield self.coupling_step(Shift(), halves(self.features, swapped=i % 2 == 1))
         yield ActNorm(self.features)

@@ -1,8 +1,9 @@
 """NSF = MLP × rational-quadratic spline × coupling, or masked MLP × the same × autoregressive.
 
-Before each step the numbers are permuted at random and mixed by an `LU` map, which starts as the identity; a last map
-follows. Networks are residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032. There an untrained spline
-is not quite the identity; here it is.
+Before each step an `LU` map, which starts as the identity, mixes the numbers, and a last one follows. Couplings keep
+and move halves drawn at random, in turn; autoregressive steps read forwards and backwards, in turn. Networks are
+residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032; an untrained spline is not quite the identity
+there, and is here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pushforward.models.vector import VectorModel
 from pushforward.moves import RationalQuadraticSpline
 from pushforward.transform import Transform
-from pushforward.transforms import LU, alternating, shuffled
+from pushforward.transforms import LU, Flip, Reordered, scattered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +30,13 @@ class NSF(VectorModel):
     move: RationalQuadraticSpline = RationalQuadraticSpline(bins=8, bound=5.0)
 
     def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
         for i in range(self.steps):
-            yield shuffled(self.features, seed=i)
             yield LU(self.features)
             if self.autoregressive:
-                yield self.masked_step(self.move, residual=True)
+                step = self.masked_step(self.move, residual=True)
+                yield Reordered(Flip(), step) if i % 2 else step
             else:
-                yield self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 1), residual=True)
+                split = scattered(self.features, seed=i // 2, swapped=i % 2 == 1)
+                yield self.coupling_step(self.move, split, residual=True)
         yield LU(self.features)

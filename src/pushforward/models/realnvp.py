@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pushforward.models.vector import VectorModel
-from pushforward.moves import Affine
+from pushforward.moves import Affine, SoftClip
 from pushforward.transform import Transform
 from pushforward.transforms import ActNorm, alternating
 
@@ -27,8 +27,10 @@ class RealNVP(VectorModel):
     """
 
     steps: int = 8  # couplings
+    move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
 
     def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
         for i in range(self.steps):
-            yield self.coupling_step(Affine(), alternating(self.features, swapped=i % 2 == 1))
+            yield self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 1))
             yield ActNorm(self.features)

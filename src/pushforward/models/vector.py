@@ -21,11 +21,7 @@ from pushforward.transforms import ActNorm, Autoregressive, Coupling, Interval, 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorModel(Model):
-    """A flow over vectors: each number to the real line, then standardised, then the model's own steps.
-
-    `flow.initialise(x, context)` measures the units, those of the context's vector too, which are saved and counted
-    like any transform; until then they are the data's own.
-    """
+    """A flow over vectors, unconditional or conditioned on a vector or a label."""
 
     base: ClassVar[type[Base]] = StandardNormal  # what the latent is distributed as
 
@@ -46,28 +42,34 @@ class VectorModel(Model):
 
     def build(self) -> Flow:
         embed = InUnits(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
-        places = [RealLine(self.supports)] if self.supports else []
-        units = ActNorm(self.features, learned=False)
-        chain = Chain(*places, units, *self.transforms())
-        return Flow(chain, self.base(self.features), event=(self.features,), embed=embed)
+        return Flow(Chain(*self.transforms()), self.base(self.features), event=(self.features,), embed=embed)
 
     @abstractmethod
     def transforms(self) -> Iterator[Transform]:
-        """The model's own steps, from data to latent."""
+        """From data to latent."""
+
+    def units(self) -> Iterator[Transform]:
+        """Each number to the real line, and standardised. Both are part of the flow, saved with it and in its density.
+
+        `flow.initialise(x)` measures mean and scale; until then the data's own units stay.
+        """
+        if self.supports:
+            yield RealLine(self.supports)
+        yield ActNorm(self.features, learned=False)
 
     def coupling_step(self, move: Move, split: Split, *, residual: bool = False) -> Coupling:
         """MLP × move × coupling."""
         raw = move.raw_shape(split.moved)
-        net = MLP(split.kept, raw, hidden=self.hidden, residual=residual, project=self._project())
+        net = MLP(split.kept, raw, hidden=self.hidden, residual=residual, project=self.project())
         return Coupling(net, move, split)
 
     def masked_step(self, move: Elementwise, *, residual: bool = False) -> Autoregressive:
         """Masked MLP × move × autoregressive."""
         raw = (move.params_per_element,)
-        net = MaskedMLP(self.features, raw, hidden=self.hidden, residual=residual, project=self._project())
+        net = MaskedMLP(self.features, raw, hidden=self.hidden, residual=residual, project=self.project())
         return Autoregressive(net, move)
 
-    def _project(self) -> nn.Module | None:
+    def project(self) -> nn.Module | None:
         """A network's own projection of what the flow is conditioned on."""
         if self.classes:
             return LabelTable(self.classes, self.hidden[0])

@@ -2,6 +2,9 @@
 
 from pushforward.moves.affine import Affine, AffineParams, Shift
 from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Tanh
+from pushforward.moves.composed import Composed
+from pushforward.moves.mixture import GaussianMixture, LogisticMixture
+from pushforward.moves.monotone import MonotoneNetwork
 from pushforward.moves.move import Elementwise, Move
 from pushforward.moves.spline import CircularSpline, RationalQuadraticSpline
 
@@ -10,8 +13,12 @@ __all__ = [
     "AffineParams",
     "Bound",
     "CircularSpline",
+    "Composed",
     "Elementwise",
     "Exp",
+    "GaussianMixture",
+    "LogisticMixture",
+    "MonotoneNetwork",
     "Move",
     "RationalQuadraticSpline",
     "Shift",

@@ -5,7 +5,7 @@ from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.contractive import ContractiveMLP, Push
 from pushforward.networks.guided import Guided, LinearRule, Rule
 from pushforward.networks.masked import MaskedMLP
-from pushforward.networks.mlp import MLP
+from pushforward.networks.mlp import MLP, OfAngles
 from pushforward.networks.projection import LabelTable, VectorProjection
 from pushforward.networks.transformer import CausalTransformer
 
@@ -19,6 +19,7 @@ __all__ = [
     "LabelTable",
     "LinearRule",
     "MaskedMLP",
+    "OfAngles",
     "Push",
     "Rule",
     "VectorProjection",

@@ -6,8 +6,13 @@ has to be reset.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from pushforward.networks.packed import Packed
 
 
 class Growing:
@@ -45,6 +50,13 @@ class Cache:
         self.keys = [Growing(axis=2, capacity=capacity) for _ in range(depth)]
         self.values = [Growing(axis=2, capacity=capacity) for _ in range(depth)]
         self.answers = Growing(axis=1, capacity=capacity + 1)
+        self.added: Tensor | None = None  # what the context adds to every token
+        self.packed: Packed | None = None  # what remembers all this where the kernel reads
+
+    @property
+    def unread(self) -> bool:
+        """Whether nothing has been asked of it yet."""
+        return self.answers.data is None and self.packed is None
 
     def recall(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Remember a layer's new keys and values (B, H, n, W/H), and answer all so far."""

@@ -73,16 +73,17 @@ class ContractiveMLP(nn.Module):
     def _scaled(self, layer: nn.Module) -> Tensor:
         weight = at_least_float32(layer.weight)  # pyright: ignore[reportArgumentType]
         allowed = self.limit ** (1 / len(self.maps))
-        return weight * (allowed / norm_bound(weight)).clamp(max=1)
+        return weight * (allowed / norm_bound(weight).clamp(min=allowed))
 
 
 def norm_bound(weight: Tensor, squarings: int = 5) -> Tensor:
     """(tr (Wᵀ W)^p)^(1/2p) for p = 2^squarings: at least the spectral norm of W. Differentiable."""
+    tiny = torch.finfo(weight.dtype).tiny
     with without_autocast(weight):
         power = weight @ weight.T if weight.shape[0] < weight.shape[1] else weight.T @ weight
         log_norm = 0.0
         for k in range(squarings):
-            size = power.norm().clamp(min=torch.finfo(power.dtype).tiny)  # kept near 1, or a power would underflow
+            size = power.norm().clamp(min=tiny)  # powers are kept near 1, or they would underflow
             log_norm = log_norm + size.log() / 2**k
             power = (power / size) @ (power / size)
-    return torch.exp(0.5 * (log_norm + power.trace().log() / 2**squarings))
+    return torch.exp(0.5 * (log_norm + power.trace().clamp(min=tiny).log() / 2**squarings))

@@ -32,7 +32,7 @@ class MaskedLinear(nn.Linear):
     def __init__(self, pattern: Tensor):
         super().__init__(pattern.shape[1], pattern.shape[0])
         self.pattern = pattern
-        self.register_buffer("mask", torch.empty(pattern.shape, dtype=torch.bool), persistent=False)
+        self.register_buffer("mask", torch.empty(pattern.shape), persistent=False)  # numbers: to multiply by
         self.reset()
 
     def reset(self) -> None:

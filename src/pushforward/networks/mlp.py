@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,6 +82,17 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         return self.layers(x, context).unflatten(-1, self.raw)
+
+
+class OfAngles(nn.Module):
+    """A network of angles: `net` reads their cosines and sines, so a full turn changes nothing."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        return self.net(torch.cat([x.cos(), x.sin()], 1), context)
 
 
 def widths(hidden: tuple[int, ...], residual: bool) -> tuple[int, ...]:

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from pushforward.context import Context
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.kernel import load
+from pushforward.networks.packed import Packed, storage
 from pushforward.shapes import Tokens
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far
@@ -66,6 +68,21 @@ class Layer(nn.Module):
         return h + self.mlp(h)
 
 
+BUILT = [
+    Layer,
+    Attention,
+    nn.LayerNorm,
+    nn.Linear,
+    nn.Linear,
+    nn.Sequential,
+    nn.LayerNorm,
+    nn.Linear,
+    nn.GELU,
+    nn.Linear,
+]
+WORTH = 2**24  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
+
+
 class CausalTransformer(CausalNetwork):
     """(B, T, D) -> (B, T, *raw): raw parameters of shape `raw` for each token, from the tokens before it.
 
@@ -98,9 +115,42 @@ class CausalTransformer(CausalNetwork):
         return Cache(len(self.layers), self.tokens)
 
     def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
+        if cache is None:
+            return F.pad(self._next(x[:, :-1], context), (0, 0) * len(self.raw) + (1, 0))
+        if cache.unread and self._packs(len(x)):
+            cache.packed = Packed(self, len(x), context)
+        if cache.packed:
+            start, cache.length = cache.length, cache.length + x.shape[1]
+            return cache.packed.answer(x, start)
+        return cache.answer(self._next(x, context, cache))
+
+    def _packs(self, rows: int) -> bool:
+        """Whether the kernel reads in this network's stead: on a CPU, where no gradients are wanted and nothing
+        traces, where the layers are those built here, without wrappers or hooks, and where it is worth the trouble."""
+        width, parts = self.positions.shape[1], [self.read, self.answer, *self.layers.modules()]
+        layers = [[type(part) for part in layer.modules()] for layer in self.layers]
+        return (
+            12 * width**2 * len(self.layers) * self.tokens * rows >= WORTH
+            and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            and torch._C._functorch.peek_interpreter_stack() is None  # pyright: ignore[reportAttributeAccessIssue]
+            and type(self.positions) is nn.Parameter
+            and self.positions.device.type == "cpu"
+            and all(layer == BUILT for layer in layers)
+            and type(self.read) is type(self.answer) is nn.Linear
+            and not any(part._forward_hooks or part._forward_pre_hooks for part in parts)
+            and len({parameter.dtype for part in parts for parameter in part.parameters(recurse=False)}) == 1
+            and storage(self.positions) in (torch.float64, torch.float32, torch.bfloat16)
+            and load() is not None
+        )
+
+    def _added(self, context: Context | None, cache: Cache | None) -> Tensor:
+        """What the context adds to every token, (B, 1, W): projected once where there is a cache."""
+        assert self.project is not None
+        added = self.project(context)[:, None] if cache is None or cache.added is None else cache.added
         if cache is not None:
-            return cache.answer(self._next(x, context, cache))
-        return F.pad(self._next(x[:, :-1], context), (0, 0) * len(self.raw) + (1, 0))
+            cache.added = added
+        return added
 
     def _next(self, x: Tokens, context: Context | None, cache: Cache | None = None) -> Tensor:
         """What each token says of the one after it: (B, T, D) -> (B, T, *raw)."""
@@ -109,7 +159,7 @@ class CausalTransformer(CausalNetwork):
         start = 0 if cache is None else cache.length
         h = self.read(x.to(self.read.weight.dtype)) + self.positions[start : start + x.shape[1]]
         if self.project is not None:
-            h = h + self.project(context)[:, None]
+            h = h + self._added(context, cache)
         temperature = None if context is None else context.attention_temperature
         for i, layer in enumerate(self.layers):
             h = layer(h, temperature, None if cache is None else partial(cache.recall, i))

@@ -13,9 +13,11 @@ from torch import Tensor
 from pushforward.context import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
+from pushforward.solve.auto import Record, auto
+from pushforward.solve.blockwise import blockwise
 from pushforward.solve.jacobi import jacobi
 from pushforward.solve.one_by_one import one_by_one
 
 Solve = Callable[[CausalNetwork, Move, Tensor, Context | None], Iterator[tuple[Tensor, Tensor]]]
 
-__all__ = ["Solve", "jacobi", "one_by_one"]
+__all__ = ["Record", "Solve", "auto", "blockwise", "jacobi", "one_by_one"]

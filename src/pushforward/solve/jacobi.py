@@ -1,4 +1,4 @@
-"""All tokens at once, again and again, until nothing changes."""
+"""All tokens at once, again and again, until they have settled."""
 
 from __future__ import annotations
 
@@ -11,23 +11,16 @@ from pushforward.context import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import Tokens
+from pushforward.solve.blockwise import blockwise
 
 
 def jacobi(
-    net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None, *, tolerance: float = 0.0
+    net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None, *, tolerance: float | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Fixed-point sweeps x <- move⁻¹(z; net(x)) of parallel passes, from x = z. Yields all tokens at once.
+    """Sweeps over all tokens that have not settled, from x = z. Yields all tokens at once.
 
-    After k sweeps the first k tokens are exact, so at most as many sweeps as tokens are made. They end earlier when no
-    number has changed by more than `tolerance`: at 0 the answer is exact to rounding; above, the last change is what
-    is bounded, not the error. Where gradients are wanted every sweep is made, so that they are exact too.
-    Song et al. 2021, "Accelerating feedforward computation via parallel nonlinear equation solving", arXiv:2002.03629.
+    After k sweeps the first k tokens are right, so at most as many sweeps as tokens are made; its guarantee is that of
+    `blockwise`, whose window is here the whole sequence. Song et al. 2021, arXiv:2002.03629.
     """
-    x, log_slopes = z, torch.zeros_like(z)
-    for _ in range(z.shape[1]):
-        before = x
-        # a token not yet right may overflow, and would reach the tokens before it as 0 · inf
-        x, log_slopes = move.inverse(z, move.interpret(net(before.nan_to_num(), context)))
-        if not torch.is_grad_enabled() and (x - before).abs().max() <= tolerance:
-            break
-    yield x, log_slopes
+    x, log_slopes = zip(*blockwise(net, move, z, context, size=z.shape[1], tolerance=tolerance), strict=True)
+    yield torch.cat(x, 1), torch.cat(log_slopes, 1)

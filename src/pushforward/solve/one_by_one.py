@@ -19,7 +19,6 @@ def one_by_one(
     pass, in as many calls as there are tokens. Yields one token at a time."""
     cache = net.start(context)
     x = z[:, :0]
-    for t in range(z.shape[1]):
-        params = move.interpret(net(x, context, cache)[:, -1:])
-        x, log_slopes = move.inverse(z[:, t : t + 1], params)
+    for token in z.split(1, dim=1):
+        x, log_slopes = move.inverse(token, move.interpret(net(x, context, cache)[:, -1:]))
         yield x, log_slopes

@@ -7,11 +7,12 @@ from pushforward.transforms.normalise import ActNorm, BatchNorm
 from pushforward.transforms.permutation import Permutation, shuffled
 from pushforward.transforms.reshape import Flip, Patchify, Rearrangement, Reordered
 from pushforward.transforms.residual import Exact, Residual, Roulette
-from pushforward.transforms.supports import Interval, RealLine
+from pushforward.transforms.supports import Angles, Interval, RealLine
 
 __all__ = [
     "LU",
     "ActNorm",
+    "Angles",
     "Autoregressive",
     "BatchNorm",
     "Coupling",

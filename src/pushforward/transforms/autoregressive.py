@@ -15,14 +15,14 @@ from pushforward.context import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import PerSample, Tokens, sum_event
-from pushforward.solve import Solve, one_by_one
+from pushforward.solve import Solve, auto
 from pushforward.transform import Triangular
 
 
 class Autoregressive(Triangular):
     """Tokens (batch, token, feature), each moved by what `net` says after reading those before it."""
 
-    def __init__(self, net: CausalNetwork, move: Move, *, solve: Solve = one_by_one):
+    def __init__(self, net: CausalNetwork, move: Move, *, solve: Solve = auto):
         super().__init__()
         self.net, self.move, self.solve = net, move, solve
 

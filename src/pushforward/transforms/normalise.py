@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from pushforward.context import Context
 from pushforward.moves import Affine, AffineParams
-from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
+from pushforward.shapes import Events, PerSample, at_least_float32, moments, sum_event
 from pushforward.transform import Triangular
+
+AFFINE = Affine()
 
 
 class ActNorm(Triangular):
@@ -43,10 +45,10 @@ class ActNorm(Triangular):
                 self.register_buffer(name, torch.zeros(features))
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        return _moved(Affine().forward, x, self.shift, self.log_scale)
+        return _moved(AFFINE.forward, x, self.shift, self.log_scale)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = _moved(Affine().inverse, z, self.shift, self.log_scale)
+        x, log_slopes = _moved(AFFINE.inverse, z, self.shift, self.log_scale)
         return x, sum_event(log_slopes)
 
     @torch.no_grad()
@@ -77,10 +79,10 @@ class BatchNorm(Triangular):
         self.register_buffer("log_scale", torch.zeros(features))
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        return _moved(Affine().forward, x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))
+        return _moved(AFFINE.forward, x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = _moved(Affine().inverse, z, self.shift, self.log_scale)
+        x, log_slopes = _moved(AFFINE.inverse, z, self.shift, self.log_scale)
         return x, sum_event(log_slopes)
 
     @torch.no_grad()
@@ -97,14 +99,6 @@ def _statistics(x: Events) -> tuple[Tensor, Tensor]:
     """Mean and log standard deviation (features,) over rows and places."""
     variance, mean = torch.var_mean(at_least_float32(x).transpose(0, 1).flatten(1), 1, correction=0)
     return mean, 0.5 * torch.log(variance + 1e-5)
-
-
-def moments(x: Events) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (features,) in float64, over rows and places; 1 where nothing varies."""
-    columns = x.double().transpose(0, 1).flatten(1)
-    deviation, mean = torch.std_mean(columns, 1, correction=0)
-    rounding = 1e-13 * mean.abs()  # of equal numbers in float64
-    return mean, torch.where(deviation > rounding, deviation, 1.0)
 
 
 def _moved(

@@ -62,6 +62,38 @@ class Interval:
         return x.clamp(torch.nextafter(least, most), torch.nextafter(most, least)), log_slopes
 
 
+class Angles(Triangular):
+    """Numbers that live on circles to angles in [−π, π). [low, high) is a full turn of each, and where x comes back.
+
+    >>> Angles([Interval(0, 360)])(torch.tensor([[270.0], [-90.0]]))[0] / torch.pi
+    tensor([[0.5000],
+            [0.5000]])
+    """
+
+    def __init__(self, turns: Sequence[Interval]):
+        super().__init__()
+        self.turns = tuple(turns)
+        if any(turn.low is None or turn.high is None for turn in self.turns):
+            raise ValueError(f"a full turn goes from a low end to a high one; got {self.turns}.")
+
+    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        low, width = self._turns(x := at_least_float32(x))
+        part = (x - low) / width
+        return 2 * math.pi * (part - part.floor()) - math.pi, torch.log(2 * math.pi / width).expand(x.shape)
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        low, width = self._turns(z := at_least_float32(z))
+        part = (z + math.pi) / (2 * math.pi)
+        return low + width * (part - part.floor()), sum_event(torch.log(width / (2 * math.pi)).expand(z.shape))
+
+    def extra_repr(self) -> str:
+        return ", ".join(str(turn) for turn in self.turns)
+
+    def _turns(self, x: Events) -> tuple[Tensor, Tensor]:
+        low, high = (x.new_tensor([getattr(turn, end) for turn in self.turns]) for end in ("low", "high"))
+        return low, high - low
+
+
 class RealLine(Triangular):
     """Each number of a vector from its support to the real line.
 

@@ -1,0 +1,1 @@
+"""A file a section of results.md: each has a `report(machine)` that measures and answers Markdown."""

@@ -1,0 +1,58 @@
+"""What `pushforward.solve.auto` picks, step by step."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from flows import LARGE, MNIST, Subject
+from machine import Machine, in_turn, ratio
+from torch import nn
+
+from pushforward.flow import Flow
+from pushforward.solve import auto, one_by_one
+
+
+def report(machine: Machine) -> str:
+    kinds = [(subject, weights) for subject in (MNIST, LARGE) for weights in ("random", "trained")]
+    flows = {f"{subject.name}, {weights}": partial(make, subject, weights) for subject, weights in kinds}
+    flows[f"{LARGE.name}, of tokens that hardly depend on each other"] = partial(make, LARGE, "loose")
+    lines = []
+    for name, make_flow in flows.items():
+        try:
+            flow = make_flow().to(machine.device)
+        except FileNotFoundError as reason:
+            lines.append(f"| {name} | | skipped: {reason} | |")
+            continue
+        for batch in (1, 16):
+            lines.append(f"| {name} | {batch} | {' | '.join(picks(flow, batch))} |")
+            print(lines[-1], flush=True)
+    return "\n".join(
+        [
+            "## Ways back",
+            "",
+            "What auto picked for each step, the last of the flow first, and how many times as long one by one takes.",
+            "",
+            "| flow | batch | picks | one by one / auto |",
+            "|---|---|---|---|",
+            *lines,
+        ]
+    )
+
+
+def make(subject: Subject, weights: str) -> Flow:
+    flow = subject.trained() if weights == "trained" else subject.random()
+    for name, parameter in flow.named_parameters() if weights == "loose" else ():
+        if "answer" in name:
+            nn.init.normal_(parameter, std=1e-4)
+    return flow
+
+
+@torch.no_grad()
+def picks(flow: Flow, batch: int) -> tuple[str, str]:
+    labels = torch.arange(batch, device=flow.device) % 10
+    z, record = flow.base.sample(batch), {}
+    flow.decode(z, labels, solve=partial(auto, record=record))
+    sides = {"one": one_by_one, "auto": partial(auto, record=record)}
+    times = in_turn({side: partial(flow.decode, z, labels, solve=solve) for side, solve in sides.items()}, budget=10)
+    return ", ".join(record.values()) or "one_by_one, too small to try", f"{ratio(times['one'], times['auto']):.2f}"
