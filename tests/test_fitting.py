@@ -238,3 +238,12 @@ def test_the_base_s_variance_is_left_alone_by_what_has_no_latents():
     flow = pf.Flow(pf.Chain(pf.transforms.ActNorm(2)), pf.bases.ObservedNormal(2), event=(2,))
     minimise(ReverseKL(flow, banana), Arrays(torch.empty(8, 0)), Plan(steps=2, batch=8))
     assert torch.equal(flow.base.variance, torch.ones(2))
+
+
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_a_check_tells_of_numbers_outside_the_splines_bounds(autoregressive):
+    flow = pf.models.NSF(features=2, steps=1, hidden=(8,), autoregressive=autoregressive).build()
+    inside, outside = torch.full((3, 2), 4.0), torch.full((1, 2), 6.0)
+    assert "; 0.00% of numbers outside the splines' bounds" in str(flow.check(inside))
+    with pytest.warns(RuntimeWarning, match="25.0% of the numbers that come to splines lie outside"):
+        assert flow.check(torch.cat([inside, outside])).outside == 0.25

@@ -33,15 +33,19 @@ def train(*arguments: str) -> str | None:
     """Train by a recipe: `pushforward train RECIPE --out DIR`; the same command again goes on.
 
     Every field of a recipe can be overridden by its dotted name: `pushforward train RECIPE --help` lists them.
+    Without a recipe, fit a flow to a table of numbers: `pushforward train --data table.csv --out DIR`.
     """
     import tyro
 
+    from pushforward.commands import learn
     from pushforward.recipe import Recipe, nearest
     from pushforward.recipes import RECIPES
     from pushforward.run import train
 
     if arguments[:1] in ((), ("-h",), ("--help",)):
         return f"{inspect.getdoc(globals()['train'])}\n\n{recipes()}"
+    if arguments[0].startswith("--"):
+        return str(tyro.cli(learn, args=arguments, prog="pushforward train"))
     name, *rest = arguments
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")

@@ -80,7 +80,7 @@ def fit(
         raise ValueError(
             f"there are {len(data)} events to learn from, and {some} to hold out. Give more, or validation=0."
         )
-    plan = _plan(len(data) - some, changes)
+    plan = plan_for(len(data) - some, **changes)
     order = torch.randperm(len(data), generator=keyed(plan.seed))
     watch = None
     if some:
@@ -102,8 +102,8 @@ def fit_density(
     `log_density` takes events (n, *event), and the rows of the context where there is one, and gives log p̃ (n,). The
     score is a lower bound on log Z, by draws that stay the same. `evaluation.importance` says how good the flow is.
     """
-    given = None if context is None else _tensor(flow, context)
-    plan = _plan(DRAWN if given is None else len(given), changes)
+    given = None if context is None else _tensor(context, _dtype(flow)).to(flow.device)
+    plan = plan_for(DRAWN if given is None else len(given), **changes)
     data = Arrays(torch.empty(plan.batch if given is None else len(given), 0), given)
     n, some = (DRAWN, None) if given is None else (None, given[:DRAWN])
 
@@ -141,9 +141,7 @@ def _trained(objective: Objective, data: Arrays, plan: Plan, watch: Watch | None
     average = minimise(objective, data, plan, measure=watch)
     steps = min(plan.steps, watch.looks * plan.measure_every) if watch else plan.steps
     if watch and not watch.kept:
-        raise FloatingPointError(
-            f"the {measured} was not finite at any of {watch.looks} looks. Lower lr, or the weights."
-        )
+        raise FloatingPointError(f"the {measured} was not finite at any of {watch.looks} looks. Lower lr.")
     flow.load_state_dict(watch.kept if watch else average.state_dict())
     flow.eval()
     return Fit(
@@ -157,22 +155,23 @@ def _trained(objective: Objective, data: Arrays, plan: Plan, watch: Watch | None
     )
 
 
-def _plan(rows: int, changes: dict[str, Any]) -> Plan:
-    """For so many rows: about fifty epochs, of 1,000 to 10,000 steps in all."""
+def plan_for(rows: int, **changes: Any) -> Plan:
+    """How to learn from so many rows: about fifty epochs, of 1,000 to 10,000 steps in all, in float32."""
     batch = changes.get("batch", min(256, rows))
-    steps = changes.get("steps", min(10_000, max(1_000, 50 * rows // batch)))
+    steps = changes.get("steps", min(10_000, max(1_000, 50 * rows // max(1, batch))))
     chosen = {"warmup": min(100, steps // 10), "precision": "float32", "measure_every": max(1, steps // LOOKS)}
     return Plan(**{"steps": steps, "batch": batch, **chosen, **changes})
 
 
 def _table(flow: Flow, x: Array, context: Array | None, weights: Array | None) -> Arrays:
     """The events that count, as the flow takes them, after all of them have been checked."""
-    data = Arrays(_tensor(flow, x), None if context is None else _tensor(flow, context))
+    dtype = _dtype(flow)
+    data = Arrays(_tensor(x, dtype), None if context is None else _tensor(context, dtype))
     with torch.no_grad():  # the flow says what it does not take
-        flow.log_prob(data.events[:1], None if data.context is None else data.context[:1])
+        flow.log_prob(data.events[:1].to(flow.device), None if data.context is None else data.context[:1])
     if weights is None:
         return data
-    w = _tensor(flow, weights).to(torch.float64)
+    w = _tensor(weights, torch.float64).double().cpu()
     if w.shape != (len(data),):
         raise ValueError(f"give one weight for each of {len(data)} events; they are of shape {tuple(w.shape)}.")
     wrong = (~((w >= 0) & w.isfinite())).nonzero().flatten().tolist()
@@ -195,9 +194,12 @@ def _part(data: Arrays, rows: Tensor) -> Arrays:
     return part
 
 
-def _tensor(flow: Flow, values: Array) -> Tensor:
-    """Arrays of any kind as a tensor; real numbers in the flow's own precision."""
+def _dtype(flow: Flow) -> torch.dtype:
+    return next(t.dtype for t in chain(flow.parameters(), flow.buffers()) if t.is_floating_point())
+
+
+def _tensor(values: Array, dtype: torch.dtype) -> Tensor:
+    """Arrays of any kind as a tensor; real numbers in this precision, integers as they are."""
     if not isinstance(values, Tensor):
         values = torch.from_numpy(np.require(values, requirements=["C", "W"]))
-    dtype = next(t.dtype for t in chain(flow.parameters(), flow.buffers()) if t.is_floating_point())
     return values.detach().to(dtype) if values.is_floating_point() else values

@@ -28,6 +28,8 @@ class Recipe:
     """Everything a run is made of. On one machine, the same recipe gives the same weights."""
 
     data: str  # a name (digits, mnist, …), a file or a folder; files are scaled and cropped to the model's image
+    columns: tuple[str, ...] = ()  # what an event's numbers are called, where the data are a table
+    given: tuple[str, ...] = ()  # and those that it is conditioned on
     mirrored: bool = False  # learn from every image's mirror image too
     model: Model
     lift: Lift
@@ -46,6 +48,8 @@ class Recipe:
 
     def images(self, split: str, data: str | None = None) -> Images:
         """The images of a split, of the recipe's data or of other, as the model takes them; ValueError if it cannot."""
+        if self.columns:
+            raise ValueError(f"this run learned a table, {self.data}, and no images; see its README.md.")
         with torch.device("meta"):
             flow = self.model.build()
         name = data or self.data

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.commands.tables import write_table
 from pushforward.evaluation import grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.flow import Flow
@@ -71,14 +72,22 @@ def sample(
 
     Args:
         run: The run folder.
-        out: A picture (grid.png), or a folder.
+        out: A picture (grid.png), or a folder; a .csv file where the run learned a table.
         n: How many.
         device: cpu, cuda, mps, or auto.
     """
     if n < 1:
         raise ValueError(f"draw one sample at least; got n={n}.")
-    flow, lift, out = load(run, device=device), read_recipe(run).lift, Path(out)
-    if out.suffix:
+    flow, recipe, out = load(run, device=device), read_recipe(run), Path(out)
+    lift = recipe.lift
+    if recipe.given:
+        raise ValueError(
+            f"{run} is conditioned on {', '.join(recipe.given)}: give them to pf.load({str(run)!r}).sample."
+        )
+    if recipe.columns:
+        drawn = [row for x, _ in samples(flow, lift, how, start=0, stop=n) for row in x.tolist()]
+        write_table(recipe.columns, drawn, out)
+    elif out.suffix:
         drawn = torch.cat([x.cpu() for x, _ in samples(flow, lift, how, start=0, stop=n)])
         side = flow.classes if flow.classes and how.label is None else round(n**0.5)
         save_picture(grid(drawn, max(1, min(side, n))), out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -19,12 +19,12 @@ class Average:
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
         self.module = copy.deepcopy(module).eval()
-        self.parameters = list(self.module.parameters()), list(module.parameters())
+        self.weights: tuple[list[Tensor], list[Tensor]] = [*self.module.parameters()], [*module.parameters()]
         self.buffers = list(self.module.buffers()), list(module.buffers())
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        get_ema_multi_avg_fn(decay)(*self.parameters, step)  # pyright: ignore[reportArgumentType] - its lists are invariant
+        get_ema_multi_avg_fn(decay)(*self.weights, step)
         for mine, now in zip(*self.buffers, strict=True):
             mine.copy_(now)

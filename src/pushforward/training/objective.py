@@ -91,7 +91,8 @@ class ReverseKL(Objective):
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         n = len(data) if context is None else None
-        loss = -weighed(self.flow, self.log_density, n, context, generator=generator)[1].mean()
+        _, log_weights = weighed(self.flow, self.log_density, n, context, generator=generator)
+        loss = -(log_weights if weights is None else weights * log_weights).mean()
         return loss, {self.unit: loss.detach()}
 
     def initialise(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
