@@ -26,10 +26,10 @@ LAYERS = [
     {"solve", "audit", "bases"},
     {"transforms"},
     {"flow"},
-    {"lift"},
+    {"lift", "weighing"},
     {"models", "data"},
     {"training", "evaluation", "interop"},
-    {"recipe"},
+    {"recipe", "fitting"},
     {"recipes", "card"},
     {"run"},
     {"commands", "hub", "demo"},
@@ -103,7 +103,7 @@ loaded = set(sys.modules)
 import pushforward
 assert before == (torch.get_default_dtype(), torch.get_num_threads(), torch.distributions.Distribution._validate_args)
 new = {name.split(".")[0] for name in set(sys.modules) - loaded}
-optional = "rich tyro PIL sklearn lampe pyro zuko safetensors matplotlib scipy pyarrow datasets"
+optional = "rich tyro PIL sklearn lampe pyro zuko sbi safetensors matplotlib scipy pyarrow datasets"
 print(sorted(new & set(optional.split())))
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,55 +1,178 @@
-"""What every move owes."""
+"""What every move owes: one table, one law a test."""
 
 from __future__ import annotations
 
+import inspect
+import json
+from dataclasses import FrozenInstanceError, asdict, fields
+
 import pytest
 import torch
+from torch import Tensor
 
-from pushforward.moves import Affine, Elementwise, Shift
+from pushforward import moves
+from pushforward.moves import (
+    Affine,
+    CircularSpline,
+    Composed,
+    Elementwise,
+    Exp,
+    GaussianMixture,
+    LogisticMixture,
+    MonotoneNetwork,
+    RationalQuadraticSpline,
+    Shift,
+    Sigmoid,
+    SoftClip,
+    Tanh,
+)
 
-MOVES = {"affine": Affine(), "shift": Shift()}
-
-
-def parameters(move: Elementwise, x: torch.Tensor, scale: float):
-    return move.interpret(scale * torch.randn(*x.shape, move.params_per_element, dtype=x.dtype))
+MOVES = {
+    "affine": Affine(),
+    "affine/tanh": Affine(Tanh()),
+    "affine/soft-clip": Affine(SoftClip()),
+    "affine/sigmoid": Affine(Sigmoid()),
+    "affine/jet": Affine(Sigmoid(0, 2)),
+    "shift": Shift(),
+    "spline": RationalQuadraticSpline(),
+    "spline/5 bins": RationalQuadraticSpline(bins=5, bound=3.0),
+    "circular spline": CircularSpline(),
+    "logistic mixture": LogisticMixture(),
+    "gaussian mixture": GaussianMixture(components=3),
+    "monotone network": MonotoneNetwork(),
+    "flow++": Composed(LogisticMixture(components=4), Affine(Tanh(1.0))),
+}
+UNBOUNDED = (Affine(), Affine(Sigmoid(0, 2)))  # which overflow at raw numbers of 200, as their docstrings say
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}  # where the slope is 1; an error grows as the slope falls
 
 
 @pytest.fixture(params=MOVES)
 def move(request) -> Elementwise:
+    torch.manual_seed(0)
     return MOVES[request.param]
 
 
+def given(move: Elementwise, n: int, scale: float, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Random inputs and raw parameters, as leaves."""
+    raw = scale * torch.randn(n, move.params_per_element, dtype=dtype)
+    return torch.randn(n, dtype=dtype).mul_(2).requires_grad_(), raw.requires_grad_()
+
+
+def doors(move: Elementwise):
+    return lambda x, raw: move.forward(x, move.interpret(raw)), lambda y, raw: move.inverse(y, move.interpret(raw))
+
+
+def tensors(params) -> list[Tensor]:
+    return [params] if isinstance(params, Tensor) else [t for p in params for t in tensors(p)]
+
+
+def test_every_move_is_in_the_table():
+    exported = {kind for kind in vars(moves).values() if inspect.isclass(kind) and issubclass(kind, moves.Move)}
+    assert {kind for kind in exported if not inspect.isabstract(kind)} == {type(move) for move in MOVES.values()}
+
+
 def test_zero_parameters_are_the_identity(move):
-    x = torch.linspace(-1e4, 1e4, 101, dtype=torch.float64)
-    for door in (move.forward, move.inverse):
-        y, log_slopes = door(x, parameters(move, x, 0.0))
-        assert torch.equal(y, x)
-        assert torch.all(log_slopes == 0)
+    x = torch.cat([torch.linspace(-1e4, 1e4, 101), torch.linspace(-6, 6, 101)]).double()
+    for door in doors(move):
+        y, log_slopes = door(x, x.new_zeros(len(x), move.params_per_element))
+        torch.testing.assert_close(y, x, rtol=1e-14, atol=1e-14)
+        torch.testing.assert_close(log_slopes, torch.zeros_like(x), rtol=0, atol=1e-14)
 
 
-def test_inverse_undoes_forward_and_log_slopes_are_derivatives(move):
-    x = torch.randn(1000, dtype=torch.float64, requires_grad=True)
-    params = parameters(move, x, 1.0)
-    y, log_slopes = move.forward(x, params)
-    back, back_slopes = move.inverse(y, params)
-    torch.testing.assert_close(back, x, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(back_slopes, -log_slopes)
-    (slopes,) = torch.autograd.grad(y.sum(), x)
-    assert torch.all(slopes > 0), "a move is increasing"
-    torch.testing.assert_close(slopes.log(), log_slopes)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("first", [0, 1], ids=["from data", "from latent"])
+def test_each_door_undoes_the_other(move, first, dtype):
+    x, raw = given(move, 1000, 1.0, dtype)
+    there, back = doors(move)[first], doors(move)[1 - first]
+    y, log_slopes = there(x, raw)
+    again, back_slopes = back(y, raw)
+    limit = TOLERANCE[dtype] * (1 + x.abs()) * (1 + (-log_slopes).exp() + log_slopes.exp())
+    assert ((again - x).abs() <= limit).all()
+    assert ((back_slopes + log_slopes).abs() <= 10 * limit).all()
 
 
-@pytest.mark.parametrize("scale", [1.0, 10.0])
+def test_log_slopes_are_of_an_increasing_derivative(move):
+    for door in doors(move):
+        x, raw = given(move, 1000, 1.0)
+        y, log_slopes = door(x, raw)
+        (slopes,) = torch.autograd.grad(y.sum(), x)
+        assert torch.all(slopes > 0), "a move is increasing"
+        torch.testing.assert_close(slopes.log(), log_slopes, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_never_falls(move, dtype):
+    """A thousand steps and steps of one ulp, over the whole line: equal answers where rounding makes them equal."""
+    x = torch.linspace(-12, 12, 1001, dtype=dtype)
+    x = torch.stack([x, x.nextafter(x + 1)], 1).flatten()
+    raw = given(move, 1, 2.0, dtype)[1].expand(len(x), -1)
+    for door in doors(move):
+        y, log_slopes = door(x, raw)
+        rounding = 4 * torch.finfo(dtype).eps * (1 + y.abs()) * (1 + log_slopes.exp())
+        assert (y.diff() >= -rounding[1:]).all()
+        assert (y[2::2] > y[:-2:2]).all()
+
+
+def test_gradients_are_differences(move):
+    for door in doors(move):
+        assert torch.autograd.gradcheck(door, given(move, 5, 1.0), eps=1e-6, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
 @pytest.mark.parametrize("far", [0.0, 30.0, 1e4])
-def test_finite_with_finite_gradients_far_outside(move, scale, far):
-    x = (far + torch.randn(1000)).requires_grad_()
-    raw = (scale * torch.randn(1000, move.params_per_element)).requires_grad_()
-    y, log_slopes = move.forward(x, move.interpret(raw))
+@pytest.mark.parametrize("which", [0, 1], ids=["forward", "inverse"])
+def test_finite_with_finite_gradients_far_outside(move, which, far, scale):
+    if move in UNBOUNDED:
+        scale = min(scale, 10.0)
+    x, raw = given(move, 1000, scale, torch.float32)
+    y, log_slopes = doors(move)[which](x + far * torch.sign(x), raw)
     (y.sum() + log_slopes.sum()).backward()
     assert all(t.isfinite().all() for t in (y, log_slopes, x.grad, raw.grad))
 
 
-def test_parameters_are_at_least_float32(move):
-    raw = torch.zeros(3, move.params_per_element, dtype=torch.bfloat16)
-    assert all(p.dtype == torch.float32 for p in move.interpret(raw))
-    assert all(p.dtype == torch.float64 for p in move.interpret(raw.double()))
+def test_arithmetic_is_in_at_least_float32(move):
+    for given_in, wide in ((torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
+        params = move.interpret(torch.zeros(3, move.params_per_element, dtype=given_in))
+        assert all(p.dtype == wide for p in tensors(params))
+        for door in (move.forward, move.inverse):
+            assert all(t.dtype == wide for t in door(torch.zeros(3, dtype=given_in), params))
+
+
+def test_empty_and_of_any_shape(move):
+    for shape in ((), (0,), (2, 0, 3), (2, 3, 4)):
+        x, raw = torch.zeros(shape), torch.zeros(*shape, move.params_per_element)
+        assert all(t.shape == shape for door in doors(move) for t in door(x, raw))
+
+
+def test_compiles_to_what_it_is(move):
+    for door in doors(move):
+        torch.compiler.reset()
+        answers = []
+        for run in (door, torch.compile(door, fullgraph=True, backend="aot_eager")):
+            torch.manual_seed(0)
+            x, raw = given(move, 64, 1.0)
+            y, log_slopes = run(x, raw)
+            (y.square().sum() + log_slopes.sum()).backward()
+            answers.append((y, log_slopes, x.grad, raw.grad))
+        for eager, compiled in zip(*answers, strict=True):
+            torch.testing.assert_close(compiled, eager, rtol=1e-9, atol=1e-9)
+
+
+def test_is_a_configuration(move):
+    """What a model's page holds: it prints, compares, hashes, becomes JSON and cannot be changed."""
+    assert eval(repr(move), vars(moves)) == move
+    assert hash(move) == hash(type(move)(**{field.name: getattr(move, field.name) for field in fields(move)}))
+    json.dumps(asdict(move))
+    with pytest.raises(FrozenInstanceError):
+        move.bins = 3
+
+
+@pytest.mark.parametrize(
+    ("bound", "limits"),
+    [(Tanh(2.0), (-2, 2)), (SoftClip(3.0), (-3, 3)), (Sigmoid(0.5, 1.5), (-0.405465, 0.693147)), (Exp(), (-1e9, 1e9))],
+    ids=repr,
+)
+def test_bounds_are_reached_and_not_passed(bound, limits):
+    log_scale = bound(torch.tensor([-1e9, 0.0, 1e9]))
+    torch.testing.assert_close(log_scale.aminmax(), torch.return_types.aminmax(map(torch.tensor, map(float, limits))))
+    assert log_scale[1] == 0

@@ -157,9 +157,9 @@ def test_the_average_follows():
     start = module.weight.detach().clone()
     with torch.no_grad():
         module.weight.add_(1)
-    average.update(module, step=0)
+    average.update(step=0)
     torch.testing.assert_close(average.module.weight, start + 0.9)  # early on it forgets its start faster
     for step in range(1, 50):
-        average.update(module, step)
+        average.update(step)
     torch.testing.assert_close(average.module.weight, module.weight)
     assert average.module.weight.grad is None

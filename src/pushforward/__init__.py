@@ -21,6 +21,7 @@ from pushforward import (
 )
 from pushforward.commands import evaluate, sample
 from pushforward.context import Context
+from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
 from pushforward.run import load, train
@@ -30,6 +31,7 @@ from pushforward.version import __version__
 __all__ = [
     "Chain",
     "Context",
+    "Fit",
     "Flow",
     "Inverse",
     "Recipe",
@@ -39,6 +41,8 @@ __all__ = [
     "data",
     "evaluate",
     "evaluation",
+    "fit",
+    "fit_density",
     "hub",
     "interop",
     "lift",

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pushforward.context import Context
 from pushforward.randomness import Source, draw
@@ -36,12 +37,8 @@ class Base(nn.Module, ABC):
         """Take in the latents of a training batch. Called by the trainer after a step, and by nobody else."""
 
 
-class StandardNormal(Base):
-    """Independent standard normal numbers.
-
-    >>> StandardNormal(2, 3).log_prob(torch.zeros(1, 2, 3))
-    tensor([-5.5136])
-    """
+class Fixed(Base):
+    """A base with nothing to learn or to measure."""
 
     like: Tensor
 
@@ -50,16 +47,62 @@ class StandardNormal(Base):
         self.event = event
         self.register_buffer("like", torch.zeros(()), persistent=False)  # only its dtype and device are read
 
-    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
-        return -0.5 * sum_event(z.square() + math.log(2 * math.pi))
+    @abstractmethod
+    def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
+        """Independent draws."""
 
     def sample(
         self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
     ) -> Events:
-        return temperature * draw(torch.randn, (n, *self.event), self.like, generator)
+        return temperature * self.noise((n, *self.event), generator)
 
     def observe(self, z: Events) -> None:
         pass
+
+
+class StandardNormal(Fixed):
+    """Independent standard normal numbers.
+
+    >>> StandardNormal(2, 3).log_prob(torch.zeros(1, 2, 3))
+    tensor([-5.5136])
+    """
+
+    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
+        return -0.5 * sum_event(z.square() + math.log(2 * math.pi))
+
+    def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
+        return draw(torch.randn, shape, self.like, generator)
+
+
+class StandardLogistic(Fixed):
+    """Independent standard logistic numbers: log p = −softplus(z) − softplus(−z) each, whose score lies in (−1, 1).
+
+    Dinh et al. 2015 (NICE), arXiv:1410.8516.
+
+    >>> StandardLogistic(2).log_prob(torch.zeros(1, 2))
+    tensor([-2.7726])
+    """
+
+    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
+        return sum_event(F.logsigmoid(z) + F.logsigmoid(-z))
+
+    def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
+        u = draw(torch.rand, shape, self.like, generator)
+        return torch.logit(u, eps=torch.finfo(u.dtype).eps)
+
+
+class UniformAngle(Fixed):
+    """Independent angles, uniform on [−π, π). What is a full turn away is the same angle.
+
+    >>> UniformAngle(2).log_prob(torch.zeros(1, 2))
+    tensor([-3.6758])
+    """
+
+    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
+        return sum_event(torch.full_like(z, -math.log(2 * math.pi)))
+
+    def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
+        return math.pi * (2 * draw(torch.rand, shape, self.like, generator) - 1)
 
 
 class ObservedNormal(Base):

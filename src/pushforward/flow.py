@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Size, Tensor, nn
@@ -98,6 +98,27 @@ class Flow(nn.Module):
         Autoregressive steps go back by `solve`, a function in `pushforward.solve`, or by their own where None.
         """
         return self._solved(solve).inverse(z, self._rows(z, self.base.event, context))[0]
+
+    @torch.no_grad()
+    def initialise(self, x: Events, context: Given = None) -> None:
+        """Let every part that is measured, an `ActNorm` or the units of a context, measure what reaches it, in turn.
+
+        The only door to such state: until it is used such parts are the identity, and a second call measures anew.
+        """
+        missed = {part for part in self.modules() if hasattr(part, "measure")}
+
+        def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
+            part.measure(args[0])  # pyright: ignore[reportCallIssue]
+            missed.discard(part)
+
+        hooks = [part.register_forward_pre_hook(measure) for part in missed]
+        try:
+            self.transform(x, self._rows(x, self.event, context))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if missed:
+            raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way forward.")
 
     def sample(
         self,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from pushforward.shapes import Events, PerSample, sum_event
 class Lift(ABC):
     """Random, from data to events and back."""
 
-    levels: int  # the data are integers 0 … levels − 1
+    levels: int  # the data are integers 0 … levels − 1; 0: they are real numbers
 
     @abstractmethod
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
@@ -36,6 +37,23 @@ class Lift(ABC):
     @abstractmethod
     def lower(self, x: Events) -> Tensor:
         """x -> the data it stands for."""
+
+
+@dataclass(frozen=True)
+class Identity(Lift):
+    """For data that are events already: nothing is drawn, and a bound is the density itself.
+
+    >>> Identity().lift(torch.tensor([[0.5, 1.5]]))
+    (tensor([[0.5000, 1.5000]]), tensor([0.]))
+    """
+
+    levels: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+        return data, data.new_zeros(len(data))
+
+    def lower(self, x: Events) -> Tensor:
+        return x
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -34,3 +35,23 @@ def keyed(*keys: int) -> Generator:
     """
     digest = hashlib.blake2b(repr(keys).encode(), digest_size=4).digest()
     return Generator().manual_seed(int.from_bytes(digest, "little"))
+
+
+class Keyed(Sequence[Generator]):
+    """`keyed(*keys, row)` for each of these rows, made when the first is asked for: what draws nothing pays nothing.
+
+    A slice of it starts afresh.
+    """
+
+    def __init__(self, *keys: int, rows: Sequence[int]):
+        self.keys, self.rows = keys, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Keyed(*self.keys, rows=self.rows[place]) if isinstance(place, slice) else self._made[place]
+
+    @cached_property
+    def _made(self) -> list[Generator]:
+        return [keyed(*self.keys, row) for row in self.rows]

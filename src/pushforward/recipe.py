@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pushforward import lift, models, moves, training
+from pushforward import lift, models, moves, training, transforms
 from pushforward.data import Data, Images, Mirrored, find
 from pushforward.lift import Lift
 from pushforward.models import Model
@@ -125,7 +125,7 @@ def _revived(value: Any) -> Any:
 def _kind(name: Any) -> type:
     if name == "Recipe":
         return Recipe
-    for room in (models, lift, moves, training):
+    for room in (models, lift, moves, training, transforms):
         kind = getattr(room, str(name), None)
         if is_dataclass(kind) and isinstance(kind, type):
             return kind

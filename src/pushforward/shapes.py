@@ -10,6 +10,8 @@ The aliases below are documentation: to torch and to the type checker they are t
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,19 @@ def at_least_float32(t: Tensor) -> Tensor:
     return t.to(torch.promote_types(t.dtype, torch.float32))
 
 
+def without_autocast(t: Tensor) -> AbstractContextManager:
+    """Where matrices are multiplied in t's own precision, whatever autocast says: flow arithmetic."""
+    return torch.autocast("cpu" if t.is_meta else t.device.type, enabled=False)
+
+
 def sum_event(t: Events) -> PerSample:
     """The sum over everything but the batch: (batch, *event) -> (batch,)."""
     return t.flatten(1).sum(1)
+
+
+def moments(t: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation in float64 over everything but the second dimension: (batch, features, …) ->
+    (features,) each. What does not vary has a deviation of 1."""
+    deviation, mean = torch.std_mean(t.double().transpose(0, 1).flatten(1), 1, correction=0)
+    rounding = 1e-13 * mean.abs()  # of equal numbers in float64
+    return mean, torch.where(deviation > rounding, deviation, 1.0)

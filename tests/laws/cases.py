@@ -9,14 +9,61 @@ from functools import partial
 import torch
 
 from pushforward.context import Context, Embed, Labels, Unconditional, Vector
-from pushforward.moves import Affine, Elementwise, Shift
-from pushforward.networks import CausalTransformer, Guided, LabelTable, LinearRule, VectorProjection
-from pushforward.solve import blockwise, jacobi, one_by_one
+from pushforward.moves import (
+    Affine,
+    CircularSpline,
+    Composed,
+    Elementwise,
+    GaussianMixture,
+    LogisticMixture,
+    MonotoneNetwork,
+    RationalQuadraticSpline,
+    Shift,
+    SoftClip,
+    Tanh,
+)
+from pushforward.networks import (
+    MLP,
+    CausalTransformer,
+    ContractiveMLP,
+    Guided,
+    LabelTable,
+    LinearRule,
+    MaskedMLP,
+    VectorProjection,
+)
+from pushforward.solve import Solve, blockwise, jacobi, one_by_one
 from pushforward.transform import Chain, Inverse, Transform
-from pushforward.transforms import Autoregressive, Flip, Patchify, Reordered
+from pushforward.transforms import (
+    LU,
+    ActNorm,
+    Angles,
+    Autoregressive,
+    BatchNorm,
+    Coupling,
+    Flip,
+    Interval,
+    Patchify,
+    RealLine,
+    Reordered,
+    Residual,
+    Rotation,
+    Roulette,
+    Split,
+    alternating,
+    halves,
+    scattered,
+    shuffled,
+)
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.5}  # bf16 networks: a few digits
 TOKENS, FEATURES, WIDTH = 4, 2, 8
+
+
+def measured(transform: Transform) -> set[str]:
+    """The names of what is measured, not learned, and saved all the same."""
+    parts = {name: part for name, part in transform.named_modules() if hasattr(part, "measure")}
+    return {f"{name}.{of}".strip(".") for name, part in parts.items() for of, _ in part.named_buffers(recurse=False)}
 
 
 @dataclass(frozen=True)
@@ -34,6 +81,8 @@ class Case:
         with torch.no_grad():
             for parameter in transform.parameters():
                 parameter.normal_(std=0.2)
+            for name in measured(transform):
+                transform.get_buffer(name).uniform_(0.5, 1.5)
         return transform.to(dtype)
 
     def context(self, n: int, seed: int = 0) -> Context | None:
@@ -58,10 +107,10 @@ BLOCKS = partial(blockwise, size=2)
 SWEEPS = {"stays_on_its_device": "without gradients sweeps end when tokens have settled, which asks for values"}
 
 
-def network(move: Elementwise, embed: Embed) -> CausalTransformer:
+def network(move: Elementwise, embed: Embed, tokens: int = TOKENS) -> CausalTransformer:
     project = {LABELS: partial(LabelTable, 3, WIDTH), VECTOR: partial(VectorProjection, 5, WIDTH)}.get(embed)
     return CausalTransformer(
-        FEATURES, move.raw_shape(FEATURES), tokens=TOKENS, width=WIDTH, depth=2, heads=2, project=project and project()
+        FEATURES, move.raw_shape(FEATURES), tokens=tokens, width=WIDTH, depth=2, heads=2, project=project and project()
     )
 
 
@@ -69,15 +118,60 @@ def autoregressive(move: Elementwise = Affine(), embed: Embed = Unconditional(),
     return Autoregressive(network(move, embed), move, **options)
 
 
+def short(move: Elementwise) -> Case:
+    """An autoregressive step of two tokens, for moves that take long to trace."""
+    event = (2, FEATURES)
+    return Case(lambda: Autoregressive(network(move, Unconditional(), tokens=2), move), event=event, latent=event)
+
+
 def guided(move: Elementwise, embed: Embed, temperature: float, rule: LinearRule) -> Autoregressive:
     return Autoregressive(Guided(network(move, embed), move, rule, attention_temperature=temperature), Affine())
 
+
+def masked(
+    move: Elementwise = Affine(), embed: Embed = Unconditional(), solve: Solve = one_by_one, **options
+) -> Autoregressive:
+    """A vector of five numbers, a token each."""
+    project = VectorProjection(5, 16) if embed is VECTOR else None
+    net = MaskedMLP(5, (move.params_per_element,), hidden=(16, 16), project=project, **options)
+    return Autoregressive(net, move, solve=solve)
+
+
+def coupling(split: Split, move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Coupling:
+    project = VectorProjection(5, 16) if embed is VECTOR else None
+    return Coupling(
+        MLP(split.kept, move.raw_shape(split.moved), hidden=(16, 16), project=project, **options), move, split
+    )
+
+
+def residual(embed: Embed = Unconditional(), **options) -> Residual:
+    project = VectorProjection(5, 16) if embed is VECTOR else None
+    return Residual(ContractiveMLP(5, hidden=(16, 16), project=project), **options)
+
+
+def vectors(make: Callable[[], Transform], **options) -> Case:
+    return Case(make, event=(5,), latent=(5,), **options)
+
+
+COLLIDER = torch.tensor([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 1, 0]])
+
+SEARCHES = {
+    "compiles_back": "the search ends when nothing changes, which asks for values",
+    "stays_on_its_device": "the same",
+}
 
 CASES = {
     "flip": Case(Flip),
     "patchify": Case(partial(Patchify, (1, 4, 6), 2), event=(1, 4, 6), latent=(6, 4)),
     "autoregressive/affine": Case(autoregressive),
     "autoregressive/shift": Case(partial(autoregressive, Shift())),
+    "autoregressive/bounded": Case(partial(autoregressive, Affine(SoftClip()))),
+    "autoregressive/spline": Case(partial(autoregressive, RationalQuadraticSpline())),
+    "autoregressive/circular": Case(partial(autoregressive, CircularSpline())),
+    "autoregressive/composed": Case(partial(autoregressive, Composed(Shift(), Affine(Tanh())))),
+    "autoregressive/logistic mixture": short(LogisticMixture(3)),
+    "autoregressive/gaussian mixture": short(GaussianMixture(3)),
+    "autoregressive/monotone": short(MonotoneNetwork(3)),
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
     "autoregressive/one by one": Case(partial(autoregressive, solve=one_by_one)),
@@ -97,5 +191,43 @@ CASES = {
         ),
         event=(1, 4, 4),
         latent=(4, 4),
+    ),
+    "masked": vectors(masked),
+    "masked/residual": vectors(partial(masked, residual=True)),
+    "masked/vector": vectors(partial(masked, embed=VECTOR), embed=VECTOR),
+    "masked/graph": vectors(partial(masked, graph=COLLIDER)),
+    "masked/jacobi": vectors(partial(masked, solve=jacobi), excused=SWEEPS),
+    "masked/order": vectors(lambda: Reordered(shuffled(5, seed=0), masked())),
+    "masked/guided": vectors(
+        lambda: Autoregressive(Guided(masked(embed=VECTOR).net, Affine(), LinearRule(0.7)), Affine()), embed=VECTOR
+    ),
+    "masked/inverse": vectors(lambda: Inverse(masked(embed=VECTOR)), embed=VECTOR),
+    "coupling/halves": vectors(lambda: coupling(halves(5))),
+    "coupling/alternating": vectors(lambda: coupling(alternating(5, swapped=True), Shift(), residual=True)),
+    "coupling/scattered": vectors(lambda: coupling(scattered(5, seed=0), embed=VECTOR), embed=VECTOR),
+    "permutation": vectors(partial(shuffled, 5, seed=0)),
+    "lu": vectors(partial(LU, 5)),
+    "lu/image": Case(partial(LU, 3), event=(3, 2, 4), latent=(3, 2, 4)),
+    "rotation": vectors(partial(Rotation, 5)),
+    "actnorm": vectors(partial(ActNorm, 5)),
+    "actnorm/image": Case(partial(ActNorm, 3), event=(3, 2, 4), latent=(3, 2, 4)),
+    "batchnorm": vectors(lambda: BatchNorm(5).eval()),  # in training a row's answer depends on its batch, as it should
+    "supports": vectors(
+        lambda: RealLine([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Interval(-8.5, 20)])
+    ),
+    "actnorm/measured": vectors(partial(ActNorm, 5, learned=False)),
+    "masked/spline": vectors(partial(masked, RationalQuadraticSpline(bins=4, bound=2.0))),
+    "coupling/spline": vectors(lambda: coupling(halves(5), RationalQuadraticSpline(bins=4, bound=2.0), residual=True)),
+    "angles": vectors(lambda: Angles([Interval(-5, 5)] * 5)),
+    "residual": vectors(residual, excused=SEARCHES),
+    "residual/vector": vectors(partial(residual, VECTOR), embed=VECTOR, excused=SEARCHES),
+    "residual/roulette": vectors(
+        partial(residual, log_det=Roulette(seed=0)),
+        excused=SEARCHES
+        | {
+            "log_det_is_autograd": "an unbiased estimate, which a test of its own compares",
+            "batch_is_its_samples": "its random vectors are drawn for a batch",
+            "compiles": "the number of terms is drawn",
+        },
     ),
 }

@@ -18,6 +18,8 @@ Rows = Tensor | Sequence[int]  # numbers 0 … n − 1, in any order, repeats al
 class Data(ABC):
     """Events by number, and what each is conditioned on."""
 
+    weights: Tensor | None = None  # (n,), of mean 1: how much each event counts; None: all alike
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -46,9 +48,10 @@ class Arrays(Data):
             )
         for name, values in (("events", self.events), ("context", self.context)):
             if values is not None and not values.isfinite().all():
-                row = int(values.reshape(len(values), -1).isfinite().all(1).logical_not().nonzero()[0])
+                rows = (~values.reshape(len(values), -1).isfinite().all(1)).nonzero().flatten().tolist()
                 raise ValueError(
-                    f"row {row} of the {name} holds numbers that are not finite. Drop or repair such rows."
+                    f"{listed(rows)} of the {name} {'hold' if len(rows) > 1 else 'holds'} numbers that are not finite. "
+                    "Drop or repair such rows."
                 )
 
     def __len__(self) -> int:
@@ -66,6 +69,16 @@ def naming(source: object) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
+
+
+def listed(rows: list[int]) -> str:
+    """Rows in words, the first of them by number.
+
+    >>> listed([3]), listed([0, 4]), listed(list(range(100)))
+    ('row 3', 'rows 0, 4', 'rows 0, 1, 2, 3, 4 and 95 others')
+    """
+    others = f" and {len(rows) - 5} others" if len(rows) > 5 else ""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:5]))}{others}"
 
 
 def row_numbers(rows: Rows) -> Tensor:

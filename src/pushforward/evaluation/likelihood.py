@@ -11,7 +11,7 @@ from torch import Tensor
 from pushforward.context import Given
 from pushforward.data import Data
 from pushforward.lift import Lifted, bits_per_dim
-from pushforward.randomness import keyed
+from pushforward.randomness import Keyed
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ def held_out(
         part = torch.arange(start, min(start + batch, len(data)))
         events, own = _fetch(data, part)
         here = own if rows is None else rows.each(lambda t, part=part: t[part])
-        draws = [keyed(seed, row) for row in part.tolist()]
-        log_p.append(lifted.bound(events.to(flow.device), here, samples=samples, generator=draws))
+        log_p.append(
+            lifted.bound(events.to(flow.device), here, samples=samples, generator=Keyed(seed, rows=part.tolist()))
+        )
     return torch.cat(log_p)
 
 

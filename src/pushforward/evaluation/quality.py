@@ -1,9 +1,9 @@
 """How good samples are: numbers between two sets of features, real (n, d) and fake (m, d).
 
 A network turns an image into a vector of features (`pushforward.evaluation.features`), and the two sets of vectors are
-compared: as Gaussians (Fréchet distance), by the mean of a kernel (kernel distance), or by who lies among whom
-(precision and recall). Such a number belongs to the network and to the sizes of the sets, and is compared with others
-of the same alone.
+compared: as Gaussians (Fréchet distance), by the mean of a kernel (kernel distance), by who lies among whom (precision
+and recall), or by a classifier that is to tell them apart (C2ST; the events of a posterior may be their own features).
+Such a number belongs to the network and to the sizes of the sets, and is compared with others of the same alone.
 
 All is done in float64. torchmetrics has the first two, as modules that take images: given features they ask for as many
 lines as the formulas do, they draw subsets from torch's global generator, and with fewer events than features they
@@ -137,6 +137,36 @@ def precision_recall(real: Tensor, fake: Tensor, *, neighbours: int = 3, chunk: 
         precise.append((distance <= real_reach).any(1))
         recalled |= (distance <= reach[:, None]).any(0)
     return PrecisionRecall(torch.cat(precise).double().mean().item(), recalled.double().mean().item())
+
+
+def c2st(real: Tensor, fake: Tensor, *, folds: int = 5, seed: int = 0) -> float:
+    """How often a classifier is right about which set an event is of: 0.5 if they are alike, 1 if it tells them apart.
+
+    It is tried on each of `folds` parts after it learned from the others: an MLP of two layers of 10 d, on features in
+    units of the real ones, as in the benchmark of simulation-based inference. Lopez-Paz & Oquab 2017, arXiv:1610.06545;
+    Lueckmann et al. 2021, arXiv:2101.04653.
+    """
+    try:
+        from sklearn.model_selection import StratifiedKFold, cross_val_score
+        from sklearn.neural_network import MLPClassifier
+        from sklearn.preprocessing import StandardScaler
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "C2ST is by a classifier of scikit-learn. pip install 'pushforward[metrics]' installs it."
+        ) from error
+    real, fake = _checked(real, fake, least=folds)
+    if len(real) != len(fake):
+        raise ValueError(
+            f"there are {len(real)} real events and {len(fake)} fake ones, and a classifier that always named the "
+            "larger set would be right too often: give as many of each."
+        )
+    real_units = StandardScaler().fit(real.cpu().numpy())
+    events = real_units.transform(torch.cat([real, fake]).cpu().numpy())
+    is_fake = torch.arange(2).repeat_interleave(len(real)).numpy()
+    width = 10 * real.shape[1]
+    classifier = MLPClassifier((width, width), max_iter=10_000, random_state=seed)
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return cross_val_score(classifier, events, is_fake, cv=parts).mean().item()
 
 
 def _gaussian(events: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,6 +1,28 @@
 """How it moves: one token, or one number, given its parameters."""
 
 from pushforward.moves.affine import Affine, AffineParams, Shift
+from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Tanh
+from pushforward.moves.composed import Composed
+from pushforward.moves.mixture import GaussianMixture, LogisticMixture
+from pushforward.moves.monotone import MonotoneNetwork
 from pushforward.moves.move import Elementwise, Move
+from pushforward.moves.spline import CircularSpline, RationalQuadraticSpline
 
-__all__ = ["Affine", "AffineParams", "Elementwise", "Move", "Shift"]
+__all__ = [
+    "Affine",
+    "AffineParams",
+    "Bound",
+    "CircularSpline",
+    "Composed",
+    "Elementwise",
+    "Exp",
+    "GaussianMixture",
+    "LogisticMixture",
+    "MonotoneNetwork",
+    "Move",
+    "RationalQuadraticSpline",
+    "Shift",
+    "Sigmoid",
+    "SoftClip",
+    "Tanh",
+]

@@ -2,7 +2,7 @@
 
     z = (x − shift) / exp(log_scale)        x = z · exp(log_scale) + shift
 
-Nothing bounds log_scale here, as in TarFlow. Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516; Papamakarios et al.
+Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516; Dinh et al. 2017 (Real NVP), arXiv:1605.08803; Papamakarios et al.
 2017 (MAF), arXiv:1705.07057; Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pushforward.moves.bounds import Bound, Exp
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
@@ -27,17 +28,24 @@ class AffineParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Affine(Elementwise):
-    """z = (x − shift) · exp(−log_scale), log-slope −log_scale. raw[..., 0] is log_scale, raw[..., 1] is shift.
+    """z = (x − shift) · exp(−log_scale), log-slope −log_scale. log_scale = bound(raw[..., 0]), shift = raw[..., 1].
+
+    Nothing bounds log_scale by default, as in TarFlow. Zero raw numbers are the identity if they are for the bound.
 
     >>> move = Affine()
     >>> move.inverse(torch.tensor([2.0]), move.interpret(torch.tensor([[0.0, 1.0]])))
     (tensor([3.]), tensor([0.]))
     """
 
-    params_per_element = 2
+    bound: Bound = Exp()
+
+    @property
+    def params_per_element(self) -> int:
+        return 2
 
     def interpret(self, raw: Tensor) -> AffineParams:
-        return AffineParams(*at_least_float32(raw).unbind(-1))
+        log_scale, shift = at_least_float32(raw).unbind(-1)
+        return AffineParams(self.bound(log_scale), shift)
 
     def forward(self, x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
         return (x - params.shift) * torch.exp(-params.log_scale), -params.log_scale
@@ -55,7 +63,9 @@ class Shift(Elementwise):
     (tensor([3.]), tensor([0.]))
     """
 
-    params_per_element = 1
+    @property
+    def params_per_element(self) -> int:
+        return 1
 
     def interpret(self, raw: Tensor) -> AffineParams:
         shift = at_least_float32(raw).squeeze(-1)

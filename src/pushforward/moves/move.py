@@ -37,7 +37,9 @@ class Elementwise(Move):
     Zero raw numbers are the identity.
     """
 
-    params_per_element: int
+    @property
+    @abstractmethod
+    def params_per_element(self) -> int: ...
 
     def raw_shape(self, features: int) -> tuple[int, ...]:
         return features, self.params_per_element

@@ -2,17 +2,25 @@
 
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.contractive import ContractiveMLP, Push
 from pushforward.networks.guided import Guided, LinearRule, Rule
+from pushforward.networks.masked import MaskedMLP
+from pushforward.networks.mlp import MLP, OfAngles
 from pushforward.networks.projection import LabelTable, VectorProjection
 from pushforward.networks.transformer import CausalTransformer
 
 __all__ = [
+    "MLP",
     "Cache",
     "CausalNetwork",
     "CausalTransformer",
+    "ContractiveMLP",
     "Guided",
     "LabelTable",
     "LinearRule",
+    "MaskedMLP",
+    "OfAngles",
+    "Push",
     "Rule",
     "VectorProjection",
 ]

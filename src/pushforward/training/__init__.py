@@ -4,10 +4,23 @@ from pushforward.training import ranks
 from pushforward.training.average import Average
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.log import Log
-from pushforward.training.loop import minimise
-from pushforward.training.objective import Likelihood, Objective
+from pushforward.training.loop import Enough, minimise
+from pushforward.training.objective import Likelihood, Objective, ReverseKL
 from pushforward.training.plan import Plan
 from pushforward.training.prepare import networks
 from pushforward.training.state import State
 
-__all__ = ["Average", "Checkpoints", "Likelihood", "Log", "Objective", "Plan", "State", "minimise", "networks", "ranks"]
+__all__ = [
+    "Average",
+    "Checkpoints",
+    "Enough",
+    "Likelihood",
+    "Log",
+    "Objective",
+    "Plan",
+    "ReverseKL",
+    "State",
+    "minimise",
+    "networks",
+    "ranks",
+]

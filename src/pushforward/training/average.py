@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
@@ -18,11 +19,12 @@ class Average:
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
         self.module = copy.deepcopy(module).eval()
+        self.parameters = list(self.module.parameters()), list(module.parameters())
+        self.buffers = list(self.module.buffers()), list(module.buffers())
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, now in zip(self.module.parameters(), module.parameters(), strict=True):
-            mine.lerp_(now, 1 - decay)
-        for mine, now in zip(self.module.buffers(), module.buffers(), strict=True):
+        get_ema_multi_avg_fn(decay)(*self.parameters, step)  # pyright: ignore[reportArgumentType] - its lists are invariant
+        for mine, now in zip(*self.buffers, strict=True):
             mine.copy_(now)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import NamedTuple
 
 import torch
@@ -14,18 +14,22 @@ from torch import Tensor, nn
 
 from pushforward.data import Data, Order
 from pushforward.flow import Flow
-from pushforward.randomness import keyed
+from pushforward.randomness import Keyed
 from pushforward.training import ranks
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.diagnosis import first_not_finite
 from pushforward.training.log import Log
 from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
-from pushforward.training.prepare import prepare
+from pushforward.training.prepare import initialise, prepare
 from pushforward.training.progress import Progress
 from pushforward.training.state import State
 
 Measure = Callable[[Flow], dict[str, float]]  # what to look at now and then, on the average of the flows so far
+
+
+class Enough(Exception):  # noqa: N818 - nothing went wrong
+    """Raised by a measure that sees no use in further steps."""
 
 
 class Batch(NamedTuple):
@@ -34,7 +38,8 @@ class Batch(NamedTuple):
     rows: list[int]  # their numbers in the data
     data: Tensor
     context: Tensor | None
-    noise: list[torch.Generator]  # one a row, from (seed, step, place in the batch)
+    weights: Tensor | None  # (n,)
+    noise: Sequence[torch.Generator]  # one a row, from (seed, step, place in the batch)
 
 
 def minimise(
@@ -49,9 +54,11 @@ def minimise(
     """Train the objective's flow, in place, and return the average of the flows it went through.
 
     What is drawn is a function of (plan.seed, step, row): a training that was taken up from its checkpoints ends with
-    the weights of one that ran through, and processes that share a batch take the steps of one. Raises
-    FloatingPointError at a loss or gradient that is not finite, before it reaches the weights, and says where it arose.
+    the weights of one that ran through, and processes that share a batch take the steps of one. Parts of the flow that
+    are measured, and have not been, measure the first events. Raises FloatingPointError at a loss or gradient that is
+    not finite, before it reaches the weights, and says where it arose.
     """
+    initialise(objective, data, plan)
     flow, state = objective.flow, State(objective, plan)
     if checkpoints:
         checkpoints.restore(state)
@@ -59,26 +66,27 @@ def minimise(
         log.rewind(state.step)
     objective.train()
     prepare(objective, plan)
-    network = ranks.wrapped(objective)
-    with Progress(state.step, plan.steps, shown=ranks.rank() == 0) as progress:
+    network, weights = ranks.wrapped(objective), list(objective.parameters())
+    with suppress(Enough), Progress(state.step, plan.steps, unit=objective.unit, shown=ranks.rank() == 0) as progress:
         for batch in _batches(data, plan, state.step):
             started = time.monotonic()
             for group in state.optimiser.param_groups:
                 group["lr"] = plan.lr_at(state.step)
-            numbers, z = _backward(network, batch, plan, flow.device)
-            norm = torch.nn.utils.get_total_norm([p.grad for p in objective.parameters() if p.grad is not None])
-            loss, bits, slope = torch.cat([numbers, norm[None]]).tolist()  # the one wait for the device
+            numbers, z = _backward(network, batch, plan, objective)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+            loss, told, slope = torch.cat([numbers, norm[None]]).tolist()  # the one wait for the device
             if not (math.isfinite(loss) and math.isfinite(slope)):
                 raise FloatingPointError(_what_happened(objective, batch, plan, state.step, loss, slope))
-            torch.nn.utils.clip_grads_with_norm_(objective.parameters(), plan.clip or math.inf, norm)
+            torch.nn.utils.clip_grads_with_norm_(weights, plan.clip or math.inf, norm)
             state.optimiser.step()
             state.optimiser.zero_grad()
-            flow.base.observe(z)
+            if z is not None:
+                flow.base.observe(z)
             ranks.average(flow.base.buffers())
-            state.average.update(flow, state.step)
+            state.average.update(state.step)
             state.advance(time.monotonic() - started)
-            progress.update(state.step, bits)
-            _record(state, plan, {"bits/dim": bits, "loss": loss, "gradient": slope}, checkpoints, log, measure)
+            progress.update(state.step, told)
+            _record(state, plan, {objective.unit: told, "loss": loss, "gradient": slope}, checkpoints, log, measure)
     return state.average.module  # pyright: ignore[reportReturnType]
 
 
@@ -88,8 +96,9 @@ def _batches(data: Data, plan: Plan, start: int) -> Iterator[Batch]:
 
     def fetch(step: int) -> Batch:
         rows = order[step * plan.batch + share.start : step * plan.batch + share.stop]
-        noise = [keyed(plan.seed, step, place) for place in range(share.start, share.stop)]
-        return Batch(rows.tolist(), *data.fetch(rows), noise)
+        weights = None if data.weights is None else data.weights[rows]
+        noise = Keyed(plan.seed, step, rows=range(share.start, share.stop))
+        return Batch(rows.tolist(), *data.fetch(rows), weights, noise)
 
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(fetch, start)
@@ -98,22 +107,25 @@ def _batches(data: Data, plan: Plan, start: int) -> Iterator[Batch]:
             yield batch
 
 
-def _backward(network: nn.Module, batch: Batch, plan: Plan, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Leave the gradients of the batch's loss on the weights. (loss, bits/dim) over all processes, and the latents."""
+def _backward(network: nn.Module, batch: Batch, plan: Plan, objective: Objective) -> tuple[Tensor, Tensor | None]:
+    """Leave the gradients of the batch's loss on the weights. The loss, and what the objective tells, over all
+    processes; and the latents, if it gives them."""
+    device = objective.flow.device
     total, latents, dtype = torch.zeros(2, device=device), [], plan.dtype_on(device)
     parts = torch.arange(len(batch.data)).chunk(plan.accumulate)
     for i, part in enumerate(parts):
         share = len(part) / len(batch.data)
         rows = slice(int(part[0]), int(part[-1]) + 1)
         context = None if batch.context is None else batch.context[rows]
+        weights = None if batch.weights is None else batch.weights[rows].to(device)
         with ranks.apart(network) if i + 1 < len(parts) else nullcontext():
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss, logs = network(batch.data[rows].to(device), context, batch.noise[rows])
+                loss, logs = network(batch.data[rows].to(device), context, batch.noise[rows], weights)
             (loss * share).backward()
-        total += share * torch.stack([loss.detach(), logs["bits/dim"]])
-        latents.append(logs["z"])
+        total += share * torch.stack([loss.detach(), logs[objective.unit]])
+        latents += [logs["z"]] if "z" in logs else []
     ranks.average([total])
-    return total, torch.cat(latents)
+    return total, torch.cat(latents) if latents else None
 
 
 def _record(
@@ -141,12 +153,10 @@ def _record(
 def _what_happened(objective: Objective, batch: Batch, plan: Plan, step: int, loss: float, slope: float) -> str:
     device = objective.flow.device
     dtype = plan.dtype_on(device)
-    for place, generator in enumerate(batch.noise, start=ranks.share(plan.batch).start):
-        generator.set_state(keyed(plan.seed, step, place).get_state())
 
     def again() -> None:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            objective(batch.data.to(device), batch.context, batch.noise)
+            objective(batch.data.to(device), batch.context, batch.noise[:])
 
     where = first_not_finite(objective, again)
     return (

@@ -13,44 +13,86 @@ from torch import Tensor, nn
 
 from pushforward.context import Given
 from pushforward.flow import Flow
-from pushforward.lift import Lift, bits_per_dim
+from pushforward.lift import Identity, Lift, bits_per_dim
 from pushforward.randomness import Source, draw
+from pushforward.weighing import LogDensity, weighed
 
 
 class Objective(nn.Module, ABC):
     """(data, context) -> loss, logs: a scalar to minimise, and what the loop reads, detached.
 
-    Logs are "bits/dim", the bound on the data's −log P as a scalar, and "z", the latents, for the base to observe. All
-    randomness comes from `generator`: one a row in training.
+    Logs are a scalar by the name of `unit`, to tell how far the training is, and may be "z", the latents, for the base
+    to observe. All randomness comes from `generator`: one a row in training. `weights` (batch,), of mean 1 over the
+    data, multiply each row's part of the loss.
     """
 
     flow: Flow
+    unit: str
 
     @abstractmethod
     def forward(
-        self, data: Tensor, context: Given = None, generator: Source = None
+        self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+    @abstractmethod
+    def initialise(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+        """Let the flow's parts that are measured measure what it will be trained on."""
 
 
 class Likelihood(Objective):
     """Minus log p(x | context), in nats a number: maximum likelihood of the lifted data.
 
-    `drop` is the probability that a row's context is replaced by the null, so that one network learns the conditional
-    density and the unconditional one.
+        loss = mean over the batch of w · (−log p(x | context)) / numbers,        w of mean 1 over the data
+
+    so that an epoch's mean is the weighted mean of −log p, whatever the weights' scale. `drop` is the probability that
+    a row's context is replaced by the null, so that one network learns the conditional density and the unconditional
+    one. The unit is bits/dim for data that are lifted, and nats an event, −log p, for those that are not.
     """
 
-    def __init__(self, flow: Flow, lift: Lift, *, drop: float = 0.0):
+    def __init__(self, flow: Flow, lift: Lift = Identity(), *, drop: float = 0.0):
         super().__init__()
         self.flow, self.lift, self.drop = flow, lift, drop
+        self.unit = "bits/dim" if lift.levels else "nats"
 
     def forward(
-        self, data: Tensor, context: Given = None, generator: Source = None
+        self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.lift.lift(data, generator)
         embedded = self.flow.embed(context)
         if embedded and self.drop:
             embedded = embedded.expand(data.shape[:1]).drop(draw(torch.rand, data.shape[:1], x, generator) < self.drop)
         log_p, z = self.flow.log_prob_and_latent(x, embedded)
-        numbers = x[0].numel()
-        bits = bits_per_dim(log_p.detach() - log_q, numbers).mean()
-        return -log_p.mean() / numbers, {"bits/dim": bits, "z": z.detach()}
+        if weights is not None:
+            log_p, log_q = weights * log_p, weights * log_q
+        numbers, bound = x[0].numel(), log_p.detach() - log_q
+        told = bits_per_dim(bound, numbers) if self.lift.levels else -bound
+        return -log_p.mean() / numbers, {self.unit: told.mean(), "z": z.detach()}
+
+    def initialise(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+        self.flow.initialise(self.lift.lift(data, generator)[0], context)
+
+
+class ReverseKL(Objective):
+    """Mean of log q(x | context) − log p̃(x) over draws x of the flow q, in nats: KL(q ‖ p) − log Z, where p = p̃ / Z.
+
+    So −loss is a lower bound on log Z: the evidence, in variational inference. `log_density` takes events (n, *event),
+    and the context where there is one, and gives log p̃ (n,), differentiably. Of the data only the number of rows
+    and their context count: minimise it over `Arrays(torch.empty(256, 0))`. A mode of p that q never visits is never
+    missed: look at `pushforward.evaluation.importance`, and start wide. Rezende & Mohamed 2015, arXiv:1505.05770.
+    """
+
+    unit = "nats"
+
+    def __init__(self, flow: Flow, log_density: LogDensity):
+        super().__init__()
+        self.flow, self.log_density = flow, log_density
+
+    def forward(
+        self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        n = len(data) if context is None else None
+        loss = -weighed(self.flow, self.log_density, n, context, generator=generator)[1].mean()
+        return loss, {self.unit: loss.detach()}
+
+    def initialise(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+        """Nothing: there are no events to measure before the flow has learned to draw them."""

@@ -6,8 +6,27 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from pushforward.data import Data, Order
+from pushforward.randomness import Keyed
+from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
 from pushforward.transform import Transform
+
+MEASURED = 10_000  # small events are enough: a deviation is then known to a hundredth
+
+
+def initialise(objective: Objective, data: Data, plan: Plan) -> None:
+    """Let the parts of the flow that are measured, if there are any and they have not been, measure the first events.
+
+    The same events in every process, in the order of the first epoch: a batch of them, or more if they are small.
+    """
+    parts = [part for part in objective.flow.modules() if hasattr(part, "measure")]
+    if not parts or any(tensor.any() for part in parts for tensor in part.state_dict().values()):
+        return  # what was measured is not zero
+    numbers = objective.flow.event.numel()
+    few = min(len(data), max(plan.batch, min(MEASURED, 2**18 // numbers)))
+    events, context = data.fetch(Order(len(data), seed=plan.seed)[0:few])
+    objective.initialise(events.to(objective.flow.device), context, Keyed(plan.seed, -1, rows=range(few)))
 
 
 def prepare(objective: nn.Module, plan: Plan) -> None:

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows steps done, bits/dim (a running mean) and the time left. A context manager."""
+    """Shows steps done, a running mean in its unit, and the time left. A context manager."""
 
-    def __init__(self, done: int, steps: int, *, shown: bool = True):
-        self.before, self.steps, self.shown = done, steps, shown
-        self.bits: float | None = None
+    def __init__(self, done: int, steps: int, *, unit: str, shown: bool = True):
+        self.before, self.steps, self.unit, self.shown = done, steps, unit, shown
+        self.mean: float | None = None
         self.bar: Bar | None = None
 
     def __enter__(self) -> Progress:
@@ -27,22 +27,22 @@ class Progress:
             columns = (
                 progress.BarColumn(),
                 progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[bits]} bits/dim"),
+                progress.TextColumn(f"{{task.fields[mean]}} {self.unit}"),
                 progress.TimeRemainingColumn(),
             )
             self.bar = progress.Progress(*columns, console=console)
             self.bar.start()
-            self.task = self.bar.add_task("", total=self.steps, completed=self.before, bits="-")
+            self.task = self.bar.add_task("", total=self.steps, completed=self.before, mean="-")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
-    def update(self, done: int, bits: float) -> None:
-        self.bits = bits if self.bits is None else 0.98 * self.bits + 0.02 * bits
+    def update(self, done: int, value: float) -> None:
+        self.mean = value if self.mean is None else 0.98 * self.mean + 0.02 * value
         if self.bar:
-            self.bar.update(self.task, completed=done, bits=f"{self.bits:.3f}")
+            self.bar.update(self.task, completed=done, mean=f"{self.mean:.3f}")
         elif self.shown and done % max(1, self.steps // 10) == 0:
             left = (time.monotonic() - self.started) / (done - self.before) * (self.steps - done)
-            print(f"step {done} of {self.steps}: {self.bits:.3f} bits/dim, {left:.0f} s left", flush=True)
+            print(f"step {done} of {self.steps}: {self.mean:.3f} {self.unit}, {left:.0f} s left", flush=True)

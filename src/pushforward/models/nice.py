@@ -1,0 +1,38 @@
+"""NICE = MLP × shift × coupling.
+
+    z_kept = x_kept        z_moved = x_moved − m(x_kept)        then every number is scaled
+
+The halves take turns. The couplings preserve volume, and the scales that follow are all that changes it. The base is
+logistic. Dinh et al. 2015, "NICE: Non-linear Independent Components Estimation", arXiv:1410.8516. There the scaling has
+no shift of its own; here it is an `ActNorm`, so that it can be measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pushforward.bases import StandardLogistic
+from pushforward.models.vector import VectorModel
+from pushforward.moves import Shift
+from pushforward.transform import Transform
+from pushforward.transforms import ActNorm, halves
+
+
+@dataclass(frozen=True, kw_only=True)
+class NICE(VectorModel):
+    """The configuration of a NICE; `build()` makes the flow.
+
+    >>> NICE(features=6, context=2).build().sample((), torch.zeros(4, 2)).shape
+    torch.Size([4, 6])
+    """
+
+    base = StandardLogistic
+
+    steps: int = 4  # couplings
+
+    def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
+        for i in range(self.steps):
+            yield self.coupling_step(Shift(), halves(self.features, swapped=i % 2 == 1))
+        yield ActNorm(self.features)

@@ -1,0 +1,42 @@
+"""NSF = MLP × rational-quadratic spline × coupling, or masked MLP × the same × autoregressive.
+
+Before each step an `LU` map, which starts as the identity, mixes the numbers, and a last one follows. Couplings keep
+and move halves drawn at random, in turn; autoregressive steps read forwards and backwards, in turn. Networks are
+residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032; an untrained spline is not quite the identity
+there, and is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pushforward.models.vector import VectorModel
+from pushforward.moves import RationalQuadraticSpline
+from pushforward.transform import Transform
+from pushforward.transforms import LU, Flip, Reordered, scattered
+
+
+@dataclass(frozen=True, kw_only=True)
+class NSF(VectorModel):
+    """The configuration of a neural spline flow; `build()` makes the flow.
+
+    >>> NSF(features=6, context=2, autoregressive=True).build().sample((), torch.zeros(4, 2)).shape
+    torch.Size([4, 6])
+    """
+
+    autoregressive: bool = False
+    steps: int = 5
+    move: RationalQuadraticSpline = RationalQuadraticSpline(bins=8, bound=5.0)
+
+    def transforms(self) -> Iterator[Transform]:
+        yield from self.units()
+        for i in range(self.steps):
+            yield LU(self.features)
+            if self.autoregressive:
+                step = self.masked_step(self.move, residual=True)
+                yield Reordered(Flip(), step) if i % 2 else step
+            else:
+                split = scattered(self.features, seed=i // 2, swapped=i % 2 == 1)
+                yield self.coupling_step(self.move, split, residual=True)
+        yield LU(self.features)

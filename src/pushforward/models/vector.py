@@ -1,0 +1,92 @@
+"""What the models of vectors share: what they are conditioned on, where their numbers live, and in which units."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from pushforward.bases import Base, StandardNormal
+from pushforward.context import Context, Given, Labels, Unconditional, Vector
+from pushforward.flow import Flow
+from pushforward.models.model import Model
+from pushforward.moves import Elementwise, Move
+from pushforward.networks import MLP, LabelTable, MaskedMLP, VectorProjection
+from pushforward.transform import Chain, Transform
+from pushforward.transforms import ActNorm, Autoregressive, Coupling, Interval, RealLine, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorModel(Model):
+    """A flow over vectors, unconditional or conditioned on a vector or a label."""
+
+    base: ClassVar[type[Base]] = StandardNormal  # what the latent is distributed as
+
+    features: int
+    context: int = 0  # numbers in the vector that it is conditioned on
+    classes: int = 0  # or classes of the label; neither: unconditional
+    supports: tuple[Interval, ...] = ()  # where each number lives; none given: all of them on the real line
+    hidden: tuple[int, ...] = (128, 128)  # widths of the networks' layers; one for each branch of a residual network
+
+    def __post_init__(self):
+        if self.features < 1 or self.context < 0 or self.classes < 0 or (self.context and self.classes):
+            raise ValueError(
+                "a model of vectors has features, and is conditioned on a vector or on a label or on nothing; got "
+                f"features={self.features}, context={self.context}, classes={self.classes}."
+            )
+        if len(self.supports) not in (0, self.features):
+            raise ValueError(f"give a support for each of {self.features} features, or none; got {len(self.supports)}.")
+
+    def build(self) -> Flow:
+        embed = InUnits(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
+        return Flow(Chain(*self.transforms()), self.base(self.features), event=(self.features,), embed=embed)
+
+    @abstractmethod
+    def transforms(self) -> Iterator[Transform]:
+        """From data to latent."""
+
+    def units(self) -> Iterator[Transform]:
+        """Each number to the real line, and standardised. Both are part of the flow, saved with it and in its density.
+
+        `flow.initialise(x)` measures mean and scale; until then the data's own units stay.
+        """
+        if self.supports:
+            yield RealLine(self.supports)
+        yield ActNorm(self.features, learned=False)
+
+    def coupling_step(self, move: Move, split: Split, *, residual: bool = False) -> Coupling:
+        """MLP × move × coupling."""
+        raw = move.raw_shape(split.moved)
+        net = MLP(split.kept, raw, hidden=self.hidden, residual=residual, project=self.project())
+        return Coupling(net, move, split)
+
+    def masked_step(self, move: Elementwise, *, residual: bool = False) -> Autoregressive:
+        """Masked MLP × move × autoregressive."""
+        raw = (move.params_per_element,)
+        net = MaskedMLP(self.features, raw, hidden=self.hidden, residual=residual, project=self.project())
+        return Autoregressive(net, move)
+
+    def project(self) -> nn.Module | None:
+        """A network's own projection of what the flow is conditioned on."""
+        if self.classes:
+            return LabelTable(self.classes, self.hidden[0])
+        return VectorProjection(self.context, self.hidden[0]) if self.context else None
+
+
+class InUnits(nn.Module):
+    """`Vector`, standardised: what the user gives has any units, a ready `Context` those that were measured."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.embed, self.units = Vector(features), ActNorm(features, learned=False)
+
+    def forward(self, given: Given) -> Context:
+        context = self.embed(given)
+        if context is given or context.vector is None:
+            return context
+        vector = context.vector.to(self.units.shift.device)
+        units, _ = self.units(vector.reshape(-1, vector.shape[-1]))
+        return context._replace(vector=units.reshape(vector.shape))

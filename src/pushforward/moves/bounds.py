@@ -1,0 +1,85 @@
+"""How far a scale may go: laws from a raw number to a log-scale.
+
+An unbounded scale overflows in deep flows, in the inverse on unusual data above all (Behrmann et al. 2021,
+arXiv:2006.09347). Raw 0 is log-scale 0, the identity, where the law's docstring does not say otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Bound(ABC):
+    """A law raw -> log_scale, smooth and increasing or decreasing, in the precision it is given."""
+
+    @abstractmethod
+    def __call__(self, raw: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Exp(Bound):
+    """log_scale = raw: the scale is exp(raw), without bounds. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
+
+    >>> Exp()(torch.tensor([-100.0, 0.0, 100.0]))
+    tensor([-100.,    0.,  100.])
+    """
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        return raw
+
+
+@dataclass(frozen=True)
+class Tanh(Bound):
+    """log_scale = limit · tanh(raw / limit): |log_scale| < limit. Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
+
+    >>> Tanh(2.0)(torch.tensor([-100.0, 0.0, 100.0]))
+    tensor([-2.,  0.,  2.])
+    """
+
+    limit: float = 2.0
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        return self.limit * torch.tanh(raw / self.limit)
+
+
+@dataclass(frozen=True)
+class SoftClip(Bound):
+    """log_scale = raw / (1 + |raw| / limit): |log_scale| < limit, with gradients that never vanish as tanh's do.
+
+    >>> SoftClip(7.0)(torch.tensor([-1e9, 0.0, 7.0]))
+    tensor([-7.0000,  0.0000,  3.5000])
+    """
+
+    limit: float = math.log(1000)
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        return raw / (1 + raw.abs() / self.limit)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Bound):
+    """exp(−log_scale) = least + (most − least) · sigmoid(raw + offset): what x is multiplied by lies in (least, most).
+
+    Zero is the identity where offset = 0 and least + most = 2. Sigmoid(0, 2) is the law of Jet (Kolesnikov et al. 2024,
+    arXiv:2412.15129); Sigmoid(0, 1, offset=2) that of Glow's code (Kingma & Dhariwal 2018, arXiv:1807.03039), which is
+    not the identity at zero. With least = 0 the inverse is unbounded.
+
+    >>> Sigmoid(0.5, 1.5)(torch.tensor([-100.0, 0.0, 100.0])).neg().exp()
+    tensor([0.5000, 1.0000, 1.5000])
+    """
+
+    least: float = 1e-3
+    most: float = 2 - 1e-3
+    offset: float = 0.0
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        raw = raw + self.offset
+        if self.least == 0:  # in logarithms, since sigmoid(−200) is 0 in float32
+            return -(F.logsigmoid(raw) + math.log(self.most))
+        return -torch.log(self.least + (self.most - self.least) * torch.sigmoid(raw))

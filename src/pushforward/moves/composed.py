@@ -1,0 +1,50 @@
+"""One move after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pushforward.moves.move import Elementwise
+
+
+class ComposedParams(NamedTuple):
+    """The parameters of both moves."""
+
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True)
+class Composed(Elementwise):
+    """y = second(first(x)): log-slopes add up. raw holds the first move's numbers, then the second's.
+
+    Composed(LogisticMixture(32), Affine(Tanh(1.0))) is the move of Flow++ (Ho et al. 2019, arXiv:1902.00275).
+
+    >>> from pushforward.moves import Affine, Shift
+    >>> Composed(Shift(), Affine()).params_per_element
+    3
+    """
+
+    first: Elementwise
+    second: Elementwise
+
+    @property
+    def params_per_element(self) -> int:
+        return self.first.params_per_element + self.second.params_per_element
+
+    def interpret(self, raw: Tensor) -> ComposedParams:
+        first, second = raw.tensor_split((self.first.params_per_element,), -1)
+        return ComposedParams(self.first.interpret(first), self.second.interpret(second))
+
+    def forward(self, x: Tensor, params: ComposedParams) -> tuple[Tensor, Tensor]:
+        between, log_slopes = self.first.forward(x, params.first)
+        y, more = self.second.forward(between, params.second)
+        return y, log_slopes + more
+
+    def inverse(self, y: Tensor, params: ComposedParams) -> tuple[Tensor, Tensor]:
+        between, log_slopes = self.second.inverse(y, params.second)
+        x, more = self.first.inverse(between, params.first)
+        return x, log_slopes + more

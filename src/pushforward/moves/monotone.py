@@ -1,0 +1,79 @@
+"""A monotone network: one hidden layer of bends, whose weights are the raw numbers.
+
+    y = mean_j [ right_j · softplus(t_j) − left_j · softplus(−t_j) ] / sharpness_j     t_j = sharpness_j · (x − place_j)
+    dy/dx = mean_j [ right_j · sigmoid(t_j) + left_j · sigmoid(−t_j) ]
+
+Unit j is a smooth bend at place_j, from a line of slope left_j to one of slope right_j. Slopes are positive, so y
+increases, and its own slope stays between the least and the greatest of them. This brackets the inverse, however far
+outside it lies: if r = y − f(a), then x − a lies between r / greatest and r / least. Where all slopes are 1 a unit is
+x − place_j, so with places that sum to zero the mean of all is x. Huang et al. 2018 (NAF), arXiv:1804.00779, sum
+sigmoids under a logit instead: that map is `LogisticMixture`. `Composed` makes either network deep.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pushforward.moves.bounds import SoftClip
+from pushforward.moves.bracketed import Bracketed
+from pushforward.shapes import at_least_float32
+
+
+class Bends(NamedTuple):
+    """(*, units) each. `sharpness`, `left` and `right` are positive."""
+
+    place: Tensor
+    sharpness: Tensor
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
+class MonotoneNetwork(Bracketed):
+    """A mean of smooth bends. raw holds their places, log-sharpnesses, and log-slopes to the left and to the right.
+
+    At zero, the identity to rounding, the places are spread over [−3, 3], so that no two units learn alike. Log-slopes
+    and log-sharpnesses are softly clipped to a factor of `contrast`.
+
+    >>> move = MonotoneNetwork(units=2)
+    >>> params = move.interpret(torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5, 0.0, -0.5, 1.0]))
+    >>> y, log_slopes = move.forward(torch.tensor(100.0), params)
+    >>> move.inverse(y, params)[0].round(decimals=3)
+    tensor(100.)
+    """
+
+    units: int = 8
+    contrast: float = 64.0
+
+    @property
+    def params_per_element(self) -> int:
+        return 4 * self.units
+
+    def interpret(self, raw: Tensor) -> Bends:
+        place, *logs = at_least_float32(raw).chunk(4, -1)
+        spread = torch.arange(self.units, dtype=place.dtype, device=place.device) - (self.units - 1) / 2
+        clip = SoftClip(math.log(self.contrast))
+        return Bends(place + spread * (6 / max(self.units - 1, 1)), *(clip(log).exp() for log in logs))
+
+    def forward(self, x: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
+        place, sharpness, left, right = params
+        t = sharpness * (x[..., None] - place)
+        y = ((right * F.softplus(t) - left * F.softplus(-t)) / sharpness).mean(-1)
+        return y, (right * torch.sigmoid(t) + left * torch.sigmoid(-t)).mean(-1).log()
+
+    def bracket(self, y: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
+        slopes = torch.cat([params.left, params.right], -1)
+        anchor = params.place.mean(-1)
+        rise = y - self.forward(anchor, params)[0]
+        one, other = rise / slopes.amax(-1), rise / slopes.amin(-1)
+        return anchor + torch.minimum(one, other), anchor + torch.maximum(one, other)
+
+    def newton(self, x: Tensor, y: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
+        there, log_slopes = self.forward(x, params)
+        return y - there, (y - there) * torch.exp(-log_slopes)

@@ -1,0 +1,185 @@
+"""Rational-quadratic splines: increasing maps with a closed inverse, as flexible as they have bins.
+
+In a bin from (x0, y0) to (x1, y1), with slopes d0 and d1 at its ends and the secant s = (y1 − y0) / (x1 − x0), let z be
+how far x has come, (x − x0) / (x1 − x0), and v = 1 − z. Then (Gregory & Delbourgo 1982)
+
+    y = y0 + (y1 − y0) · (s z² + d0 z v) / D            D = s (z² + v²) + (d0 + d1) z v
+    dy/dx = s² (d1 z² + 2 s z v + d0 v²) / D²
+
+All terms are positive, so nothing cancels. Back, let u be how far y has come and w = 1 − u. With p = d0 w and q = d1 u
+the quadratic equation for z has the discriminant (p − q)² + 4 s² u w, which is never negative, and
+
+    z : v  =  2 s u : t  if p ≥ q,  else  t : 2 s w            t = |p − q| + √discriminant
+
+again without a difference of like numbers. Both doors measure from the end of the bin that is nearer to their answer,
+so knots fall on knots exactly, and elsewhere the error is little more than that of rounding the answer. Equal widths,
+equal heights and slopes of 1 are the identity: to the last bit if `bins` is a power of two.
+
+Durkan et al. 2019, arXiv:1906.04032 (with linear tails); Rezende et al. 2020, arXiv:2002.02428 (on a circle).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pushforward.moves.bounds import SoftClip
+from pushforward.moves.move import Elementwise
+from pushforward.shapes import at_least_float32
+
+
+class Knots(NamedTuple):
+    """Where bins meet, increasing in x and in y, and the slopes there: (*, bins + 1) each."""
+
+    x: Tensor
+    y: Tensor
+    slope: Tensor
+
+
+class CircularParams(NamedTuple):
+    """A spline that takes one turn to one turn, and the angle added after it."""
+
+    knots: Knots
+    phase: Tensor
+
+
+@dataclass(frozen=True)
+class RationalQuadraticSpline(Elementwise):
+    """A spline on [−bound, bound], and the identity outside; the slope at the bounds is 1.
+
+    raw holds `bins` widths and `bins` heights, as logits, and the bins − 1 log-slopes at the inner knots. They are
+    softly clipped, so that the widest bin is less than `contrast` times as wide as the narrowest, and likewise for
+    heights, and slopes at knots lie between 1 / contrast and contrast. Above 64 float32 no longer tells all places in
+    the flattest bins apart. Durkan et al. 2019, arXiv:1906.04032.
+
+    >>> move = RationalQuadraticSpline(bins=2, bound=1.0)
+    >>> params = move.interpret(torch.tensor([0.0, 0.0, 0.0, 1.0, 0.5]))
+    >>> y, log_slopes = move.forward(torch.tensor(0.25), params)
+    >>> move.inverse(y, params)[0]
+    tensor(0.2500)
+    """
+
+    bins: int = 8
+    bound: float = 5.0
+    contrast: float = 64.0
+
+    @property
+    def params_per_element(self) -> int:
+        return 3 * self.bins - 1
+
+    def interpret(self, raw: Tensor) -> Knots:
+        widths, heights, slopes = at_least_float32(raw).split((self.bins, self.bins, self.bins - 1), -1)
+        return _knots(widths, heights, F.pad(slopes, (1, 1)), self.bound, self.contrast)
+
+    def forward(self, x: Tensor, params: Knots) -> tuple[Tensor, Tensor]:
+        y, log_slopes = _forward(x.clamp(-self.bound, self.bound), params)
+        return self._where_inside(x, y, log_slopes)
+
+    def inverse(self, y: Tensor, params: Knots) -> tuple[Tensor, Tensor]:
+        x, log_slopes = _inverse(y.clamp(-self.bound, self.bound), params)
+        return self._where_inside(y, x, log_slopes)
+
+    def _where_inside(self, given: Tensor, moved: Tensor, log_slopes: Tensor) -> tuple[Tensor, Tensor]:
+        inside = given.abs() < self.bound
+        return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
+
+
+@dataclass(frozen=True)
+class CircularSpline(Elementwise):
+    """A spline on the circle [−bound, bound), whose slopes agree where it closes, and then a rotation.
+
+    It moves the line, as angles are written on it: f(x + 2 · bound) = f(x) + 2 · bound. Whoever wants angles in
+    [−bound, bound) wraps them. raw holds `bins` widths, heights and log-slopes, as in `RationalQuadraticSpline`, and a
+    phase. Rezende et al. 2020, arXiv:2002.02428.
+
+    >>> move = CircularSpline(bins=2)
+    >>> params = move.interpret(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5]))
+    >>> move.forward(torch.tensor(7.0), params)[0]
+    tensor(7.5000)
+    """
+
+    bins: int = 8
+    bound: float = math.pi
+    contrast: float = 64.0
+
+    @property
+    def params_per_element(self) -> int:
+        return 3 * self.bins + 1
+
+    def interpret(self, raw: Tensor) -> CircularParams:
+        widths, heights, slopes, phase = at_least_float32(raw).split((self.bins, self.bins, self.bins, 1), -1)
+        slopes = torch.cat([slopes, slopes[..., :1]], -1)
+        return CircularParams(_knots(widths, heights, slopes, self.bound, self.contrast), phase.squeeze(-1))
+
+    def forward(self, x: Tensor, params: CircularParams) -> tuple[Tensor, Tensor]:
+        angle, turns = self._unwind(x)
+        y, log_slopes = _forward(angle, params.knots)
+        return y + turns + params.phase, log_slopes
+
+    def inverse(self, y: Tensor, params: CircularParams) -> tuple[Tensor, Tensor]:
+        angle, turns = self._unwind(y - params.phase)
+        x, log_slopes = _inverse(angle, params.knots)
+        return x + turns, log_slopes
+
+    def _unwind(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        turns = 2 * self.bound * (x / (2 * self.bound)).round()
+        return (x - turns).clamp(-self.bound, self.bound), turns
+
+
+def _knots(widths: Tensor, heights: Tensor, log_slopes: Tensor, bound: float, contrast: float) -> Knots:
+    clip = SoftClip(math.log(contrast) / 2)
+
+    def places(logits: Tensor) -> Tensor:
+        sums = clip(logits).exp().cumsum(-1)  # not of a softmax, whose gradient torch 2.13 compiles wrongly
+        inner = 2 * bound * (sums[..., :-1] / sums[..., -1:]) - bound
+        return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
+
+    return Knots(places(widths), places(heights), SoftClip(math.log(contrast))(log_slopes).exp())
+
+
+def _ends(place: Tensor, edges: Tensor, knots: Knots) -> list[Tensor]:
+    """x0, x1, y0, y1, d0, d1 of the bin that holds each place, by the knots' `edges`."""
+    index = (place[..., None] >= edges[..., 1:-1]).sum(-1, keepdim=True)
+    index = torch.cat([index, index + 1], -1)
+    return [end for values in knots for end in values.gather(-1, index).unbind(-1)]
+
+
+def _forward(x: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
+    x0, x1, y0, y1, d0, d1 = _ends(x, knots.x, knots)
+    width = x1 - x0
+    s, z, v = (y1 - y0) / width, (x - x0) / width, (x1 - x) / width
+    lower = z * (s * z + d0 * v) <= v * (s * v + d1 * z)
+    secant, log_slopes = _slopes(z, v, s, d0, d1, lower)
+    return torch.where(lower, y0, y1) + (x - torch.where(lower, x0, x1)) * secant, log_slopes
+
+
+def _inverse(y: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
+    x0, x1, y0, y1, d0, d1 = _ends(y, knots.y, knots)
+    height = y1 - y0
+    s, u, w = height / (x1 - x0), (y - y0) / height, (y1 - y) / height
+    p, q = d0 * w, d1 * u
+    t = (p - q).abs() + ((p - q).square() + 4 * s.square() * u * w).sqrt()
+    small = 2 * s * torch.where(p >= q, u, w)
+    z, v = torch.where(p >= q, small, t) / (small + t), torch.where(p >= q, t, small) / (small + t)
+    lower = z <= v
+    secant, log_slopes = _slopes(z, v, s, d0, d1, lower)
+    return torch.where(lower, x0, x1) + (y - torch.where(lower, y0, y1)) / secant, -log_slopes
+
+
+def _slopes(z: Tensor, v: Tensor, s: Tensor, d0: Tensor, d1: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
+    """The secant from the lower or the upper end of the bin to z, and log dy/dx there.
+
+    Both are multiplied by (z + v)² = 1, written as what the other factors are where s = d0 = d1 = 1, so that there they
+    are exactly 1 and 0.
+    """
+    zz, vv, zv = z.square(), v.square(), z * v
+    bottom = s * (zz + vv) + (d0 + d1) * zv
+    d, near, far = torch.where(lower, d0, d1), torch.where(lower, zz, vv), torch.where(lower, vv, zz)
+    secant = s * ((s * near + d * far) + (s + d) * zv) / bottom
+    slope = (s * ((d1 * zz + d0 * vv) + 2 * s * zv) / bottom) * (s * ((zz + vv) + 2 * zv) / bottom)
+    return secant, slope.log()

@@ -1,0 +1,185 @@
+"""Masked perceptrons: parameters for each number of a vector from the numbers before it, in one pass.
+
+Each hidden unit has a set of numbers that it may read. A unit feeds another if the first one's set lies in the other's,
+and feeds the answer for number i if its set lies among the parents of i; all other weights are masked. So the answer
+for i depends on its parents alone. The sets are the parents themselves: for number i of D, all numbers before it, or
+what a causal graph says. Germain et al. 2015 (MADE), arXiv:1502.03509; with residual branches it is a ResMADE, Nash &
+Durkan 2019, arXiv:1904.05626.
+
+**Back in one pass's arithmetic.** The units are sorted by the last number they read. When number t becomes known, those
+units and only those that read no later one become known too: each is computed once, from slices of the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pushforward.context import Context
+from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.mlp import Activation, Layers, widths
+
+
+class MaskedLinear(nn.Linear):
+    """A linear map with weights only where `pattern`, (outputs, inputs) of bool, is true."""
+
+    mask: Tensor
+
+    def __init__(self, pattern: Tensor):
+        super().__init__(pattern.shape[1], pattern.shape[0])
+        self.pattern = pattern
+        self.register_buffer("mask", torch.empty(pattern.shape), persistent=False)  # numbers: to multiply by
+        self.reset()
+
+    def reset(self) -> None:
+        """Write the mask, which the state dict leaves out, anew."""
+        self.mask.copy_(self.pattern)
+
+    @property
+    def masked(self) -> Tensor:
+        return self.weight * self.mask
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as torch has it
+        return F.linear(input, self.masked, self.bias)
+
+
+class MaskedMLP(CausalNetwork):
+    """(batch, D) -> (batch, D, *raw): raw parameters for each number of a vector from its parents, a token each.
+
+    `graph` (D, D) says who the parents are: graph[i][j] where number i may read number j < i; without it, all before
+    i. Other orders: put the network's transform in `Reordered(Permutation(order), …)`. The rest is as for `MLP`. A
+    hidden layer of fewer units than there are different sets of parents serves an even choice of them, and of each
+    other set only a part is read.
+
+    >>> MaskedMLP(3, (2,), hidden=(64, 64))(torch.zeros(7, 3)).shape
+    torch.Size([7, 3, 2])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        raw: tuple[int, ...],
+        *,
+        graph: Tensor | None = None,
+        hidden: tuple[int, ...] = (128, 128),
+        residual: bool = False,
+        activation: Activation = F.relu,
+        project: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.tokens, self.raw = features, raw
+        parents = _parents(features, graph)
+        sets = [
+            torch.eye(features, dtype=torch.bool, device="cpu"),  # a number's set is itself
+            *(_chosen(parents, width, project is not None) for width in widths(hidden, residual)),
+            parents.repeat_interleave(math.prod(raw), 0),
+        ]
+        maps = [MaskedLinear(_within(inner, outer)) for inner, outer in pairwise(sets)]
+        self.layers = Layers(maps, residual=residual, activation=activation, project=project)
+        # how many units of each layer, the input first, are known once t numbers are
+        self.known = [[int((_last(units) <= t).sum()) for t in range(features + 1)] for units in sets[:-1]]
+
+    def start(self, context: Context | None = None) -> Known:
+        return Known(self.layers, self.known, context)
+
+    def forward(self, x: Tensor, context: Context | None = None, cache: Known | None = None) -> Tensor:
+        if cache is None:
+            return self.layers(x, context).unflatten(-1, (self.tokens, *self.raw))
+        first = cache.length
+        cache.learn(x)
+        answers = cache.answers[first:]
+        return torch.cat(answers).T.reshape(len(x), len(answers), *self.raw)
+
+
+class Known:
+    """The units of a masked network that are known once the first numbers are: (unit, batch) in each layer.
+
+    `length` counts the numbers fed; truncate(n) forgets all but the first n. The weights are masked once.
+    """
+
+    def __init__(self, layers: Layers, counts: list[list[int]], context: Context | None):
+        self.length = 0
+        self.counts, self.activation, self.skips = counts, layers.activation, layers.skips
+        maps: list[tuple[Tensor, Tensor]] = [(layer.masked, layer.bias[:, None]) for layer in layers]  # pyright: ignore
+        *self.maps, self.answer = maps
+        self.projected = None if layers.project is None else layers.project(context).T
+        self.values: list[Tensor | None] = [None] * len(counts)
+        self.answers: list[Tensor] = []  # for each number fed, and the next: (raw numbers, batch)
+
+    def learn(self, x: Tensor) -> None:
+        """Compute every unit and every answer that x (batch, n) makes known."""
+        start, self.length = self.length, self.length + x.shape[1]
+        v = before = self._keep(0, x.T.to(self.answer[0].dtype), start)
+        for k, (weight, bias) in enumerate(self.maps, 1):
+            old, now = self.counts[k][start] if self.answers else 0, self.counts[k][self.length]
+            new = torch.addmm(bias[old:now], weight[old:now, : v.shape[0]], v)
+            if k == 1 and self.projected is not None:
+                new = new + self.projected[old:now]
+            if self.skips(k):
+                new = new + before  # the same units: a residual network has the same sets in all its layers
+            if k % 2:
+                before = new
+            v = self._keep(k, self.activation(new), old)
+        weight, bias = self.answer
+        tokens = self.counts[0][-1]
+        raw, old, now = len(weight) // tokens, len(self.answers), min(self.length + 1, tokens)
+        if old < now:
+            new = torch.addmm(bias[old * raw : now * raw], weight[old * raw : now * raw, : v.shape[0]], v)
+            self.answers += new.split(raw)
+
+    def truncate(self, length: int) -> None:
+        assert 0 <= length <= self.length, f"cannot truncate {self.length} numbers to {length}"
+        self.length = length
+        del self.answers[length + 1 :]
+
+    def _keep(self, k: int, new: Tensor, old: int) -> Tensor:
+        """Layer k's values up to the new ones: in place, in room made once, under no_grad; else with gradients."""
+        room, kept = self.counts[k][-1], self.values[k]
+        if torch.is_grad_enabled() or (kept is not None and len(kept) < room):
+            kept = self.values[k] = new if kept is None else torch.cat([kept[:old], new])
+            return kept
+        if kept is None:
+            kept = self.values[k] = new.new_empty(room, new.shape[1])
+        now = old + new.shape[0]
+        kept[old:now] = new
+        return kept[:now]
+
+
+def _parents(features: int, graph: Tensor | None) -> Tensor:
+    """(D, D) of bool: which numbers each may read."""
+    if graph is None:
+        return torch.ones(features, features, dtype=torch.bool, device="cpu").tril(-1)
+    graph = torch.as_tensor(graph, dtype=torch.bool, device="cpu")
+    if graph.shape != (features, features):
+        raise ValueError(f"a graph of {features} numbers is of shape {(features, features)}; got {tuple(graph.shape)}.")
+    for child, parent in graph.triu().nonzero().tolist():
+        raise ValueError(
+            f"in this graph number {child} reads number {parent}, which does not come before it. Put parents first, "
+            "and the network's transform in Reordered(Permutation(order), …)."
+        )
+    return graph
+
+
+def _last(sets: Tensor) -> Tensor:
+    """How many numbers have to be known before each set is: one more than its last member, 0 for the empty set."""
+    return (sets * torch.arange(1, sets.shape[1] + 1, device="cpu")).amax(1)
+
+
+def _chosen(parents: Tensor, width: int, conditional: bool) -> Tensor:
+    """(width, D): a set for each unit, of those that the parents are, in equal shares. Units that read nothing say
+    something only if there is a context."""
+    sets = torch.unique(parents, dim=0)
+    sets = sets[_last(sets).argsort(stable=True)]
+    if not conditional and len(sets) > 1:
+        sets = sets[_last(sets) > 0]
+    share = torch.arange(width, device="cpu") * len(sets) // max(width - 1, 1)
+    return sets[share.clamp(max=len(sets) - 1)]
+
+
+def _within(inner: Tensor, outer: Tensor) -> Tensor:
+    """(outer, inner) of bool: whether each inner set lies in each outer one."""
+    return (~outer).float() @ inner.float().T == 0

@@ -1,0 +1,102 @@
+"""Multi-layer perceptrons: linear maps with an activation a between.
+
+    v_1 = W_1 x + c            c is the projected context, or absent
+    v_k = W_k a(v_{k−1})       and in a residual network, every second one: + v_{k−2}
+    answer = W a(v_last)       zero at the start, which for a move is the identity
+
+The biases are left out here. The residual branches have two linear maps each: He et al. 2016, arXiv:1603.05027.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pushforward.context import Context
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class Layers(nn.Module):
+    """The formulas above, for linear maps of any kind: (batch, features) -> (batch, answers)."""
+
+    def __init__(
+        self, maps: Sequence[nn.Linear], *, residual: bool, activation: Activation, project: nn.Module | None = None
+    ):
+        super().__init__()
+        *maps, self.answer = maps
+        self.maps = nn.ModuleList(maps)
+        self.residual, self.activation, self.project = residual, activation, project
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        yield from self.maps
+        yield self.answer
+
+    def skips(self, k: int) -> bool:
+        """Whether value k, counted from 1, is the end of a residual branch."""
+        return self.residual and k > 1 and k % 2 == 1
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        v = before = self.maps[0](x.to(self.answer.weight.dtype))
+        if self.project is not None:
+            v = before = v + self.project(context)
+        for k, layer in enumerate(self.maps[1:], 2):
+            v = layer(self.activation(v))
+            if self.skips(k):
+                v = before = v + before
+        return self.answer(self.activation(v))
+
+
+class MLP(nn.Module):
+    """(batch, features) -> (batch, *raw): raw parameters from numbers that stand still.
+
+    `hidden` has the widths of the hidden layers; of the branches, all of one width, where the network is residual.
+    `project` turns the context into a vector of the first width; without it the context is ignored.
+
+    >>> MLP(3, (2, 5), hidden=(64, 64))(torch.zeros(7, 3)).shape
+    torch.Size([7, 2, 5])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        raw: tuple[int, ...],
+        *,
+        hidden: tuple[int, ...] = (128, 128),
+        residual: bool = False,
+        activation: Activation = F.relu,
+        project: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.raw = raw
+        sizes = (features, *widths(hidden, residual), math.prod(raw))
+        maps = [nn.Linear(*size) for size in pairwise(sizes)]
+        self.layers = Layers(maps, residual=residual, activation=activation, project=project)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        return self.layers(x, context).unflatten(-1, self.raw)
+
+
+class OfAngles(nn.Module):
+    """A network of angles: `net` reads their cosines and sines, so a full turn changes nothing."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        return self.net(torch.cat([x.cos(), x.sin()], 1), context)
+
+
+def widths(hidden: tuple[int, ...], residual: bool) -> tuple[int, ...]:
+    """The widths of the values v_1, v_2, …: two for each residual branch, and one before them."""
+    if not hidden or (residual and len(set(hidden)) > 1):
+        raise ValueError(f"a network has hidden layers, of one width where it is residual; got hidden={hidden}.")
+    return (hidden[0], *(width for width in hidden for _ in range(2))) if residual else hidden

@@ -1,0 +1,96 @@
+"""Coupling transforms: some numbers stand still, and tell the others how to move.
+
+    z_kept = x_kept        z_moved = move(x_moved; net(x_kept))
+
+Both ways are one pass of the network, which may be any. The Jacobian is triangular, with ones for those that stand.
+Dinh et al. 2015 (NICE), arXiv:1410.8516; 2017 (Real NVP), arXiv:1605.08803.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.context import Context
+from pushforward.moves import Move
+from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
+from pushforward.transform import Triangular
+from pushforward.transforms.permutation import Permutation, shuffled
+from pushforward.transforms.reshape import Rearrangement
+
+
+class Split(nn.Module):
+    """Who moves: after `order`, the first `kept` stand still and the other `moved` move.
+
+    >>> kept, moved = halves(5).apart(torch.arange(5.0)[None])
+    >>> kept, moved
+    (tensor([[0., 1.]]), tensor([[2., 3., 4.]]))
+    """
+
+    def __init__(self, order: Rearrangement, kept: int, moved: int):
+        super().__init__()
+        if not kept or not moved:
+            raise ValueError(
+                f"a coupling moves some numbers as others tell it, and this one keeps {kept} and moves {moved}. "
+                "One number alone moves in an autoregressive step."
+            )
+        self.order, self.kept, self.moved = order, kept, moved
+
+    def apart(self, x: Events) -> tuple[Events, Events]:
+        return self.order.arrange(x).split((self.kept, self.moved), 1)  # pyright: ignore[reportReturnType]
+
+    def join(self, kept: Events, moved: Events) -> Events:
+        return self.order.restore(torch.cat([kept, moved], 1))
+
+    def extra_repr(self) -> str:
+        return f"kept={self.kept}, moved={self.moved}"
+
+
+def halves(features: int, *, swapped: bool = False) -> Split:
+    """The first half stands still; swapped, the second."""
+    return _split(list(range(features)), features // 2, swapped)
+
+
+def alternating(features: int, *, swapped: bool = False) -> Split:
+    """Numbers 1, 3, 5, … stand still; swapped, 0, 2, 4, …"""
+    return _split([*range(1, features, 2), *range(0, features, 2)], features // 2, swapped)
+
+
+def scattered(features: int, seed: int, *, swapped: bool = False) -> Split:
+    """A random half stands still; swapped, the other half of the same seed."""
+    return _split(list(shuffled(features, seed).order), features // 2, swapped)
+
+
+def _split(order: list[int], kept: int, swapped: bool) -> Split:
+    moved = len(order) - kept
+    if swapped:
+        return Split(Permutation(order[kept:] + order[:kept]), moved, kept)
+    return Split(Permutation(order), kept, moved)
+
+
+class Coupling(Triangular):
+    """`net` reads the numbers that stand still, (batch, kept, …), and answers raw parameters for those that move."""
+
+    def __init__(self, net: nn.Module, move: Move, split: Split):
+        super().__init__()
+        self.net, self.move, self.split = net, move, split
+
+    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        return self._through(self.move.forward, x, context)
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        x, log_slopes = self._through(self.move.inverse, z, context)
+        return x, sum_event(log_slopes).to(x.dtype)
+
+    def _through(
+        self, door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None
+    ) -> tuple[Events, Events]:
+        kept, moved = self.split.apart(x)
+        moved, log_slopes = door(moved, self.move.interpret(self.net(kept, context)))
+        kept = at_least_float32(kept)
+        return self.split.join(kept, moved), self.split.join(torch.zeros_like(kept), log_slopes)
+
+    def extra_repr(self) -> str:
+        return f"move={type(self.move).__name__}"

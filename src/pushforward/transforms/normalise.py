@@ -1,0 +1,110 @@
+"""Affine maps whose numbers are measured: a shift and a scale for each number of a vector or each channel of an image.
+
+    z = (x − shift) · exp(−log_scale)
+
+`Flow.initialise` alone measures; until then, these are the identity. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039,
+section 3.1; Dinh et al. 2017 (Real NVP), arXiv:1605.08803; Papamakarios et al. 2017 (MAF), arXiv:1705.07057.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.context import Context
+from pushforward.moves import Affine, AffineParams
+from pushforward.shapes import Events, PerSample, at_least_float32, moments, sum_event
+from pushforward.transform import Triangular
+
+AFFINE = Affine()
+
+
+class ActNorm(Triangular):
+    """Measured once so that z has mean 0 and standard deviation 1 over a batch, and then learned like any weight.
+
+    With learned=False it stays as measured: a flow that begins with one works on standardised data, in whatever units
+    the data come. Numbers that do not vary, as in a batch of one, are centred and not scaled.
+
+    >>> norm = ActNorm(2)
+    >>> norm.measure(torch.tensor([[1.0, 7.0], [5.0, 7.0]]))
+    >>> norm(torch.tensor([[5.0, 8.0]]))[0].detach()
+    tensor([[1., 1.]])
+    """
+
+    shift: Tensor
+    log_scale: Tensor
+
+    def __init__(self, features: int, *, learned: bool = True):
+        super().__init__()
+        for name in ("shift", "log_scale"):
+            if learned:
+                self.register_parameter(name, nn.Parameter(torch.zeros(features)))
+            else:
+                self.register_buffer(name, torch.zeros(features))
+
+    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        return _moved(AFFINE.forward, x, self.shift, self.log_scale)
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        x, log_slopes = _moved(AFFINE.inverse, z, self.shift, self.log_scale)
+        return x, sum_event(log_slopes)
+
+    @torch.no_grad()
+    def measure(self, x: Events) -> None:
+        """Set shift and scale from a batch. Called by `Flow.initialise`, and by nobody else."""
+        mean, deviation = moments(x)
+        self.shift.copy_(mean)
+        self.log_scale.copy_(deviation.log())
+
+    def extra_repr(self) -> str:
+        return f"{len(self.shift)}"
+
+
+class BatchNorm(Triangular):
+    """In training, z has mean 0 and standard deviation 1 over its own batch; else, over the events that were measured.
+
+    As in the papers, the log-det of a training batch takes its statistics for constants, and an event's density then
+    depends on the events beside it. The inverse always goes by what was measured: of the whole training set, as by
+    Papamakarios et al. 2017. 1e-5 is added to variances. What is to be learned is an `ActNorm` after it.
+    """
+
+    shift: Tensor
+    log_scale: Tensor
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("log_scale", torch.zeros(features))
+
+    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        return _moved(AFFINE.forward, x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        x, log_slopes = _moved(AFFINE.inverse, z, self.shift, self.log_scale)
+        return x, sum_event(log_slopes)
+
+    @torch.no_grad()
+    def measure(self, x: Events) -> None:
+        """Set shift and scale from events. Called by `Flow.initialise`, and by nobody else."""
+        for kept, measured in zip((self.shift, self.log_scale), _statistics(x), strict=True):
+            kept.copy_(measured)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.shift)}"
+
+
+def _statistics(x: Events) -> tuple[Tensor, Tensor]:
+    """Mean and log standard deviation (features,) over rows and places."""
+    variance, mean = torch.var_mean(at_least_float32(x).transpose(0, 1).flatten(1), 1, correction=0)
+    return mean, 0.5 * torch.log(variance + 1e-5)
+
+
+def _moved(
+    door: Callable[..., tuple[Tensor, Tensor]], x: Events, shift: Tensor, log_scale: Tensor
+) -> tuple[Events, Events]:
+    """A door of the affine move, with parameters (features,) that meet x (batch, features, …)."""
+    params = (at_least_float32(t).reshape(-1, *[1] * (x.dim() - 2)) for t in (log_scale, shift))
+    z, log_slopes = door(at_least_float32(x), AffineParams(*params))
+    return z, log_slopes.expand(z.shape)

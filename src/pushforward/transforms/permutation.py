@@ -1,0 +1,51 @@
+"""The numbers of a vector, or the channels of an image, in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pushforward.randomness import keyed
+from pushforward.shapes import Events
+from pushforward.transforms.reshape import Rearrangement
+
+
+class Permutation(Rearrangement):
+    """z[:, i] = x[:, order[i]]. The order is not learned, and not in the state dict.
+
+    >>> Permutation([2, 0, 1])(torch.tensor([[5.0, 6.0, 7.0]]))[0]
+    tensor([[7., 5., 6.]])
+    """
+
+    there: Tensor
+    back: Tensor
+
+    def __init__(self, order: Sequence[int]):
+        super().__init__()
+        self.order = tuple(int(i) for i in order)
+        if sorted(self.order) != list(range(len(self.order))):
+            raise ValueError(f"an order of {len(self.order)} has each of 0 … {len(self.order) - 1} once; got {order}.")
+        self.register_buffer("there", torch.empty(len(self.order), dtype=torch.long), persistent=False)
+        self.register_buffer("back", torch.empty(len(self.order), dtype=torch.long), persistent=False)
+        self.reset()
+
+    def reset(self) -> None:
+        """Write the order, which the state dict leaves out, anew."""
+        self.there.copy_(torch.tensor(self.order))
+        self.back.copy_(self.there.argsort())
+
+    def arrange(self, x: Events) -> Events:
+        return x.index_select(1, self.there)
+
+    def restore(self, z: Events) -> Events:
+        return z.index_select(1, self.back)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.order)}"
+
+
+def shuffled(features: int, seed: int) -> Permutation:
+    """A random permutation: the same seed, the same order."""
+    return Permutation(torch.randperm(features, generator=keyed(seed), device="cpu").tolist())

@@ -1,0 +1,104 @@
+"""Invertible residual blocks: every number may move every other, as long as the map brings points closer.
+
+    z = x + g(x),        |g(x) − g(y)| ≤ c |x − y|,  c < 1
+
+Then x is the fixed point of x <- z − g(x): Banach's theorem says that there is one, and that k rounds leave an error of
+at most c^k / (1 − c) times the first change. Its gradients are those of one Newton step from there. With J = dg/dx,
+
+    log|det dz/dx| = log det (1 + J) = Σ_{k ≥ 1} (−1)^{k+1} tr(J^k) / k
+
+Behrmann et al. 2019 (i-ResNet), arXiv:1811.00995; Chen et al. 2019 (Residual Flow), arXiv:1906.02735.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pushforward.context import Context
+from pushforward.networks import ContractiveMLP, Push
+from pushforward.randomness import draw, keyed
+from pushforward.shapes import Events, PerSample, at_least_float32
+from pushforward.transform import Transform
+
+
+class LogDet(Protocol):
+    """log det (1 + J), (batch,), from J as a map of tangents (batch, features, n); x says how many there are."""
+
+    def __call__(self, push: Push, x: Events) -> PerSample: ...
+
+
+@dataclass(frozen=True)
+class Exact:
+    """By the Jacobian itself: as many tangents as features, and a determinant."""
+
+    def __call__(self, push: Push, x: Events) -> PerSample:
+        return torch.linalg.slogdet(_one_plus(push, x)).logabsdet
+
+
+@dataclass(frozen=True)
+class Roulette:
+    """An unbiased estimate: the series, cut off at random, on a random vector (Russian roulette, Hutchinson's trace).
+
+    `always` terms are taken; each further one with probability `going_on` if the one before it was, and weighed by one
+    over its chance. With a seed the same numbers are drawn at each call; without, torch's own.
+    """
+
+    always: int = 4
+    going_on: float = 0.5
+    seed: int | None = None
+
+    def __call__(self, push: Push, x: Events) -> PerSample:
+        source = None if self.seed is None else keyed(self.seed)
+        v = draw(torch.randn, x.shape, x, source)[..., None]
+        u = torch.rand((), generator=source, dtype=torch.float64).item()
+        further = int(math.log(1 - u) / math.log(self.going_on))  # geometric: k or more with probability going_on^k
+        total, w = torch.zeros_like(v[:, 0, 0]), v
+        for k in range(1, self.always + further + 1):
+            w = push(w)
+            weight = self.going_on ** -max(k - self.always, 0)
+            total = total - (-1) ** k * weight / k * (w * v).sum((1, 2))
+        return total
+
+
+class Residual(Transform):
+    """z = x + net(x), for a contractive network. The inverse ends when rounding is all that changes."""
+
+    def __init__(self, net: ContractiveMLP, *, log_det: LogDet = Exact()):
+        super().__init__()
+        self.net, self.log_det = net, log_det
+
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        x = at_least_float32(x)
+        moved, push = self.net.linearised(x, context)
+        return x + moved, self.log_det(push, x)
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        z = at_least_float32(z)
+        x = self._fixed_point(z, context)
+        moved, push = self.net.linearised(x, context)
+        step = torch.linalg.solve(_one_plus(push, x).detach(), (x + moved - z)[..., None])[..., 0]
+        x = x - step
+        return x, -self.log_det(self.net.linearised(x, context)[1], x)
+
+    @torch.no_grad()
+    def _fixed_point(self, z: Events, context: Context | None) -> Events:
+        x, rounding = z, 4 * torch.finfo(z.dtype).eps
+        for _ in range(math.ceil(math.log(rounding) / math.log(self.net.limit))):
+            before, x = x, z - self.net(x, context)
+            if ((x - before).abs() <= rounding * (1 + x.abs())).all():
+                break
+        return x
+
+    def extra_repr(self) -> str:
+        return f"log_det={self.log_det}"
+
+
+def _one_plus(push: Push, x: Events) -> Tensor:
+    """The matrix 1 + J of each row, (batch, features, features)."""
+    one = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    return one + push(one.expand(len(x), -1, -1))

@@ -1,0 +1,36 @@
+"""Draws of a flow q, weighed against a density p̃ = Z p that one can evaluate but not draw from.
+
+    x ~ q,        log w = log p̃(x) − log q(x)
+
+The mean of log w is log Z − KL(q ‖ p), which reverse KL raises; the mean of w is Z, what importance sampling estimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from pushforward.context import Given
+from pushforward.flow import Flow
+from pushforward.randomness import Source
+from pushforward.shapes import Events
+
+LogDensity = Callable[..., Tensor]  # of events (n, *event), and their context where there is one: log p̃ (n,)
+
+
+def weighed(
+    flow: Flow, log_density: LogDensity, n: int | None = None, context: Given = None, *, generator: Source = None
+) -> tuple[Events, Tensor]:
+    """n events, or one for each row of the context, and their log-weights (n,), with gradients to the flow.
+
+    Raises ValueError where `log_density` does not give a number for each event.
+    """
+    x, log_q = flow.rsample_and_log_prob(() if n is None else n, context, generator=generator)
+    log_p = log_density(x) if context is None else log_density(x, context)
+    if not isinstance(log_p, Tensor) or log_p.shape != log_q.shape:
+        given = f"shape {tuple(log_p.shape)}" if isinstance(log_p, Tensor) else f"{type(log_p).__name__}"
+        raise ValueError(
+            f"log_density gives a number for each of {len(x)} events, a tensor ({len(x)},); it gave {given}."
+        )
+    return x, log_p - log_q

@@ -1,0 +1,274 @@
+"""What the models of vectors, and the transforms they are made of, owe beyond the laws."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from pushforward.bases import StandardNormal
+from pushforward.flow import Flow
+from pushforward.models import IAF, MAF, NICE, NSF, CircularNSF, RealNVP, ResidualFlow
+from pushforward.moves import Affine
+from pushforward.networks import MLP, ContractiveMLP, MaskedMLP
+from pushforward.networks.contractive import norm_bound
+from pushforward.recipe import from_json, to_json
+from pushforward.recipes import digits
+from pushforward.transform import Inverse
+from pushforward.transforms import (
+    ActNorm,
+    Autoregressive,
+    BatchNorm,
+    Coupling,
+    Interval,
+    Residual,
+    Rotation,
+    Roulette,
+    alternating,
+    halves,
+    scattered,
+)
+from tests.toys import randomised
+
+SMALL = {"hidden": (8, 8), "steps": 2}
+MODELS = {model.__name__: model for model in (NICE, RealNVP, MAF, IAF, NSF, ResidualFlow)}
+MODELS["autoregressive NSF"] = partial(NSF, autoregressive=True)
+GIVEN = {"nothing": ({}, None), "a vector": ({"context": 2}, [0.5, -1.0]), "a label": ({"classes": 3}, 1)}
+
+
+@pytest.fixture(params=[(model, given) for model in MODELS for given in GIVEN], ids=" given ".join)
+def plane(request):
+    """A small flow of two numbers, one of them positive, with random weights and measured units; and its context."""
+    model, given = request.param
+    options, context = GIVEN[given]
+    config = MODELS[model](features=2, supports=(Interval(), Interval(0)), **options, **SMALL)
+    flow = randomised(config.build().double())
+    x = torch.randn(500, 2, dtype=torch.float64) * torch.tensor([3.0, 0.5]) + torch.tensor([5.0, -1.0])
+    flow.initialise(torch.stack([x[:, 0], x[:, 1].exp()], 1), context)
+    return flow, context
+
+
+def test_densities_integrate_to_one(plane):
+    flow, context = plane
+    across, along = torch.linspace(-25, 35, 301, dtype=torch.float64), torch.linspace(-9, 7, 301, dtype=torch.float64)
+    grid = torch.cartesian_prod(across, along)  # the second number by its logarithm
+    with torch.no_grad():
+        log_p = flow.log_prob(torch.stack([grid[:, 0], grid[:, 1].exp()], 1), context) + grid[:, 1]
+    cell = (across[1] - across[0]) * (along[1] - along[0])
+    assert (log_p.exp().sum() * cell).item() == pytest.approx(1, abs=2e-3)
+    assert flow.log_prob(torch.tensor([[5.0, -0.1]], dtype=torch.float64), context).item() == -torch.inf
+
+
+def test_samples_and_their_log_probs_agree(plane):
+    flow, context = plane
+    x, log_p = flow.sample_and_log_prob(50, context)
+    torch.testing.assert_close(log_p, flow.log_prob(x, context))
+    assert (x[:, 1] > 0).all()
+
+
+def test_what_is_saved_is_the_density(plane):
+    flow, context = plane
+    x = flow.sample(20, context)
+    again = copy.deepcopy(flow)
+    for tensor in again.state_dict().values():
+        tensor.zero_()
+    again.load_state_dict(flow.state_dict())
+    assert torch.equal(again.eval().log_prob(x, context), flow.log_prob(x, context))
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_densities_on_a_torus(given):
+    """The second angle is in degrees. The cut is nowhere to be seen."""
+    options, context = GIVEN[given]
+    circles = (Interval(-torch.pi, torch.pi), Interval(0, 360))
+    flow = randomised(CircularNSF(features=2, supports=circles, **options, **SMALL).build().double())
+    around = torch.arange(200, dtype=torch.float64) / 200
+    grid = torch.cartesian_prod(2 * torch.pi * around, 360 * around)
+    near = torch.tensor([[-torch.pi - 1e-9, 90], [1e-9 - torch.pi, 90], [2, -1e-9], [2, 1e-9]], dtype=torch.float64)
+    with torch.no_grad():
+        log_p, cut = flow.log_prob(grid, context), flow.log_prob(near, context)
+        again = flow.log_prob(grid + torch.tensor([2 * torch.pi, -720.0], dtype=torch.float64), context)
+    assert (log_p.exp().mean() * 2 * torch.pi * 360).item() == pytest.approx(1, abs=1e-3)
+    assert log_p.std() > 0.1
+    torch.testing.assert_close(again, log_p)
+    torch.testing.assert_close(cut[::2], cut[1::2], atol=1e-6, rtol=0)
+    x, log_p = flow.sample_and_log_prob(50, context)
+    torch.testing.assert_close(flow.log_prob(x, context), log_p)
+    assert (x >= torch.tensor([-torch.pi, 0.0])).all()
+    assert (x < torch.tensor([torch.pi, 360.0])).all()
+    assert (flow.encode(x, context).abs() <= torch.pi).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_untrained_flows_change_nothing_but_units(name):
+    x = 100 + 7 * torch.randn(200, 4)
+    flow = MODELS[name](features=4, **SMALL).build()
+    for part in flow.modules():
+        if isinstance(part, Residual):  # whose last weights start at random
+            torch.nn.init.zeros_(part.net.maps[-1].weight)
+            torch.nn.init.zeros_(part.net.maps[-1].bias)
+    flow.initialise(x)
+    z = flow.encode(x)
+    assert torch.allclose(z.mean(0), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(z.std(0, correction=0), torch.ones(4), atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [*MODELS.values(), CircularNSF])
+def test_configurations_are_saved_and_come_back(model):
+    supports = (Interval(), Interval(0), Interval(-1, 1))
+    made = replace(digits(), model=model(features=3, context=2, supports=supports))
+    assert from_json(to_json(made), "here").model == made.model
+
+
+def test_one_number():
+    """Autoregressive steps move one number by the context alone; a coupling has nothing to keep."""
+    context = torch.randn(5, 2)
+    for model in (MAF, IAF, MODELS["autoregressive NSF"]):
+        flow = randomised(model(features=1, context=2, **SMALL).build())
+        assert len(flow.log_prob(torch.zeros(5, 1), context).unique()) == 5
+    with pytest.raises(ValueError, match="keeps 0 and moves 1"):
+        RealNVP(features=1).build()
+
+
+@pytest.mark.parametrize("wrong", [{"features": 0}, {"context": 2, "classes": 3}, {"supports": (Interval(),)}], ids=str)
+def test_configurations_that_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"features=|support for each of 3"):
+        MAF(**{"features": 3} | wrong)
+
+
+def test_every_actnorm_is_measured_on_what_reaches_it_and_only_when_asked():
+    flow = randomised(RealNVP(features=4, **SMALL).build().double())
+    x = torch.randn(100, 4, dtype=torch.float64).exp()
+    flow.initialise(x)
+    norms = [step for step in flow.trace(x) if isinstance(step.transform, ActNorm)]
+    assert len(norms) == 3
+    for norm in norms:
+        torch.testing.assert_close(norm.z.mean(0), torch.zeros(4, dtype=torch.float64), atol=1e-10, rtol=0)
+        torch.testing.assert_close(norm.z.std(0, correction=0), torch.ones(4, dtype=torch.float64))
+    before = copy.deepcopy(flow.state_dict())
+    for mode in (True, False):
+        flow.train(mode).log_prob(10 + x)
+    assert all(torch.equal(before[name], value) for name, value in flow.state_dict().items())
+
+
+@pytest.mark.parametrize("x", [torch.tensor([[3.0, 0.1]]), torch.full((1000, 2), 0.1)], ids=["one row", "constant"])
+def test_what_does_not_vary_is_centred_and_not_scaled(x):
+    norm = ActNorm(2)
+    norm.measure(x)
+    z, log_det = norm(x)
+    assert torch.equal(z, torch.zeros_like(x))
+    assert torch.equal(log_det, torch.zeros(len(x)))
+
+
+def test_units_may_be_of_any_size():
+    x = torch.randn(1000, 3) * torch.tensor([1e-9, 1.0, 1e6]) + torch.tensor([0.0, 1e4, -1e8])
+    flow = MAF(features=3, **SMALL).build()
+    flow.initialise(x)
+    z = flow.encode(x)
+    torch.testing.assert_close(z.std(0), torch.ones(3), atol=1e-2, rtol=0)
+    assert flow.log_prob(x).isfinite().all()
+
+
+def test_units_of_a_context_are_measured_too():
+    flow = randomised(MAF(features=3, context=2, **SMALL).build())
+    x, context = torch.randn(100, 3), 1e6 + 1e-3 * torch.randn(100, 2, dtype=torch.float64)
+    ready = flow.embed(context).drop(torch.arange(100) < 10)
+    flow.initialise(x, ready)
+    projection = flow.transform[1].net.layers.project
+    torch.testing.assert_close(projection.mean, context[10:].mean(0).float())
+    torch.testing.assert_close(projection.scale, context[10:].std(0, correction=0).float())
+    flow.initialise(x, ready.drop(ready.null | True))
+    torch.testing.assert_close(projection.mean, context[10:].mean(0).float())  # nothing to measure
+
+
+def test_initialise_says_what_it_could_not_reach():
+    flow = Flow(Inverse(ActNorm(2)), StandardNormal(2), event=(2,))
+    with pytest.raises(ValueError, match="no data reached ActNorm"):
+        flow.initialise(torch.randn(5, 2))
+    assert not flow.transform.transform._forward_pre_hooks
+
+
+def test_batch_norm_normalises_its_batch_in_training_and_goes_by_what_was_measured_else():
+    norm, x = BatchNorm(3).double(), 4 + 2 * torch.randn(50, 3, dtype=torch.float64)
+    z, log_det = norm(x)
+    torch.testing.assert_close(z.mean(0), torch.zeros(3, dtype=torch.float64), atol=1e-10, rtol=0)
+    torch.testing.assert_close(z.var(0, correction=0), torch.ones(3, dtype=torch.float64), atol=1e-4, rtol=0)
+    torch.testing.assert_close(log_det[0], -0.5 * torch.log(x.var(0, correction=0) + 1e-5).sum())
+    assert torch.equal(norm.eval()(x)[0], x)
+    norm.measure(x)
+    torch.testing.assert_close(norm(x[:7])[0], z[:7])
+    assert norm.train()(x[:1])[0].isfinite().all()
+
+
+def test_the_doors_of_an_iaf_are_a_maf_s_exchanged():
+    maf, iaf = (model(features=4, **SMALL).build() for model in (MAF, IAF))
+    weights = [p for name, p in maf.named_parameters() if "net" in name]
+    for ours, theirs in zip(iaf.parameters(), weights, strict=True):
+        theirs.data = ours.data.normal_(std=0.1)
+    x = torch.randn(9, 4)
+    for ours, theirs in zip(iaf.transform, maf.transform, strict=True):
+        if isinstance(ours, Inverse):
+            assert all(torch.equal(a, b) for a, b in zip(ours.inverse(x), theirs(x), strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(ours(x), theirs.inverse(x), strict=True))
+
+
+@pytest.mark.parametrize("split", [halves, alternating, lambda n, **options: scattered(n, 3, **options)])
+def test_a_coupling_leaves_alone_what_it_keeps_and_two_of_them_move_all(split):
+    x, moved = torch.randn(20, 5), []
+    for swapped in (False, True):
+        where = split(5, swapped=swapped)
+        step = Coupling(MLP(where.kept, (where.moved, 2), hidden=(8,)), Affine(), where)
+        torch.nn.init.normal_(step.net.layers.answer.weight)
+        moved.append((step(x)[0] != x).all(0))
+        assert torch.equal(moved[-1], (step(x)[0] != x).any(0))
+        assert moved[-1].sum() == where.moved
+    assert torch.equal(moved[0], ~moved[1])
+
+
+def test_a_coupling_is_a_masked_step_whose_graph_says_so():
+    graph = torch.zeros(4, 4, dtype=torch.bool)
+    graph[2:, :2] = True
+    step = Autoregressive(MaskedMLP(4, (2,), graph=graph), Affine())
+    torch.nn.init.normal_(step.net.layers.answer.weight)
+    jacobian = torch.autograd.functional.jacobian(lambda t: step(t)[0].sum(0), torch.randn(5, 4)).sum(1)
+    assert torch.equal(jacobian != 0, graph | torch.eye(4, dtype=torch.bool))
+
+
+def test_a_rotation_keeps_lengths_and_angles():
+    rotation = Rotation(6).double()._matrix()
+    torch.testing.assert_close(rotation.T @ rotation, torch.eye(6, dtype=torch.float64))
+    torch.testing.assert_close(torch.linalg.det(rotation), torch.ones((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (128, 128), (40, 3)])
+def test_the_bound_of_a_norm_is_above_it_and_near(shape):
+    for weight in (torch.randn(shape), torch.ones(shape), 1e-12 * torch.randn(shape), torch.eye(*shape)):
+        norm, bound = torch.linalg.matrix_norm(weight.double(), 2).item(), norm_bound(weight.double()).item()
+        assert norm * (1 - 1e-9) <= bound <= norm * min(shape) ** (1 / 64) * (1 + 1e-9)
+
+
+def test_a_contraction_contracts_whatever_its_weights():
+    net = ContractiveMLP(4, hidden=(32, 32), limit=0.8).double()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=10.0)
+    x, y = torch.randn(2, 500, 4, dtype=torch.float64)
+    assert ((net(x) - net(y)).norm(dim=1) <= 0.8 * (x - y).norm(dim=1)).all()
+    torch.nn.init.zeros_(net.maps[-1].weight)
+    net(x).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+def test_the_roulette_is_unbiased():
+    net = ContractiveMLP(3, hidden=(16,)).double()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(1, 3, dtype=torch.float64).expand(50, 3)
+    exact = Residual(net)(x)[1][0]
+    with torch.no_grad():
+        draws = [Residual(net, log_det=Roulette(always=1, seed=seed))(x)[1].mean() for seed in range(400)]
+    draws = torch.stack(draws)
+    assert (draws.mean() - exact).abs() < 3 * draws.std() / len(draws) ** 0.5
+    assert draws.std() > 0
