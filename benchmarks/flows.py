@@ -21,6 +21,16 @@ RUNS = Path("runs/bench")
 SIGMA = 0.1  # of the noise that the images are lifted with
 
 
+def random(model: TarFlow, answers: float = 0.02) -> Flow:
+    """Random weights, with answers of a size that moves tokens and does not overflow."""
+    torch.manual_seed(0)
+    flow = model.build()
+    for name, parameter in flow.named_parameters():
+        if "answer" in name:
+            torch.nn.init.normal_(parameter, std=answers)
+    return flow
+
+
 @dataclass(frozen=True)
 class Subject:
     """A flow, what it learns from, and for how long. Samples of a flow of random weights cost the same."""
@@ -31,13 +41,7 @@ class Subject:
     plan: Plan
 
     def random(self) -> Flow:
-        """Random weights, with answers of a size that moves tokens and does not overflow."""
-        torch.manual_seed(0)
-        flow = self.model.build()
-        for name, parameter in flow.named_parameters():
-            if "answer" in name:
-                torch.nn.init.normal_(parameter, std=0.02)
-        return flow
+        return random(self.model)
 
     def trained(self) -> Flow:
         """Trained now, or before. Raises FileNotFoundError where the data is not there."""

@@ -88,7 +88,7 @@ def test_truncate_takes_tokens_back(asked, gradients):
 
 def test_answers_depend_on_earlier_tokens_alone(asked, request):
     net, x, context = asked
-    name = request.node.callspec.params["asked"]
+    name, _ = request.node.callspec.params["asked"]
     jacobian = torch.autograd.functional.jacobian(lambda t: net(t, context).sum(0).flatten(1).abs().sum(1), x)
     depends = jacobian.abs().sum(1).reshape(TOKENS, TOKENS, -1).sum(2) > 0  # of (T, B, T, …)
     allowed = GRAPH if "graph" in name else torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril(-1)

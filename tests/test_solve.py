@@ -14,7 +14,15 @@ from torch import distributed
 
 from pushforward.context import Labels
 from pushforward.moves import Affine, Shift
-from pushforward.networks import CausalNetwork, CausalTransformer, Guided, LabelTable, LinearRule, transformer
+from pushforward.networks import (
+    CausalNetwork,
+    CausalTransformer,
+    Guided,
+    LabelTable,
+    LinearRule,
+    MaskedMLP,
+    transformer,
+)
 from pushforward.networks.kernel import load
 from pushforward.solve import auto, blockwise, jacobi, one_by_one
 from tests.laws.cases import CASES, TOKENS
@@ -130,6 +138,14 @@ def test_the_kernel_gives_the_same_bits_in_any_company(reader):
     assert torch.equal(solved(partial(blockwise, size=5, tolerance=0.0), net, Affine(), z, context)[0], expected)
     alone = context.each(lambda t: t[2:3])
     assert torch.equal(solved(one_by_one, net, Affine(), z[2:3], alone)[0], expected[2:3])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_tokens_may_be_single_numbers(way):
+    """As those of a vector are, (batch, token)."""
+    net, z = MaskedMLP(13, (2,), hidden=(13,)).double(), torch.randn(3, 13, dtype=torch.float64)
+    expected, _ = solved(one_by_one, net, Affine(), z)
+    torch.testing.assert_close(solved(WAYS[way], net, Affine(), z)[0], expected)
 
 
 class Echo(CausalNetwork):

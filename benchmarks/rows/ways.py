@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from flows import LARGE, MNIST, Subject
+from flows import LARGE, MNIST, Subject, random
 from machine import Machine, in_turn, ratio
-from torch import nn
 
 from pushforward.flow import Flow
 from pushforward.solve import auto, one_by_one
@@ -41,11 +40,9 @@ def report(machine: Machine) -> str:
 
 
 def make(subject: Subject, weights: str) -> Flow:
-    flow = subject.trained() if weights == "trained" else subject.random()
-    for name, parameter in flow.named_parameters() if weights == "loose" else ():
-        if "answer" in name:
-            nn.init.normal_(parameter, std=1e-4)
-    return flow
+    if weights == "trained":
+        return subject.trained()
+    return random(subject.model, answers=1e-4) if weights == "loose" else subject.random()
 
 
 @torch.no_grad()

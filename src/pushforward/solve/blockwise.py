@@ -79,7 +79,7 @@ def blockwise(
 
 def _settled(change: Tokens, tolerance: Tokens) -> int:
     """How many tokens, from the first, are the same in all rows of all ranks."""
-    same = (change.abs() <= tolerance).reshape(*change.shape[:2], -1).all(2).all(0)  # a token may be a number
+    same = (change.abs() <= tolerance).transpose(0, 1).flatten(1).all(1)
     count = same.long().cumprod(0).sum()
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(count, distributed.ReduceOp.MIN)
