@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import nn
 
 from pushforward.bases import Base, StandardNormal
-from pushforward.context import Context, Given, Labels, Unconditional, Vector
+from pushforward.context import Labels, Unconditional, Vector
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Elementwise, Move
@@ -41,7 +41,7 @@ class VectorModel(Model):
             raise ValueError(f"give a support for each of {self.features} features, or none; got {len(self.supports)}.")
 
     def build(self) -> Flow:
-        embed = InUnits(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
+        embed = Vector(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
         return Flow(Chain(*self.transforms()), self.base(self.features), event=(self.features,), embed=embed)
 
     @abstractmethod
@@ -74,19 +74,3 @@ class VectorModel(Model):
         if self.classes:
             return LabelTable(self.classes, self.hidden[0])
         return VectorProjection(self.context, self.hidden[0]) if self.context else None
-
-
-class InUnits(nn.Module):
-    """`Vector`, standardised: what the user gives has any units, a ready `Context` those that were measured."""
-
-    def __init__(self, features: int):
-        super().__init__()
-        self.embed, self.units = Vector(features), ActNorm(features, learned=False)
-
-    def forward(self, given: Given) -> Context:
-        context = self.embed(given)
-        if context is given or context.vector is None:
-            return context
-        vector = context.vector.to(self.units.shift.device)
-        units, _ = self.units(vector.reshape(-1, vector.shape[-1]))
-        return context._replace(vector=units.reshape(vector.shape))
