@@ -50,9 +50,13 @@ class Flow(nn.Module):
     (torch.Size([5, 2, 1]), tensor([-1.8379]))
     """
 
+    measured: Tensor | None  # whether `initialise` was called, where there is anything to measure
+
     def __init__(self, transform: Transform, base: Base, *, event: tuple[int, ...], embed: Embed = Unconditional()):
         super().__init__()
         self.transform, self.base, self.event, self._embed = transform, base, Size(event), embed
+        measurable = any(hasattr(part, "measure") for part in self.modules())
+        self.register_buffer("measured", torch.tensor(False) if measurable else None)
 
     @property
     def device(self) -> torch.device:
@@ -119,6 +123,8 @@ class Flow(nn.Module):
                 hook.remove()
         if missed:
             raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way forward.")
+        if self.measured is not None:
+            self.measured.fill_(True)
 
     def sample(
         self,

@@ -20,9 +20,8 @@ def initialise(objective: Objective, data: Data, plan: Plan) -> None:
 
     The same events in every process, in the order of the first epoch: a batch of them, or more if they are small.
     """
-    parts = [part for part in objective.flow.modules() if hasattr(part, "measure")]
-    if not parts or any(tensor.any() for part in parts for tensor in part.state_dict().values()):
-        return  # what was measured is not zero
+    if objective.flow.measured is None or objective.flow.measured:
+        return
     numbers = objective.flow.event.numel()
     few = min(len(data), max(plan.batch, min(MEASURED, 2**18 // numbers)))
     events, context = data.fetch(Order(len(data), seed=plan.seed)[0:few])
