@@ -20,8 +20,8 @@ from pushforward.evaluation import frechet_distance, grid, load_extractor, save_
 from pushforward.lift import Gaussian
 from pushforward.run import read_recipe
 
-WEIGHTS, SIGMAS = (0.0, 1.0, 2.0, 4.0), (0.0, 0.05, 0.1, 0.15)
-COUNT, SHOWN = 1500, 20
+WEIGHTS, SIGMAS = (0.0, 1.0, 3.0), (0.0, 0.1, 0.2)
+COUNT, SHOWN = 1300, 20  # more than there are features, 1280
 
 
 def main(run: Path, out: Path) -> None:
