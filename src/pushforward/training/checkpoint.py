@@ -120,5 +120,5 @@ def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        warnings.filterwarnings("ignore", "torch.distributed is .*uninitialized")
         getattr(dcp, verb)(state.tensors(), checkpoint_id=place)
