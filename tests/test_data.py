@@ -449,6 +449,8 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
 def test_what_cannot_be_used_is_refused_with_its_name(case, tmp_path, monkeypatch):
     monkeypatch.setenv("PUSHFORWARD_DATA", str(tmp_path / "packs"))
     (tmp_path / "set").mkdir()
+    if case.startswith(("parquet", "datasets")):
+        pytest.importorskip("datasets", reason="the extra data is not installed")
     make, message, asked = (*REFUSED[case], {})[:3]
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         find(make(tmp_path / "set"), **asked)

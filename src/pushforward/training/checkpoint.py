@@ -121,4 +121,5 @@ def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is .*uninitialized")
+        warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch 2.6's own use of it
         getattr(dcp, verb)(state.tensors(), checkpoint_id=place)
