@@ -70,7 +70,7 @@ def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Audit]:
     flow, recipe = load(run, device=device), read_recipe(run)
     images = recipe.images("test")
     data, labels = images.fetch(range(min(n, len(images))))
-    x = recipe.lift.lift(data)[0].to(flow.device)
+    x = recipe.lift.lift(data, torch.Generator().manual_seed(0))[0].to(flow.device)
     found = {"float32": flow.check(x, labels)}
     if flow.device.type != "mps":  # which has no float64
         found["float64"] = flow.double().check(x.double(), labels)
@@ -87,7 +87,8 @@ def classify(run: Path, data: str | None = None, device: str = "auto") -> Classi
     """
     flow, recipe = load(run, device=device), read_recipe(run)
     images = recipe.images("test") if data is None else recipe.images("train", data)
-    place = recipe.lift.place if isinstance(recipe.lift, Gaussian) else lambda v: recipe.lift.lift(v)[0]
+    generator = torch.Generator().manual_seed(0)
+    place = recipe.lift.place if isinstance(recipe.lift, Gaussian) else lambda v: recipe.lift.lift(v, generator)[0]
     parts = torch.arange(len(images)).split(64)
     guesses = torch.cat([flow.classify(place(images.fetch(rows)[0]).to(flow.device)).cpu() for rows in parts])
     return Classified(guesses, images.labels)

@@ -18,7 +18,7 @@ from pushforward.models.vector import VectorModel
 from pushforward.recipe import Recipe, to_json
 from pushforward.run import RECIPE, note
 from pushforward.training import Log
-from pushforward.training.checkpoint import WEIGHTS
+from pushforward.training.checkpoint import write_weights
 
 MODELS: dict[str, Callable[..., VectorModel]] = {
     "maf": MAF,
@@ -49,8 +49,6 @@ def learn(
         steps: How many at most; left out, as many as suit the number of rows.
         seed: Of the weights, the order, and the rows held out.
     """
-    from safetensors.torch import save
-
     table = read_table(data)
     columns = tuple(name for name in table.columns if name not in (*given, weights))
     if not columns:
@@ -65,8 +63,7 @@ def learn(
             raise ValueError(f"{out} holds a run already. Give another folder.")
         flow = recipe.objective().flow
         fitted = fit(flow, table.take(columns), context, counts, **asdict(plan))
-        with replacing(out / WEIGHTS) as begun:
-            begun.write_bytes(save({name: tensor.contiguous() for name, tensor in flow.state_dict().items()}))
+        write_weights(flow, out)
         write(out / RECIPE, to_json(recipe))
         Log(out).write(fitted.steps, {"seconds": round(fitted.seconds, 3)})
         note(out, {fitted.measured: {"text": str(fitted), **asdict(fitted)}})

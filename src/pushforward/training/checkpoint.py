@@ -16,6 +16,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
+from torch import nn
+
 from pushforward.files import begun_at, remove, replacing
 from pushforward.training import ranks
 from pushforward.training.state import State
@@ -69,12 +71,8 @@ class Checkpoints:
 
     def release(self, state: State) -> None:
         """Write the average's weights."""
-        from safetensors.torch import save
-
         if ranks.rank() == 0:
-            weights = {name: tensor.contiguous().cpu() for name, tensor in state.average.module.state_dict().items()}
-            with replacing(self.run / WEIGHTS) as begun:
-                begun.write_bytes(save(weights))
+            write_weights(state.average.module, self.run)
 
     def _places(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 8))
@@ -90,6 +88,15 @@ class Checkpoints:
             remove(aside)
             place.rename(aside)
             warnings.warn(f"{fault}; going back to the checkpoint before it", RuntimeWarning, stacklevel=3)
+
+
+def write_weights(module: nn.Module, folder: Path) -> None:
+    """The module's weights as a release has them."""
+    from safetensors.torch import save
+
+    weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    with replacing(folder / WEIGHTS) as begun:
+        begun.write_bytes(save(weights))
 
 
 def _fault(place: Path) -> str | None:

@@ -23,9 +23,8 @@ class State:
         self.optimiser = torch.optim.AdamW(
             objective.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay, fused=True
         )
-        for (
-            p
-        ) in objective.parameters():  # as AdamW itself begins, but before its first step: there is room to read into
+        # as AdamW itself begins, but before its first step: then there is room to read a checkpoint into
+        for p in objective.parameters():
             moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
             self.optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
         self._step = torch.zeros((), dtype=torch.int64)
