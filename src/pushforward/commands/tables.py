@@ -13,7 +13,7 @@ from pushforward.data.columns import read_table
 from pushforward.files import alone_in, replacing, write
 from pushforward.fitting import Fit, fit, plan_for
 from pushforward.lift import Identity
-from pushforward.models import MAF, NSF, RealNVP
+from pushforward.models import MAF, NSF, VectorRealNVP
 from pushforward.models.vector import VectorModel
 from pushforward.recipe import Recipe, to_json
 from pushforward.run import RECIPE, note
@@ -23,7 +23,7 @@ from pushforward.training.checkpoint import write_weights
 MODELS: dict[str, Callable[..., VectorModel]] = {
     "maf": MAF,
     "nsf": partial(NSF, autoregressive=True),
-    "realnvp": RealNVP,
+    "realnvp": VectorRealNVP,
 }
 
 
