@@ -57,6 +57,7 @@ from pushforward.transforms import (
     Regroup,
     Reordered,
     Residual,
+    Reversible,
     Rotation,
     Roulette,
     Split,
@@ -200,6 +201,7 @@ def vectors(make: Callable[[], Transform], **options) -> Case:
 COLLIDER = torch.tensor([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 1, 0]])
 
 GIVEN_ZEROS = {"gradients": "as published, its convolution is given zeros, and most of its weights never matter"}
+GOES_BACK = {"compiles": "its backward pass asks for gradients itself, which is not traced"}
 SEARCHES = {
     "compiles_back": "the search ends when nothing changes, which asks for values",
     "stays_on_its_device": "the same",
@@ -305,6 +307,14 @@ CASES = {
         event=(4, 4),
         latent=(4, 4),
         embed=LABELS,
+    ),
+    "reversible": images(lambda: Reversible(level(1)), (1, 4, 4), latent=(4, 2, 2), excused=GOES_BACK),
+    "reversible/labels": Case(
+        lambda: Reversible(Chain(of_tokens(within_tokens(4, 4, seed=0)), of_tokens(within_tokens(4, 4, seed=1)))),
+        event=(4, 4),
+        latent=(4, 4),
+        embed=LABELS,
+        excused=GOES_BACK,
     ),
     "multi-scale": images(lambda: MultiScale((1, 4, 8), [level(1), level(2)]), (1, 4, 8), latent=(32,)),
 }

@@ -5,7 +5,7 @@
 Mixture, t and s are read off x_kept. Of an image, even and odd columns take turns four times; then it is squeezed, and
 halves of the channels take turns twice; then columns again, three times. Before each coupling, every number is
 normalised, and the channels of each half are mixed by a matrix that starts near the identity. Trained with noise from a
-flow of its own, conditioned on the image: `pushforward.lift.Variational`.
+flow of its own, conditioned on the image: `dequantiser`.
 
 Ho et al. 2019, "Flow++: Improving Flow-Based Generative Models with Variational Dequantization and Architecture
 Design", arXiv:1902.00275. The paper speaks of checkerboards; the code that gave its numbers splits by columns.
@@ -17,18 +17,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pushforward.bases import StandardNormal
+from pushforward.context import Image
+from pushforward.flow import Flow
+from pushforward.lift import Variational
 from pushforward.models.image import ImageModel, Shape
 from pushforward.models.vector import VectorModel
 from pushforward.moves import Affine, Composed, LogisticMixture, Tanh
-from pushforward.networks import GatedAttentionNet
-from pushforward.transform import Inverse, Transform
+from pushforward.networks import GatedAttentionNet, GatedConvolution, SpreadConvolution
+from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     LU,
     ActNorm,
     Coupling,
+    Interval,
     Matrix,
+    RealLine,
     Squeeze,
     columns,
     halves,
@@ -44,6 +50,22 @@ def FlowPlusPlus(*, image: Shape | None = None, **choices) -> VectorFlowPlusPlus
     torch.Size([4, 1, 8, 8])
     """
     return ImageFlowPlusPlus(image=image, **choices) if image else VectorFlowPlusPlus(**choices)
+
+
+CONTEXT = 32  # channels of what the dequantiser is told
+
+
+class Reader(nn.Module):
+    """What the dequantiser is told of an image: (B, C, H, W) -> (B, 32, H, W/2)."""
+
+    def __init__(self, image: Shape):
+        super().__init__()
+        self.columns = columns(image)
+        layers = [GatedConvolution(CONTEXT, kernel=3, normed=False) for _ in range(3)]
+        self.convolutions = nn.Sequential(SpreadConvolution(2 * image[0], CONTEXT), *layers)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.convolutions(self.columns.arrange(image))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +124,33 @@ class ImageFlowPlusPlus(ImageModel):
             channels // 2, raw, size=image[1:], width=width, blocks=self.blocks, project=self.project(width)
         )
         return step(net, image, i, self.components)
+
+
+def dequantiser(
+    image: Shape, *, levels: int = 256, width: int = 96, blocks: int = 2, components: int = 32
+) -> Variational:
+    """The noise of the paper's CIFAR-10 flow: four steps on columns, told of the image by gated convolutions."""
+    channels, height, half = 2 * image[0], image[1], image[2] // 2
+    nets = [
+        GatedAttentionNet(
+            channels // 2,
+            (channels // 2, move(components).params_per_element),
+            size=(height, half),
+            width=width,
+            blocks=blocks,
+            given=CONTEXT,
+        )
+        for _ in range(4)
+    ]
+    steps = [part for i, net in enumerate(nets) for part in step(net, (channels, height, half), i, components)]
+    to_noise = Inverse(Chain(columns(image), *steps, Inverse(columns(image))))
+    noise = Flow(
+        Chain(RealLine([Interval(0, 1)] * image[0]), to_noise),
+        StandardNormal(*image),
+        event=image,
+        embed=Image(CONTEXT, height, half),
+    )
+    return Variational(levels, noise, Reader(image))
 
 
 def step(net: nn.Module, image: Shape, i: int, components: int) -> list[Transform]:

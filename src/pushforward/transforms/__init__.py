@@ -27,6 +27,7 @@ from pushforward.transforms.reshape import (
     numbered,
 )
 from pushforward.transforms.residual import Exact, Residual, Roulette
+from pushforward.transforms.reversible import Reversible, reversible
 from pushforward.transforms.supports import Angles, Interval, RealLine
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Regroup",
     "Reordered",
     "Residual",
+    "Reversible",
     "Rotation",
     "Roulette",
     "Split",
@@ -58,6 +60,7 @@ __all__ = [
     "columns",
     "halves",
     "numbered",
+    "reversible",
     "rotation",
     "scattered",
     "shuffled",
