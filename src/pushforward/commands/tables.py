@@ -18,7 +18,7 @@ from pushforward.models.vector import VectorModel
 from pushforward.recipe import Recipe, to_json
 from pushforward.run import RECIPE, note
 from pushforward.training import Log
-from pushforward.training.checkpoint import write_weights
+from pushforward.training.checkpoint import WEIGHTS, write_weights
 
 MODELS: dict[str, Callable[..., VectorModel]] = {
     "maf": MAF,
@@ -63,7 +63,7 @@ def learn(
             raise ValueError(f"{out} holds a run already. Give another folder.")
         flow = recipe.objective().flow
         fitted = fit(flow, table.take(columns), context, counts, **asdict(plan))
-        write_weights(flow, out)
+        write_weights(flow, out / WEIGHTS)
         write(out / RECIPE, to_json(recipe))
         Log(out).write(fitted.steps, {"seconds": round(fitted.seconds, 3)})
         note(out, {fitted.measured: {"text": str(fitted), **asdict(fitted)}})

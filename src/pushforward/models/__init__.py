@@ -1,7 +1,7 @@
 """One page a paper: each names its three choices and assembles the parts."""
 
 from pushforward.models.circular_nsf import CircularNSF
-from pushforward.models.flowpp import FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
+from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
 from pushforward.models.glow import Glow, ImageGlow, VectorGlow
 from pushforward.models.iaf import IAF
 from pushforward.models.image import ImageModel
@@ -21,6 +21,7 @@ __all__ = [
     "NICE",
     "NSF",
     "CircularNSF",
+    "Dequantiser",
     "FlowPlusPlus",
     "Glow",
     "ImageFlowPlusPlus",

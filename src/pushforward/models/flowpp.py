@@ -5,7 +5,7 @@
 Mixture, t and s are read off x_kept. Of an image, even and odd columns take turns four times; then it is squeezed, and
 halves of the channels take turns twice; then columns again, three times. Before each coupling, every number is
 normalised, and the channels of each half are mixed by a matrix that starts near the identity. Trained with noise from a
-flow of its own, conditioned on the image: `dequantiser`.
+flow of its own, conditioned on the image: `Dequantiser`.
 
 Ho et al. 2019, "Flow++: Improving Flow-Based Generative Models with Variational Dequantization and Architecture
 Design", arXiv:1902.00275. The paper speaks of checkerboards; the code that gave its numbers splits by columns.
@@ -91,7 +91,7 @@ class ImageFlowPlusPlus(ImageModel):
 
     >>> import torch
     >>> with torch.device("meta"):
-    ...     flow, noise = FlowPlusPlus(image=(3, 32, 32)).build(), dequantiser((3, 32, 32))
+    ...     flow, noise = (model(image=(3, 32, 32)).build() for model in (FlowPlusPlus, Dequantiser))
     >>> sum(p.numel() for module in (flow, noise) for p in module.parameters())
     31443440
     """
@@ -126,31 +126,46 @@ class ImageFlowPlusPlus(ImageModel):
         return step(net, image, i, self.components)
 
 
-def dequantiser(
-    image: Shape, *, levels: int = 256, width: int = 96, blocks: int = 2, components: int = 32
-) -> Variational:
-    """The noise of the paper's CIFAR-10 flow: four steps on columns, told of the image by gated convolutions."""
-    channels, height, half = 2 * image[0], image[1], image[2] // 2
-    nets = [
-        GatedAttentionNet(
-            channels // 2,
-            (channels // 2, move(components).params_per_element),
-            size=(height, half),
-            width=width,
-            blocks=blocks,
+@dataclass(frozen=True, kw_only=True)
+class Dequantiser:
+    """The configuration of a lift whose noise is a flow of four steps on columns, told of the image.
+
+    `build()` makes the lift. A recipe may have one in place of a lift. The defaults are the paper's for CIFAR-10.
+
+    >>> lift = Dequantiser(image=(1, 8, 8), width=8, blocks=1, components=4).build()
+    >>> x, log_q = lift.lift(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))
+    >>> x.shape, log_q.shape
+    (torch.Size([5, 1, 8, 8]), torch.Size([5]))
+    """
+
+    image: Shape
+    levels: int = 256
+    width: int = 96
+    blocks: int = 2
+    components: int = 32
+
+    def build(self) -> Variational:
+        halves = (2 * self.image[0], self.image[1], self.image[2] // 2)
+        steps = [part for i in range(4) for part in step(self.net(), halves, i, self.components)]
+        to_noise = Inverse(Chain(columns(self.image), *steps, Inverse(columns(self.image))))
+        noise = Flow(
+            Chain(RealLine([Interval(0, 1)] * self.image[0]), to_noise),
+            StandardNormal(*self.image),
+            event=self.image,
+            embed=Image(CONTEXT, *halves[1:]),
+        )
+        return Variational(self.levels, noise, Reader(self.image))
+
+    def net(self) -> GatedAttentionNet:
+        channels, height, width = self.image
+        return GatedAttentionNet(
+            channels,
+            (channels, move(self.components).params_per_element),
+            size=(height, width // 2),
+            width=self.width,
+            blocks=self.blocks,
             given=CONTEXT,
         )
-        for _ in range(4)
-    ]
-    steps = [part for i, net in enumerate(nets) for part in step(net, (channels, height, half), i, components)]
-    to_noise = Inverse(Chain(columns(image), *steps, Inverse(columns(image))))
-    noise = Flow(
-        Chain(RealLine([Interval(0, 1)] * image[0]), to_noise),
-        StandardNormal(*image),
-        event=image,
-        embed=Image(CONTEXT, height, half),
-    )
-    return Variational(levels, noise, Reader(image))
 
 
 def step(net: nn.Module, image: Shape, i: int, components: int) -> list[Transform]:

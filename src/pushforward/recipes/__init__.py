@@ -10,7 +10,11 @@ from collections.abc import Callable
 
 from pushforward.recipe import Recipe
 from pushforward.recipes.classics import (
+    cifar10_flowpp,
+    cifar10_glow,
+    cifar10_realnvp,
     cifar10_small_glow,
+    imagenet64_jet,
     mnist_flowpp,
     mnist_glow,
     mnist_jet,
@@ -38,6 +42,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         mnist_flowpp,
         mnist_jet,
         cifar10_small_glow,
+        cifar10_realnvp,
+        cifar10_glow,
+        cifar10_flowpp,
+        imagenet64_jet,
         imagenet64_bits,
         imagenet64_unconditional,
         imagenet64_by_class,
