@@ -9,6 +9,7 @@ generalisation of a permutation. W is kept as factors whose determinant and inve
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -19,7 +20,15 @@ from pushforward.shapes import Events, PerSample, at_least_float32, without_auto
 from pushforward.transform import Transform
 
 
-class LU(Transform):
+class Linear(Transform):
+    """A transform that multiplies numbers, or the channels at each place, by a matrix."""
+
+    @abstractmethod
+    def matrix(self) -> Tensor:
+        """W, (features, features), in at least float32."""
+
+
+class LU(Linear):
     """W = L U, of which L has ones on its diagonal and U has exp of what `factors` has there: log|det W| is its trace.
 
     `factors` (features, features) holds both triangles, and zero is the identity. W has no negative pivots and moves no
@@ -47,6 +56,10 @@ class LU(Transform):
 
         return _mixed(solved, z), _everywhere(-log_det, z)
 
+    def matrix(self) -> Tensor:
+        lower, upper, _ = self._triangles()
+        return lower @ upper
+
     def extra_repr(self) -> str:
         return f"{len(self.factors)}"
 
@@ -57,7 +70,7 @@ class LU(Transform):
         return lower, factors.triu(1) + torch.diag(diagonal.exp()), diagonal.sum()
 
 
-class Rotation(Transform):
+class Rotation(Linear):
     """W = exp(A − Aᵀ): any rotation; its inverse is its transpose and its log-determinant is zero.
 
     `generator` (features, features) is A; it starts at random, so that the rotation mixes at once.
@@ -72,19 +85,19 @@ class Rotation(Transform):
         self.generator = nn.Parameter(torch.randn(features, features))
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        rotation = self._matrix()
+        rotation = self.matrix()
         return _mixed(lambda columns: rotation @ columns, x), _everywhere(rotation.new_zeros(()), x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        rotation = self._matrix()
+        rotation = self.matrix()
         return _mixed(lambda columns: rotation.T @ columns, z), _everywhere(rotation.new_zeros(()), z)
+
+    def matrix(self) -> Tensor:
+        generator = at_least_float32(self.generator)
+        return torch.linalg.matrix_exp(generator - generator.T)
 
     def extra_repr(self) -> str:
         return f"{len(self.generator)}"
-
-    def _matrix(self) -> Tensor:
-        generator = at_least_float32(self.generator)
-        return torch.linalg.matrix_exp(generator - generator.T)
 
 
 def _mixed(change: Callable[[Tensor], Tensor], x: Events) -> Events:
