@@ -293,6 +293,15 @@ def test_a_check_tells_of_numbers_outside_the_splines_bounds(autoregressive):
         assert flow.check(torch.cat([inside, outside])).outside == 0.25
 
 
+def test_a_check_looks_at_splines_beside_circular_ones():
+    supports = (pf.transforms.Interval(), pf.transforms.Circle())
+    flow = pf.models.CircularNSF(features=2, supports=supports, steps=2, hidden=(8,)).build()
+    x = torch.tensor([[4.0, 3.0], [6.0, 3.0]])
+    with pytest.warns(RuntimeWarning, match="as they are: 50.0% in step 3 Coupling"):
+        found = flow.check(x)
+    assert [step.name for step in found.steps if not math.isnan(step.outside)] == ["3 Coupling"]
+
+
 def test_a_check_tells_how_much_each_step_stretches():
     torch.manual_seed(0)
     flow = pf.models.IAF(features=4, steps=2, hidden=(8,)).build()
@@ -313,4 +322,4 @@ def test_a_check_tells_how_much_each_step_stretches():
         slopes = jacobian.diagonal(dim1=1, dim2=2).log()
         assert (seen.least, seen.greatest) == pytest.approx((slopes.min().item(), slopes.max().item()))
         at = step(at)[0]
-    assert f"condition numbers up to {condition:.3g} (step 3 LU)" in str(found)
+    assert f"condition numbers up to {condition:.3g} (3 LU)" in str(found)

@@ -61,13 +61,12 @@ class Audit:
         ]
         if self.steps:
             least, greatest = min(self.steps, key=lambda s: s.least), max(self.steps, key=lambda s: s.greatest)
-            told.append(
-                f"log-slopes from {least.least:.1f} (step {least.name}) to {greatest.greatest:.1f} ({greatest.name})"
-            )
+            ends = f"{least.least:.1f} ({least.name}) to {greatest.greatest:.1f} ({greatest.name})"
+            told.append(f"log-slopes from {ends}")
         linear = [step for step in self.steps if not math.isnan(step.condition)]
         if linear:
             worst = max(linear, key=lambda s: s.condition)
-            told.append(f"linear maps' condition numbers up to {worst.condition:.3g} (step {worst.name})")
+            told.append(f"linear maps' condition numbers up to {worst.condition:.3g} ({worst.name})")
         if not math.isnan(self.outside):
             told.append(f"up to {self.outside:.2%} of numbers outside a spline's bounds")
         return "; ".join(told)
