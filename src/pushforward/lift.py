@@ -100,13 +100,12 @@ class Dequantised(Lift):
         if data.shape[1] <= max(self.columns):
             raise ValueError(f"columns {self.columns} are of integers; the data have {data.shape[1]} columns.")
         x = data.clone() if data.is_floating_point() else data.to(torch.get_default_dtype())
-        for column in self.columns:
-            v = x[:, column]
-            wrong = (v != v.floor()).nonzero().flatten()
-            if len(wrong):
-                raise ValueError(f"column {column} is of integers; row {wrong[0]} holds {v[wrong[0]]:g}.")
         columns = list(self.columns)
         v = x[:, columns]
+        wrong = (v != v.floor()).nonzero().tolist()
+        if wrong:
+            row, i = wrong[0]
+            raise ValueError(f"column {columns[i]} is of integers; row {row} holds {v[row, i]:g}.")
         u = draw(torch.rand, v.shape, v, generator)
         x[:, columns] = (v + u).clamp(v.nextafter(v + 1), (v + 1).nextafter(v))  # never on an edge of the bin
         return x, x.new_zeros(len(x))
