@@ -31,6 +31,7 @@ from pushforward.transforms import (
     Exact,
     Integers,
     Interval,
+    Matrix,
     Residual,
     Rotation,
     Roulette,
@@ -331,7 +332,7 @@ def test_the_roulette_is_unbiased():
     assert draws.std() > 0
 
 
-@pytest.mark.parametrize("linear", [LU(6), Rotation(6)], ids=repr)
+@pytest.mark.parametrize("linear", [LU(6), LU(6, seed=0), Rotation(6), Matrix(torch.eye(6))], ids=repr)
 def test_a_linear_map_is_its_matrix(linear):
     torch.nn.init.normal_(next(linear.double().parameters()), std=0.3)
     x = torch.randn(5, 6, dtype=torch.float64)
