@@ -25,14 +25,17 @@ def blocks(language: str) -> str:
 
 def test_the_python_of_the_readme_runs(capsys):
     code, shortened = re.subn(r"steps=(1000|500)", "steps=2", blocks("python"))
-    assert shortened == 3
+    assert shortened == 4
     names: dict[str, torch.Tensor] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["x"].shape == (4, 10, 1, 8, 8)
     assert names["log_p"].shape == names["digit"].shape == (10,)
     assert names["y"].shape == (5, 4, 2)
+    assert names["table"].shape == (5, 3)
     told = capsys.readouterr().out
-    assert all(words in told for words in ("round trip", "held-out log p: ", "log normaliser "))
+    assert all(
+        words in told for words in ("round trip", "held-out log p: ", "held-out bound on log P: ", "log normaliser ")
+    )
 
 
 def test_the_commands_of_the_readme_exist():

@@ -45,7 +45,7 @@ def train(*arguments: str) -> str | None:
     if arguments[:1] in ((), ("-h",), ("--help",)):
         return f"{inspect.getdoc(globals()['train'])}\n\n{recipes()}"
     if arguments[0].startswith("--"):
-        return str(tyro.cli(learn, args=arguments, prog="pushforward train"))
+        return str(tyro.cli(learn, args=arguments, prog="pushforward train", config=(tyro.conf.OmitArgPrefixes,)))
     name, *rest = arguments
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")

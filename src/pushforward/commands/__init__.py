@@ -3,6 +3,6 @@
 from pushforward.commands.judge import check, classify, evaluate
 from pushforward.commands.repair import denoise
 from pushforward.commands.sampling import Sampling, sample, samples
-from pushforward.commands.tables import learn
+from pushforward.commands.tables import Columns, learn
 
-__all__ = ["Sampling", "check", "classify", "denoise", "evaluate", "learn", "sample", "samples"]
+__all__ = ["Columns", "Sampling", "check", "classify", "denoise", "evaluate", "learn", "sample", "samples"]

@@ -90,6 +90,8 @@ class CausalTransformer(CausalNetwork):
     start the answer is zero, which for an elementwise move is the identity.
     """
 
+    attends = True
+
     def __init__(
         self,
         features: int,
