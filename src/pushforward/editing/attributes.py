@@ -55,35 +55,36 @@ def directions(
     return (with_it / n - (of_all - with_it) / (len(images) - n)).to(z)  # pyright: ignore - there is an image
 
 
-def edit(flow: Flow, images: Events, direction: Events, amount: float | Tensor, *, context: Given = None) -> Events:
-    """The images with `amount` more of what the direction (*latent) stands for: one number, or one for each image."""
-    z = encode(flow, images, context)
+def edit(flow: Flow, images: Events, direction: Tensor, amount: float | Tensor, *, context: Given = None) -> Events:
+    """The images with `amount` more of what the direction (*latent) stands for.
+
+    Both may be one or a row an image.
+    """
+    z, direction = encode(flow, images, context), _checked(flow, direction)
     amount = torch.as_tensor(amount, dtype=z.dtype, device=z.device)
-    if amount.shape not in ((), z.shape[:1]):
-        raise ValueError(f"give one amount, or one for each of {len(z)} images; got {tuple(amount.shape)}.")
-    direction = _checked(flow, direction, z)
-    if direction.dim() == z.dim():
+    if amount.shape not in ((), z.shape[:1]) or direction.shape not in (z.shape[1:], z.shape):
         raise ValueError(
-            f"an edit goes along one direction; got {len(direction)}. Add them, times what you want of each."
+            f"an edit takes one direction and one amount, or a row for each of {len(z)} images; got directions "
+            f"{tuple(direction.shape)} and amounts {tuple(amount.shape)}. Several directions are added up first."
         )
-    return decode(flow, z + amount.reshape(-1, *[1] * direction.dim()) * direction, context)
+    return decode(flow, z + amount.reshape(-1, *[1] * (z.dim() - 1)) * direction.to(z), context)
 
 
-def read(flow: Flow, images: Events, direction: Events, *, context: Given = None) -> Tensor:
+def read(flow: Flow, images: Events, direction: Tensor, *, context: Given = None) -> Tensor:
     """How much images have of what a direction stands for, (n,); of several (attributes, *latent), (n, attributes).
 
-    Between images that have it and images that have it not the mean differs by 1, where the direction is from them.
+    Between the images with and without an attribute that a direction was made of, the mean differs by 1.
     """
-    z = encode(flow, images, context)
-    d = _checked(flow, direction, z).flatten(-len(flow.base.event))
-    return z.flatten(1) @ (d / d.square().sum(-1, keepdim=True)).mT if d.dim() > 1 else z.flatten(1) @ d / (d @ d)
+    z = encode(flow, images, context).flatten(1)
+    d = _checked(flow, direction).to(z).flatten(-len(flow.base.event))
+    return z @ (d / d.square().sum(-1, keepdim=True)).movedim(-1, 0)
 
 
-def _checked(flow: Flow, direction: Events, z: Events) -> Events:
+def _checked(flow: Flow, direction: Tensor) -> Tensor:
     latent = tuple(flow.base.event)
     if direction.shape[-len(latent) :] != latent or direction.dim() > len(latent) + 1:
         raise ValueError(f"latents of this flow have shape {latent}; the direction has {tuple(direction.shape)}.")
-    return direction.to(z)
+    return direction
 
 
 def _latents(

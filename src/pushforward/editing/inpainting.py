@@ -84,7 +84,7 @@ def inpaint(
         if step >= burn_in:
             accepted += chance
         elif proposal.adapted:
-            scale *= torch.exp((step + 1) ** -0.6 * (chance - proposal.acceptance))  # Robbins & Monro 1951
+            scale *= torch.exp((step + 1) ** -0.6 * (chance / proposal.acceptance - 1))  # Robbins & Monro 1951
     return Inpainted(here.x, accepted / (steps - burn_in), scale)
 
 
