@@ -1,7 +1,8 @@
-"""Sprites of Li & Mandt 2018 (LPC art) as images with four attributes, of six values each, whose true edits are known.
+"""Sprites of Li & Mandt 2018 (LPC art): images of four attributes, of six values each, whose true edits are known.
 
-A sprite is five layers laid over one another: body, bottom, top, hair, and what all wear. Here they look at the viewer, in
-24 poses, made half as large, with 32 levels a colour. `sprites_layers.npz` lies in the folder that PUSHFORWARD_DATA names.
+A sprite is five layers laid over one another: body, bottom, top, hair, and what all wear. Here they look at the viewer,
+in 24 poses, are half as large as drawn, and have 32 levels a colour. `sprites_layers.npz` lies in the folder that
+PUSHFORWARD_DATA names.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def _layers() -> Tensor:
 def _file() -> dict[str, np.ndarray]:
     path = Path(os.environ.get("PUSHFORWARD_DATA", ".")) / "sprites_layers.npz"
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}. Set PUSHFORWARD_DATA to the folder that holds sprites_layers.npz.")
+        raise FileNotFoundError(
+            f"there is no {path}. Set PUSHFORWARD_DATA to the folder that holds sprites_layers.npz."
+        )
     with np.load(path) as arrays:
         return {name: arrays[name] for name in ("layers", "perm")}

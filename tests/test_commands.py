@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,20 @@ def test_edit_shows_a_class_added_and_taken_away(typed, run, tmp_path):
         assert picture.size[0] > 7 * 9 * 3
     every = typed("edit", run, "--out", tmp_path / "e.png", "--n", 12)
     assert all(f" of {k}" in every for k in range(10))
+
+
+def test_a_class_is_added_by_a_flow_that_was_told_none(typed, tmp_path):
+    glow = pf.models.Glow(image=(1, 8, 8), levels=1, steps=1, width=8)
+    recipe = replace(twin(steps=1, batch=4), model=glow, lift=pf.lift.Uniform(17), drop=0.0)
+    pf.train(recipe, tmp_path / "glow")
+    assert "of 1" in typed("edit", tmp_path / "glow", "--out", tmp_path / "e.png")
+    typed("interpolate", tmp_path / "glow", "--out", tmp_path / "i.png", "--temperature", 0.7)
+    assert "accepted" in typed("inpaint", tmp_path / "glow", "--out", tmp_path / "p.png", "--steps", 2)
+
+    np.savez(tmp_path / "bare.npz", images_train=np.zeros((4, 8, 8), "uint8"), images_test=np.zeros((2, 8, 8), "uint8"))
+    pf.train(replace(recipe, data=str(tmp_path / "bare.npz"), lift=pf.lift.Uniform(256)), tmp_path / "bare")
+    with pytest.raises(SystemExit, match=r"those of .*bare.npz have no labels. With attributes of your own, call"):
+        typed("edit", tmp_path / "bare", "--out", tmp_path / "e.png")
 
 
 def test_interpolate_shows_a_row_a_pair(typed, run, tmp_path):

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from pushforward import editing
 from pushforward.data import Images, Order, find
@@ -75,11 +76,12 @@ def edit(
     if label is not None and not 0 <= label < images.classes:
         raise ValueError(f"{recipe.data} has {images.classes} classes; got label {label}. Give 0 … classes − 1.")
     rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
-    d = editing.directions(flow, images.images[rows], labels[rows], lift=recipe.lift)
-    each = torch.arange(len(x)) % len(d) if label is None else torch.full((len(x),), label)
+    has = one_hot(labels[rows], images.classes).bool()
+    d = editing.directions(flow, images.images[rows], has, lift=recipe.lift)
+    each = torch.arange(len(x)) % images.classes if label is None else torch.full((len(x),), label)
     columns = [editing.edit(flow, x, d[each], t) for t in torch.linspace(-amount, amount, AMOUNTS).tolist()]
-    has = editing.read(flow, x, d)[torch.arange(len(x)), each]
-    told = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), has.tolist(), strict=True))
+    read = editing.read(flow, x, d)[torch.arange(len(x)), each]
+    told = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
     picture = _save(f"from {-amount:g} to {amount:g}", columns, flow, recipe, out)
     return {"the images have": ", ".join(told), "picture": picture}
 
@@ -138,12 +140,11 @@ def inpaint(
     flow, recipe = load(run, device=device), read_recipe(run)
     x = _events(flow, recipe, data, n)
     missing = hole(mask, (x.shape[2], x.shape[3])).to(x.device)
-    chains = range(len(x) * how.fills)
-    noise = Keyed(how.seed, rows=chains)
-    draws = flow.sample(len(chains), -1 if flow.classes else None, generator=noise[:])
+    noise = Keyed(how.seed, rows=range(len(x) * how.fills))
+    draws = flow.sample(len(noise), -1 if flow.classes else None, generator=noise)
     start = torch.where(missing, draws.nan_to_num(0).clamp(-1, 1), x.repeat_interleave(how.fills, 0))
     proposal = (Langevin if how.proposal == "langevin" else RandomWalk)(how.scale)
-    filled = editing.inpaint(flow, start, missing, how.steps, proposal=proposal, generator=noise[:])
+    filled = editing.inpaint(flow, start, missing, how.steps, proposal=proposal, generator=noise)
     fills = filled.images.unflatten(0, (len(x), how.fills)).unbind(1)
     columns = [x, torch.where(missing, 0, x), *fills]
     return {
@@ -165,9 +166,8 @@ def hole(mask: str, size: tuple[int, int]) -> Tensor:
     from PIL import Image
 
     with Image.open(mask) as picture:
-        return (
-            torch.from_numpy(numpy.array(picture.convert("L").resize((width, height), Image.Resampling.NEAREST))) > 127
-        )
+        fitted = picture.convert("L").resize((width, height), Image.Resampling.NEAREST)
+    return torch.from_numpy(numpy.array(fitted)) > 127
 
 
 def _events(flow: Flow, recipe: Recipe, data: str | None, n: int) -> Tensor:
