@@ -60,6 +60,10 @@ def test_what_is_added_is_read(flow):
     close(read(flow, edit(flow, x, d[2], amount), d[2]), before[:, 2] + amount)
     close(edit(flow, x, d[1], 0.0), x)
     close(edit(flow, edit(flow, x, d[0], 0.5), d[1], -1.0), edit(flow, x, 0.5 * d[0] - d[1], 1.0))
+    close(edit(flow, x, d[CLASSES], amount)[2:3], edit(flow, x[2:3], d[2], amount[2]))
+    if flow.classes:
+        told = edit(flow, x, d[1], 0.7, context=CLASSES)
+        close(read(flow, told, d[1], context=CLASSES), read(flow, x, d[1], context=CLASSES) + 0.7)
 
 
 def test_directions_are_differences_of_mean_latents_of_one_scale(flow):
@@ -87,10 +91,18 @@ def test_a_line_of_latents_ends_where_it_was_told_to(flow):
         close(interpolate(flow, a, b, 3, context=labels)[1:2], interpolate(flow, a[1:2], b[1:2], 3, context=1))
 
 
-def test_a_stream_of_integers_is_lifted_by_number():
-    flow, data = MODELS["RealNVP"]().build(), pf.data.Images(torch.arange(100 * 32).reshape(100, *IMAGE) % 256)
+def test_a_stream_of_integers_is_lifted_by_number_a_chunk_at_a_time():
+    fetched = []
+
+    class Stream(pf.data.Images):
+        def fetch(self, rows):
+            fetched.append(len(rows))
+            return super().fetch(rows)
+
+    flow, data = MODELS["RealNVP"]().build(), Stream(torch.arange(100 * 32).reshape(100, *IMAGE) % 256)
     labels = torch.arange(100) % 3
     d = directions(flow, data, labels, lift=pf.lift.Uniform(256))
+    assert fetched == [64, 36]
     x = torch.cat([pf.lift.Uniform(256).lift(data.images[i : i + 1], [keyed(0, i)])[0] for i in range(100)])
     torch.testing.assert_close(d, directions(flow, x, labels))
 
