@@ -214,6 +214,7 @@ HALF = torch.ones(4, dtype=torch.bool)
     ("call", "message"),
     [
         (lambda f: directions(f, RANDOM, torch.zeros(4, dtype=torch.long)), "4 of 4 have attribute 0"),
+        (lambda f: directions(f, RANDOM[:0], torch.zeros(0, dtype=torch.long)), "a row for each of 0 images"),
         (lambda f: directions(f, RANDOM, torch.tensor([0, 2, 0, 2])), "0 of 4 have attribute 1"),
         (
             lambda f: directions(f, RANDOM, HALF[:3]),
@@ -233,7 +234,10 @@ HALF = torch.ones(4, dtype=torch.bool)
         (lambda f: interpolate(f, RANDOM, RANDOM, 1), "got n=1"),
         (lambda f: inpaint(f, RANDOM, HALF, 0), "got steps=0"),
         (lambda f: inpaint(f, RANDOM, ~HALF, 1), "0 of it not zero"),
-        (lambda f: inpaint(f, RANDOM, HALF[:3], 1), r"broadcasts to \(4, 2, 4, 4\); got torch.bool of shape \(3,\)"),
+        (
+            lambda f: inpaint(f, RANDOM, HALF[:3], 1),
+            r"broadcasts to \(4, 2, 4, 4\), True .* got torch.bool of shape \(3,\)",
+        ),
         (lambda f: inpaint(f, RANDOM, torch.ones(4), 1), "got torch.float32"),
         (lambda f: inpaint(f, RANDOM + 9, HALF, 1), "rows 0, 1, 2, 3 of the images they are not"),
         (lambda _: Langevin(0.0), "scale above 0; got 0"),

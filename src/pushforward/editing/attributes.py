@@ -56,10 +56,7 @@ def directions(
 
 
 def edit(flow: Flow, images: Events, direction: Tensor, amount: float | Tensor, *, context: Given = None) -> Events:
-    """The images with `amount` more of what the direction (*latent) stands for.
-
-    Both may be one or a row an image.
-    """
+    """The images with `amount` more of what the direction (*latent) stands for; of both, one or one for each image."""
     z, direction = encode(flow, images, context), _checked(flow, direction)
     amount = torch.as_tensor(amount, dtype=z.dtype, device=z.device)
     if amount.shape not in ((), z.shape[:1]) or direction.shape not in (z.shape[1:], z.shape):
@@ -107,19 +104,20 @@ def _latents(
 def _membership(labels: Tensor, n: int) -> Tensor:
     """Which images have which attribute: bool (n, attributes)."""
     labels = torch.as_tensor(labels).cpu()
-    if labels.shape[:1] != (n,) or labels.dim() != 1 + (labels.dtype == torch.bool and labels.dim() > 1):
+    if not n or labels.shape[:1] != (n,) or labels.dim() != 1 + (labels.dtype == torch.bool and labels.dim() > 1):
         raise ValueError(
             f"labels are booleans ({n}, attributes) or classes ({n},), a row for each of {n} images; these are "
             f"{labels.dtype} of shape {tuple(labels.shape)}."
         )
     if labels.dtype == torch.bool:
         has = labels.reshape(n, -1)
-    elif labels.is_floating_point() or labels.is_complex() or (n and labels.min() < 0):
+    elif labels.is_floating_point() or labels.is_complex() or labels.min() < 0:
         raise ValueError(f"classes are integers from 0 on; these are {labels.dtype}, from {labels.min()} on.")
     else:
         has = F.one_hot(labels.long()).bool()
-    count = has.sum(0)
-    for k in ((count == 0) | (count == n)).nonzero().flatten().tolist():
+    count = has.sum(0).tolist()
+    k = next((k for k, have in enumerate(count) if have in (0, n)), None)
+    if k is not None:
         raise ValueError(
             f"a direction lies between images with and without an attribute: {count[k]} of {n} have attribute {k}."
         )

@@ -9,6 +9,7 @@ the missing pixels alone. What it draws is exact in the limit of many steps, and
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -130,12 +131,10 @@ def _beside(each: PerSample, x: Tensor) -> Tensor:
 
 
 def _missing(mask: Tensor, images: Events) -> Tensor:
-    try:
-        if mask.dtype != torch.bool or not mask.any():
-            raise RuntimeError
-        return mask.expand(images.shape)
-    except RuntimeError:
-        raise ValueError(
-            f"the mask is a bool, True where a pixel is missing, as some are, and broadcasts to {tuple(images.shape)}; "
-            f"got {mask.dtype} of shape {tuple(mask.shape)}, {int(mask.sum())} of it not zero."
-        ) from None
+    if mask.dtype == torch.bool and mask.any():
+        with suppress(RuntimeError):
+            return mask.expand(images.shape)
+    raise ValueError(
+        f"a mask is a bool that broadcasts to {tuple(images.shape)}, True where pixels are missing, as some are; got "
+        f"{mask.dtype} of shape {tuple(mask.shape)}, {int(mask.count_nonzero())} of it not zero."
+    )
