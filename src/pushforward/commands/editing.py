@@ -23,6 +23,7 @@ from pushforward.run import load, read_recipe
 
 LEARNED = 2000  # labelled images that directions are made of
 AMOUNTS = 7  # pictures in a row, from one end to the other
+SIDE = 64  # pixels to which small images are enlarged
 HOLES = {  # rows and columns of an image, in quarters of its height and width
     "lower": (2, 4, 0, 4),
     "upper": (0, 2, 0, 4),
@@ -79,10 +80,11 @@ def edit(
     has = one_hot(labels[rows], images.classes).bool()
     d = editing.directions(flow, images.images[rows], has, lift=recipe.lift)
     each = torch.arange(len(x)) % images.classes if label is None else torch.full((len(x),), label)
-    columns = [editing.edit(flow, x, d[each], t) for t in torch.linspace(-amount, amount, AMOUNTS).tolist()]
+    amounts = torch.linspace(-amount, amount, AMOUNTS).tolist()
+    columns = [_freed(flow, recipe, editing.edit(flow, x, d[each], t)) for t in amounts]
     read = editing.read(flow, x, d)[torch.arange(len(x)), each]
     told = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
-    picture = _save(f"from {-amount:g} to {amount:g}", columns, flow, recipe, out)
+    picture = _save(f"from {-amount:g} to {amount:g}", columns, out)
     return {"the images have": ", ".join(told), "picture": picture}
 
 
@@ -112,7 +114,8 @@ def interpolate(
         raise ValueError(f"a pair is two images; there is {len(x)}.")
     ends = x[: len(x) // 2 * 2]
     line = editing.interpolate(flow, ends[::2], ends[1::2], n, temperature=temperature)
-    return f"{len(line)} pairs in {_save('from one to the other', list(line.unbind(1)), flow, recipe, out)}"
+    columns = [_freed(flow, recipe, between) for between in line.unbind(1)]
+    return f"{len(line)} pairs in {_save('from one to the other', columns, out)}"
 
 
 def inpaint(
@@ -145,12 +148,10 @@ def inpaint(
     start = torch.where(missing, draws.nan_to_num(0).clamp(-1, 1), x.repeat_interleave(how.fills, 0))
     proposal = (Langevin if how.proposal == "langevin" else RandomWalk)(how.scale)
     filled = editing.inpaint(flow, start, missing, how.steps, proposal=proposal, generator=noise)
-    fills = filled.images.unflatten(0, (len(x), how.fills)).unbind(1)
-    columns = [x, torch.where(missing, 0, x), *fills]
-    return {
-        "chains": str(filled),
-        "picture": _save("as it is, known, drawn", columns, flow, recipe, out),
-    }
+    fills = _freed(flow, recipe, filled.images).unflatten(0, (len(x), how.fills)).unbind(1)
+    x = _freed(flow, recipe, x)
+    picture = _save("as it is, known, drawn", [x, torch.where(missing, 0, x), *fills], out)
+    return {"chains": str(filled), "picture": picture}
 
 
 def hole(mask: str, size: tuple[int, int]) -> Tensor:
@@ -190,11 +191,16 @@ def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
     return found, found.labels
 
 
-def _save(caption: str, columns: list[Tensor], flow: Flow, recipe: Recipe, out: Path) -> str:
-    """Write the columns (n, C, H, W) as a picture, freed of a lift's noise; its path, and what was lost, in words."""
+def _freed(flow: Flow, recipe: Recipe, x: Tensor) -> Tensor:
+    """Images without the noise that the flow learned them with, if that is Gaussian."""
+    if not isinstance(recipe.lift, Gaussian):
+        return x
+    return flow.denoise(x, recipe.lift.sigma, -1 if flow.classes else None)
+
+
+def _save(caption: str, columns: list[Tensor], out: Path) -> str:
+    """Write the columns (n, C, H, W) as a picture; its path, and how many images were lost, in words."""
     x = torch.stack(columns, 1).flatten(0, 1)
     lost = (~x.flatten(1).isfinite().all(1)).sum().item()
-    if isinstance(recipe.lift, Gaussian):
-        x = flow.denoise(x, recipe.lift.sigma, -1 if flow.classes else None)
-    save_picture(captioned({caption: grid(x, len(columns))}, columns=1, zoom=3), out)
+    save_picture(captioned({caption: grid(x, len(columns))}, columns=1, zoom=max(1, SIDE // x.shape[2])), out)
     return f"{out}; {lost} of its {len(x)} images overflowed" if lost else str(out)
