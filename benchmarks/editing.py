@@ -29,6 +29,7 @@ from pushforward.training import Checkpoints, Likelihood, Log, Plan, minimise
 
 RUNS, DOCS = Path("runs/editing"), Path("docs")
 LEARNED, EDITED, SHOWN = 4000, 400, 8  # images that directions are made of; that are edited; that a picture shows
+AMOUNTS = (0.5, 1.0, 1.5, 2.0)
 
 
 def sprite_task() -> Task:
@@ -71,13 +72,13 @@ def directions(flow: Flow, task: Task) -> Tensor:
     return d.unflatten(0, (len(task.names), task.values))
 
 
-def changed(flow: Flow, task: Task, d: Tensor, attribute: int) -> Change:
+def changed(flow: Flow, task: Task, d: Tensor, attribute: int, amount: float = 1.0) -> Change:
     lift, noise = Uniform(task.levels), Keyed(0, rows=range(EDITED))
     rows = Order(len(task.test), seed=attribute)[0:EDITED]
     before, has = task.test[rows], task.test_has[rows, attribute]
     wanted = (has + 1 + torch.arange(EDITED) % (task.values - 1)) % task.values
     x = lift.lift(before, noise)[0]
-    after = lift.lower(pf.editing.edit(flow, x, d[attribute][wanted] - d[attribute][has], 1.0))
+    after = lift.lower(pf.editing.edit(flow, x, d[attribute][wanted] - d[attribute][has], amount))
     images = (x, lift.lift(after, noise)[0])
     read = [pf.editing.read(flow, each, d[attribute])[torch.arange(EDITED), wanted] for each in images]
     return Change(rows, before, after, wanted, *read)
@@ -146,24 +147,39 @@ def line(task: Task, flow: Flow) -> None:
     save_picture(captioned({"": grid(between.flatten(0, 1), 9)}, columns=1, zoom=2), DOCS / "editing_line.png")
 
 
+def by_amount(task: Task, flow: Flow, classifier: Classifier) -> None:
+    """How many are seen to have the value wanted, and how far all pixels moved, by the amount of the edit."""
+    d = directions(flow, task)
+    print("\n| | " + " | ".join(map(str, AMOUNTS)) + " |\n" + "|---" * (1 + len(AMOUNTS)) + "|")
+    for attribute, name in enumerate(task.names):
+        changes = [changed(flow, task, d, attribute, amount) for amount in AMOUNTS]
+        cells = [
+            f"{(classifier.tell(change.after, task.levels)[:, attribute] == change.wanted).float().mean():.1%}, "
+            f"{grey(change.after, change.before, task).mean():.1f}"
+            for change in changes
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
 def bits(flow: Flow, task: Task) -> str:
     return str(held_out_bits(Lifted(flow, Uniform(task.levels)), task.test[Order(len(task.test), seed=0)[0:1000]]))
 
 
 def main() -> None:
-    for name, task, report, levels, width, steps in (
-        ("sprites", sprite_task(), report_sprites, 3, 64, 2000),
-        ("digits", digit_task(), report_digits, 2, 64, 1500),
+    for name, task, report, levels, steps in (
+        ("sprites", sprite_task(), report_sprites, 3, 2000),
+        ("digits", digit_task(), report_digits, 2, 1500),
     ):
         torch.manual_seed(0)
         image = tuple(task.images.shape[1:])
-        model = pf.models.Glow(image=image, levels=levels, steps=8, width=width, coupling="additive")
+        model = pf.models.Glow(image=image, levels=levels, steps=8, width=64, coupling="additive")
         flow = learn_flow(name, model.build(), task, steps)
         classifier = learn_classifier(RUNS / f"{name}.pt", task)
         right = (classifier.tell(task.test, task.levels) == task.test_has).double().mean(0)
         listed = ", ".join(f"{share:.2%} of {what}" for what, share in zip(task.names, right.tolist(), strict=True))
         print(f"\n{name}: {bits(flow, task)}; the classifier is right on {listed}\n", flush=True)
         report(task, flow, classifier)
+        by_amount(task, flow, classifier)
         if name == "sprites":
             line(task, flow)
 
