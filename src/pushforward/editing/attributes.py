@@ -27,6 +27,7 @@ from pushforward.randomness import Keyed
 from pushforward.shapes import Events
 
 
+@torch.no_grad()
 def directions(
     flow: Flow, images: Tensor | Data, labels: Tensor, *, lift: Lift = Identity(), context: Given = None, seed: int = 0
 ) -> Events:
