@@ -29,7 +29,7 @@ LAYERS = [
     {"flow"},
     {"lift", "weighing"},
     {"models", "data"},
-    {"training", "evaluation", "interop"},
+    {"training", "evaluation", "editing", "interop"},
     {"recipe", "fitting"},
     {"recipes", "card"},
     {"run"},

@@ -62,6 +62,8 @@ def train(*arguments: str) -> str | None:
     return tyro.cli(command, args=rest, prog=f"pushforward train {name}")
 
 
+COMMANDS = ("sample", "evaluate", "denoise", "classify", "check", "edit", "interpolate", "inpaint")  # of a run
+
 TRAIN_ARGUMENTS = """Args:
     out: The run folder: made, or gone on with.
     device: cpu, cuda, mps, or auto.
@@ -75,7 +77,7 @@ def main() -> None:
     from pushforward import commands
     from pushforward.version import __version__
 
-    known = {name: getattr(commands, name) for name in ("sample", "evaluate", "denoise", "classify", "check")}
+    known = {name: getattr(commands, name) for name in COMMANDS}
     known = {"recipes": recipes, "train": train, **known, "demo": demo}
     try:
         if sys.argv[1:] == ["--version"]:
