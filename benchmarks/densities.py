@@ -39,10 +39,10 @@ SEEDS, BATCH, LR, LOOKS = range(3), 256, 1e-3, 20
 
 MEASURED = ("parameters", "seconds", "overflowed", "validation")  # of a run; seconds are the processor's
 TRAINED = {  # model -> its steps, its peers, and for how many steps all are trained
-    "MAF": (5, ("zuko",), 2000),
-    "RealNVP": (8, ("zuko",), 2000),
-    "NSF, coupling": (5, ("nflows",), 1000),
-    "NSF, autoregressive": (5, ("zuko", "nflows"), 1000),
+    "MAF": (5, ("zuko",), 1200),
+    "RealNVP": (8, ("zuko",), 1200),
+    "NSF, coupling": (5, ("nflows",), 600),
+    "NSF, autoregressive": (5, ("zuko", "nflows"), 600),
 }
 
 
@@ -144,7 +144,7 @@ def run(file: Path, make: Callable[[], nn.Module], splits: Splits, steps: int, s
     torch.manual_seed(seed)
     flow, started = make(), time.process_time()
     if isinstance(flow, Flow):
-        flow.initialise(splits.train[:BATCH])
+        flow.initialise(splits.train)
     best, overflowed = train(flow, splits, steps, seed)
     found = {
         "numbers": splits.train.shape[1],
@@ -192,9 +192,9 @@ def report(tables: list[str]) -> None:
 
 def main(tables: list[str]) -> None:
     folder = Path(os.environ["PUSHFORWARD_DATA"])
-    for table in tables:
+    for seed, table in product(SEEDS, tables):
         splits = load(table, folder)
-        for seed, (model, (steps, peers, training)) in product(SEEDS, TRAINED.items()):
+        for model, (steps, peers, training) in TRAINED.items():
             for side in ("ours", *peers):
                 file = file_of(table, model, side, seed)
                 if not file.exists():

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.context import Context
+from pushforward.networks.cache import Growing
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.mlp import Activation, Layers, widths
 
@@ -90,9 +91,9 @@ class MaskedMLP(CausalNetwork):
         if cache is None:
             return self.layers(x, context).unflatten(-1, (self.tokens, *self.raw))
         first = cache.length
-        cache.learn(x)
-        answers = cache.answers[first:]
-        return torch.cat(answers).T.reshape(len(x), len(answers), *self.raw)
+        answers = cache.learn(x)[first * math.prod(self.raw) :]
+        # a copy: what is learned after truncate may write over them
+        return answers.T.clone(memory_format=torch.contiguous_format).unflatten(1, (-1, *self.raw))
 
 
 class Known:
@@ -107,15 +108,16 @@ class Known:
         maps: list[tuple[Tensor, Tensor]] = [(layer.masked, layer.bias[:, None]) for layer in layers]  # pyright: ignore
         *self.maps, self.answer = maps
         self.projected = None if layers.project is None else layers.project(context).T
-        self.values: list[Tensor | None] = [None] * len(counts)
-        self.answers: list[Tensor] = []  # for each number fed, and the next: (raw numbers, batch)
+        self.values = [Growing(axis=0, capacity=layer[-1]) for layer in counts]
+        self.answers = Growing(axis=0, capacity=len(self.answer[0]))  # (raw numbers of all tokens, batch)
+        self.answered = 0  # tokens: those fed, and the next
 
-    def learn(self, x: Tensor) -> None:
-        """Compute every unit and every answer that x (batch, n) makes known."""
+    def learn(self, x: Tensor) -> Tensor:
+        """Compute every unit that x (batch, n) makes known, and return all answers that are known then."""
         start, self.length = self.length, self.length + x.shape[1]
-        v = before = self._keep(0, x.T.to(self.answer[0].dtype), start)
+        v = before = self.values[0].extend(x.T.to(self.answer[0].dtype), start)
         for k, (weight, bias) in enumerate(self.maps, 1):
-            old, now = self.counts[k][start] if self.answers else 0, self.counts[k][self.length]
+            old, now = self.counts[k][start] if self.answered else 0, self.counts[k][self.length]
             new = torch.addmm(bias[old:now], weight[old:now, : v.shape[0]], v)
             if k == 1 and self.projected is not None:
                 new = new + self.projected[old:now]
@@ -123,30 +125,17 @@ class Known:
                 new = new + before  # the same units: a residual network has the same sets in all its layers
             if k % 2:
                 before = new
-            v = self._keep(k, self.activation(new), old)
+            v = self.values[k].extend(self.activation(new), old)
         weight, bias = self.answer
         tokens = self.counts[0][-1]
-        raw, old, now = len(weight) // tokens, len(self.answers), min(self.length + 1, tokens)
-        if old < now:
-            new = torch.addmm(bias[old * raw : now * raw], weight[old * raw : now * raw, : v.shape[0]], v)
-            self.answers += new.split(raw)
+        raw, old, now = len(weight) // tokens, self.answered, min(self.length + 1, tokens)
+        self.answered = now
+        new = torch.addmm(bias[old * raw : now * raw], weight[old * raw : now * raw, : v.shape[0]], v)
+        return self.answers.extend(new, old * raw)
 
     def truncate(self, length: int) -> None:
         assert 0 <= length <= self.length, f"cannot truncate {self.length} numbers to {length}"
-        self.length = length
-        del self.answers[length + 1 :]
-
-    def _keep(self, k: int, new: Tensor, old: int) -> Tensor:
-        """Layer k's values up to the new ones: in place, in room made once, under no_grad; else with gradients."""
-        room, kept = self.counts[k][-1], self.values[k]
-        if torch.is_grad_enabled() or (kept is not None and len(kept) < room):
-            kept = self.values[k] = new if kept is None else torch.cat([kept[:old], new])
-            return kept
-        if kept is None:
-            kept = self.values[k] = new.new_empty(room, new.shape[1])
-        now = old + new.shape[0]
-        kept[old:now] = new
-        return kept[:now]
+        self.length, self.answered = length, min(self.answered, length + 1)
 
 
 def _parents(features: int, graph: Tensor | None) -> Tensor:
