@@ -35,14 +35,14 @@ from torch import Tensor, nn
 from pushforward.flow import Flow
 
 RUNS, ROWS = Path("runs/densities"), Path(__file__).with_suffix(".csv")
-SEEDS, BATCH, LR, LOOKS = range(3), 256, 1e-3, 20
+SEEDS, BATCH, LR, LOOKS = range(3), 256, 1e-3, 10
 
 MEASURED = ("parameters", "seconds", "overflowed", "validation")  # of a run; seconds are the processor's
 TRAINED = {  # model -> its steps, its peers, and for how many steps all are trained
-    "MAF": (5, ("zuko",), 1200),
-    "RealNVP": (8, ("zuko",), 1200),
-    "NSF, coupling": (5, ("nflows",), 600),
-    "NSF, autoregressive": (5, ("zuko", "nflows"), 600),
+    "MAF": (5, ("zuko",), 1000),
+    "RealNVP": (8, ("zuko",), 1000),
+    "NSF, coupling": (5, ("nflows",), 400),
+    "NSF, autoregressive": (5, ("zuko",), 400),
 }
 
 
@@ -134,7 +134,7 @@ def train(flow: nn.Module, splits: Splits, steps: int, seed: int) -> tuple[float
         else:
             overflowed += 1
         schedule.step()
-        if step % (steps // LOOKS) == 0 and (score := scored(flow, splits.validation[:4096]).mean().item()) > best:
+        if step % (steps // LOOKS) == 0 and (score := scored(flow, splits.validation[:2048]).mean().item()) > best:
             best, kept = score, copy.deepcopy(flow.state_dict())
     flow.load_state_dict(kept)
     return best, overflowed
