@@ -213,7 +213,7 @@ def test_the_hub_is_given_the_release(trained, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda _, **__: trained)
     assert hub.push_to_hub(trained, "owner/name", private=True) == "https://address"
     assert calls[0] == ("owner/name", {"private": True, "exist_ok": True})
-    assert calls[1]["allow_patterns"] == ["recipe.json", "model.safetensors", "README.md"]
+    assert calls[1]["allow_patterns"] == list(hub.RELEASED)
     assert hub.from_pretrained("owner/name").classes == 10
 
 

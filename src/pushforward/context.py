@@ -26,6 +26,7 @@ class Context(NamedTuple):
     null: Tensor  # (*batch,) bool: True where the row is conditioned on nothing
     labels: Tensor | None = None  # (*batch,) int64, 0 where null
     vector: Tensor | None = None  # (*batch, feature)
+    image: Tensor | None = None  # (*batch, channel, height, width)
     attention_temperature: Tensor | None = None  # (*batch,), 1 where None: what guidance asks of a network
 
     @property
@@ -53,11 +54,11 @@ class Context(NamedTuple):
 
     def drop(self, rows: Tensor) -> Context:
         """The context with the given rows (bool, of the batch shape) conditioned on nothing."""
-        return Context(self.null | rows, self.labels, self.vector, self.attention_temperature)
+        return self._replace(null=self.null | rows)
 
     def attending(self, temperature: Tensor) -> Context:
         """The context with an attention temperature for each row."""
-        return Context(self.null, self.labels, self.vector, temperature)
+        return self._replace(attention_temperature=temperature)
 
     def beside(self, other: Context) -> Context:
         """Both contexts as one batch: these rows, then the other's."""
@@ -80,7 +81,7 @@ class Unconditional:
     """Conditioned on nothing: takes None and answers None."""
 
     def __call__(self, given: Given) -> Context | None:
-        if given is None or (isinstance(given, Context) and given.labels is None and given.vector is None):
+        if given is None or (isinstance(given, Context) and given.labels is given.vector is given.image is None):
             return given
         raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
 
@@ -129,6 +130,31 @@ class Vector:
         if not vector.is_floating_point():
             vector = vector.to(torch.get_default_dtype())
         return Context(null=torch.zeros(vector.shape[:-1], dtype=torch.bool, device=vector.device), vector=vector)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image, or any map of features, of this shape: (*batch, channel, height, width).
+
+    >>> Image(3, 8, 8)(torch.zeros(5, 3, 8, 8)).batch_shape
+    torch.Size([5])
+    """
+
+    channels: int
+    height: int
+    width: int
+
+    def __call__(self, given: Given) -> Context:
+        shape = (self.channels, self.height, self.width)
+        if ready := _ready(given, "image", f"images of shape {shape}"):
+            return ready
+        image = torch.as_tensor(given)
+        if image.shape[-3:] != shape or not image.is_floating_point():
+            raise ValueError(
+                f"this flow takes contexts of shape (batch, {', '.join(map(str, shape))}), of real numbers; got "
+                f"{tuple(image.shape)} of {image.dtype}."
+            )
+        return Context(null=torch.zeros(image.shape[:-3], dtype=torch.bool, device=image.device), image=image)
 
 
 def _ready(given: Given, field: str, expected: str) -> Context | None:

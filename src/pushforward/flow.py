@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from pushforward.networks import Guided, LinearRule
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import Solve
-from pushforward.transform import Chain, Transform, Triangular
+from pushforward.transform import Chain, Transform, Triangular, replaced
 from pushforward.transforms import Autoregressive
 
 
@@ -109,22 +109,8 @@ class Flow(nn.Module):
 
         The only door to such state: until it is used such parts are the identity, and a second call measures anew.
         """
-        missed = {part for part in self.modules() if hasattr(part, "measure")}
-
-        def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
-            part.measure(args[0])  # pyright: ignore[reportCallIssue]
-            missed.discard(part)
-
-        hooks = [part.register_forward_pre_hook(measure) for part in missed]
-        try:
+        with measuring(self):
             self.transform(x, self._rows(x, self.event, context))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if missed:
-            raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way forward.")
-        if self.measured is not None:
-            self.measured.fill_(True)
 
     def sample(
         self,
@@ -200,7 +186,7 @@ class Flow(nn.Module):
             net = Guided(step.net, step.move, rule, attention_temperature=attention_temperature)
             return Autoregressive(net, Affine(), solve=step.solve)
 
-        return _replaced(self, Autoregressive, guide)  # pyright: ignore[reportReturnType]
+        return replaced(self, Autoregressive, guide)  # pyright: ignore[reportReturnType]
 
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
         """The mean of the clean event, given x = clean + sigma · noise where x is a draw of this flow:
@@ -259,7 +245,7 @@ class Flow(nn.Module):
         if solve is None:
             return self.transform
         change = lambda step: Autoregressive(step.net, step.move, solve=solve)  # noqa: E731
-        return _replaced(self.transform, Autoregressive, change)  # pyright: ignore[reportReturnType]
+        return replaced(self.transform, Autoregressive, change)  # pyright: ignore[reportReturnType]
 
     def _draw(
         self,
@@ -336,6 +322,28 @@ class FlowDistribution(Distribution):
         return answer.reshape((*batch, *answer.shape[1:]))
 
 
+@contextmanager
+def measuring(module: nn.Module) -> Iterator[None]:
+    """Let every part measure what it is called with meanwhile, before it answers."""
+    missed = {part for part in module.modules() if hasattr(part, "measure")}
+
+    def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
+        part.measure(args[0])  # pyright: ignore[reportCallIssue]
+        missed.discard(part)
+
+    hooks = [part.register_forward_pre_hook(measure) for part in missed]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if missed:
+        raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way.")
+    for flow in module.modules():
+        if isinstance(flow, Flow) and flow.measured is not None:
+            flow.measured.fill_(True)
+
+
 def _flattened(transform: Transform) -> Iterator[Transform]:
     """The transforms of a chain, and of the chains in it, in order."""
     if isinstance(transform, Chain):
@@ -352,12 +360,3 @@ def _chunked(x: Events, context: Context | None, size: int) -> Iterator[tuple[Ev
     for start in range(0, max(len(x), 1), size):
         rows = slice(start, start + size)
         yield x[rows], context and context.each(lambda t: t[rows])  # noqa: B023
-
-
-def _replaced(module: nn.Module, kind: type, change: Callable) -> nn.Module:
-    """The module with every part of a kind changed. The original keeps its parts; the weights are one."""
-    if isinstance(module, kind):
-        return change(module)
-    twin = copy.copy(module)
-    twin._modules = {name: child and _replaced(child, kind, change) for name, child in module._modules.items()}
-    return twin

@@ -9,9 +9,9 @@ from pathlib import Path
 from pushforward.extras import needed
 from pushforward.flow import Flow
 from pushforward.run import CARD, RECIPE, load, read_recipe
-from pushforward.training.checkpoint import WEIGHTS
+from pushforward.training.checkpoint import LIFT, WEIGHTS
 
-RELEASED = (RECIPE, WEIGHTS, CARD)
+RELEASED = (RECIPE, WEIGHTS, CARD, LIFT)
 
 
 def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> None:
@@ -19,7 +19,8 @@ def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> No
     read_recipe(run)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name in RELEASED:
-        shutil.copyfile(Path(run) / name, Path(folder) / name)
+        if name != LIFT or (Path(run) / name).exists():  # most lifts have no weights
+            shutil.copyfile(Path(run) / name, Path(folder) / name)
 
 
 def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, device: str = "cpu") -> Flow:

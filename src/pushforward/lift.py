@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pushforward.context import Given
-from pushforward.flow import Flow
+from pushforward.flow import Flow, measuring
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample, sum_event
 
@@ -114,6 +114,68 @@ class Gaussian(Lift):
     def place(self, v: Tensor) -> Tensor:
         """Where integers lie on [−1, 1], without noise."""
         return v / (self.levels - 1) * 2 - 1
+
+
+@dataclass(frozen=True)
+class Coarse(Lift):
+    """Integers 0 … levels − 1 with fewer grey levels, those of another lift: v -> floor(v · lift.levels / levels).
+
+    Bits a number are those of the coarse integers: of five-bit images in Kingma & Dhariwal 2018 (Glow),
+    arXiv:1807.03039.
+
+    >>> five_bits = Coarse(Uniform(32))
+    >>> five_bits.lower(five_bits.lift(torch.tensor([[7, 8, 255]]))[0])
+    tensor([[  0,   8, 248]], dtype=torch.uint8)
+    """
+
+    coarse: Lift
+    levels: int = 256  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __post_init__(self):
+        if self.coarse.levels < 2 or self.levels % self.coarse.levels:
+            raise ValueError(f"{self.levels} grey levels do not become {self.coarse.levels} of equal width.")
+
+    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+        _integers(data, self.levels)
+        return self.coarse.lift(data // (self.levels // self.coarse.levels), generator)
+
+    def lower(self, x: Events) -> Tensor:
+        v = self.coarse.lower(x).long() * (self.levels // self.coarse.levels)
+        return _to_integers(v, self.levels)
+
+
+class Variational(nn.Module, Lift):
+    """Noise inside each integer's bin, drawn from a flow that has seen all of them: x = 2 (v + u) / levels − 1.
+
+    u ~ q(u | v) in (0, 1), so log_q = log q(u | v) + n log(levels / 2). Learned with the flow it lifts for, q takes the
+    shape that makes the bound tightest; where q is uniform, this is `Uniform`. `read` makes of the integers, on
+    [−1, 1], the image that `noise` is conditioned on. Ho et al. 2019 (Flow++), arXiv:1902.00275, section 3.1.
+    """
+
+    def __init__(self, levels: int, noise: Flow, read: nn.Module):
+        super().__init__()
+        _check_levels(levels)
+        self.levels, self.noise, self.read = levels, noise, read
+
+    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+        v = _integers(data, self.levels).to(self.noise.device)
+        u, log_q = self.noise.rsample_and_log_prob((), self.read(self._place(v)), generator=generator)
+        return 2 * (v + u) / self.levels - 1, log_q + v[0].numel() * math.log(self.levels / 2)
+
+    def lower(self, x: Events) -> Tensor:
+        return Uniform(self.levels).lower(x)
+
+    @torch.no_grad()
+    def initialise(self, data: Tensor, generator: Source = None) -> None:
+        """Let the parts that are measured measure what they are called with when these data are lifted."""
+        with measuring(self):
+            self.lift(data, generator)
+
+    def _place(self, v: Tensor) -> Tensor:
+        return 2 * (v + 0.5) / self.levels - 1
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}"
 
 
 class Lifted:

@@ -15,7 +15,7 @@ import torch
 from pushforward import lift, models, moves, training, transforms
 from pushforward.data import Data, Images, Mirrored, find
 from pushforward.lift import Lift
-from pushforward.models import Model
+from pushforward.models import Dequantiser, Model
 from pushforward.training import Likelihood, Plan
 from pushforward.version import __version__
 
@@ -32,7 +32,7 @@ class Recipe:
     given: tuple[str, ...] = ()  # and those that it is conditioned on
     mirrored: bool = False  # learn from every image's mirror image too
     model: Model
-    lift: Lift
+    lift: Lift | Dequantiser
     drop: float = 0.0  # how often a label is left out in training, so that the flow knows what to be guided away from
     train: Plan
 
@@ -44,7 +44,9 @@ class Recipe:
         """A fresh flow, of weights that the seed gives, and what it is trained to do."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.train.seed)
-            return Likelihood(self.model.build(), self.lift, drop=self.drop)
+            flow = self.model.build()
+            lift = self.lift.build() if isinstance(self.lift, Dequantiser) else self.lift
+            return Likelihood(flow, lift, drop=self.drop)
 
     def images(self, split: str, data: str | None = None) -> Images:
         """The images of a split, of the recipe's data or of other, as the model takes them; ValueError if it cannot."""

@@ -2,6 +2,7 @@
 
     recipe.json          what it is made of, with the format's number
     model.safetensors    the weights: the average's
+    lift.safetensors     those of the lift, where it has any
     README.md            its model card
     results.json         what was measured of it
     log.jsonl            what training told of itself
@@ -18,6 +19,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from pushforward import card
 from pushforward.data import Arrays
 from pushforward.evaluation import held_out_bits
@@ -26,7 +29,7 @@ from pushforward.flow import Flow
 from pushforward.lift import Lifted
 from pushforward.recipe import Recipe, differences, from_json, to_json
 from pushforward.training import Checkpoints, Log, minimise, ranks
-from pushforward.training.checkpoint import WEIGHTS
+from pushforward.training.checkpoint import LIFT, WEIGHTS
 
 RECIPE, RESULTS, CARD = "recipe.json", "results.json", "README.md"
 MEASURED = 1000  # held-out images that training looks at now and then
@@ -54,7 +57,9 @@ def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", ten
             if test is None or ranks.rank():
                 return {}
             images, labels = test.fetch(range(min(MEASURED, len(test))))
-            return {"held-out bits/dim": held_out_bits(Lifted(flow, recipe.lift), Arrays(images, context=labels)).mean}
+            return {
+                "held-out bits/dim": held_out_bits(Lifted(flow, objective.lift), Arrays(images, context=labels)).mean
+            }
 
         flow = minimise(
             objective,
@@ -71,16 +76,29 @@ def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", ten
 
 def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
     """The flow of a run folder, or of a release."""
+    return load_lifted(folder, device=device).flow
+
+
+def load_lifted(folder: str | PathLike[str], *, device: str = "cpu") -> Lifted:
+    """The flow of a run folder, or of a release, with the lift that it learned with."""
+    objective, folder = read_recipe(folder).objective(), Path(folder)
+    _read_weights(objective.flow, folder, WEIGHTS)
+    if isinstance(objective.lift, nn.Module):
+        _read_weights(objective.lift, folder, LIFT)
+    objective.to(ranks.chosen(device)).eval()
+    return Lifted(objective.flow, objective.lift)
+
+
+def _read_weights(module: nn.Module, folder: Path, name: str) -> None:
     from safetensors.torch import load_file
 
-    flow, weights = read_recipe(folder).objective().flow, Path(folder) / WEIGHTS
-    if not weights.exists():
-        raise FileNotFoundError(f"there is no {weights}: the run has not come to its first checkpoint.")
+    path = folder / name
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: the run has not come to its first checkpoint.")
     try:
-        flow.load_state_dict(load_file(weights))
+        module.load_state_dict(load_file(path))
     except Exception as error:
-        raise ValueError(f"{weights} does not hold the weights of {Path(folder) / RECIPE}: {error}") from None
-    return flow.to(ranks.chosen(device)).eval()
+        raise ValueError(f"{path} does not hold the weights of {folder / RECIPE}: {error}") from None
 
 
 def read_recipe(folder: str | PathLike[str]) -> Recipe:

@@ -14,8 +14,9 @@ and one that can also be read backwards is all that sampling needs. A chain of t
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import nn
 
@@ -107,3 +108,12 @@ class Inverse(Transform):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return self.transform(z, context)
+
+
+def replaced(module: nn.Module, kind: type, change: Callable) -> nn.Module:
+    """The module with every part of a kind changed. The original keeps its parts; the weights are one."""
+    if isinstance(module, kind):
+        return change(module)
+    twin = copy.copy(module)
+    twin._modules = {name: child and replaced(child, kind, change) for name, child in module._modules.items()}
+    return twin

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from pushforward.context import Context, Embed, Labels, Unconditional, Vector
+from pushforward.context import Context, Embed, Image, Labels, Unconditional, Vector
 from pushforward.moves import (
     Affine,
     CircularSpline,
@@ -19,18 +19,24 @@ from pushforward.moves import (
     MonotoneNetwork,
     RationalQuadraticSpline,
     Shift,
+    Sigmoid,
     SoftClip,
     Tanh,
 )
 from pushforward.networks import (
     MLP,
     CausalTransformer,
+    Constant,
     ContractiveMLP,
+    ConvNet,
+    GatedAttentionNet,
     Guided,
     LabelTable,
     LinearRule,
     MaskedMLP,
+    ResNet,
     VectorProjection,
+    ViT,
 )
 from pushforward.solve import Solve, blockwise, jacobi, one_by_one
 from pushforward.transform import Chain, Inverse, Transform
@@ -40,20 +46,32 @@ from pushforward.transforms import (
     Angles,
     Autoregressive,
     BatchNorm,
+    Conditional,
     Coupling,
     Flip,
     Interval,
+    Matrix,
+    MultiScale,
     Patchify,
     RealLine,
+    Regroup,
     Reordered,
     Residual,
+    Reversible,
     Rotation,
     Roulette,
     Split,
+    Squeeze,
     alternating,
+    checkerboard,
+    columns,
     halves,
+    numbered,
+    rotation,
     scattered,
     shuffled,
+    whole_tokens,
+    within_tokens,
 )
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.5}  # bf16 networks: a few digits
@@ -91,6 +109,9 @@ class Case:
             given = (torch.arange(n) + seed) % self.embed.classes
         elif isinstance(self.embed, Vector):
             given = torch.randn(n, self.embed.features, generator=torch.Generator().manual_seed(seed))
+        elif isinstance(self.embed, Image):
+            shape = (self.embed.channels, self.embed.height, self.embed.width)
+            given = torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed))
         else:
             return None
         return self.embed(given).drop(torch.arange(n) == n - 1)
@@ -102,7 +123,7 @@ class Case:
         return torch.randn(n, *self.latent, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-LABELS, VECTOR = Labels(3), Vector(5)
+LABELS, VECTOR, PICTURE = Labels(3), Vector(5), Image(2, 2, 2)
 BLOCKS = partial(blockwise, size=2)
 SWEEPS = {"stays_on_its_device": "without gradients sweeps end when tokens have settled, which asks for values"}
 
@@ -149,12 +170,38 @@ def residual(embed: Embed = Unconditional(), **options) -> Residual:
     return Residual(ContractiveMLP(5, hidden=(16, 16), project=project), **options)
 
 
+def convolutional(embed: Embed = Unconditional()) -> Coupling:
+    """Flow++'s network on the columns of an image."""
+    move, project = Composed(Shift(), Affine()), LabelTable(3, WIDTH) if embed is LABELS else None
+    net = GatedAttentionNet(
+        2, (2, 3), size=(2, 2), width=WIDTH, blocks=1, given=2 if embed is PICTURE else 0, project=project
+    )
+    return Coupling(net, move, halves(4, swapped=True))
+
+
+def level(channels: int) -> Chain:
+    split, bound = halves(4 * channels), Sigmoid(0.0, 1.0, offset=2.0)
+    net = ConvNet(split.kept, (split.moved, 2), width=WIDTH)
+    return Chain(Squeeze(), LU(4 * channels, seed=1), Coupling(net, Affine(bound), split))
+
+
+def of_tokens(split: Split) -> Coupling:
+    net = ViT(2, (2, 2), tokens=4, width=WIDTH, depth=1, heads=2, project=LabelTable(3, WIDTH))
+    return Coupling(net, Affine(Sigmoid()), split)
+
+
+def images(make: Callable[[], Transform], event: tuple[int, ...] = (4, 2, 2), **options) -> Case:
+    return Case(make, event=event, latent=options.pop("latent", event), **options)
+
+
 def vectors(make: Callable[[], Transform], **options) -> Case:
     return Case(make, event=(5,), latent=(5,), **options)
 
 
 COLLIDER = torch.tensor([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 1, 0]])
 
+GIVEN_ZEROS = {"gradients": "as published, its convolution is given zeros, and most of its weights never matter"}
+GOES_BACK = {"compiles": "its backward pass asks for gradients itself, which is not traced"}
 SEARCHES = {
     "compiles_back": "the search ends when nothing changes, which asks for values",
     "stays_on_its_device": "the same",
@@ -230,4 +277,44 @@ CASES = {
             "compiles": "the number of terms is drawn",
         },
     ),
+    "squeeze": images(Squeeze, (1, 4, 6), latent=(4, 2, 3)),
+    "regroup": Case(lambda: Regroup(numbered((4, 2)).T, (4, 2)), latent=(2, 4)),
+    "regroup/columns": images(partial(columns, (1, 4, 6)), (1, 4, 6), latent=(2, 4, 3)),
+    "matrix": vectors(lambda: Matrix(rotation(5))),
+    "matrix/groups": images(lambda: Matrix(torch.eye(2).expand(2, 2, 2))),
+    "lu/seed": images(partial(LU, 4, seed=1)),
+    "actnorm/element": images(partial(ActNorm, 4, 2, 2)),
+    "conditional": images(lambda: Conditional(Constant((4, 2)), Affine()), excused=GIVEN_ZEROS),
+    "conditional/labels": images(
+        lambda: Conditional(Constant((4, 2), project=LabelTable(3, 8)), Affine()), embed=LABELS, excused=GIVEN_ZEROS
+    ),
+    "coupling/checkerboard": images(
+        lambda: Coupling(
+            ResNet(1, (1, 2), width=WIDTH, blocks=1, project=LabelTable(3, WIDTH)),
+            Affine(),
+            checkerboard((1, 4, 4), swapped=True),
+        ),
+        (1, 4, 4),
+        embed=LABELS,
+    ),
+    "coupling/gated": images(partial(convolutional, LABELS), embed=LABELS),
+    "coupling/picture": images(partial(convolutional, PICTURE), embed=PICTURE),
+    "coupling/within tokens": Case(
+        lambda: of_tokens(within_tokens(4, 4, seed=0)), event=(4, 4), latent=(4, 4), embed=LABELS
+    ),
+    "coupling/whole tokens": Case(
+        lambda: of_tokens(whole_tokens(torch.tensor([True, False, False, True], device="cpu"), 4)),
+        event=(4, 4),
+        latent=(4, 4),
+        embed=LABELS,
+    ),
+    "reversible": images(lambda: Reversible(level(1)), (1, 4, 4), latent=(4, 2, 2), excused=GOES_BACK),
+    "reversible/labels": Case(
+        lambda: Reversible(Chain(of_tokens(within_tokens(4, 4, seed=0)), of_tokens(within_tokens(4, 4, seed=1)))),
+        event=(4, 4),
+        latent=(4, 4),
+        embed=LABELS,
+        excused=GOES_BACK,
+    ),
+    "multi-scale": images(lambda: MultiScale((1, 4, 8), [level(1), level(2)]), (1, 4, 8), latent=(32,)),
 }

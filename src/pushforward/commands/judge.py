@@ -13,8 +13,8 @@ from pushforward.commands.sampling import Sampling, samples
 from pushforward.data import Images
 from pushforward.evaluation import BitsPerDim, Quality, compare, held_out_bits, load_extractor
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift, Lifted
-from pushforward.run import load, note, read_recipe
+from pushforward.lift import Gaussian, Lift
+from pushforward.run import load_lifted, note, read_recipe
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ def evaluate(
         n: How many samples to judge, against as many held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    flow, recipe = load(run, device=device), read_recipe(run)
-    images, lifted = recipe.images("test"), Lifted(flow, recipe.lift)
+    lifted = load_lifted(run, device=device)
+    flow, images = lifted.flow, read_recipe(run).images("test")
     found: dict[str, BitsPerDim | Quality] = {"held-out": held_out_bits(lifted, images, samples=samples)}
     if flow.classes:
         found["held-out, not told the class"] = held_out_bits(lifted, images, torch.tensor(-1), samples=samples)
     if features:
-        found[f"samples, guidance {how.guidance:g}"] = quality(flow, recipe.lift, images, features, n, how)
+        found[f"samples, guidance {how.guidance:g}"] = quality(flow, lifted.lift, images, features, n, how)
     note(run, {name: {"text": str(result), **asdict(result)} for name, result in found.items()})
     return found
 
@@ -67,10 +67,10 @@ def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Audit]:
         n: How many images.
         device: cpu, cuda, mps, or auto.
     """
-    flow, recipe = load(run, device=device), read_recipe(run)
-    images = recipe.images("test")
+    lifted = load_lifted(run, device=device)
+    flow, images = lifted.flow, read_recipe(run).images("test")
     data, labels = images.fetch(range(min(n, len(images))))
-    x = recipe.lift.lift(data, torch.Generator().manual_seed(0))[0].to(flow.device)
+    x = lifted.lift.lift(data, torch.Generator().manual_seed(0))[0].to(flow.device)
     found = {"float32": flow.check(x, labels)}
     if flow.device.type != "mps":  # which has no float64
         found["float64"] = flow.double().check(x.double(), labels)
@@ -85,10 +85,11 @@ def classify(run: Path, data: str | None = None, device: str = "auto") -> Classi
         data: A name, a file or a folder of images; left out, the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    flow, recipe = load(run, device=device), read_recipe(run)
+    lifted, recipe = load_lifted(run, device=device), read_recipe(run)
+    flow, lift = lifted.flow, lifted.lift
     images = recipe.images("test") if data is None else recipe.images("train", data)
     generator = torch.Generator().manual_seed(0)
-    place = recipe.lift.place if isinstance(recipe.lift, Gaussian) else lambda v: recipe.lift.lift(v, generator)[0]
+    place = lift.place if isinstance(lift, Gaussian) else lambda v: lift.lift(v, generator)[0]
     parts = torch.arange(len(images)).split(64)
     guesses = torch.cat([flow.classify(place(images.fetch(rows)[0]).to(flow.device)).cpu() for rows in parts])
     return Classified(guesses, images.labels)

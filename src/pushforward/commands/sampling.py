@@ -17,7 +17,7 @@ from pushforward.files import replacing, write
 from pushforward.flow import Flow
 from pushforward.lift import Gaussian, Lift
 from pushforward.randomness import keyed
-from pushforward.run import load, read_recipe
+from pushforward.run import load_lifted, read_recipe
 
 SHARD = 1000  # samples in a file
 
@@ -78,8 +78,8 @@ def sample(
     """
     if n < 1:
         raise ValueError(f"draw one sample at least; got n={n}.")
-    flow, recipe, out = load(run, device=device), read_recipe(run), Path(out)
-    lift = recipe.lift
+    lifted, recipe, out = load_lifted(run, device=device), read_recipe(run), Path(out)
+    flow, lift = lifted.flow, lifted.lift
     if recipe.given:
         raise ValueError(
             f"{run} is conditioned on {', '.join(recipe.given)}: give them to pf.load({str(run)!r}).sample."

@@ -13,17 +13,17 @@ from pushforward.data.columns import read_table
 from pushforward.files import alone_in, replacing, write
 from pushforward.fitting import Fit, fit, plan_for
 from pushforward.lift import Identity
-from pushforward.models import MAF, NSF, RealNVP
+from pushforward.models import MAF, NSF, VectorRealNVP
 from pushforward.models.vector import VectorModel
 from pushforward.recipe import Recipe, to_json
 from pushforward.run import RECIPE, note
 from pushforward.training import Log
-from pushforward.training.checkpoint import write_weights
+from pushforward.training.checkpoint import WEIGHTS, write_weights
 
 MODELS: dict[str, Callable[..., VectorModel]] = {
     "maf": MAF,
     "nsf": partial(NSF, autoregressive=True),
-    "realnvp": RealNVP,
+    "realnvp": VectorRealNVP,
 }
 
 
@@ -63,7 +63,7 @@ def learn(
             raise ValueError(f"{out} holds a run already. Give another folder.")
         flow = recipe.objective().flow
         fitted = fit(flow, table.take(columns), context, counts, **asdict(plan))
-        write_weights(flow, out)
+        write_weights(flow, out / WEIGHTS)
         write(out / RECIPE, to_json(recipe))
         Log(out).write(fitted.steps, {"seconds": round(fitted.seconds, 3)})
         note(out, {fitted.measured: {"text": str(fitted), **asdict(fitted)}})

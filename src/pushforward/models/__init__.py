@@ -1,14 +1,40 @@
 """One page a paper: each names its three choices and assembles the parts."""
 
 from pushforward.models.circular_nsf import CircularNSF
+from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
+from pushforward.models.glow import Glow, ImageGlow, VectorGlow
 from pushforward.models.iaf import IAF
+from pushforward.models.image import ImageModel
+from pushforward.models.jet import Jet
 from pushforward.models.maf import MAF
 from pushforward.models.model import Model
 from pushforward.models.nice import NICE
 from pushforward.models.nsf import NSF
-from pushforward.models.realnvp import RealNVP
+from pushforward.models.realnvp import ImageRealNVP, RealNVP, VectorRealNVP
 from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
 
-__all__ = ["IAF", "MAF", "NICE", "NSF", "CircularNSF", "Model", "RealNVP", "ResidualFlow", "TarFlow", "VectorModel"]
+__all__ = [
+    "IAF",
+    "MAF",
+    "NICE",
+    "NSF",
+    "CircularNSF",
+    "Dequantiser",
+    "FlowPlusPlus",
+    "Glow",
+    "ImageFlowPlusPlus",
+    "ImageGlow",
+    "ImageModel",
+    "ImageRealNVP",
+    "Jet",
+    "Model",
+    "RealNVP",
+    "ResidualFlow",
+    "TarFlow",
+    "VectorFlowPlusPlus",
+    "VectorGlow",
+    "VectorModel",
+    "VectorRealNVP",
+]

@@ -1,10 +1,13 @@
-"""Real NVP = MLP × affine × coupling.
+"""Real NVP = MLP × affine × coupling, or for images ResNet × affine × coupling.
 
     z_kept = x_kept        z_moved = (x_moved − t(x_kept)) · exp(−s(x_kept))
 
-Odd and even numbers take turns. An `ActNorm` after each coupling stands for the paper's batch normalisation, in which
-an event's density depends on its batch. s is bounded: without that, deep flows overflow. Dinh et al. 2017, "Density
-estimation using Real NVP", arXiv:1605.08803; for vectors as in Papamakarios et al. 2017, arXiv:1705.07057.
+Of a vector, odd and even numbers take turns. Of an image, the squares of a checkerboard do, then the halves of the
+channels that squeezing makes; then half of the channels leave, and the rest goes on to the next level. An `ActNorm`
+after each coupling stands for the paper's batch normalisation, in which an event's density depends on its batch. s is
+bounded: without that, deep flows overflow. Dinh et al. 2017, "Density estimation using Real NVP", arXiv:1605.08803; for
+vectors as in Papamakarios et al. 2017, arXiv:1705.07057. There a coupling on a checkerboard reads the whole image with
+zeros for what moves; here it reads the squares that stand still, as an image of half the width.
 """
 
 from __future__ import annotations
@@ -12,19 +15,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pushforward.models.image import ImageModel, Shape
 from pushforward.models.vector import VectorModel
-from pushforward.moves import Affine, SoftClip
-from pushforward.transform import Transform
-from pushforward.transforms import ActNorm, alternating
+from pushforward.moves import Affine, SoftClip, Tanh
+from pushforward.networks import ResNet
+from pushforward.transform import Chain, Transform
+from pushforward.transforms import (
+    ActNorm,
+    Coupling,
+    MultiScale,
+    Permutation,
+    Split,
+    Squeeze,
+    alternating,
+    checkerboard,
+    halves,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RealNVP(VectorModel):
-    """The configuration of a Real NVP for vectors; `build()` makes the flow.
+def RealNVP(*, image: Shape | None = None, **choices) -> VectorRealNVP | ImageRealNVP:  # noqa: N802
+    """A Real NVP of images (C, H, W) where `image` is given, of vectors where `features` are.
 
     >>> RealNVP(features=6, context=2).build().sample((), torch.zeros(4, 2)).shape
     torch.Size([4, 6])
+    >>> RealNVP(image=(1, 8, 8), width=16, blocks=1).build().sample(4).shape
+    torch.Size([4, 1, 8, 8])
     """
+    return ImageRealNVP(image=image, **choices) if image else VectorRealNVP(**choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorRealNVP(VectorModel):
+    """The configuration of a Real NVP for vectors; `build()` makes the flow."""
 
     steps: int = 8  # couplings
     move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
@@ -34,3 +56,37 @@ class RealNVP(VectorModel):
         for i in range(self.steps):
             yield self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 1))
             yield ActNorm(self.features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRealNVP(ImageModel):
+    """The configuration of a Real NVP for images; `build()` makes the flow. By default the paper's of CIFAR-10."""
+
+    levels: int = 2
+    width: int = 64  # of the networks of the first level; twice as wide on the next, and twice for channels
+    blocks: int = 8  # residual blocks in a network
+    move: Affine = Affine(Tanh(2.0))
+
+    @property
+    def latent(self) -> tuple[int, ...]:
+        return (self.image[0] * self.image[1] * self.image[2],)
+
+    def transforms(self) -> list[Transform]:
+        self.halved(self.levels)
+        (c, h, w), levels = self.image, []
+        for level in range(self.levels):
+            last, width = level + 1 == self.levels, self.width * 2**level
+            steps = [self.step(c, checkerboard((c, h, w), swapped=i % 2 == 1), width) for i in range(4 if last else 3)]
+            levels.append([*steps, Squeeze()])
+            if not last:
+                by_channel = [self.step(4 * c, halves(4 * c, swapped=i % 2 == 1), 2 * width) for i in range(3)]
+                diagonal_first = Permutation([4 * channel + pixel for pixel in (0, 3, 1, 2) for channel in range(c)])
+                levels[-1] += [*by_channel, diagonal_first]
+            c, h, w = 2 * c, h // 2, w // 2
+        return [self.logits(), MultiScale(self.image, [Chain(*level) for level in levels])]
+
+    def step(self, channels: int, split: Split, width: int) -> Transform:
+        """ResNet × affine × coupling, then an actnorm."""
+        raw = (split.moved, self.move.params_per_element)
+        net = ResNet(split.kept, raw, width=width, blocks=self.blocks, project=self.project(width))
+        return Chain(Coupling(net, self.move, split), ActNorm(channels))

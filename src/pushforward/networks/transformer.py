@@ -26,14 +26,14 @@ Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and value
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention: (B, T, W) -> (B, T, W).
+    """Multi-head self-attention: (B, T, W) -> (B, T, W). If it is causal, tokens see themselves and those before them.
 
     `temperature` (B,) divides each row's logits. With `recall`, h continues the tokens that it remembers.
     """
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, *, causal: bool = True):
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -49,16 +49,16 @@ class Attention(nn.Module):
         mask = None
         if 1 < new < seen:
             mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=new == seen)
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal and new == seen)
         return self.out(h.transpose(1, 2).flatten(2))
 
 
 class Layer(nn.Module):
     """Attention, then an MLP, each added to the residual stream: (B, T, W) -> (B, T, W)."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, *, causal: bool = True):
         super().__init__()
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, causal=causal)
         self.mlp = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
@@ -80,7 +80,7 @@ BUILT = [
     nn.GELU,
     nn.Linear,
 ]
-WORTH = 2**24  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
+WORTH = 2**20  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
 
 
 class CausalTransformer(CausalNetwork):

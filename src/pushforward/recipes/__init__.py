@@ -9,6 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pushforward.recipe import Recipe
+from pushforward.recipes.classics import (
+    cifar10_flowpp,
+    cifar10_glow,
+    cifar10_realnvp,
+    cifar10_small_glow,
+    imagenet64_jet,
+    mnist_flowpp,
+    mnist_glow,
+    mnist_jet,
+    mnist_realnvp,
+)
 from pushforward.recipes.here import cifar10, digits, fashion_mnist, mnist
 from pushforward.recipes.published import (
     afhq256,
@@ -26,6 +37,15 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         mnist,
         fashion_mnist,
         cifar10,
+        mnist_realnvp,
+        mnist_glow,
+        mnist_flowpp,
+        mnist_jet,
+        cifar10_small_glow,
+        cifar10_realnvp,
+        cifar10_glow,
+        cifar10_flowpp,
+        imagenet64_jet,
         imagenet64_bits,
         imagenet64_unconditional,
         imagenet64_by_class,

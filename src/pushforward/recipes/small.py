@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from pushforward.models import TarFlow
+from pushforward.models import Dequantiser, ImageFlowPlusPlus, ImageGlow, ImageRealNVP, Jet, TarFlow
 from pushforward.recipe import Recipe
+
+SIZES: dict[type, dict[str, Any]] = {
+    TarFlow: {"steps": 2, "width": 16, "depth": 1},
+    ImageRealNVP: {"levels": 2, "width": 8, "blocks": 1},
+    ImageGlow: {"levels": 2, "steps": 2, "width": 16},
+    ImageFlowPlusPlus: {"width": 8, "blocks": 1, "components": 2},
+    Jet: {"steps": 5, "width": 16, "depth": 1, "heads": 1},
+}
 
 
 def small(recipe: Recipe) -> Recipe:
-    """The recipe's twin of a few steps: a narrow flow of as many patches as fit into 8 × 8 pixels."""
-    model = recipe.model
-    assert isinstance(model, TarFlow)
-    twin = replace(model, image=(model.image[0], 4 * model.patch, 4 * model.patch), steps=2, width=16, depth=1)
+    """The recipe's twin of a few steps: a narrow flow of images of 8 × 8 pixels, or of 4 × 4 patches."""
+    model: Any = recipe.model
+    side = 4 * getattr(model, "patch", 2)
+    image = (model.image[0], side, side)
+    lift = recipe.lift
+    if isinstance(lift, Dequantiser):
+        lift = replace(lift, image=image, width=8, blocks=1, components=2)
     plan = replace(recipe.train, steps=6, batch=8, warmup=2, lr=5e-3, checkpoint_every=3, measure_every=0)
-    return replace(recipe, model=twin, train=plan)
+    return replace(recipe, model=replace(model, image=image, **SIZES[type(model)]), lift=lift, train=plan)

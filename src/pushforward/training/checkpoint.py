@@ -2,6 +2,7 @@
 
     RUN/checkpoints/step-00001000/    a `State`, by torch.distributed.checkpoint, and the SHA-256 of its files
     RUN/model.safetensors             the average's weights: what others read
+    RUN/lift.safetensors              the lift's, where it has any
 
 Each is whole or not there, whenever the process is killed.
 """
@@ -22,7 +23,7 @@ from pushforward.files import begun_at, remove, replacing
 from pushforward.training import ranks
 from pushforward.training.state import State
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, LIFT = "model.safetensors", "lift.safetensors"
 SUMS = "sums.json"
 
 
@@ -70,9 +71,11 @@ class Checkpoints:
             self.release(state)
 
     def release(self, state: State) -> None:
-        """Write the average's weights."""
+        """Write the average's weights, and those of the lift if it has any."""
         if ranks.rank() == 0:
-            write_weights(state.average.module, self.run)
+            write_weights(state.average.module, self.run / WEIGHTS)
+            if isinstance(lift := getattr(state.objective, "lift", None), nn.Module):
+                write_weights(lift, self.run / LIFT)
 
     def _places(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 8))
@@ -90,12 +93,12 @@ class Checkpoints:
             warnings.warn(f"{fault}; going back to the checkpoint before it", RuntimeWarning, stacklevel=3)
 
 
-def write_weights(module: nn.Module, folder: Path) -> None:
+def write_weights(module: nn.Module, path: Path) -> None:
     """The module's weights as a release has them."""
     from safetensors.torch import save
 
     weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
-    with replacing(folder / WEIGHTS) as begun:
+    with replacing(path) as begun:
         begun.write_bytes(save(weights))
 
 

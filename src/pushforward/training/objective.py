@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pushforward.context import Given
 from pushforward.flow import Flow
-from pushforward.lift import Identity, Lift, bits_per_dim
+from pushforward.lift import Identity, Lift, Variational, bits_per_dim
 from pushforward.randomness import Source, draw
 from pushforward.weighing import LogDensity, weighed
 
@@ -40,13 +40,13 @@ class Objective(nn.Module, ABC):
 
 
 class Likelihood(Objective):
-    """Minus log p(x | context), in nats a number: maximum likelihood of the lifted data.
+    """Minus the bound on log P(data | context), in nats a number: maximum likelihood of the lifted data.
 
-        loss = mean over the batch of w · (−log p(x | context)) / numbers,        w of mean 1 over the data
+        loss = mean over the batch of w · (log_q − log p(x | context)) / numbers,        w of mean 1 over the data
 
-    so that an epoch's mean is the weighted mean of −log p, whatever the weights' scale. `drop` is the probability that
-    a row's context is replaced by the null, so that one network learns the conditional density and the unconditional
-    one. The unit is bits/dim for data that are lifted, and nats an event, −log p, for those that are not.
+    so that an epoch's mean is the weighted mean, whatever the weights' scale. A lift with weights learns too. `drop` is
+    the probability that a row's context is replaced by the null, so that one network learns the conditional density and
+    the unconditional one. The unit is bits/dim for data that are lifted, and nats an event for those that are not.
     """
 
     def __init__(self, flow: Flow, lift: Lift = Identity(), *, drop: float = 0.0):
@@ -62,13 +62,14 @@ class Likelihood(Objective):
         if embedded and self.drop:
             embedded = embedded.expand(data.shape[:1]).drop(draw(torch.rand, data.shape[:1], x, generator) < self.drop)
         log_p, z = self.flow.log_prob_and_latent(x, embedded)
-        if weights is not None:
-            log_p, log_q = weights * log_p, weights * log_q
-        numbers, bound = x[0].numel(), log_p.detach() - log_q
-        told = bits_per_dim(bound, numbers) if self.lift.levels else -bound
-        return -log_p.mean() / numbers, {self.unit: told.mean(), "z": z.detach()}
+        bound = log_p - log_q if weights is None else weights * (log_p - log_q)
+        numbers, told = x[0].numel(), bound.detach()
+        told = bits_per_dim(told, numbers) if self.lift.levels else -told
+        return -bound.mean() / numbers, {self.unit: told.mean(), "z": z.detach()}
 
     def initialise(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+        if isinstance(self.lift, Variational):
+            self.lift.initialise(data, generator)
         self.flow.initialise(self.lift.lift(data, generator)[0], context)
 
 

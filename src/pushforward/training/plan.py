@@ -25,6 +25,7 @@ class Plan:
     seed: int = 0  # of the weights, the order and the noise
     accumulate: int = 1  # the parts a process takes its rows in, one after the other
     recomputed: bool = False  # networks forget their activations, and compute them again for the gradient
+    reversible: bool = False  # chains of transforms forget what is between their parts, and go back for the gradient
     compiled: bool = False  # networks go through torch.compile
     log_every: int = 10  # steps, as are the next two
     checkpoint_every: int = 1000

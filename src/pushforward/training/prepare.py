@@ -11,6 +11,7 @@ from pushforward.randomness import Keyed
 from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
 from pushforward.transform import Transform
+from pushforward.transforms import reversible
 
 MEASURED = 10_000  # small events are enough: a deviation is then known to a hundredth
 
@@ -28,11 +29,14 @@ def initialise(objective: Objective, data: Data, plan: Plan) -> None:
     objective.initialise(events.to(objective.flow.device), context, Keyed(plan.seed, -1, rows=range(few)))
 
 
-def prepare(objective: nn.Module, plan: Plan) -> None:
-    """Have the networks forget their activations, or go through torch.compile, if the plan says so.
+def prepare(objective: Objective, plan: Plan) -> None:
+    """Have the networks forget their activations, or go through torch.compile, and chains be reversible, if the plan
+    says so.
 
-    In place, and no weight changes its name. The networks alone: the transforms around them stay as they are.
+    In place, and no weight changes its name.
     """
+    if plan.reversible:
+        objective.flow.transform = reversible(objective.flow.transform)
     from torch.distributed._composable.checkpoint_activation import checkpoint  # slow to import
 
     for network in networks(objective):

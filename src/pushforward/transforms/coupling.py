@@ -18,7 +18,7 @@ from pushforward.moves import Move
 from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
 from pushforward.transform import Triangular
 from pushforward.transforms.permutation import Permutation, shuffled
-from pushforward.transforms.reshape import Rearrangement
+from pushforward.transforms.reshape import Rearrangement, Regroup, numbered, squares
 
 
 class Split(nn.Module):
@@ -61,6 +61,31 @@ def alternating(features: int, *, swapped: bool = False) -> Split:
 def scattered(features: int, seed: int, *, swapped: bool = False) -> Split:
     """A random half stands still; swapped, the other half of the same seed."""
     return _split(list(shuffled(features, seed).order), features // 2, swapped)
+
+
+def checkerboard(image: tuple[int, int, int], *, swapped: bool = False) -> Split:
+    """The black squares of a checkerboard of pixels stand still; swapped, the white ones.
+
+    Each colour is an image of half the width, (B, C, H, W/2). Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
+    """
+    places = squares(image).places
+    black, white = torch.tensor(places, device="cpu").reshape(2, image[0], image[1], -1)
+    first, second = (white, black) if swapped else (black, white)
+    return Split(Regroup(torch.cat([first, second]), image), image[0], image[0])
+
+
+def within_tokens(tokens: int, features: int, seed: int) -> Split:
+    """A random half of every token's features stands still: (B, T, D) -> two of (B, T, D/2)."""
+    places = numbered((tokens, features))[:, list(shuffled(features, seed).order)]
+    return Split(Regroup(places.unflatten(1, (2, -1)).movedim(1, 0).flatten(0, 1), (tokens, features)), tokens, tokens)
+
+
+def whole_tokens(kept: Tensor, features: int) -> Split:
+    """The tokens that `kept` (T,) bool marks stand still, half of all. Each is cut in two: (B, T, D) -> two of
+    (B, T, D/2), so that a network of the same size as for `within_tokens` reads them."""
+    order = torch.cat([kept.nonzero()[:, 0], (~kept).nonzero()[:, 0]])
+    places = numbered((len(kept), features))[order]
+    return Split(Regroup(places.unflatten(1, (2, -1)).flatten(0, 1), (len(kept), features)), len(kept), len(kept))
 
 
 def _split(order: list[int], kept: int, swapped: bool) -> Split:

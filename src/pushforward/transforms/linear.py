@@ -3,8 +3,9 @@
     z = W x,  log|det dz/dx| = places · log|det W|
 
 They let every number meet every other between steps whose splits or orders are fixed: what Glow calls a learned
-generalisation of a permutation. W is kept as factors whose determinant and inverse are cheap. Kingma & Dhariwal 2018
-(Glow), arXiv:1807.03039; Durkan et al. 2019 (NSF), arXiv:1906.04032.
+generalisation of a permutation, and an invertible 1 × 1 convolution. W is any matrix, or factors whose determinant and
+inverse are cheap. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 3.2; Durkan et al. 2019 (NSF),
+arXiv:1906.04032.
 """
 
 from __future__ import annotations
@@ -15,37 +16,91 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.context import Context
+from pushforward.randomness import keyed
 from pushforward.shapes import Events, PerSample, at_least_float32, without_autocast
 from pushforward.transform import Transform
 
 
-class LU(Transform):
-    """W = L U, of which L has ones on its diagonal and U has exp of what `factors` has there: log|det W| is its trace.
+class Matrix(Transform):
+    """W is any matrix, and is all that is learned: the plain form, whose determinant costs features³.
 
-    `factors` (features, features) holds both triangles, and zero is the identity. W has no negative pivots and moves no
-    number to another's place, so a `Permutation` usually stands before it.
+    It starts as `start` (features, features); as (groups, features, features), it mixes the features of each group
+    apart. `rotation(features)` is a usual start: it mixes at once, with a log-determinant of zero.
+
+    >>> z, log_det = Matrix(torch.tensor([[0.0, 2.0], [1.0, 0.0]]))(torch.tensor([[3.0, 4.0]]))
+    >>> z.tolist(), log_det.item()
+    ([[8.0, 3.0]], 0.6931471824645996)
+    """
+
+    def __init__(self, start: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(start.clone())
+
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        weight = at_least_float32(self.weight)
+        return _mixed(weight, x), _everywhere(torch.linalg.slogdet(weight).logabsdet.sum(), x)
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        weight = at_least_float32(self.weight)
+        x = _by_columns(lambda columns: torch.linalg.solve(weight, columns), z, weight)
+        return x, _everywhere(-torch.linalg.slogdet(weight).logabsdet.sum(), z)
+
+    def extra_repr(self) -> str:
+        return " × ".join(map(str, self.weight.shape))
+
+
+class LU(Transform):
+    """W = P L U; L has ones on its diagonal, and U has ± exp of what `factors` has there: log|det W| is their sum.
+
+    `factors` (features, features) holds both triangles. Without a seed P is 1, zero factors are the identity, and W
+    moves no number to another's place, so a `Permutation` usually stands before it. With one, W starts as the random
+    rotation of that seed, whose P and signs stay and are not in the state dict.
 
     >>> z, log_det = LU(3)(torch.tensor([[1.0, 2.0, 3.0]]))
     >>> z.tolist(), log_det.item()
     ([[1.0, 2.0, 3.0]], 0.0)
     """
 
-    def __init__(self, features: int):
+    order: Tensor
+    sign: Tensor
+
+    def __init__(self, features: int, *, seed: int | None = None):
         super().__init__()
+        self.seed = seed
         self.factors = nn.Parameter(torch.zeros(features, features))
+        self.register_buffer("order", torch.empty(features, dtype=torch.long), persistent=False)
+        self.register_buffer("sign", torch.empty(features), persistent=False)
+        self.reset()
+        if seed is not None:
+            _, lower, upper = torch.linalg.lu(rotation(features, seed))
+            start = lower.tril(-1) + upper.triu(1) + upper.diagonal().abs().log().diag()
+            with torch.no_grad():
+                self.factors.copy_(start)
+
+    def reset(self) -> None:
+        """Write the order and the signs, which the state dict leaves out, anew."""
+        order, sign = torch.arange(len(self.factors), device="cpu"), torch.ones(len(self.factors), device="cpu")
+        if self.seed is not None:
+            permutation, _, upper = torch.linalg.lu(rotation(len(self.factors), self.seed))
+            order, sign = permutation.argmax(1), upper.diagonal().sign()
+        self.order.copy_(order)
+        self.sign.copy_(sign)
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         lower, upper, log_det = self._triangles()
-        return _mixed(lambda columns: lower @ (upper @ columns), x), _everywhere(log_det, x)
+        with without_autocast(x):
+            weight = (lower @ upper)[self.order]
+        return _mixed(weight, x), _everywhere(log_det, x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         lower, upper, log_det = self._triangles()
 
         def solved(columns: Tensor) -> Tensor:
+            columns = columns[self.order.argsort()]
             columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
             return torch.linalg.solve_triangular(upper, columns, upper=True)
 
-        return _mixed(solved, z), _everywhere(-log_det, z)
+        return _by_columns(solved, z, lower), _everywhere(-log_det, z)
 
     def extra_repr(self) -> str:
         return f"{len(self.factors)}"
@@ -54,7 +109,7 @@ class LU(Transform):
         factors = at_least_float32(self.factors)
         diagonal = factors.diagonal()
         lower = factors.tril(-1) + torch.eye(len(factors), dtype=factors.dtype, device=factors.device)
-        return lower, factors.triu(1) + torch.diag(diagonal.exp()), diagonal.sum()
+        return lower, factors.triu(1) + torch.diag(self.sign.to(factors) * diagonal.exp()), diagonal.sum()
 
 
 class Rotation(Transform):
@@ -73,11 +128,11 @@ class Rotation(Transform):
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         rotation = self._matrix()
-        return _mixed(lambda columns: rotation @ columns, x), _everywhere(rotation.new_zeros(()), x)
+        return _mixed(rotation, x), _everywhere(rotation.new_zeros(()), x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         rotation = self._matrix()
-        return _mixed(lambda columns: rotation.T @ columns, z), _everywhere(rotation.new_zeros(()), z)
+        return _mixed(rotation.T, z), _everywhere(rotation.new_zeros(()), z)
 
     def extra_repr(self) -> str:
         return f"{len(self.generator)}"
@@ -87,11 +142,24 @@ class Rotation(Transform):
         return torch.linalg.matrix_exp(generator - generator.T)
 
 
-def _mixed(change: Callable[[Tensor], Tensor], x: Events) -> Events:
-    """`change` of x's columns, (features, n), one for each place of each event; in x's precision under autocast too."""
-    columns = at_least_float32(x).transpose(0, 1)
+def rotation(features: int, seed: int | None = None) -> Tensor:
+    """A random orthogonal matrix (features, features), uniform over all; from a seed, in float64 and on the CPU."""
+    place = {} if seed is None else {"dtype": torch.float64, "device": "cpu", "generator": keyed(seed)}
+    q, r = torch.linalg.qr(torch.randn(features, features, **place))
+    return q * r.diagonal().sign()
+
+
+def _mixed(weight: Tensor, x: Events) -> Events:
+    """Numbers, or the channels at each place, times `weight` (features, features), or (groups, features, features)."""
+    return _by_columns(lambda columns: weight @ columns, x, weight)
+
+
+def _by_columns(change: Callable[[Tensor], Tensor], x: Events, weight: Tensor) -> Events:
+    """`change` of x's columns, (features, n) or (groups, features, n), with one for each place of each event; in x's
+    precision under autocast too."""
+    features_first = at_least_float32(x).transpose(0, 1)
     with without_autocast(x):
-        return change(columns.flatten(1)).reshape(columns.shape).transpose(0, 1)
+        return change(features_first.reshape(*weight.shape[:-1], -1)).reshape(features_first.shape).transpose(0, 1)
 
 
 def _everywhere(log_det: Tensor, x: Events) -> PerSample:

@@ -24,6 +24,9 @@ AFFINE = Affine()
 class ActNorm(Triangular):
     """Measured once so that z has mean 0 and standard deviation 1 over a batch, and then learned like any weight.
 
+    `ActNorm(C)` has a shift and a scale for each number of a vector or channel of an image, the same at every place;
+    `ActNorm(C, H, W)` for each number of an image.
+
     With learned=False it stays as measured: a flow that begins with one works on standardised data, in whatever units
     the data come. Numbers that do not vary, as in a batch of one, are centred and not scaled.
 
@@ -36,7 +39,7 @@ class ActNorm(Triangular):
     shift: Tensor
     log_scale: Tensor
 
-    def __init__(self, features: int, *, learned: bool = True):
+    def __init__(self, *features: int, learned: bool = True):
         super().__init__()
         for name in ("shift", "log_scale"):
             if learned:
@@ -54,12 +57,12 @@ class ActNorm(Triangular):
     @torch.no_grad()
     def measure(self, x: Events) -> None:
         """Set shift and scale from a batch. Called by `Flow.initialise`, and by nobody else."""
-        mean, deviation = moments(x)
-        self.shift.copy_(mean)
-        self.log_scale.copy_(deviation.log())
+        mean, deviation = moments(x.flatten(1, self.shift.dim()))
+        self.shift.copy_(mean.reshape(self.shift.shape))
+        self.log_scale.copy_(deviation.log().reshape(self.shift.shape))
 
     def extra_repr(self) -> str:
-        return f"{len(self.shift)}"
+        return ", ".join(map(str, self.shift.shape))
 
 
 class BatchNorm(Triangular):
@@ -104,7 +107,8 @@ def _statistics(x: Events) -> tuple[Tensor, Tensor]:
 def _moved(
     door: Callable[..., tuple[Tensor, Tensor]], x: Events, shift: Tensor, log_scale: Tensor
 ) -> tuple[Events, Events]:
-    """A door of the affine move, with parameters (features,) that meet x (batch, features, …)."""
-    params = (at_least_float32(t).reshape(-1, *[1] * (x.dim() - 2)) for t in (log_scale, shift))
+    """A door of the affine move, with parameters (features, …) that meet x (batch, features, …, place)."""
+    places = [1] * (x.dim() - 1 - shift.dim())
+    params = (at_least_float32(t).reshape(*t.shape, *places) for t in (log_scale, shift))
     z, log_slopes = door(at_least_float32(x), AffineParams(*params))
     return z, log_slopes.expand(z.shape)

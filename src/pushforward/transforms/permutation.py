@@ -27,6 +27,7 @@ class Permutation(Rearrangement):
         self.order = tuple(int(i) for i in order)
         if sorted(self.order) != list(range(len(self.order))):
             raise ValueError(f"an order of {len(self.order)} has each of 0 … {len(self.order) - 1} once; got {order}.")
+        self.idle = self.order == tuple(range(len(self.order)))
         self.register_buffer("there", torch.empty(len(self.order), dtype=torch.long), persistent=False)
         self.register_buffer("back", torch.empty(len(self.order), dtype=torch.long), persistent=False)
         self.reset()
@@ -37,10 +38,10 @@ class Permutation(Rearrangement):
         self.back.copy_(self.there.argsort())
 
     def arrange(self, x: Events) -> Events:
-        return x.index_select(1, self.there)
+        return x if self.idle else x.index_select(1, self.there)
 
     def restore(self, z: Events) -> Events:
-        return z.index_select(1, self.back)
+        return z if self.idle else z.index_select(1, self.back)
 
     def extra_repr(self) -> str:
         return f"{len(self.order)}"

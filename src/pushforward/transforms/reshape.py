@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from pushforward.context import Context
 from pushforward.shapes import Events, PerSample, Tokens, at_least_float32
@@ -70,6 +72,77 @@ class Patchify(Rearrangement):
 
     def extra_repr(self) -> str:
         return f"image={self.image}, patch={self.patch}"
+
+
+class Squeeze(Rearrangement):
+    """Each square of 2 × 2 pixels as one place: (B, C, H, W) -> (B, 4C, H/2, W/2).
+
+    The new channels are in the order (channel, row, column). Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
+
+    >>> Squeeze()(torch.arange(4.0).reshape(1, 1, 2, 2))[0].flatten()
+    tensor([0., 1., 2., 3.])
+    """
+
+    def arrange(self, x: Events) -> Events:
+        return F.pixel_unshuffle(x, 2)
+
+    def restore(self, z: Events) -> Events:
+        return F.pixel_shuffle(z, 2)
+
+
+class Regroup(Rearrangement):
+    """All numbers of an event in another order and shape: z.flatten(1) = x.flatten(1)[:, places.flatten()].
+
+    `places`, of the shape of z's event, holds where each of its numbers stands in an event of x, counted in row-major
+    order: index `numbered(event)` as x is to be indexed. They are not in the state dict.
+
+    >>> Regroup(numbered((2, 2)).T, event=(2, 2))(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))[0].flatten()
+    tensor([1., 3., 2., 4.])
+    """
+
+    there: Tensor
+    back: Tensor
+
+    def __init__(self, places: Tensor, event: tuple[int, ...]):
+        super().__init__()
+        self.event, self.latent, self.places = tuple(event), tuple(places.shape), tuple(places.flatten().tolist())
+        if sorted(self.places) != list(range(numbered(event).numel())):
+            raise ValueError(f"regrouping an event of shape {self.event} names each of its numbers once.")
+        self.register_buffer("there", torch.empty(len(self.places), dtype=torch.long), persistent=False)
+        self.register_buffer("back", torch.empty(len(self.places), dtype=torch.long), persistent=False)
+        self.reset()
+
+    def reset(self) -> None:
+        """Write the places, which the state dict leaves out, anew."""
+        self.there.copy_(torch.tensor(self.places))
+        self.back.copy_(self.there.argsort())
+
+    def arrange(self, x: Events) -> Events:
+        return x.flatten(1).index_select(1, self.there).unflatten(1, self.latent)
+
+    def restore(self, z: Events) -> Events:
+        return z.flatten(1).index_select(1, self.back).unflatten(1, self.event)
+
+    def extra_repr(self) -> str:
+        return f"{self.event} -> {self.latent}"
+
+
+def numbered(event: tuple[int, ...]) -> Tensor:
+    """The numbers 0, 1, 2, … in the shape of an event: what `Regroup` is told places by."""
+    return torch.arange(torch.Size(event).numel(), device="cpu").reshape(event)
+
+
+def columns(image: tuple[int, int, int]) -> Regroup:
+    """Even columns, then odd ones, as channels: (B, C, H, W) -> (B, 2C, H, W/2)."""
+    places = numbered(image)
+    return Regroup(torch.cat([places[..., ::2], places[..., 1::2]]), image)
+
+
+def squares(image: tuple[int, int, int]) -> Regroup:
+    """The squares of a checkerboard, black ones, then white ones, as channels: (B, C, H, W) -> (B, 2C, H, W/2)."""
+    places, odd_row = numbered(image), torch.arange(image[1], device="cpu")[:, None] % 2 == 1
+    even, odd = places[..., ::2], places[..., 1::2]
+    return Regroup(torch.cat([torch.where(odd_row, odd, even), torch.where(odd_row, even, odd)]), image)
 
 
 class Reordered(Triangular):

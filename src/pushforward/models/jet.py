@@ -1,0 +1,80 @@
+"""Jet = vision transformer × affine × coupling, over the patches of an image.
+
+    z_kept = x_kept        z_moved = (x_moved + b(x_kept)) · s(x_kept),        0 < s < 2
+
+Four couplings of five keep a random half of every patch's numbers; the fifth keeps half of the patches: the squares of
+a checkerboard, then columns, then rows, and their opposites. No normalisation, no learned mixing, one scale.
+
+Kolesnikov et al. 2024, "Jet: A Modern Transformer-Based Normalizing Flow", arXiv:2412.15129. There s may come as near
+to 0 as it likes, and its inverse overflow; here it stays above 0.001. Labels, attended to there, are added here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.models.image import ImageModel
+from pushforward.moves import Affine, Sigmoid
+from pushforward.networks import ViT
+from pushforward.transform import Transform
+from pushforward.transforms import Coupling, Patchify, Split, whole_tokens, within_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jet(ImageModel):
+    """The configuration of a Jet; `build()` makes the flow.
+
+    >>> Jet(image=(1, 8, 8), patch=2, steps=5, width=16, depth=1, heads=1).build().sample(4).shape
+    torch.Size([4, 1, 8, 8])
+    """
+
+    patch: int = 4  # side of a patch, in pixels
+    steps: int = 32  # couplings
+    width: int = 512
+    depth: int = 2  # transformer layers in a coupling
+    heads: int = 8
+    move: Affine = Affine(Sigmoid())
+
+    @property
+    def latent(self) -> tuple[int, ...]:
+        c, h, w = self.image
+        return h * w // self.patch**2, c * self.patch**2
+
+    def transforms(self) -> list[Transform]:
+        patches = Patchify(self.image, self.patch)
+        _, h, w = self.image
+        if h // self.patch % 2 or w // self.patch % 2 or self.latent[1] % 2:
+            raise ValueError(
+                "couplings move half of the patches of every row and column, or half of a patch, and patches of side "
+                f"{self.patch} make {h // self.patch} × {w // self.patch} of {self.latent[1]} numbers. Choose another."
+            )
+        return [patches, *(self.step(i) for i in range(self.steps))]
+
+    def step(self, i: int) -> Transform:
+        tokens, features = self.latent
+        net = ViT(
+            features // 2,
+            self.move.raw_shape(features // 2),
+            tokens=tokens,
+            width=self.width,
+            depth=self.depth,
+            heads=self.heads,
+            project=self.project(self.width),
+        )
+        return Coupling(net, self.move, self.split(i))
+
+    def split(self, i: int) -> Split:
+        tokens, features = self.latent
+        if i % 5 < 4:
+            return within_tokens(tokens, features, seed=i)
+        return whole_tokens(self.pattern(i // 5).flatten(), features)
+
+    def pattern(self, k: int) -> Tensor:
+        """Which patches of the grid stand still, in the k-th coupling of whole patches."""
+        with torch.device("cpu"):
+            rows = torch.arange(self.image[1] // self.patch)[:, None]
+            columns = torch.arange(self.image[2] // self.patch)[None]
+        return (rows + columns, columns + 0 * rows, rows + 0 * columns)[k // 2 % 3] % 2 == k % 2

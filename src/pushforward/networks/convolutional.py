@@ -1,0 +1,203 @@
+"""Convolutional networks: raw parameters for an image from another of the same height and width.
+
+(B, C, H, W) -> (B, *raw[:1], H, W, *raw[1:]), where `raw` (C', P) is what a place needs: P numbers for each of C'
+channels. `project` turns the context into a vector that is added at every place after the first convolution.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pushforward.context import Context
+from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution
+
+
+class ConvNet(nn.Module):
+    """Three convolutions of 3, 1 and 3 pixels with ReLUs between; the last begins at zero.
+
+    Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 3.3.
+
+    >>> ConvNet(3, (3, 2), width=16)(torch.zeros(5, 3, 4, 4)).shape
+    torch.Size([5, 3, 4, 4, 2])
+    """
+
+    def __init__(self, channels: int, raw: tuple[int, int], *, width: int):
+        super().__init__()
+        self.raw = raw
+        self.first = ScaledConvolution(channels, width)
+        self.second = ScaledConvolution(width, width, kernel=1)
+        self.answer = ZeroConvolution(width, math.prod(raw))
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        return _by_channel(self.answer(F.relu(self.second(F.relu(self.first(x))))), self.raw)
+
+
+class Shallow(nn.Module):
+    """One convolution, which begins at zero.
+
+    >>> Shallow(3, (3, 2))(torch.zeros(5, 3, 4, 4)).shape
+    torch.Size([5, 3, 4, 4, 2])
+    """
+
+    def __init__(self, channels: int, raw: tuple[int, int]):
+        super().__init__()
+        self.raw = raw
+        self.answer = ZeroConvolution(channels, math.prod(raw))
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        return _by_channel(self.answer(x), self.raw)
+
+
+class Constant(nn.Module):
+    """The same answer whatever it reads: raw numbers of each channel, others on the border, and more of each class.
+
+    Written as Glow's authors did, as a convolution that is given zeros, so most of its weights never matter: they are
+    counted in the published numbers. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+
+    >>> Constant((3, 2))(torch.ones(5, 3, 4, 4)).shape
+    torch.Size([5, 3, 4, 4, 2])
+    """
+
+    def __init__(self, raw: tuple[int, int], *, project: nn.Module | None = None):
+        super().__init__()
+        self.raw, self.project = raw, project
+        self.answer = ZeroConvolution(math.prod(raw), math.prod(raw))
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        answer = self.answer(x.new_zeros(len(x), math.prod(self.raw), *x.shape[2:]))
+        return _by_channel(_told(answer, self.project, context), self.raw)
+
+
+class ResNet(nn.Module):
+    """Residual blocks h <- h + convolution(relu(convolution(relu(h)))); the answer is read off the sum of all h.
+
+    Convolutions begin with answers of deviation 1, where the authors normalise by the batch; the last begins at zero.
+    Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
+
+    >>> ResNet(3, (3, 2), width=16, blocks=2)(torch.zeros(5, 3, 4, 4)).shape
+    torch.Size([5, 3, 4, 4, 2])
+    """
+
+    def __init__(
+        self, channels: int, raw: tuple[int, int], *, width: int, blocks: int, project: nn.Module | None = None
+    ):
+        super().__init__()
+        self.raw, self.project = raw, project
+        self.read = SpreadConvolution(channels, width)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(SpreadConvolution(width, width) for _ in range(2)) for _ in range(blocks)
+        )
+        self.skips = nn.ModuleList(SpreadConvolution(width, width, kernel=1) for _ in range(blocks + 1))
+        self.answer = nn.Conv2d(width, math.prod(raw), 1)
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        first, *skips = self.skips
+        h = _told(self.read(x), self.project, context)
+        total = first(h)
+        for (one, other), skip in zip(self.blocks, skips, strict=True):  # pyright: ignore[reportGeneralTypeIssues]
+            h = h + other(F.relu(one(F.relu(h))))
+            total = total + skip(h)
+        return _by_channel(self.answer(F.relu(total)), self.raw)
+
+
+class GatedAttentionNet(nn.Module):
+    """Gated convolutions and gated self-attention over all places, in turn, each a residual branch, then normalised.
+
+        h <- norm(h + a · sigmoid(b)),      a, b = convolution(e(convolution(e(h)) + …)),      e(h) = elu([h, −h])
+        h <- norm(h + a · sigmoid(b)),      a, b = linear(attention(h + positions))
+
+    Where `given` is not 0, the context is an image of so many channels, read in place of the three dots. The last
+    convolution begins with answers of deviation 0.1. Ho et al. 2019 (Flow++), arXiv:1902.00275; without its dropout.
+
+    >>> GatedAttentionNet(3, (3, 2), size=(4, 4), width=16, blocks=2)(torch.zeros(5, 3, 4, 4)).shape
+    torch.Size([5, 3, 4, 4, 2])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        raw: tuple[int, int],
+        *,
+        size: tuple[int, int],
+        width: int,
+        blocks: int,
+        given: int = 0,
+        project: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.raw, self.project = raw, project
+        self.positions = nn.Parameter(0.01 * torch.randn(width, *size))
+        self.read = SpreadConvolution(channels, width)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([GatedConvolution(width, given=given), GatedAttention(width)]) for _ in range(blocks)
+        )
+        self.answer = SpreadConvolution(width, math.prod(raw), spread=0.1)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        image = None
+        if context is not None and context.image is not None:
+            image = torch.where(context.null[:, None, None, None], 0, context.image)  # the null is an image of zeros
+        h = _told(self.read(x), self.project, context)
+        for convolution, attention in self.blocks:  # pyright: ignore[reportGeneralTypeIssues]
+            h = attention(convolution(h, image), self.positions)
+        return _by_channel(self.answer(h), self.raw)
+
+
+class GatedConvolution(nn.Module):
+    """(B, W, H, W') -> the same: the first formula of `GatedAttentionNet`."""
+
+    def __init__(self, width: int, *, given: int = 0, kernel: int = 1, normed: bool = True):
+        super().__init__()
+        self.first = SpreadConvolution(2 * width, width)
+        self.aside = SpreadConvolution(2 * given, width, kernel=1) if given else None
+        self.second = SpreadConvolution(2 * width, 2 * width, kernel=kernel, spread=0.1)
+        self.norm = nn.LayerNorm(width) if normed else None
+
+    def forward(self, h: Tensor, image: Tensor | None = None) -> Tensor:
+        c = self.first(_both_ways(h))
+        if self.aside is not None:
+            assert image is not None
+            c = c + self.aside(_both_ways(image))
+        h = h + F.glu(self.second(_both_ways(c)), 1)
+        return h if self.norm is None else _over_channels(self.norm, h)
+
+
+class GatedAttention(nn.Module):
+    """(B, W, H, W') -> the same: the second formula of `GatedAttentionNet`, with four heads."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        if width % 4:
+            raise ValueError(f"four attention heads share the width; {width} is not a multiple of 4.")
+        self.qkv = SpreadConvolution(width, 3 * width, kernel=1)
+        self.out = SpreadConvolution(width, 2 * width, kernel=1, spread=0.1)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, h: Tensor, positions: Tensor) -> Tensor:
+        q, k, v = self.qkv(h + positions).flatten(2).unflatten(1, (3, 4, -1)).transpose(-1, -2).unbind(1)
+        seen = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(h.shape)
+        return _over_channels(self.norm, h + F.glu(self.out(seen), 1))
+
+
+def _both_ways(h: Tensor) -> Tensor:
+    return F.elu(torch.cat([h, -h], 1))
+
+
+def _over_channels(norm: nn.Module, h: Tensor) -> Tensor:
+    return norm(h.movedim(1, -1)).movedim(-1, 1)
+
+
+def _told(h: Tensor, project: nn.Module | None, context: Context | None) -> Tensor:
+    """h, and at every place what `project` makes of the context."""
+    return h if project is None else h + project(context)[:, :, None, None]
+
+
+def _by_channel(answer: Tensor, raw: tuple[int, int]) -> Tensor:
+    """(B, C · P, H, W) -> (B, C, H, W, P)."""
+    return answer.unflatten(1, raw).movedim(2, -1)

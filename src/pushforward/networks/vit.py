@@ -1,0 +1,53 @@
+"""A vision transformer: raw parameters for each token from all tokens of another sequence of the same length.
+
+Kolesnikov et al. 2024 (Jet), arXiv:2412.15129, after Dosovitskiy et al. 2021, arXiv:2010.11929.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.context import Context
+from pushforward.networks.transformer import Layer
+
+
+class ViT(nn.Module):
+    """(B, T, D) -> (B, T, *raw). Learned positions; pre-norm layers in which every token sees every other.
+
+    `project` turns the context into a vector that is added to every token. At the start the answer is zero.
+
+    >>> ViT(6, (6, 2), tokens=4, width=16, depth=2, heads=2)(torch.zeros(5, 4, 6)).shape
+    torch.Size([5, 4, 6, 2])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        raw: tuple[int, ...],
+        *,
+        tokens: int,
+        width: int,
+        depth: int,
+        heads: int = 1,
+        project: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.raw, self.project = raw, project
+        self.read = nn.Linear(features, width)
+        self.positions = nn.Parameter(torch.randn(tokens, width) / math.sqrt(width))
+        self.layers = nn.ModuleList(Layer(width, heads, causal=False) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.answer = nn.Linear(width, math.prod(raw))
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        h = self.read(x.to(self.read.weight.dtype)) + self.positions
+        if self.project is not None:
+            h = h + self.project(context)[:, None]
+        for layer in self.layers:
+            h = layer(h)
+        return self.answer(self.norm(h)).unflatten(-1, self.raw)

@@ -1,0 +1,35 @@
+"""Every number moves by what a network says of the context alone: a base that is learned, as a transform.
+
+    z = move(x; net(context))
+
+With an affine move, x is a draw from a Gaussian whose mean and scale are learned, one for each class where there are
+classes; z is that draw, standardised. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pushforward.context import Context
+from pushforward.moves import Elementwise
+from pushforward.shapes import Events, PerSample, sum_event
+from pushforward.transform import Triangular
+
+
+class Conditional(Triangular):
+    """`net` reads zeros of x's shape, and the context, and answers raw parameters for every number."""
+
+    def __init__(self, net: nn.Module, move: Elementwise):
+        super().__init__()
+        self.net, self.move = net, move
+
+    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        return self.move.forward(x, self.move.interpret(self.net(torch.zeros_like(x), context)))
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        x, log_slopes = self.move.inverse(z, self.move.interpret(self.net(torch.zeros_like(z), context)))
+        return x, sum_event(log_slopes).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"move={type(self.move).__name__}"
