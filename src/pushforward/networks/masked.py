@@ -116,9 +116,9 @@ class Known:
         """Compute every unit that x (batch, n) makes known, and return all answers that are known then."""
         start, self.length = self.length, self.length + x.shape[1]
         v = before = self.values[0].extend(x.T.to(self.answer[0].dtype), start)
-        for k, (weight, bias) in enumerate(self.maps, 1):
+        for k, layer in enumerate(self.maps, 1):
             old, now = self.counts[k][start] if self.answered else 0, self.counts[k][self.length]
-            new = torch.addmm(bias[old:now], weight[old:now, : v.shape[0]], v)
+            new = _rows(layer, old, now, v)
             if k == 1 and self.projected is not None:
                 new = new + self.projected[old:now]
             if self.skips(k):
@@ -126,16 +126,19 @@ class Known:
             if k % 2:
                 before = new
             v = self.values[k].extend(self.activation(new), old)
-        weight, bias = self.answer
         tokens = self.counts[0][-1]
-        raw, old, now = len(weight) // tokens, self.answered, min(self.length + 1, tokens)
-        self.answered = now
-        new = torch.addmm(bias[old * raw : now * raw], weight[old * raw : now * raw, : v.shape[0]], v)
-        return self.answers.extend(new, old * raw)
+        raw, old, self.answered = self.answers.capacity // tokens, self.answered, min(self.length + 1, tokens)
+        return self.answers.extend(_rows(self.answer, old * raw, self.answered * raw, v), old * raw)
 
     def truncate(self, length: int) -> None:
         assert 0 <= length <= self.length, f"cannot truncate {self.length} numbers to {length}"
         self.length, self.answered = length, min(self.answered, length + 1)
+
+
+def _rows(layer: tuple[Tensor, Tensor], start: int, stop: int, v: Tensor) -> Tensor:
+    """Outputs start … stop − 1 of a linear map, which read no inputs but the first ones, v (input, batch)."""
+    weight, bias = (t.narrow(0, start, stop - start) for t in layer)
+    return torch.addmm(bias, weight.narrow(1, 0, v.shape[0]), v)
 
 
 def _parents(features: int, graph: Tensor | None) -> Tensor:

@@ -89,7 +89,7 @@ class LU(Transform):
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         lower, upper, log_det = self._triangles()
         with without_autocast(x):
-            weight = (lower @ upper)[self.order]
+            weight = (lower @ upper).index_select(0, self.order)
         return _mixed(weight, x), _everywhere(log_det, x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
