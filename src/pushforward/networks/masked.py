@@ -23,6 +23,7 @@ from pushforward.context import Context
 from pushforward.networks.cache import Growing
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.mlp import Activation, Layers, widths
+from pushforward.networks.rectified import Rectified, serves
 
 
 class MaskedLinear(nn.Linear):
@@ -93,7 +94,7 @@ class MaskedMLP(CausalNetwork):
         first = cache.length
         answers = cache.learn(x)[first * math.prod(self.raw) :]
         # a copy: what is learned after truncate may write over them
-        return answers.T.clone(memory_format=torch.contiguous_format).unflatten(1, (-1, *self.raw))
+        return answers.T.clone(memory_format=torch.contiguous_format).view(-1, cache.answered - first, *self.raw)
 
 
 class Known:
@@ -111,13 +112,24 @@ class Known:
         self.values = [Growing(axis=0, capacity=layer[-1]) for layer in counts]
         self.answers = Growing(axis=0, capacity=len(self.answer[0]))  # (raw numbers of all tokens, batch)
         self.answered = 0  # tokens: those fed, and the next
+        self.loops: Rectified | None = None  # what remembers all this where loops read
+
+    @property
+    def tokens(self) -> int:
+        return self.counts[0][-1]
 
     def learn(self, x: Tensor) -> Tensor:
         """Compute every unit that x (batch, n) makes known, and return all answers that are known then."""
         start, self.length = self.length, self.length + x.shape[1]
+        answered, self.answered = self.answered, min(self.length + 1, self.tokens)
+        if not answered and serves(self, x):
+            self.loops = Rectified(self, len(x))
+        return self.loops.learn(x, start, answered) if self.loops else self._learn(x, start, answered)
+
+    def _learn(self, x: Tensor, start: int, answered: int) -> Tensor:
         v = before = self.values[0].extend(x.T.to(self.answer[0].dtype), start)
         for k, layer in enumerate(self.maps, 1):
-            old, now = self.counts[k][start] if self.answered else 0, self.counts[k][self.length]
+            old, now = self.counts[k][start] if answered else 0, self.counts[k][self.length]
             new = _rows(layer, old, now, v)
             if k == 1 and self.projected is not None:
                 new = new + self.projected[old:now]
@@ -126,9 +138,8 @@ class Known:
             if k % 2:
                 before = new
             v = self.values[k].extend(self.activation(new), old)
-        tokens = self.counts[0][-1]
-        raw, old, self.answered = self.answers.capacity // tokens, self.answered, min(self.length + 1, tokens)
-        return self.answers.extend(_rows(self.answer, old * raw, self.answered * raw, v), old * raw)
+        raw = self.answers.capacity // self.tokens
+        return self.answers.extend(_rows(self.answer, answered * raw, self.answered * raw, v), answered * raw)
 
     def truncate(self, length: int) -> None:
         assert 0 <= length <= self.length, f"cannot truncate {self.length} numbers to {length}"
