@@ -1,9 +1,9 @@
-"""Densities of real data: four flows of vectors, each beside its peers, trained alike.
+"""Densities of real data: four flows of vectors, each beside its best peer, trained alike.
 
     OMP_NUM_THREADS=1 PUSHFORWARD_DATA=folder python benchmarks/densities.py [table …]
 
-The folder holds tabular_small.npz and bsds300_patches8.npz. 189 runs of about 20 s of one core; a run that is finished
-is in runs/densities and is not made again. Prints the tables of docs/results.md, and writes benchmarks/densities.csv.
+The folder holds tabular_small.npz and bsds300_patches8.npz. 168 runs of 5 to 60 s of one core; one that is finished is
+in runs/densities and is not made again. Prints the table of docs/results.md, and writes benchmarks/densities.csv.
 
 Both sides have as many steps, of networks as wide, and the same batches, learning rates and looks at held-out rows,
 after which the best weights are kept. Tables: columns of fewer than 24 values and repeated rows are left out; to each
@@ -38,11 +38,11 @@ RUNS, ROWS = Path("runs/densities"), Path(__file__).with_suffix(".csv")
 SEEDS, BATCH, LR, LOOKS = range(3), 256, 1e-3, 10
 
 MEASURED = ("parameters", "seconds", "overflowed", "validation")  # of a run; seconds are the processor's
-TRAINED = {  # model -> its steps, its peers, and for how many steps all are trained
-    "MAF": (5, ("zuko",), 1000),
-    "RealNVP": (8, ("zuko",), 1000),
-    "NSF, coupling": (5, ("nflows",), 400),
-    "NSF, autoregressive": (5, ("zuko",), 400),
+TRAINED = {  # model -> its steps, its peer, and for how many steps both are trained
+    "MAF": (5, "zuko", 1000),
+    "RealNVP": (8, "zuko", 1000),
+    "NSF, coupling": (5, "nflows", 400),
+    "NSF, autoregressive": (5, "zuko", 400),
 }
 
 
@@ -165,42 +165,55 @@ def file_of(table: str, model: str, side: str, seed: int) -> Path:
 def with_error(scores: np.ndarray) -> str:
     """The mean of scores (seed, row) ± its standard error: over the means of seeds, and over rows."""
     seeds, rows = scores.mean(1, dtype="float64"), scores.mean(0, dtype="float64")
-    error = math.sqrt(seeds.var(ddof=1) / len(seeds) + rows.var(ddof=1) / len(rows))
-    return f"{seeds.mean():.3f} ± {error:.3f}"
+    among = seeds.var(ddof=1) / len(seeds) if len(seeds) > 1 else 0.0
+    return f"{seeds.mean():.3f} ± {math.sqrt(among + rows.var(ddof=1) / len(rows)):.3f}"
+
+
+def found(table: str, model: str, side: str) -> dict[int, dict[str, np.ndarray]]:
+    """The runs that have finished, by seed."""
+    files = {seed: file_of(table, model, side, seed) for seed in SEEDS}
+    return {seed: dict(np.load(file)) for seed, file in files.items() if file.exists()}
 
 
 def report(tables: list[str]) -> None:
-    """Prints a row for each table, model and peer, and writes one for each run."""
-    print("| table | numbers | model | parameters | ours, nats | peer | its parameters | its nats | ours − its |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    """Prints a row for each table and model, over the seeds that both sides have finished."""
+    print(
+        "| table | numbers | model | parameters | ours, nats | peer | its parameters | its nats | ours − its | seeds |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for table, (model, (_, peer, _)) in product(tables, TRAINED.items()):
+        ours, its = (found(table, model, side) for side in ("ours", peer))
+        if seeds := sorted(ours.keys() & its.keys()):
+            a, b = (np.stack([runs[seed]["test"] for seed in seeds]) for runs in (ours, its))
+            first, other = ours[seeds[0]], its[seeds[0]]
+            about = f"{table} | {first['numbers']} | {model} | {first['parameters'].item():,} | {with_error(a)}"
+            theirs = f"{peer} | {other['parameters'].item():,} | {with_error(b)}"
+            print(f"| {about} | {theirs} | {with_error(a - b)} | {len(seeds)} |")
+
+
+def write_rows(tables: list[str]) -> None:
     with ROWS.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("table", "model", "side", "seed", *MEASURED, "test"))
-        for table, (model, (_, peers, _)) in product(tables, TRAINED.items()):
-            sides = ("ours", *peers)
-            found = {side: [np.load(file_of(table, model, side, seed)) for seed in SEEDS] for side in sides}
-            scores = {side: np.stack([run["test"] for run in runs]) for side, runs in found.items()}
-            for side, seed in product(found, SEEDS):
-                measured = (found[side][seed][name].item() for name in MEASURED)
-                writer.writerow((table, model, side, seed, *measured, f"{scores[side][seed].mean():.4f}"))
-            size = {side: f"{runs[0]['parameters'].item():,}" for side, runs in found.items()}
-            ours = f"{found['ours'][0]['numbers']} | {model} | {size['ours']} | {with_error(scores['ours'])}"
-            for peer in peers:
-                difference = with_error(scores["ours"] - scores[peer])
-                print(f"| {table} | {ours} | {peer} | {size[peer]} | {with_error(scores[peer])} | {difference} |")
+        for table, (model, (_, peer, _)) in product(tables, TRAINED.items()):
+            for side in ("ours", peer):
+                for seed, run in found(table, model, side).items():
+                    measured = (run[name].item() for name in MEASURED)
+                    writer.writerow((table, model, side, seed, *measured, f"{run['test'].mean():.4f}"))
 
 
 def main(tables: list[str]) -> None:
     folder = Path(os.environ["PUSHFORWARD_DATA"])
     for seed, table in product(SEEDS, tables):
         splits = load(table, folder)
-        for model, (steps, peers, training) in TRAINED.items():
-            for side in ("ours", *peers):
+        for model, (steps, peer, training) in TRAINED.items():
+            for side in ("ours", peer):
                 file = file_of(table, model, side, seed)
                 if not file.exists():
                     run(file, partial(SIDES[model][side], splits.train.shape[1], steps), splits, training, seed)
                     print(table, model, side, seed, f"{np.load(file)['test'].mean():.3f}", file=sys.stderr, flush=True)
     report(tables)
+    write_rows(tables)
 
 
 if __name__ == "__main__":
