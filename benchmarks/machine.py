@@ -67,6 +67,13 @@ def ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
+def judged(value: float, aim: float, *, least: bool = True) -> str:
+    """A ratio beside what it was to be."""
+    met = value >= aim if least else value <= aim
+    short = "" if met else f", missed by {abs(1 - value / aim):.0%}"
+    return f"{value:.1f} (aim {'≥' if least else '≤'} {aim:g}{short})"
+
+
 def peak(task: Task) -> float:
     """The most memory that a task took beside what was there, in bytes; nan where it cannot be told."""
     if torch.cuda.is_available():

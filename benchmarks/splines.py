@@ -68,7 +68,7 @@ def ours(move: RationalQuadraticSpline) -> Spline:
     return Spline(
         lambda x, raw: move.forward(x, move.interpret(raw)),
         lambda y, raw: move.inverse(y, move.interpret(raw)),
-        lambda raw: move.interpret(raw).x,
+        lambda raw: move.knots(move.interpret(raw)).x,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
@@ -26,6 +27,7 @@ from pushforward.moves import (
     Sigmoid,
     SoftClip,
     Tanh,
+    kernel,
 )
 
 MOVES = {
@@ -48,10 +50,14 @@ UNBOUNDED = (Affine(), Affine(Sigmoid(0, 2)))  # which overflow at raw numbers o
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}  # where the slope is 1; an error grows as the slope falls
 
 
-@pytest.fixture(params=MOVES)
-def move(request) -> Elementwise:
+@pytest.fixture(params=[*MOVES, *(f"{name} by kernel" for name in MOVES if "spline" in name)])
+def move(request, monkeypatch) -> Elementwise:
+    name, by, _ = request.param.partition(" by ")
+    if by and kernel.load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+    monkeypatch.setattr(kernel, "WORTH", 0 if by else math.inf)
     torch.manual_seed(0)
-    return MOVES[request.param]
+    return MOVES[name]
 
 
 def given(move: Elementwise, n: int, scale: float, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,16 @@ from torch.nn import functional as F
 
 from pushforward.context import Context, Labels, Vector
 from pushforward.moves import Affine, Move, Shift
-from pushforward.networks import MLP, CausalTransformer, Guided, LabelTable, LinearRule, MaskedMLP, VectorProjection
+from pushforward.networks import (
+    MLP,
+    CausalTransformer,
+    Guided,
+    LabelTable,
+    LinearRule,
+    MaskedMLP,
+    VectorProjection,
+    rectified,
+)
 from pushforward.networks import transformer as module
 from pushforward.networks.kernel import load
 from pushforward.solve import one_by_one
@@ -34,6 +43,10 @@ NETWORKS = {
     "guided by labels": lambda: Guided(transformer(classes=4), Affine(), LinearRule(0.5, schedule="linear")),
     "guided by attention": lambda: Guided(transformer(), Affine(), LinearRule(0.5), attention_temperature=0.5),
     "masked": lambda: MaskedMLP(TOKENS, (2,), hidden=(12, 8), activation=F.silu),
+    "masked by rectifiers": lambda: MaskedMLP(TOKENS, (2,), hidden=(50, 70)),
+    "masked by residual rectifiers of labels": lambda: MaskedMLP(
+        TOKENS, (3,), hidden=(30, 30), residual=True, project=LabelTable(4, 30)
+    ),
     "masked of one unit": lambda: MaskedMLP(TOKENS, (1,), hidden=(1,)),
     "masked and residual": lambda: MaskedMLP(TOKENS, (3,), hidden=(9, 9), residual=True, activation=F.silu),
     "masked of labels": lambda: MaskedMLP(TOKENS, (2,), hidden=(12, 8), activation=F.silu, project=LabelTable(4, 12)),
@@ -47,7 +60,8 @@ def asked(request, monkeypatch):
     name, reader = request.param
     if reader == "kernel" and load() is None:
         pytest.skip("the kernel needs a C++ compiler")
-    monkeypatch.setattr(module, "WORTH", 0 if reader == "kernel" else math.inf)
+    for reads in (module, rectified):
+        monkeypatch.setattr(reads, "WORTH", 0 if reader == "kernel" else math.inf)
     net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -125,6 +139,27 @@ def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch)
         answer, by_kernel = fed(net, x)
     assert by_kernel == (load() is not None)
     assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_loops_read_rectifiers_in_blocks_of_rows(monkeypatch, dtype):
+    """More rows than a block has: they are answered for as alone, to the last bit."""
+    monkeypatch.setattr(rectified, "WORTH", 0)
+    if rectified.load() is None:
+        pytest.skip("the loops need a C++ compiler")
+    net = MaskedMLP(TOKENS, (2,), hidden=(50, 70)).to(dtype)
+    torch.nn.init.normal_(net.layers.answer.weight, std=0.3)
+    x = torch.randn(150, TOKENS, dtype=dtype)
+    cache, alone = net.start(), net.start()
+    answer = net(x[:, :2], cache=cache)
+    assert cache.loops is not None
+    torch.testing.assert_close(answer, net(x)[:, :3])
+    assert torch.equal(net(x[-1:, :1], cache=alone), answer[-1:, :2])
+    assert torch.equal(net(x[-1:, 1:2], cache=alone), answer[-1:, 1:])
+    for wrong in (x[:1, 2:], x, x[:, 2:].to("meta")):
+        with pytest.raises(ValueError, match="there is room for"):
+            net(wrong, cache=cache)
 
 
 def wrapped(net):

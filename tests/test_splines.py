@@ -9,23 +9,32 @@ import pytest
 import torch
 from torch import Tensor
 
-from pushforward.moves import CircularSpline, Elementwise, RationalQuadraticSpline
+from pushforward.moves import CircularSpline, Elementwise, RationalQuadraticSpline, kernel
 
 BOUND, ELEMENTS = 5.0, 20_000
 SPLINE = RationalQuadraticSpline(bins=8, bound=BOUND)
+
+
+@pytest.fixture(params=["tensors", "kernel"])
+def either(request, monkeypatch) -> None:
+    """Splines by tensor operations and by the kernel."""
+    if request.param == "kernel" and kernel.load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+    monkeypatch.setattr(kernel, "WORTH", 0 if request.param == "kernel" else math.inf)
 
 
 def stressed(dtype: torch.dtype, scale: float, move: Elementwise = SPLINE) -> tuple[Tensor, Tensor]:
     """Places and raw numbers: uniform, on knots, an ulp below and above, at the bounds, outside, far outside."""
     torch.manual_seed(0)
     raw = scale * torch.randn(ELEMENTS, move.params_per_element, dtype=dtype)
-    on = move.interpret(raw).x.gather(-1, torch.randint(9, (ELEMENTS, 1))).squeeze(-1)
+    on = move.knots(move.interpret(raw)).x.gather(-1, torch.randint(9, (ELEMENTS, 1))).squeeze(-1)
     bound = torch.full_like(on, BOUND)
     x = BOUND * (2 * torch.rand(ELEMENTS, dtype=dtype) - 1)
     kinds = (x, on, on.nextafter(on - 1), on.nextafter(on + 1), bound, -bound, bound + 3, 30 * x, 1e4 * x)
     return torch.stack(kinds)[torch.arange(ELEMENTS) % len(kinds), torch.arange(ELEMENTS)], raw
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
 def test_the_round_trip_is_within_the_conditioning_limit(dtype, scale):
@@ -43,15 +52,19 @@ def test_the_round_trip_is_within_the_conditioning_limit(dtype, scale):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_knots_go_to_knots(dtype):
+def test_knots_go_to_knots(dtype, monkeypatch):
+    """In tensor operations, which these knots are made by: the kernel's may be an ulp away."""
+    monkeypatch.setattr(kernel, "WORTH", math.inf)
     params = SPLINE.interpret(10 * torch.randn(1000, SPLINE.params_per_element, dtype=dtype))
+    knots = SPLINE.knots(params)
     for k in range(9):
-        y, log_slopes = SPLINE.forward(params.x[:, k], params)
-        assert torch.equal(y, params.y[:, k])
-        assert torch.equal(SPLINE.inverse(params.y[:, k], params)[0], params.x[:, k])
-        torch.testing.assert_close(log_slopes, params.slope[:, k].log(), rtol=1e-5, atol=1e-5)
+        y, log_slopes = SPLINE.forward(knots.x[:, k], params)
+        assert torch.equal(y, knots.y[:, k])
+        assert torch.equal(SPLINE.inverse(knots.y[:, k], params)[0], knots.x[:, k])
+        torch.testing.assert_close(log_slopes, knots.slope[:, k].log(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("move", [SPLINE, RationalQuadraticSpline(bins=16), CircularSpline()], ids=repr)
 def test_zero_is_the_identity_to_the_last_bit(move):
     for dtype in (torch.float32, torch.float64):
@@ -62,6 +75,7 @@ def test_zero_is_the_identity_to_the_last_bit(move):
             assert (log_slopes == 0).all()
 
 
+@pytest.mark.usefixtures("either")
 def test_value_and_slope_are_continuous_at_the_bounds():
     raw = torch.randn(1000, SPLINE.params_per_element, dtype=torch.float64)
     for bound in (-BOUND, BOUND):
@@ -72,6 +86,7 @@ def test_value_and_slope_are_continuous_at_the_bounds():
         torch.testing.assert_close(log_slopes, torch.zeros_like(y), rtol=0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("either")
 def test_a_circular_spline_closes():
     """It commutes with a full turn, and its slope is continuous where the circle closes."""
     move, x = CircularSpline(), torch.linspace(-3, 3, 100, dtype=torch.float64)
@@ -86,6 +101,7 @@ def test_a_circular_spline_closes():
         torch.testing.assert_close(before, after, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.usefixtures("either")
 def test_agrees_with_zuko():
     """A contrast of 1000 reads raw numbers as zuko does: one map, where its arithmetic is good enough."""
     transforms = pytest.importorskip("zuko.transforms")
@@ -98,18 +114,92 @@ def test_agrees_with_zuko():
     torch.testing.assert_close(move.inverse(y, move.interpret(raw))[0], theirs.inv(y), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.usefixtures("either")
 def test_agrees_with_nflows():
     """On the same knots: theirs are told by logits and softplus, without their least sizes."""
     splines = pytest.importorskip("nflows.transforms.splines")
     x, raw = stressed(torch.float64, 1.0)
     params = SPLINE.interpret(raw)
-    logits = params.x.diff().log(), params.y.diff().log(), params.slope[:, 1:-1].expm1().log()
+    knots = SPLINE.knots(params)
+    logits = knots.x.diff().log(), knots.y.diff().log(), knots.slope[:, 1:-1].expm1().log()
     least = {"min_bin_width": 0.0, "min_bin_height": 0.0, "min_derivative": 0.0}
     y, log_slopes = SPLINE.forward(x, params)
     theirs = splines.unconstrained_rational_quadratic_spline(x, *logits, tail_bound=BOUND, **least)
     back = splines.unconstrained_rational_quadratic_spline(y, *logits, inverse=True, tail_bound=BOUND, **least)
     for ours, other in zip((y, log_slopes, SPLINE.inverse(y, params)[0]), (*theirs, back[0]), strict=True):
         torch.testing.assert_close(ours, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.fixture
+def by_kernel(monkeypatch):
+    """Calls a function once with the kernel and once without."""
+    if kernel.load() is None:
+        pytest.skip("the kernel needs a C++ compiler")
+
+    def both(run):
+        answers = []
+        for worth in (0, math.inf):
+            monkeypatch.setattr(kernel, "WORTH", worth)
+            answers.append(run())
+        return zip(*answers, strict=True)
+
+    return both
+
+
+KINDS = pytest.mark.parametrize("move", [SPLINE, RationalQuadraticSpline(bins=5), CircularSpline()], ids=repr)
+WAYS = pytest.mark.parametrize("way", ["forward", "inverse"])
+
+
+@WAYS
+@KINDS
+@pytest.mark.parametrize("shape", [(0,), (1,), (70,), (9, 300), (3, 2, 5)], ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-3)], ids=str)
+def test_the_kernel_says_what_tensors_say(by_kernel, move, way, shape, dtype, tolerance):
+    """Values and gradients, of raw numbers that lie apart in memory, on one thread and on two."""
+
+    def run():
+        torch.manual_seed(0)
+        x = (2 * torch.randn(shape, dtype=dtype)).requires_grad_()
+        raw = torch.randn(*shape, 3 + move.params_per_element, dtype=dtype)[..., 2:-1].requires_grad_()
+        values = getattr(move, way)(x, move.interpret(raw))
+        return *values, *torch.autograd.grad(values, (x, raw), [torch.randn(shape, dtype=dtype) for _ in values])
+
+    for ours, tensors in by_kernel(run):
+        torch.testing.assert_close(ours, tensors, rtol=tolerance, atol=tolerance)
+
+
+@WAYS
+@KINDS
+def test_gradients_of_gradients(by_kernel, move, way):
+    def run():
+        torch.manual_seed(0)
+        x = torch.randn(6, dtype=torch.float64, requires_grad=True)
+        raw = torch.randn(6, move.params_per_element, dtype=torch.float64, requires_grad=True)
+        door = lambda x, raw: getattr(move, way)(x, move.interpret(raw))  # noqa: E731
+        return (torch.autograd.gradgradcheck(door, (x, raw), atol=1e-5, rtol=1e-3),)
+
+    assert all(all(answers) for answers in by_kernel(run))
+
+
+@WAYS
+@KINDS
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's forward mode uses it
+def test_every_way_of_differentiating(by_kernel, move, way):
+    """Row by row, forward mode, and without gradients."""
+
+    def run():
+        torch.manual_seed(0)
+        x = torch.randn(6, dtype=torch.float64)
+        raw = torch.randn(6, move.params_per_element, dtype=torch.float64)
+        door = lambda x, raw: getattr(move, way)(x, move.interpret(raw))[0]  # noqa: E731
+        _, tangent = torch.func.jvp(door, (x, raw), (x, raw))
+        with torch.autograd.forward_ad.dual_level():
+            dual = door(torch.autograd.forward_ad.make_dual(x, x), raw)
+            partial = torch.autograd.forward_ad.unpack_dual(dual).tangent
+        return torch.vmap(torch.func.jacrev(door))(x, raw), tangent, partial, door(x, raw)
+
+    for ours, tensors in by_kernel(run):
+        torch.testing.assert_close(ours, tensors, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.slow

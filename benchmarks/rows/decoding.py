@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import textbook
 import torch
 from flows import DIGITS, LARGE, MNIST, Subject
-from machine import Machine, Task, in_turn, peak, ratio
+from machine import Machine, Task, in_turn, judged, peak, ratio
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -98,12 +98,6 @@ def limits(flow: Flow, x: Tensor, labels: Tensor, machine: Machine) -> dict[str,
         "arithmetic": counter.get_total_flops() / machine.flops[torch.float32],
         "bytes": tokens * size / machine.bandwidth,
     }
-
-
-def judged(value: float, aim: float, *, least: bool = True) -> str:
-    met = value >= aim if least else value <= aim
-    short = "" if met else f", missed by {abs(1 - value / aim):.0%}"
-    return f"{value:.1f} (aim {'≥' if least else '≤'} {aim:g}{short})"
 
 
 def straw_man(row: Row) -> str | None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pushforward.networks import transformer
+from pushforward import moves
+from pushforward.networks import rectified, transformer
 from pushforward.networks.kernel import load
 from pushforward.transforms import Autoregressive
 from tests.laws.cases import CASES
@@ -36,8 +37,9 @@ def test_law(name, law):
 @pytest.mark.parametrize("law", GRADIENT_FREE, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
 def test_law_without_gradients(name, law, kernel, monkeypatch):
-    """Where gradients are not wanted inverses take other paths: sweeps, caches written in place, the kernel."""
-    monkeypatch.setattr(transformer, "WORTH", 0 if kernel else math.inf)
+    """Where gradients are not wanted inverses take other paths: sweeps, caches written in place, the kernels."""
+    for module in (transformer, rectified, moves.kernel):
+        monkeypatch.setattr(module, "WORTH", 0 if kernel else math.inf)
     if kernel and load() is None:
         pytest.skip("the kernel needs a C++ compiler")
     with torch.no_grad():

@@ -2,18 +2,22 @@
 
     z_kept = x_kept        z_moved = (x_moved − t(x_kept)) · exp(−s(x_kept))
 
-Of a vector, odd and even numbers take turns. Of an image, the squares of a checkerboard do, then the halves of the
-channels that squeezing makes; then half of the channels leave, and the rest goes on to the next level. An `ActNorm`
-after each coupling stands for the paper's batch normalisation, in which an event's density depends on its batch. s is
-bounded: without that, deep flows overflow. Dinh et al. 2017, "Density estimation using Real NVP", arXiv:1605.08803; for
-vectors as in Papamakarios et al. 2017, arXiv:1705.07057. There a coupling on a checkerboard reads the whole image with
-zeros for what moves; here it reads the squares that stand still, as an image of half the width.
+Of a vector, odd and even numbers take turns; scales start at 1 and shifts at random, since from the identity it learns
+more slowly. Of an image, the squares of a checkerboard do, then the halves of the channels that squeezing makes; then
+half of the channels leave, and the rest goes on to the next level. An `ActNorm` after each coupling stands for the
+paper's batch normalisation, in which an event's density depends on its batch. s is bounded: without that, deep flows
+overflow. Dinh et al. 2017, "Density estimation using Real NVP", arXiv:1605.08803; for vectors as in Papamakarios et al.
+2017, arXiv:1705.07057. There a coupling on a checkerboard reads the whole image with zeros for what moves; here it
+reads the squares that stand still, as an image of half the width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from pushforward.models.image import ImageModel, Shape
 from pushforward.models.vector import VectorModel
@@ -54,8 +58,19 @@ class VectorRealNVP(VectorModel):
     def transforms(self) -> Iterator[Transform]:
         yield from self.units()
         for i in range(self.steps):
-            yield self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 1))
+            step = self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 1))
+            shift_at_random(step)
+            yield step
             yield ActNorm(self.features)
+
+
+@torch.no_grad()
+def shift_at_random(step: Coupling) -> None:
+    """Draw the last layer of its MLP anew, but for the weights of log-scales, which stay zero."""
+    net: Any = step.net
+    net.layers.answer.reset_parameters()
+    for weights in net.layers.answer.parameters():
+        weights.unflatten(0, net.raw)[:, 0] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

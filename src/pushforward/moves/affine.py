@@ -48,7 +48,8 @@ class Affine(Elementwise):
         return AffineParams(self.bound(log_scale), shift)
 
     def forward(self, x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-        return (x - params.shift) * torch.exp(-params.log_scale), -params.log_scale
+        log_slopes = -params.log_scale
+        return (x - params.shift) * log_slopes.exp(), log_slopes
 
     def inverse(self, y: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
         return y * torch.exp(params.log_scale) + params.shift, params.log_scale

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.moves.bounds import SoftClip
+from pushforward.moves.kernel import Kind, by_kernel
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
@@ -41,10 +42,19 @@ class Knots(NamedTuple):
     slope: Tensor
 
 
-class CircularParams(NamedTuple):
-    """A spline that takes one turn to one turn, and the angle added after it."""
+class Logits(NamedTuple):
+    """Of the bins' widths, then of their heights, and the log-slopes where they meet: (*, 3 · bins − 1) in all.
 
-    knots: Knots
+    They are clipped where they become knots, since whoever is quick does all of it at once.
+    """
+
+    raw: Tensor
+
+
+class CircularLogits(NamedTuple):
+    """Those of a spline that takes one turn to one turn, (*, 3 · bins), and the angle added after it."""
+
+    raw: Tensor
     phase: Tensor
 
 
@@ -72,21 +82,27 @@ class RationalQuadraticSpline(Elementwise):
     def params_per_element(self) -> int:
         return 3 * self.bins - 1
 
-    def interpret(self, raw: Tensor) -> Knots:
-        widths, heights, slopes = at_least_float32(raw).split((self.bins, self.bins, self.bins - 1), -1)
+    def interpret(self, raw: Tensor) -> Logits:
+        return Logits(at_least_float32(raw))
+
+    def knots(self, params: Logits) -> Knots:
+        widths, heights, slopes = params.raw.split((self.bins, self.bins, self.bins - 1), -1)
         return _knots(widths, heights, F.pad(slopes, (1, 1)), self.bound, self.contrast)
 
-    def forward(self, x: Tensor, params: Knots) -> tuple[Tensor, Tensor]:
-        y, log_slopes = _forward(x.clamp(-self.bound, self.bound), params)
-        return self._where_inside(x, y, log_slopes)
+    def forward(self, x: Tensor, params: Logits) -> tuple[Tensor, Tensor]:
+        return self._moved(x, params, inverse=False)
 
-    def inverse(self, y: Tensor, params: Knots) -> tuple[Tensor, Tensor]:
-        x, log_slopes = _inverse(y.clamp(-self.bound, self.bound), params)
-        return self._where_inside(y, x, log_slopes)
+    def inverse(self, y: Tensor, params: Logits) -> tuple[Tensor, Tensor]:
+        return self._moved(y, params, inverse=True)
 
-    def _where_inside(self, given: Tensor, moved: Tensor, log_slopes: Tensor) -> tuple[Tensor, Tensor]:
-        inside = given.abs() < self.bound
-        return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
+    def _moved(self, given: Tensor, params: Logits, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+            door = _inverse if inverse else _forward
+            moved, log_slopes = door(given.clamp(-self.bound, self.bound), self.knots(Logits(raw)))
+            inside = given.abs() < self.bound
+            return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
+
+        return by_kernel(Kind(self.bins, False, inverse, self.bound, self.contrast), given, params.raw, tensors)
 
 
 @dataclass(frozen=True)
@@ -111,20 +127,28 @@ class CircularSpline(Elementwise):
     def params_per_element(self) -> int:
         return 3 * self.bins + 1
 
-    def interpret(self, raw: Tensor) -> CircularParams:
-        widths, heights, slopes, phase = at_least_float32(raw).split((self.bins, self.bins, self.bins, 1), -1)
-        slopes = torch.cat([slopes, slopes[..., :1]], -1)
-        return CircularParams(_knots(widths, heights, slopes, self.bound, self.contrast), phase.squeeze(-1))
+    def interpret(self, raw: Tensor) -> CircularLogits:
+        raw, phase = at_least_float32(raw).split((3 * self.bins, 1), -1)
+        return CircularLogits(raw, phase.squeeze(-1))
 
-    def forward(self, x: Tensor, params: CircularParams) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, params: CircularLogits) -> tuple[Tensor, Tensor]:
         angle, turns = self._unwind(x)
-        y, log_slopes = _forward(angle, params.knots)
+        y, log_slopes = self._moved(angle, params, inverse=False)
         return y + turns + params.phase, log_slopes
 
-    def inverse(self, y: Tensor, params: CircularParams) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, params: CircularLogits) -> tuple[Tensor, Tensor]:
         angle, turns = self._unwind(y - params.phase)
-        x, log_slopes = _inverse(angle, params.knots)
+        x, log_slopes = self._moved(angle, params, inverse=True)
         return x + turns, log_slopes
+
+    def _moved(self, angle: Tensor, params: CircularLogits, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        def tensors(angle: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+            widths, heights, slopes = raw.chunk(3, -1)
+            slopes = torch.cat([slopes, slopes[..., :1]], -1)
+            knots = _knots(widths, heights, slopes, self.bound, self.contrast)
+            return (_inverse if inverse else _forward)(angle, knots)
+
+        return by_kernel(Kind(self.bins, True, inverse, self.bound, self.contrast), angle, params.raw, tensors)
 
     def _unwind(self, x: Tensor) -> tuple[Tensor, Tensor]:
         turns = 2 * self.bound * (x / (2 * self.bound)).round()

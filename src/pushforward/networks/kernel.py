@@ -1,53 +1,15 @@
-"""Builds `kernel.cpp` on first use, for the processor at hand.
-
-The compiler is $CXX, or g++. Where there is none, decoding goes through tensor operations: the same answers, slower.
-What was built is kept in $XDG_CACHE_HOME/pushforward, or ~/.cache/pushforward, under a hash of what it was made from.
-"""
+"""The loops of `kernel.cpp`."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-import warnings
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernel.cpp")
-FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
-FLAGS += ["-std=c++17", "-fopenmp", "-fPIC", "-shared"]
+from pushforward.compiled import build
 
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """The compiled kernel; None where it cannot be built."""
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None:
-        return None
-    recipe = [SOURCE.read_text(), compiler, *FLAGS, platform.platform(), _processor()]
-    name = hashlib.blake2b("\n".join(recipe).encode(), digest_size=16).hexdigest() + ".so"
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pushforward"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (folder / name).exists():
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:  # then moved in one go: others may be building too
-                built = Path(scratch) / name
-                subprocess.run([compiler, *FLAGS, SOURCE, "-o", built], check=True, capture_output=True, text=True)
-                built.replace(folder / name)
-        return ctypes.CDLL(str(folder / name))
-    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or error
-        warnings.warn(f"decoding is slower without its kernel, which could not be built: {reason}", stacklevel=2)
-        return None
-
-
-def _processor() -> str:
-    """What -march=native depends on."""
-    try:
-        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
-    except (OSError, StopIteration):
-        return platform.processor()
+    """What reads tokens in a transformer's stead; None where it cannot be built."""
+    return build(Path(__file__).with_name("kernel.cpp"))

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.context import Context
+from pushforward.networks.cache import Growing
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.mlp import Activation, Layers, widths
+from pushforward.networks.rectified import Rectified, serves
 
 
 class MaskedLinear(nn.Linear):
@@ -92,9 +94,9 @@ class MaskedMLP(CausalNetwork):
         if cache is None:
             return self.layers(x, context).unflatten(-1, (self.tokens, *self.raw))
         first = cache.length
-        cache.learn(x)
-        answers = cache.answers[first:]
-        return torch.cat(answers).T.reshape(len(x), len(answers), *self.raw)
+        answers = cache.learn(x)[first * math.prod(self.raw) :]
+        # a copy: what is learned after truncate may write over them
+        return answers.T.clone(memory_format=torch.contiguous_format).view(-1, cache.answered - first, *self.raw)
 
 
 class Known:
@@ -109,46 +111,47 @@ class Known:
         maps: list[tuple[Tensor, Tensor]] = [(layer.masked, layer.bias[:, None]) for layer in layers]  # pyright: ignore
         *self.maps, self.answer = maps
         self.projected = None if layers.project is None else layers.project(context).T
-        self.values: list[Tensor | None] = [None] * len(counts)
-        self.answers: list[Tensor] = []  # for each number fed, and the next: (raw numbers, batch)
+        self.values = [Growing(axis=0, capacity=layer[-1]) for layer in counts]
+        self.answers = Growing(axis=0, capacity=len(self.answer[0]))  # (raw numbers of all tokens, batch)
+        self.answered = 0  # tokens: those fed, and the next
+        self.loops: Rectified | None = None  # what remembers all this where loops read
 
-    def learn(self, x: Tensor) -> None:
-        """Compute every unit and every answer that x (batch, n) makes known."""
+    @property
+    def tokens(self) -> int:
+        return self.counts[0][-1]
+
+    def learn(self, x: Tensor) -> Tensor:
+        """Compute every unit that x (batch, n) makes known, and return all answers that are known then."""
         start, self.length = self.length, self.length + x.shape[1]
-        v = before = self._keep(0, x.T.to(self.answer[0].dtype), start)
-        for k, (weight, bias) in enumerate(self.maps, 1):
-            old, now = self.counts[k][start] if self.answers else 0, self.counts[k][self.length]
-            new = torch.addmm(bias[old:now], weight[old:now, : v.shape[0]], v)
+        answered, self.answered = self.answered, min(self.length + 1, self.tokens)
+        if not answered and serves(self, x):
+            self.loops = Rectified(self, len(x))
+        return self.loops.learn(x, start, answered) if self.loops else self._learn(x, start, answered)
+
+    def _learn(self, x: Tensor, start: int, answered: int) -> Tensor:
+        v = before = self.values[0].extend(x.T.to(self.answer[0].dtype), start)
+        for k, layer in enumerate(self.maps, 1):
+            old, now = self.counts[k][start] if answered else 0, self.counts[k][self.length]
+            new = _rows(layer, old, now, v)
             if k == 1 and self.projected is not None:
                 new = new + self.projected[old:now]
             if self.skips(k):
                 new = new + before  # the same units: a residual network has the same sets in all its layers
             if k % 2:
                 before = new
-            v = self._keep(k, self.activation(new), old)
-        weight, bias = self.answer
-        tokens = self.counts[0][-1]
-        raw, old, now = len(weight) // tokens, len(self.answers), min(self.length + 1, tokens)
-        if old < now:
-            new = torch.addmm(bias[old * raw : now * raw], weight[old * raw : now * raw, : v.shape[0]], v)
-            self.answers += new.split(raw)
+            v = self.values[k].extend(self.activation(new), old)
+        raw = self.answers.capacity // self.tokens
+        return self.answers.extend(_rows(self.answer, answered * raw, self.answered * raw, v), answered * raw)
 
     def truncate(self, length: int) -> None:
         assert 0 <= length <= self.length, f"cannot truncate {self.length} numbers to {length}"
-        self.length = length
-        del self.answers[length + 1 :]
+        self.length, self.answered = length, min(self.answered, length + 1)
 
-    def _keep(self, k: int, new: Tensor, old: int) -> Tensor:
-        """Layer k's values up to the new ones: in place, in room made once, under no_grad; else with gradients."""
-        room, kept = self.counts[k][-1], self.values[k]
-        if torch.is_grad_enabled() or (kept is not None and len(kept) < room):
-            kept = self.values[k] = new if kept is None else torch.cat([kept[:old], new])
-            return kept
-        if kept is None:
-            kept = self.values[k] = new.new_empty(room, new.shape[1])
-        now = old + new.shape[0]
-        kept[old:now] = new
-        return kept[:now]
+
+def _rows(layer: tuple[Tensor, Tensor], start: int, stop: int, v: Tensor) -> Tensor:
+    """Outputs start … stop − 1 of a linear map, which read no inputs but the first ones, v (input, batch)."""
+    weight, bias = (t.narrow(0, start, stop - start) for t in layer)
+    return torch.addmm(bias, weight.narrow(1, 0, v.shape[0]), v)
 
 
 def _parents(features: int, graph: Tensor | None) -> Tensor:

@@ -72,7 +72,8 @@ def auto(
 
 def _fastest(net: CausalNetwork, move: Move, z: Tokens, context: Context | None) -> tuple[str, list]:
     """The name of the fastest way, and what `one_by_one` answers. A way is left as soon as it has lost."""
-    net(z[:, :0], context, net.start(context))  # whatever is done once is done now
+    answer = net(z[:, :0], context, net.start(context))
+    move.inverse(z[:, :1], move.interpret(answer))  # whatever is done once, as building loops, is done now
     best, limit, expected = "one_by_one", float("inf"), []
     for name, way in WAYS.items():
         answer, started = [], perf_counter()

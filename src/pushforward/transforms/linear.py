@@ -114,7 +114,7 @@ class LU(Linear):
     def matrix(self) -> Tensor:
         lower, upper, _ = self._triangles()
         with without_autocast(lower):
-            return (lower @ upper)[self.order]
+            return (lower @ upper).index_select(0, self.order)
 
     def extra_repr(self) -> str:
         return f"{len(self.factors)}"
