@@ -26,10 +26,21 @@ from pushforward.shapes import Events, PerSample, sum_event
 from pushforward.transforms import Integers, RealLine
 
 
-class Lift(ABC):
-    """Random, from data to events and back."""
+class Lifting(ABC):
+    """What a recipe says of lifting: a lift, or the configuration of one that has weights."""
 
     levels: int  # the data are integers 0 … levels − 1; 0: they are real numbers
+
+    @abstractmethod
+    def build(self) -> Lift:
+        """The lift, of random weights if it has any."""
+
+
+class Lift(Lifting):
+    """Random, from data to events and back."""
+
+    def build(self) -> Lift:
+        return self
 
     @abstractmethod
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:

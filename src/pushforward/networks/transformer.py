@@ -80,7 +80,7 @@ BUILT = [
     nn.GELU,
     nn.Linear,
 ]
-WORTH = 2**20  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
+WORTH = 2**24  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
 
 
 class CausalTransformer(CausalNetwork):
