@@ -188,7 +188,8 @@ def report(tables: list[str]) -> None:
             first, other = ours[seeds[0]], its[seeds[0]]
             about = f"{table} | {first['numbers']} | {model} | {first['parameters'].item():,} | {with_error(a)}"
             theirs = f"{peer} | {other['parameters'].item():,} | {with_error(b)}"
-            print(f"| {about} | {theirs} | {with_error(a - b)} | {len(seeds)} |")
+            middle = np.median((a - b).mean(0))
+            print(f"| {about} | {theirs} | {with_error(a - b)} | {middle:.3f} | {len(seeds)} |")
 
 
 def write_rows(tables: list[str]) -> None:
