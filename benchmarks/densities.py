@@ -178,9 +178,9 @@ def found(table: str, model: str, side: str) -> dict[int, dict[str, np.ndarray]]
 def report(tables: list[str]) -> None:
     """Prints a row for each table and model, over the seeds that both sides have finished."""
     print(
-        "| table | numbers | model | parameters | ours, nats | peer | its parameters | its nats | ours − its | seeds |"
+        "| table | D | model | parameters | ours, nats | peer | parameters | its nats | ours − its | median | seeds |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for table, (model, (_, peer, _)) in product(tables, TRAINED.items()):
         ours, its = (found(table, model, side) for side in ("ours", peer))
         if seeds := sorted(ours.keys() & its.keys()):
