@@ -21,7 +21,7 @@ RUNS = Path("runs/bench")
 SIGMA = 0.1  # of the noise that the images are lifted with
 
 
-def random(model: TarFlow, answers: float = 0.02) -> Flow:
+def random(model: TarFlow, answers: float = 0.01) -> Flow:
     """Random weights, with answers of a size that moves tokens and does not overflow."""
     torch.manual_seed(0)
     flow = model.build()

@@ -12,6 +12,7 @@ import torch
 
 import pushforward as pf
 from pushforward import cli
+from pushforward.commands import Columns
 from pushforward.data.columns import read_table
 
 VALUES = np.random.default_rng(0).normal([3, -200, 0, 0], [1, 50, 1, 1], (300, 4))
@@ -74,8 +75,31 @@ def test_samples_of_a_run_on_a_table_have_its_columns(tmp_path, monkeypatch, cap
         command(monkeypatch, "evaluate", run)
 
 
+def test_columns_of_a_table_have_supports(tmp_path, monkeypatch):
+    rows = np.random.default_rng(0)
+    columns = {"jets": rows.integers(0, 5, 300), "phi": rows.uniform(0, 360, 300), "mass": rows.exponential(1, 300)}
+    np.savez(tmp_path / "table.npz", **columns)
+    run, out, learned = tmp_path / "run", tmp_path / "samples.csv", ["train", "--data", tmp_path / "table.npz", "--out"]
+    supports = ["--supports", "jets=integers:0:4", "phi=circle:0:360", "mass=interval:0:"]
+    command(monkeypatch, *learned, run, *supports, "--model", "circularnsf", "--steps", 5)
+    command(monkeypatch, "sample", run, "--n", 50, "--out", out)
+    header, *drawn = csv.reader(out.read_text().splitlines())
+    assert header == list(columns)
+    assert {jets for jets, *_ in drawn} <= set("01234")
+    assert all(0 <= float(phi) < 360 and float(mass) > 0 for _, phi, mass in drawn)
+    for wrong, message in (
+        (["--supports", "phi=circle:0:360"], "NSF is for the real line: CircularNSF takes both"),
+        (["--supports", "psi=circle:0:360"], "of a column that is learned .*; got 'psi=circle:0:360'"),
+        (["--supports", "phi=ring:0:360"], "got 'phi=ring:0:360'"),
+        (["--supports", "phi=circle:0"], "got 'phi=circle:0'"),
+        (["--supports", "jets=integers:0:3"], r"outside of Integers\(low=0, high=3\)"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            command(monkeypatch, *learned, tmp_path / "refused", *wrong)
+
+
 def test_a_run_on_a_table_given_some_columns(tmp_path):
-    pf.commands.learn(in_npz(tmp_path), tmp_path / "run", given=("mass", "angle"), model="maf", steps=5)
+    pf.commands.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=("mass", "angle")), model="maf", steps=5)
     flow = pf.load(tmp_path / "run")
     assert flow.sample((), torch.tensor([[0.0, -200.0]])).shape == (1, 2)
     with pytest.raises(ValueError, match="is conditioned on mass, angle: give them"):
@@ -110,6 +134,6 @@ def test_other_tables_that_cannot_be_used(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="there is no column 'colour'; there are energy, angle, mass, weight"):
-        pf.commands.learn(in_npz(tmp_path), tmp_path / "run", weights="colour")
+        pf.commands.learn(in_npz(tmp_path), tmp_path / "run", Columns(weights="colour"))
     with pytest.raises(ValueError, match="no column of .* is left to learn"):
-        pf.commands.learn(in_npz(tmp_path), tmp_path / "run", given=tuple(NAMES))
+        pf.commands.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=tuple(NAMES)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,47 @@ def test_denoise_improves_and_shows_it(typed, run, tmp_path):
     assert (tmp_path / "d.png").exists()
 
 
+def test_edit_shows_a_class_added_and_taken_away(typed, run, tmp_path):
+    told = typed("edit", run, "--out", tmp_path / "e.png", "--n", 5, "--label", 3, "--amount", 0.5)
+    assert told.startswith("the images have: ")
+    assert told.count(" of 3") == 5
+    with Image.open(tmp_path / "e.png") as picture:
+        assert picture.size[0] > 7 * 9 * 3
+    every = typed("edit", run, "--out", tmp_path / "e.png", "--n", 12)
+    assert all(f" of {k}" in every for k in range(10))
+
+
+def test_a_class_is_added_by_a_flow_that_was_told_none(typed, tmp_path):
+    glow = pf.models.Glow(image=(1, 8, 8), levels=1, steps=1, width=8)
+    recipe = replace(twin(steps=1, batch=4), model=glow, lift=pf.lift.Uniform(17), drop=0.0)
+    pf.train(recipe, tmp_path / "glow")
+    assert "of 1" in typed("edit", tmp_path / "glow", "--out", tmp_path / "e.png")
+    typed("interpolate", tmp_path / "glow", "--out", tmp_path / "i.png", "--temperature", 0.7)
+    assert "accepted" in typed("inpaint", tmp_path / "glow", "--out", tmp_path / "p.png", "--steps", 2)
+
+    np.savez(tmp_path / "bare.npz", images_train=np.zeros((4, 8, 8), "uint8"), images_test=np.zeros((2, 8, 8), "uint8"))
+    pf.train(replace(recipe, data=str(tmp_path / "bare.npz"), lift=pf.lift.Uniform(256)), tmp_path / "bare")
+    with pytest.raises(SystemExit, match=r"those of .*bare.npz have no labels. With attributes of your own, call"):
+        typed("edit", tmp_path / "bare", "--out", tmp_path / "e.png")
+
+
+def test_interpolate_shows_a_row_a_pair(typed, run, tmp_path):
+    assert "4 pairs in" in typed("interpolate", run, "--out", tmp_path / "i.png", "--n", 6, "--pairs", 4)
+    with Image.open(tmp_path / "i.png") as picture:
+        assert picture.size[0] > 6 * 9 * 3
+
+
+@pytest.mark.parametrize("mask", [*commands.editing.HOLES, "mine.png"])
+def test_inpaint_shows_how_many_proposals_were_accepted(typed, run, tmp_path, monkeypatch, mask):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save("mine.png")
+    assert 0 < commands.editing.hole(mask, (8, 8)).sum() <= 32
+    told = typed("inpaint", run, "--n", 2, "--fills", 2, "--steps", 4, "--mask", mask, "--proposal", "walk")
+    assert "chains: accepted " in told
+    with Image.open("inpainted.png") as picture:
+        assert picture.size[0] > 4 * 9 * 3
+
+
 def test_classify_counts_or_lists(typed, run, tmp_path):
     assert "of 360 images classified right" in typed("classify", run)
     images, labels = find("digits").fetch(range(3))
@@ -174,6 +216,19 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("denoise RUN --data nowhere", "there is no file or folder nowhere"),
         ("classify RUN --data nowhere", "there is no file or folder nowhere"),
         ("check RUN --n 0", "there are no events"),
+        ("edit RUN --label 10", "digits has 10 classes; got label 10"),
+        ("edit RUN --n 0", "take one image at least; got 0"),
+        ("edit nowhere", "nowhere is not a run folder"),
+        ("interpolate RUN --n 1", "its two ends at least; got n=1"),
+        ("interpolate RUN --data nowhere", "there is no file or folder nowhere"),
+        (
+            "inpaint RUN --mask middle",
+            "a mask is lower, upper, left, right, centre, or a picture; there is no file middle",
+        ),
+        ("inpaint RUN --steps 0", "one step at least; got steps=0"),
+        ("inpaint RUN --fills 0", "got fills=0"),
+        ("inpaint RUN --scale 0", "scale above 0; got 0"),
+        ("inpaint RUN --proposal newton", "newton"),
         ("chek RUN", "chek"),
     ],
 )

@@ -104,6 +104,33 @@ def test_it_stops_early_and_keeps_the_best():
         assert flow.log_prob(kept_back).mean().item() == pytest.approx(fitted.score, abs=1e-5)
 
 
+def test_numbers_of_all_kinds_in_one_flow():
+    """A Poisson count, a direction around 350°, and a positive number that follows the count."""
+    n, source = 4000, keyed(3)
+    count = torch.poisson(torch.full((n,), 3.0), source).clamp(max=9)
+    angle = (350 + 20 * torch.randn(n, generator=source)) % 360
+    size = torch.exp(0.3 * count + 0.2 * torch.randn(n, generator=source))
+    rows = torch.stack([count, angle, size], 1)
+    supports = (pf.transforms.Integers(0, 9), pf.transforms.Circle(0, 360), pf.transforms.Interval(0))
+    torch.manual_seed(0)
+    flow = pf.models.CircularNSF(features=3, supports=supports, steps=4, hidden=(32,)).build()
+    fitted = pf.fit(flow, rows, steps=400, lr=5e-3)
+    assert fitted.measured == "held-out bound on log P"
+    drawn = pf.lift.lift_of(flow).lower(flow.sample(4000, generator=keyed(0)))
+    count, angle, size = drawn.T
+    assert torch.equal(count, count.round())
+    assert 0 <= count.min() < count.max() <= 9
+    assert ((angle >= 0) & (angle < 360)).all()
+    assert (size > 0).all()
+    assert count.mean().item() == pytest.approx(3, abs=0.2)
+    turned = torch.cos((angle - 350).deg2rad()).mean().item()
+    assert turned == pytest.approx(math.exp(-0.5 * math.radians(20) ** 2), abs=0.03)
+    poisson = -sum(p * math.log(p) for p in (math.exp(-3) * 3**k / math.factorial(k) for k in range(20)))
+    entropy = poisson + math.log(2 * math.pi * math.e * 20 * 0.2) + 0.3 * 3
+    assert -entropy - 0.4 < fitted.score < -entropy + 4 * fitted.standard_error
+    assert pf.fit(flow, rows.ceil().long(), steps=1).score
+
+
 def test_without_validation_it_runs_to_its_end():
     fitted = pf.fit(maf(), gaussian(50), validation=0, steps=4)
     assert (fitted.score, fitted.steps, fitted.best_step) == (None, 4, 4)
@@ -160,6 +187,7 @@ def test_what_draws_nothing_makes_no_generators(monkeypatch):
 
 
 X = gaussian(40)
+SUPPORTS = (pf.transforms.Interval(0), pf.transforms.Integers(-6, -4))
 HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
 
 
@@ -179,6 +207,12 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: pf.fit(maf(), X, weights=X[:, 0] / 0), r"rows 0, 1, 2, 3, 4 and 35 others .* the first is inf"),
         (lambda: pf.fit(maf(), X, weights=torch.zeros(40)), "all weights are zero"),
         (lambda: pf.fit(maf(), X[:1]), "there are 1 events to learn from, and 1 to hold out"),
+        (
+            lambda: pf.fit(maf(supports=SUPPORTS), X.round()),
+            r"number 1 of row [0-9]+ is -[0-9]+, which is outside of Integers\(low=-6, high=-4\); [0-9]+ of 40 rows",
+        ),
+        (lambda: pf.fit(maf(supports=SUPPORTS), X), "column 1 is of integers; row 0 holds -"),
+        (lambda: pf.fit(maf(supports=SUPPORTS), X[:, :1]), "are of integers; the data have 1 columns"),
         (lambda: pf.fit(maf(), X, validation=1.0), r"in \[0, 1\); got 1.0"),
         (lambda: pf.fit(maf(), X, patience=0), "at least 1; got 0"),
         (lambda: pf.fit(maf(), X, steps=0), "a plan needs steps of at least 1"),
@@ -234,6 +268,15 @@ def test_importance_of_a_known_proposal(scale):
     assert found.weights.sum().item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("shape", [0.1, 0.5, 1.0])
+def test_the_tail_of_weights_has_the_shape_of_their_pareto_distribution(shape):
+    log_weights = -shape * torch.rand(100_000, generator=keyed(0), dtype=torch.float64).log()
+    found = pf.evaluation.Importance(torch.zeros(100_000, 1), log_weights)
+    assert found.tail == pytest.approx(shape, abs=0.1)  # two standard errors, of (1 + shape) / sqrt(949)
+    assert str(found).endswith(f"tail {found.tail:.2f}")
+    assert pf.evaluation.Importance(found.x, torch.zeros_like(log_weights)).tail == -math.inf
+
+
 def test_the_base_s_variance_is_left_alone_by_what_has_no_latents():
     flow = pf.Flow(pf.Chain(pf.transforms.ActNorm(2)), pf.bases.ObservedNormal(2), event=(2,))
     minimise(ReverseKL(flow, banana), Arrays(torch.empty(8, 0)), Plan(steps=2, batch=8))
@@ -242,8 +285,41 @@ def test_the_base_s_variance_is_left_alone_by_what_has_no_latents():
 
 @pytest.mark.parametrize("autoregressive", [False, True])
 def test_a_check_tells_of_numbers_outside_the_splines_bounds(autoregressive):
-    flow = pf.models.NSF(features=2, steps=1, hidden=(8,), autoregressive=autoregressive).build()
+    flow = pf.models.NSF(features=2, steps=2, hidden=(8,), autoregressive=autoregressive).build()
     inside, outside = torch.full((3, 2), 4.0), torch.full((1, 2), 6.0)
-    assert "; 0.00% of numbers outside the splines' bounds" in str(flow.check(inside))
-    with pytest.warns(RuntimeWarning, match="25.0% of the numbers that come to splines lie outside"):
+    assert "; up to 0.00% of numbers outside a spline's bounds" in str(flow.check(inside))
+    name = "Autoregressive" if autoregressive else "Coupling"
+    with pytest.warns(RuntimeWarning, match=f"outside their bounds, .*: 25.0% in step 2 {name}, 25.0% in step 4"):
         assert flow.check(torch.cat([inside, outside])).outside == 0.25
+
+
+def test_a_check_looks_at_splines_beside_circular_ones():
+    supports = (pf.transforms.Interval(), pf.transforms.Circle())
+    flow = pf.models.CircularNSF(features=2, supports=supports, steps=2, hidden=(8,)).build()
+    x = torch.tensor([[4.0, 3.0], [6.0, 3.0]])
+    with pytest.warns(RuntimeWarning, match="as they are: 50.0% in step 3 Coupling"):
+        found = flow.check(x)
+    assert [step.name for step in found.steps if not math.isnan(step.outside)] == ["3 Coupling"]
+
+
+def test_a_check_tells_how_much_each_step_stretches():
+    torch.manual_seed(0)
+    flow = pf.models.IAF(features=4, steps=2, hidden=(8,)).build()
+    lu = pf.transforms.LU(4)
+    flow.transform = pf.Chain(*flow.transform, lu, pf.Inverse(lu))
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    flow.double()
+    x = torch.randn(50, 4, dtype=torch.float64)
+    found = flow.check(x)
+    assert [step.name for step in found.steps] == ["0 ActNorm", "1 Autoregressive", "2 Autoregressive", "3 LU", "4 LU"]
+    condition = torch.linalg.cond(lu.matrix()).item()
+    assert [step.condition for step in found.steps[3:]] == pytest.approx([condition] * 2)
+    assert found.steps[4].least == pytest.approx(-found.steps[3].greatest)
+    at = x
+    for step, seen in zip(flow.transform, found.steps[:3], strict=False):
+        jacobian = torch.autograd.functional.jacobian(lambda t, step=step: step(t)[0].sum(0), at).permute(1, 0, 2)
+        slopes = jacobian.diagonal(dim1=1, dim2=2).log()
+        assert (seen.least, seen.greatest) == pytest.approx((slopes.min().item(), slopes.max().item()))
+        at = step(at)[0]
+    assert f"condition numbers up to {condition:.3g} (3 LU)" in str(found)

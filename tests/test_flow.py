@@ -231,6 +231,10 @@ ERRORS = {
         lambda: picture(classes=0).log_prob(X, Labels(3)([0, 1])),
         "unconditional and was given a context",
     ),
+    "blunted attention of none": (
+        lambda: pf.models.MAF(features=2, context=1).build().guided(1.0, attention_temperature=0.5),
+        "a MaskedMLP has none; got 0.5. Leave it out",
+    ),
     "guidance of no step": (
         lambda: pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(2, 1), event=(2, 1), embed=Labels(3)).guided(1.0),
         "this flow has none",

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.lift import Gaussian, Lifted, Uniform, bits_per_dim
+from pushforward.lift import Dequantised, Gaussian, Lifted, Uniform, bits_per_dim
+from pushforward.transforms import Integers, RealLine
 from tests.toys import plane
 
 LIFTS = {"uniform": Uniform(5), "gaussian": Gaussian(5, 0.15)}
@@ -34,6 +35,19 @@ def test_uniform_noise_fills_the_bins_of_the_definition():
     x, log_q = Uniform(256).lift(torch.full((1, 1000), 255), torch.Generator().manual_seed(0))
     assert 1 - 2 / 256 <= x.min() < x.max() < 1
     torch.testing.assert_close(log_q, torch.tensor([1000 * math.log(128)]))
+
+
+@pytest.mark.parametrize("v", [0, -1, 100, 2**20])
+@pytest.mark.parametrize("u", [0.0, 1 - 2**-24])
+def test_dequantised_integers_never_leave_their_bin(v, u, monkeypatch):
+    """Not even where rounding would take them to its edge, at which a support ends."""
+    monkeypatch.setattr(pf.lift, "draw", lambda _, shape, like, __: torch.full(shape, u, dtype=like.dtype))
+    data = torch.tensor([[0.5, v]])
+    x, log_q = Dequantised((1,)).lift(data)
+    assert torch.equal(Dequantised((1,)).lower(x)[:, 1:], data[:, 1:])
+    assert RealLine([Integers(v, v)])(x[:, 1:])[1].isfinite().all()
+    assert x[0, 0] == 0.5
+    assert log_q.item() == 0
 
 
 def test_the_bound_tightens_to_the_probability(lift):

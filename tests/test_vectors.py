@@ -9,8 +9,11 @@ from functools import partial
 import pytest
 import torch
 
+import pushforward as pf
 from pushforward.bases import StandardNormal
+from pushforward.evaluation import held_out_bits, importance
 from pushforward.flow import Flow
+from pushforward.lift import Identity, Lifted, lift_of
 from pushforward.models import IAF, MAF, NICE, NSF, CircularNSF, RealNVP, ResidualFlow
 from pushforward.moves import Affine
 from pushforward.networks import MLP, ContractiveMLP, MaskedMLP
@@ -19,11 +22,16 @@ from pushforward.recipe import from_json, to_json
 from pushforward.recipes import digits
 from pushforward.transform import Inverse
 from pushforward.transforms import (
+    LU,
     ActNorm,
     Autoregressive,
     BatchNorm,
+    Circle,
     Coupling,
+    Exact,
+    Integers,
     Interval,
+    Matrix,
     Residual,
     Rotation,
     Roulette,
@@ -83,7 +91,7 @@ def test_what_is_saved_is_the_density(plane):
 def test_densities_on_a_torus(given):
     """The second angle is in degrees. The cut is nowhere to be seen."""
     options, context = GIVEN[given]
-    circles = (Interval(-torch.pi, torch.pi), Interval(0, 360))
+    circles = (Circle(), Circle(0, 360))
     flow = randomised(CircularNSF(features=2, supports=circles, **options, **SMALL).build().double())
     around = torch.arange(200, dtype=torch.float64) / 200
     grid = torch.cartesian_prod(2 * torch.pi * around, 360 * around)
@@ -102,6 +110,46 @@ def test_densities_on_a_torus(given):
     assert (flow.encode(x, context).abs() <= torch.pi).all()
 
 
+@pytest.mark.parametrize("given", GIVEN)
+def test_densities_on_a_cylinder(given):
+    """A positive number, and an angle in degrees. The cut is nowhere to be seen."""
+    options, context = GIVEN[given]
+    supports = (Interval(0), Circle(0, 360))
+    flow = randomised(CircularNSF(features=2, supports=supports, **options, **SMALL).build().double())
+    log_x = 1 + 0.5 * torch.randn(500, dtype=torch.float64)
+    flow.initialise(torch.stack([log_x.exp(), 360 * torch.rand_like(log_x)], 1), context)
+    along = torch.linspace(-9, 11, 501, dtype=torch.float64)  # the first number by its logarithm
+    grid = torch.cartesian_prod(along, 1.8 * torch.arange(200, dtype=torch.float64))
+    places = torch.stack([grid[:, 0].exp(), grid[:, 1]], 1)
+    with torch.no_grad():
+        log_p = flow.log_prob(places, context)
+        again = flow.log_prob(places + torch.tensor([0.0, 720.0], dtype=torch.float64), context)
+        cut = flow.log_prob(torch.tensor([[2, 1e-9], [2, 360 - 1e-9]], dtype=torch.float64), context)
+    mass = (log_p + grid[:, 0]).exp().sum() * (along[1] - along[0]) * 1.8
+    assert mass.item() == pytest.approx(1, abs=2e-3)
+    torch.testing.assert_close(again, log_p)
+    torch.testing.assert_close(cut[0], cut[1], atol=1e-6, rtol=0)
+    x, log_p = flow.sample_and_log_prob(50, context)
+    torch.testing.assert_close(flow.log_prob(x, context), log_p)
+    assert (x[:, 0] > 0).all()
+    assert ((x[:, 1] >= 0) & (x[:, 1] < 360)).all()
+    z = flow.encode(x, context)
+    assert (z[:, 0].abs() <= torch.pi).all(), "angles come first, and end as angles"
+
+
+def test_integers_have_probabilities_that_add_up_to_one():
+    """P(v) is the integral over the bin of v, which the bound tends to."""
+    flow = randomised(MAF(features=1, context=2, supports=(Integers(-1, 2),), **SMALL).build().double())
+    context, lift = torch.tensor([0.5, -1.0], dtype=torch.float64), lift_of(flow)
+    edges = torch.linspace(-1, 3, 4001, dtype=torch.float64)
+    with torch.no_grad():
+        exact = flow.log_prob((edges[1:] + edges[:-1])[:, None] / 2, context).exp().reshape(4, 1000).mean(1)
+        found = Lifted(flow, lift).bound(torch.arange(-1.0, 3)[:, None].double(), context, samples=4000).exp()
+    assert exact.sum().item() == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(found, exact, atol=0.01, rtol=0)
+    assert lift.lower(flow.sample(500, context)).unique().tolist() == [-1, 0, 1, 2]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_untrained_flows_change_nothing_but_units(name):
     x = 100 + 7 * torch.randn(200, 4)
@@ -118,7 +166,7 @@ def test_untrained_flows_change_nothing_but_units(name):
 
 @pytest.mark.parametrize("model", [*MODELS.values(), CircularNSF])
 def test_configurations_are_saved_and_come_back(model):
-    supports = (Interval(), Interval(0), Interval(-1, 1))
+    supports = (Interval(), Interval(0, 1), Circle(0, 360) if model is CircularNSF else Integers(0))
     made = replace(digits(), model=model(features=3, context=2, supports=supports))
     assert from_json(to_json(made), "here").model == made.model
 
@@ -133,10 +181,20 @@ def test_one_number():
         RealNVP(features=1).build()
 
 
-@pytest.mark.parametrize("wrong", [{"features": 0}, {"context": 2, "classes": 3}, {"supports": (Interval(),)}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"features": 0}, {"context": 2, "classes": 3}, {"supports": (Interval(),)}, {"supports": (Circle(),) * 3}],
+    ids=str,
+)
 def test_configurations_that_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"features=|support for each of 3"):
+    with pytest.raises(ValueError, match=r"features=|support for each of 3|3 of 3 .* CircularNSF takes both"):
         MAF(**{"features": 3} | wrong)
+
+
+@pytest.mark.parametrize("kind", [Interval, Circle, Integers])
+def test_supports_that_are_refused(kind):
+    with pytest.raises(ValueError, match="low end .* high .*; got 2 and 1"):
+        kind(2, 1)
 
 
 def test_every_actnorm_is_measured_on_what_reaches_it_and_only_when_asked():
@@ -238,7 +296,7 @@ def test_a_coupling_is_a_masked_step_whose_graph_says_so():
 
 
 def test_a_rotation_keeps_lengths_and_angles():
-    rotation = Rotation(6).double()._matrix()
+    rotation = Rotation(6).double().matrix()
     torch.testing.assert_close(rotation.T @ rotation, torch.eye(6, dtype=torch.float64))
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones((), dtype=torch.float64))
 
@@ -272,3 +330,28 @@ def test_the_roulette_is_unbiased():
     draws = torch.stack(draws)
     assert (draws.mean() - exact).abs() < 3 * draws.std() / len(draws) ** 0.5
     assert draws.std() > 0
+
+
+@pytest.mark.parametrize("linear", [LU(6), LU(6, seed=0), Rotation(6), Matrix(torch.eye(6))], ids=repr)
+def test_a_linear_map_is_its_matrix(linear):
+    torch.nn.init.normal_(next(linear.double().parameters()), std=0.3)
+    x = torch.randn(5, 6, dtype=torch.float64)
+    torch.testing.assert_close(linear(x)[0], x @ linear.matrix().T)
+
+
+def test_a_flow_knows_whether_its_densities_are_exact():
+    flow = ResidualFlow(features=3, log_det=Roulette(seed=0), **SMALL).build()
+    x = torch.randn(20, 3)
+    assert not flow.exact
+    assert "log-det, an estimate, within" in str(flow.check(x))
+    with pytest.raises(ValueError, match="samples=2 the noise of estimated log-dets"):
+        Lifted(flow, Identity()).bound(x, samples=2)
+    with pytest.raises(ValueError, match="weights need exact log-dets"):
+        importance(flow, lambda x: x[:, 0])
+    assert "(a bound on average, log-dets estimated: " in str(held_out_bits(Lifted(flow, Identity()), x))
+    assert "held-out log p, log-dets estimated: " in str(pf.fit(flow, x, steps=2))
+    for step in flow.modules():
+        if isinstance(step, Residual):
+            step.log_det = Exact()
+    assert flow.exact
+    assert "(a bound: " in str(held_out_bits(Lifted(flow, Identity()), x))

@@ -7,6 +7,7 @@ A flow is a chain of invertible transforms. A transform is **who moves** (coupli
 from pushforward import (
     bases,
     data,
+    editing,
     evaluation,
     hub,
     interop,
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "bases",
     "data",
+    "editing",
     "evaluate",
     "evaluation",
     "fit",

@@ -105,6 +105,38 @@ class UniformAngle(Fixed):
         return math.pi * (2 * draw(torch.rand, shape, self.like, generator) - 1)
 
 
+class Beside(Base):
+    """The first numbers of a vector distributed as one base has it, the rest as another, independently.
+
+    >>> Beside(UniformAngle(1), StandardNormal(2)).sample(5).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, first: Base, rest: Base):
+        super().__init__()
+        self.first, self.rest = first, rest
+        self.event = (first.event[0] + rest.event[0],)
+
+    def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
+        first, rest = self._apart(z)
+        return self.first.log_prob(first, context) + self.rest.log_prob(rest, context)
+
+    def sample(
+        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+    ) -> Events:
+        parts = [
+            base.sample(n, context, temperature=temperature, generator=generator) for base in (self.first, self.rest)
+        ]
+        return torch.cat(parts, 1)
+
+    def observe(self, z: Events) -> None:
+        for base, part in zip((self.first, self.rest), self._apart(z), strict=True):
+            base.observe(part)
+
+    def _apart(self, z: Events) -> tuple[Events, Events]:
+        return z.tensor_split(self.first.event, 1)  # pyright: ignore[reportReturnType]
+
+
 class ObservedNormal(Base):
     """Independent centred normal numbers whose variances are measured, not learned by gradient.
 

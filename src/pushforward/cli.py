@@ -45,7 +45,7 @@ def train(*arguments: str) -> str | None:
     if arguments[:1] in ((), ("-h",), ("--help",)):
         return f"{inspect.getdoc(globals()['train'])}\n\n{recipes()}"
     if arguments[0].startswith("--"):
-        return str(tyro.cli(learn, args=arguments, prog="pushforward train"))
+        return str(tyro.cli(learn, args=arguments, prog="pushforward train", config=(tyro.conf.OmitArgPrefixes,)))
     name, *rest = arguments
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
@@ -62,6 +62,8 @@ def train(*arguments: str) -> str | None:
     return tyro.cli(command, args=rest, prog=f"pushforward train {name}")
 
 
+COMMANDS = ("sample", "evaluate", "denoise", "classify", "check", "edit", "interpolate", "inpaint")  # of a run
+
 TRAIN_ARGUMENTS = """Args:
     out: The run folder: made, or gone on with.
     device: cpu, cuda, mps, or auto.
@@ -75,7 +77,7 @@ def main() -> None:
     from pushforward import commands
     from pushforward.version import __version__
 
-    known = {name: getattr(commands, name) for name in ("sample", "evaluate", "denoise", "classify", "check")}
+    known = {name: getattr(commands, name) for name in COMMANDS}
     known = {"recipes": recipes, "train": train, **known, "demo": demo}
     try:
         if sys.argv[1:] == ["--version"]:

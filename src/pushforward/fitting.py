@@ -21,9 +21,10 @@ from pushforward.data import Arrays
 from pushforward.data.data import listed
 from pushforward.evaluation import held_out
 from pushforward.flow import Flow
-from pushforward.lift import Identity, Lifted
+from pushforward.lift import Dequantised, Lifted, lift_of
 from pushforward.randomness import keyed
 from pushforward.training import Enough, Likelihood, Objective, Plan, ReverseKL, minimise
+from pushforward.transforms import RealLine
 from pushforward.weighing import LogDensity, weighed
 
 LOOKS = 50  # at held-out events in a whole training
@@ -68,6 +69,7 @@ def fit(
     `weights` (n,), none negative, say how much events count: what is maximised is sum w log p / sum w. Zero leaves an
     event out. The share `validation` of the events, 5,000 at most, is held out; the best of 50 looks at them is kept,
     and after `patience` looks that were no better training stops. 0: nothing is held out, and it runs to its end.
+    Where the flow's supports are of integers x is dequantised, by `lift_of(flow)`, and scores are bounds.
     `changes` are fields of a `training.Plan`, as steps, batch, lr or seed, in place of those chosen for so many rows.
 
     Raises ValueError where rows cannot be used, by their numbers, and FloatingPointError where training overflows.
@@ -80,13 +82,16 @@ def fit(
         raise ValueError(
             f"there are {len(data)} events to learn from, and {some} to hold out. Give more, or validation=0."
         )
-    plan = plan_for(len(data) - some, **changes)
+    lift, plan = lift_of(flow), plan_for(len(data) - some, **changes)
     order = torch.randperm(len(data), generator=keyed(plan.seed))
     watch = None
     if some:
         kept = _part(data, order[:some])
-        watch = Watch(lambda flow: held_out(Lifted(flow, Identity()), kept, batch=1024), kept.weights, patience)
-    return _trained(Likelihood(flow), _part(data, order[some:]), plan, watch, "held-out log p")
+        watch = Watch(lambda flow: held_out(Lifted(flow, lift), kept, batch=1024), kept.weights, patience)
+    measured = f"held-out {'bound on log P' if isinstance(lift, Dequantised) else 'log p'}"
+    if not flow.exact:
+        measured += ", log-dets estimated"
+    return _trained(Likelihood(flow, lift), _part(data, order[some:]), plan, watch, measured)
 
 
 def fit_density(
@@ -167,8 +172,10 @@ def _table(flow: Flow, x: Array, context: Array | None, weights: Array | None) -
     """The events that count, as the flow takes them, after all of them have been checked."""
     dtype = _dtype(flow)
     data = Arrays(_tensor(x, dtype), None if context is None else _tensor(context, dtype))
+    lifted = lift_of(flow).lift(data.events, keyed(0))[0]
     with torch.no_grad():  # the flow says what it does not take
-        flow.log_prob(data.events[:1].to(flow.device), None if data.context is None else data.context[:1])
+        flow.log_prob(lifted[:1].to(flow.device), None if data.context is None else data.context[:1])
+    _check_supports(flow, data.events, lifted)
     if weights is None:
         return data
     w = _tensor(weights, torch.float64).double().cpu()
@@ -184,6 +191,18 @@ def _table(flow: Flow, x: Array, context: Array | None, weights: Array | None) -
         raise ValueError("all weights are zero: there is nothing to learn.")
     data.weights = w
     return _part(data, w.nonzero().flatten())
+
+
+def _check_supports(flow: Flow, x: Tensor, lifted: Tensor) -> None:
+    """Refuse events that lie outside the supports of the flow's numbers."""
+    line = next((part for part in flow.modules() if isinstance(part, RealLine)), None)
+    outside = [] if line is None else (line.slopes(lifted)[1] == -torch.inf).nonzero().tolist()
+    if line and outside:
+        row, column = outside[0]
+        raise ValueError(
+            f"number {column} of row {row} is {x[row, column]:g}, which is outside of {line.supports[column]}; "
+            f"{len({row for row, _ in outside})} of {len(x)} rows have such numbers. Drop them, or mend the supports."
+        )
 
 
 def _part(data: Arrays, rows: Tensor) -> Arrays:

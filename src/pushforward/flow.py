@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from pushforward.audit import Audit, audit
+from pushforward.audit import Audit, audit, is_exact
 from pushforward.bases import Base
 from pushforward.context import Context, Embed, Given, Labels, Unconditional
 from pushforward.moves import Affine, Shift
@@ -66,6 +66,11 @@ class Flow(nn.Module):
     def classes(self) -> int:
         """How many class labels it is conditioned on; 0 if it is not conditioned on labels."""
         return self._embed.classes if isinstance(self._embed, Labels) else 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether densities are computed; False where a log-det is estimated, and they are right on average alone."""
+        return is_exact(self.transform)
 
     def embed(self, context: Given) -> Context | None:
         """What the user has -> a `Context` on the flow's device; None for an unconditional flow."""
@@ -222,7 +227,8 @@ class Flow(nn.Module):
         return self.class_log_probs(x, prior).argmax(1)
 
     def check(self, x: Events, context: Given = None, *, rows: int = 2) -> Audit:
-        """How exact the flow's arithmetic is on these events: round trips, log-det, what overflowed. Print it.
+        """How exact the flow's arithmetic is on these events: round trips, log-det, what overflowed, how much each step
+        stretches, condition numbers, what lies outside splines' bounds. Print it.
 
         The log-dets of the first `rows` are compared with autograd's, at a backward pass for each number of an event:
         0 for large ones.

@@ -23,12 +23,24 @@ from pushforward.context import Given
 from pushforward.flow import Flow, measuring
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample, sum_event
+from pushforward.transforms import Integers, RealLine
 
 
-class Lift(ABC):
-    """Random, from data to events and back."""
+class Lifting(ABC):
+    """What a recipe says of lifting: a lift, or the configuration of one that has weights."""
 
     levels: int  # the data are integers 0 … levels − 1; 0: they are real numbers
+
+    @abstractmethod
+    def build(self) -> Lift:
+        """The lift, of random weights if it has any."""
+
+
+class Lift(Lifting):
+    """Random, from data to events and back."""
+
+    def build(self) -> Lift:
+        return self
 
     @abstractmethod
     def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
@@ -82,6 +94,38 @@ class Uniform(Lift):
 
 
 @dataclass(frozen=True)
+class Dequantised(Lift):
+    """For tables with integers in some columns: there x = v + u, u uniform in (0, 1). The rest are events already.
+
+    Bins are of width 1, so log_q is 0, and a bound is on the integral of the density over the integers' bins.
+
+    >>> x, log_q = Dequantised((1,)).lift(torch.tensor([[0.5, 3.0]]))
+    >>> Dequantised((1,)).lower(x)
+    tensor([[0.5000, 3.0000]])
+    """
+
+    columns: tuple[int, ...]
+    levels: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+        if data.shape[1] <= max(self.columns):
+            raise ValueError(f"columns {self.columns} are of integers; the data have {data.shape[1]} columns.")
+        x = data.clone() if data.is_floating_point() else data.to(torch.get_default_dtype())
+        columns = list(self.columns)
+        v = x[:, columns]
+        wrong = (v != v.floor()).nonzero().tolist()
+        if wrong:
+            row, i = wrong[0]
+            raise ValueError(f"column {columns[i]} is of integers; row {row} holds {v[row, i]:g}.")
+        u = draw(torch.rand, v.shape, v, generator)
+        x[:, columns] = (v + u).clamp(v.nextafter(v + 1), (v + 1).nextafter(v))  # never on an edge of the bin
+        return x, x.new_zeros(len(x))
+
+    def lower(self, x: Events) -> Tensor:
+        return x.index_copy(1, torch.tensor(self.columns, device=x.device), x[:, list(self.columns)].floor())
+
+
+@dataclass(frozen=True)
 class Gaussian(Lift):
     """Gaussian noise on the integers' own places: x = 2 v / (levels − 1) − 1 + sigma · noise.
 
@@ -113,7 +157,7 @@ class Gaussian(Lift):
 
     def place(self, v: Tensor) -> Tensor:
         """Where integers lie on [−1, 1], without noise."""
-        return v / (self.levels - 1) * 2 - 1
+        return placed(v, self.levels)
 
 
 @dataclass(frozen=True)
@@ -187,15 +231,38 @@ class Lifted:
     def bound(self, data: Tensor, context: Given = None, *, samples: int = 1, generator: Source = None) -> PerSample:
         """A lower bound on log P(data | context) in nats, (batch,): random, and tighter with more `samples`.
 
-        log of the mean over K samples of p(x_k) / q(x_k). Burda et al. 2016, arXiv:1509.00519.
+        log of the mean over K samples of p(x_k) / q(x_k). Burda et al. 2016, arXiv:1509.00519. Where log-dets are
+        estimated it is one on average, and for one sample alone.
         """
         if samples < 1:
             raise ValueError(f"a bound takes one draw at least; got samples={samples}.")
+        if samples > 1 and not self.flow.exact:
+            raise ValueError(
+                f"with samples={samples} the noise of estimated log-dets would raise the bound. Give samples=1, or "
+                "have them computed: log_det=Exact()."
+            )
         terms = []
         for _ in range(samples):
             x, log_q = self.lift.lift(data, generator)
             terms.append(self.flow.log_prob(x, context) - log_q)
         return torch.stack(terms).logsumexp(0) - math.log(samples)
+
+
+def lift_of(flow: Flow) -> Lift:
+    """What the data of a flow of vectors go through before it: `Dequantised` where its supports are of `Integers`.
+
+    >>> from pushforward.models import MAF
+    >>> lift_of(MAF(features=2, supports=(Integers(0, 9), Integers())).build())
+    Dequantised(columns=(0, 1))
+    """
+    supports = next((part.supports for part in flow.modules() if isinstance(part, RealLine)), ())
+    columns = tuple(i for i, support in enumerate(supports) if isinstance(support, Integers))
+    return Dequantised(columns) if columns else Identity()
+
+
+def placed(v: Tensor, levels: int) -> Tensor:
+    """Integers 0 … levels − 1 as real numbers on [−1, 1]."""
+    return v / (levels - 1) * 2 - 1
 
 
 def bits_per_dim(log_p: Tensor, numbers: int) -> Tensor:

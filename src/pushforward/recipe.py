@@ -14,8 +14,8 @@ import torch
 
 from pushforward import lift, models, moves, training, transforms
 from pushforward.data import Data, Images, Mirrored, find
-from pushforward.lift import Lift
-from pushforward.models import Dequantiser, Model
+from pushforward.lift import Lifting
+from pushforward.models import Model
 from pushforward.training import Likelihood, Plan
 from pushforward.version import __version__
 
@@ -32,7 +32,7 @@ class Recipe:
     given: tuple[str, ...] = ()  # and those that it is conditioned on
     mirrored: bool = False  # learn from every image's mirror image too
     model: Model
-    lift: Lift | Dequantiser
+    lift: Lifting
     drop: float = 0.0  # how often a label is left out in training, so that the flow knows what to be guided away from
     train: Plan
 
@@ -45,8 +45,7 @@ class Recipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.train.seed)
             flow = self.model.build()
-            lift = self.lift.build() if isinstance(self.lift, Dequantiser) else self.lift
-            return Likelihood(flow, lift, drop=self.drop)
+            return Likelihood(flow, self.lift.build(), drop=self.drop)
 
     def images(self, split: str, data: str | None = None) -> Images:
         """The images of a split, of the recipe's data or of other, as the model takes them; ValueError if it cannot."""

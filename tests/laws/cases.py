@@ -11,6 +11,7 @@ import torch
 from pushforward.context import Context, Embed, Image, Labels, Unconditional, Vector
 from pushforward.moves import (
     Affine,
+    Beside,
     CircularSpline,
     Composed,
     Elementwise,
@@ -43,15 +44,17 @@ from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     LU,
     ActNorm,
-    Angles,
     Autoregressive,
     BatchNorm,
+    Circle,
     Conditional,
     Coupling,
     Flip,
+    Integers,
     Interval,
     Matrix,
     MultiScale,
+    Partial,
     Patchify,
     RealLine,
     Regroup,
@@ -260,12 +263,16 @@ CASES = {
     "actnorm/image": Case(partial(ActNorm, 3), event=(3, 2, 4), latent=(3, 2, 4)),
     "batchnorm": vectors(lambda: BatchNorm(5).eval()),  # in training a row's answer depends on its batch, as it should
     "supports": vectors(
-        lambda: RealLine([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Interval(-8.5, 20)])
+        lambda: RealLine([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Integers(-8, 19)])
     ),
     "actnorm/measured": vectors(partial(ActNorm, 5, learned=False)),
     "masked/spline": vectors(partial(masked, RationalQuadraticSpline(bins=4, bound=2.0))),
     "coupling/spline": vectors(lambda: coupling(halves(5), RationalQuadraticSpline(bins=4, bound=2.0), residual=True)),
-    "angles": vectors(lambda: Angles([Interval(-5, 5)] * 5)),
+    "coupling/beside": vectors(
+        lambda: coupling(halves(5), Beside(1, CircularSpline(bins=4), RationalQuadraticSpline(bins=4, bound=2.0)))
+    ),
+    "partial": vectors(lambda: Partial(alternating(5), coupling(halves(3), embed=VECTOR)), embed=VECTOR),
+    "supports/circles": vectors(lambda: RealLine([Circle(-5, 5)] * 5)),
     "residual": vectors(residual, excused=SEARCHES),
     "residual/vector": vectors(partial(residual, VECTOR), embed=VECTOR, excused=SEARCHES),
     "residual/roulette": vectors(

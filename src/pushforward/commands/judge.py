@@ -13,7 +13,7 @@ from pushforward.commands.sampling import Sampling, samples
 from pushforward.data import Images
 from pushforward.evaluation import BitsPerDim, Quality, compare, held_out_bits, load_extractor
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift
+from pushforward.lift import Gaussian, Lift, placed
 from pushforward.run import load_lifted, note, read_recipe
 
 
@@ -100,10 +100,5 @@ def quality(flow: Flow, lift: Lift, images: Images, features: str, n: int, how: 
     extract = load_extractor(features, device=flow.device)
     n = min(n, len(images))
     fake = [extract(x) for x, _ in samples(flow, lift, how, start=0, stop=n)]
-    real = [extract(shown(images.fetch(rows)[0], images.levels)) for rows in torch.arange(n).split(how.batch)]
+    real = [extract(placed(images.fetch(rows)[0], images.levels)) for rows in torch.arange(n).split(how.batch)]
     return compare(torch.cat(real), torch.cat(fake), features=extract.name)
-
-
-def shown(images: Tensor, levels: int) -> Tensor:
-    """Integers 0 … levels − 1 as floats on [−1, 1], as samples are."""
-    return images / (levels - 1) * 2 - 1

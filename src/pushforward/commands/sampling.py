@@ -85,7 +85,7 @@ def sample(
             f"{run} is conditioned on {', '.join(recipe.given)}: give them to pf.load({str(run)!r}).sample."
         )
     if recipe.columns:
-        drawn = [row for x, _ in samples(flow, lift, how, start=0, stop=n) for row in x.tolist()]
+        drawn = [row for x, _ in samples(flow, lift, how, start=0, stop=n) for row in lift.lower(x).tolist()]
         write_table(recipe.columns, drawn, out)
     elif out.suffix:
         drawn = torch.cat([x.cpu() for x, _ in samples(flow, lift, how, start=0, stop=n)])

@@ -18,7 +18,8 @@ from pushforward.randomness import Keyed
 class BitsPerDim:
     """The mean bits/dim of a data set: a bound from above, since it is of a bound on log P. Print it.
 
-    The standard error is of that mean over events, their s.d. / sqrt(events); the noise of the lift's draws is in it.
+    The standard error is of that mean over events, their s.d. / sqrt(events); the noise of the lift's draws, and that
+    of log-dets where they are estimated, is in it.
     """
 
     mean: float
@@ -26,11 +27,13 @@ class BitsPerDim:
     events: int
     samples: int  # K: draws of the lift for each event
     lift: str  # how the data was lifted
+    exact: bool = True  # whether the flow's log-dets are computed, not estimated
 
     def __str__(self) -> str:
+        bound = "a bound" if self.exact else "a bound on average, log-dets estimated"
         return (
             f"{self.mean:.3f} ± {self.standard_error:.3f} bits/dim "
-            f"(a bound: {self.lift}, K = {self.samples}; mean ± s.e. over {self.events:,} events)"
+            f"({bound}: {self.lift}, K = {self.samples}; mean ± s.e. over {self.events:,} events)"
         )
 
 
@@ -81,6 +84,7 @@ def held_out_bits(
         events=len(bits),
         samples=samples,
         lift=repr(lifted.lift),
+        exact=lifted.flow.exact,
     )
 
 

@@ -1,22 +1,22 @@
-"""Circular NSF = MLP of angles × circular spline × coupling: densities on a torus.
+"""Circular NSF = MLP of angles × circular spline × coupling: densities on a torus, and on a torus times a real space.
 
-Every number is an angle, in [−π, π) unless `supports` says what a full turn is, and so is the latent, uniformly
-distributed. The network reads cosines and sines, so that the density is as smooth across the cut as elsewhere; the
-spline turns by a phase of its own. Rezende et al. 2020, "Normalizing Flows on Tori and Spheres", arXiv:2002.02428.
+Every number is an angle, in [−π, π), unless `supports` says otherwise. An angle's latent is uniform on the circle, that
+of a number on the line is normal; there, splines with linear tails take the circular ones' place. The network reads
+cosines and sines of angles, so that the density is as smooth across the cut as elsewhere; circular splines turn by a
+phase of their own. Rezende et al. 2020, "Normalizing Flows on Tori and Spheres", arXiv:2002.02428; the line's splines
+are those of Durkan et al. 2019, arXiv:1906.04032.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pushforward.bases import UniformAngle
 from pushforward.models.vector import VectorModel
-from pushforward.moves import CircularSpline
+from pushforward.moves import Beside, CircularSpline, RationalQuadraticSpline
 from pushforward.networks import MLP, OfAngles
 from pushforward.transform import Transform
-from pushforward.transforms import Angles, Coupling, Interval, scattered
+from pushforward.transforms import ActNorm, Circle, Coupling, Interval, Partial, Permutation, RealLine, Split, shuffled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +25,43 @@ class CircularNSF(VectorModel):
 
     >>> CircularNSF(features=6, context=2).build().sample((), torch.zeros(4, 2)).abs().max() <= torch.pi
     tensor(True)
+    >>> from pushforward.transforms import Circle, Integers, Interval
+    >>> CircularNSF(features=3, supports=(Interval(0), Circle(0, 360), Integers(0, 9))).build().sample(4).shape
+    torch.Size([4, 3])
     """
 
-    base = UniformAngle
+    support = Circle()
 
     steps: int = 6  # couplings; the halves that move in one are kept in the next
     bins: int = 8
 
     def transforms(self) -> Iterator[Transform]:
-        move, turn = CircularSpline(self.bins), (Interval(-math.pi, math.pi),) * self.features
-        yield Angles(self.supports or turn)
+        supports = self.supports or (self.support,) * self.features
+        order = sorted(range(self.features), key=lambda i: not isinstance(supports[i], Circle))  # angles first
+        angles, others = self.circles, self.features - self.circles
+        yield RealLine(supports)
+        if 0 < angles < self.features:
+            yield Permutation(order)
+        if others:
+            units = ActNorm(others, learned=False)
+            yield Partial(Split(Permutation(range(self.features)), angles, others), units) if angles else units
         for i in range(self.steps):
-            split = scattered(self.features, seed=i // 2, swapped=i % 2 == 1)
-            raw = move.raw_shape(split.moved)
-            net = MLP(2 * split.kept, raw, hidden=self.hidden, residual=True, project=self.project())
-            yield Coupling(OfAngles(net), move, split)
-        yield Angles(turn)
+            yield self._step(shuffled(self.features, seed=i // 2).order, swapped=i % 2 == 1)
+        yield RealLine((Circle(),) * angles + (Interval(),) * others)
+
+    def _step(self, order: tuple[int, ...], *, swapped: bool) -> Coupling:
+        """In either half the angles come first, as they have the lowest numbers."""
+        half = self.features // 2
+        kept, moved = sorted(order[:half]), sorted(order[half:])
+        if swapped:
+            kept, moved = moved, kept
+        kept_angles, moved_angles = (sum(i < self.circles for i in numbers) for numbers in (kept, moved))
+        move = Beside(moved_angles, CircularSpline(self.bins), RationalQuadraticSpline(self.bins))
+        net = MLP(
+            len(kept) + kept_angles,
+            move.raw_shape(len(moved)),
+            hidden=self.hidden,
+            residual=True,
+            project=self.project(),
+        )
+        return Coupling(OfAngles(net, kept_angles), move, Split(Permutation(kept + moved), len(kept), len(moved)))

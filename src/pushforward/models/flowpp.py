@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pushforward.bases import StandardNormal
 from pushforward.context import Image
 from pushforward.flow import Flow
-from pushforward.lift import Variational
+from pushforward.lift import Lifting, Variational
 from pushforward.models.image import ImageModel, Shape
 from pushforward.models.vector import VectorModel
 from pushforward.moves import Affine, Composed, LogisticMixture, Tanh
@@ -127,7 +127,7 @@ class ImageFlowPlusPlus(ImageModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dequantiser:
+class Dequantiser(Lifting):
     """The configuration of a lift whose noise is a flow of four steps on columns, told of the image.
 
     `build()` makes the lift. A recipe may have one in place of a lift. The defaults are the paper's for CIFAR-10.

@@ -9,26 +9,27 @@ from typing import ClassVar
 
 from torch import nn
 
-from pushforward.bases import Base, StandardNormal
+from pushforward.bases import Base, Beside, StandardNormal, UniformAngle
 from pushforward.context import Labels, Unconditional, Vector
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Elementwise, Move
 from pushforward.networks import MLP, LabelTable, MaskedMLP, VectorProjection
 from pushforward.transform import Chain, Transform
-from pushforward.transforms import ActNorm, Autoregressive, Coupling, Interval, RealLine, Split
+from pushforward.transforms import ActNorm, Autoregressive, Circle, Coupling, Interval, RealLine, Split, Support
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorModel(Model):
     """A flow over vectors, unconditional or conditioned on a vector or a label."""
 
-    base: ClassVar[type[Base]] = StandardNormal  # what the latent is distributed as
+    base: ClassVar[type[Base]] = StandardNormal  # what the latent is distributed as; angles are uniform
+    support: ClassVar[Support] = Interval()  # where a number lives if `supports` does not say
 
     features: int
     context: int = 0  # numbers in the vector that it is conditioned on
     classes: int = 0  # or classes of the label; neither: unconditional
-    supports: tuple[Interval, ...] = ()  # where each number lives; none given: all of them on the real line
+    supports: tuple[Support, ...] = ()  # where each number lives
     hidden: tuple[int, ...] = (128, 128)  # widths of the networks' layers; one for each branch of a residual network
 
     def __post_init__(self):
@@ -39,10 +40,23 @@ class VectorModel(Model):
             )
         if len(self.supports) not in (0, self.features):
             raise ValueError(f"give a support for each of {self.features} features, or none; got {len(self.supports)}.")
+        if self.circles and not isinstance(self.support, Circle):
+            raise ValueError(
+                f"{self.circles} of {self.features} numbers live on circles, and {type(self).__name__} is for the real "
+                "line: CircularNSF takes both."
+            )
+
+    @property
+    def circles(self) -> int:
+        """How many of the numbers live on circles."""
+        return sum(isinstance(support, Circle) for support in self.supports or (self.support,) * self.features)
 
     def build(self) -> Flow:
         embed = Vector(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
-        return Flow(Chain(*self.transforms()), self.base(self.features), event=(self.features,), embed=embed)
+        base = self.base(self.features - self.circles)
+        if self.circles:
+            base = Beside(UniformAngle(self.circles), base)
+        return Flow(Chain(*self.transforms()), base, event=(self.features,), embed=embed)
 
     @abstractmethod
     def transforms(self) -> Iterator[Transform]:

@@ -19,6 +19,7 @@ class CausalNetwork(nn.Module, ABC):
     """
 
     tokens: int  # the longest sequence it reads
+    attends: bool  # whether it has attention, whose temperature a context may set
 
     @abstractmethod
     def forward(self, x: Tokens, context: Context | None = None, cache: Any = None) -> Tensor: ...

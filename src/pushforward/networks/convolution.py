@@ -80,15 +80,15 @@ class ZeroConvolution(nn.Module):
 
 
 def _scaled(x: Tensor, weight: Tensor, border: Tensor | None, shift: Tensor, log_scale: Tensor) -> Tensor:
-    """The scale multiplies the weights, which are fewer than the answers."""
-    scale = torch.exp(FASTER * log_scale)
-    each = scale[:, None, None, None]
-    answers = F.conv2d(x.to(weight.dtype), weight * each, shift * scale, padding="same")
-    return answers if border is None else answers + F.conv2d(_on_the_border(x, weight), border * each, padding="same")
-
-
-def _on_the_border(x: Tensor, like: Tensor) -> Tensor:
-    """(1, 1, H, W): 1 on the border of the image, 0 inside."""
-    ones = torch.ones(1, 1, *x.shape[2:], dtype=like.dtype, device=x.device)
-    ones[..., 1:-1, 1:-1] = 0
-    return ones
+    """The scale multiplies the weights, which are fewer than the answers; the border is read where channels are few."""
+    x, scale = x.to(weight.dtype), torch.exp(FASTER * log_scale)
+    each, added = scale[:, None, None, None], None
+    if border is not None:
+        ones = torch.ones(1, 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+        ones[..., 1:-1, 1:-1] = 0
+        if x.shape[1] < len(weight):
+            x, weight = torch.cat([x, ones.expand(len(x), -1, -1, -1)], 1), torch.cat([weight, border], 1)
+        else:
+            added = F.conv2d(ones, border * each, padding="same")
+    answers = F.conv2d(x, weight * each, shift * scale, padding="same")
+    return answers if added is None else answers + added

@@ -65,9 +65,14 @@ class Guided(CausalNetwork):
         super().__init__()
         if not isinstance(move.interpret(torch.zeros(move.raw_shape(1))), AffineParams):
             raise TypeError(f"guidance is defined for affine and shift moves, not for {type(move).__name__}.")
+        if attention_temperature != 1 and not net.attends:
+            raise ValueError(
+                f"attention_temperature blunts attention, and a {type(net).__name__} has none; got "
+                f"{attention_temperature:g}. Leave it out: a conditional flow is guided away from its null context."
+            )
         self.net, self.move, self.rule = net, move, rule
         self.attention_temperature = attention_temperature
-        self.tokens = net.tokens
+        self.tokens, self.attends = net.tokens, net.attends
 
     def start(self, context: Context | None = None) -> Cache:
         return self.net.start(None if context is None else self._both(context))

@@ -61,6 +61,8 @@ class MaskedMLP(CausalNetwork):
     torch.Size([7, 3, 2])
     """
 
+    attends = False
+
     def __init__(
         self,
         features: int,

@@ -85,14 +85,21 @@ class MLP(nn.Module):
 
 
 class OfAngles(nn.Module):
-    """A network of angles: `net` reads their cosines and sines, so a full turn changes nothing."""
+    """A network that reads the cosines and sines of the first `angles` numbers: a full turn of them changes nothing.
 
-    def __init__(self, net: nn.Module):
+    `net` gets 2 · angles numbers, and the rest as it is.
+    """
+
+    def __init__(self, net: nn.Module, angles: int):
         super().__init__()
-        self.net = net
+        self.net, self.angles = net, angles
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        return self.net(torch.cat([x.cos(), x.sin()], 1), context)
+        angles, rest = x.tensor_split((self.angles,), 1)
+        return self.net(torch.cat([angles.cos(), angles.sin(), rest], 1), context)
+
+    def extra_repr(self) -> str:
+        return f"angles={self.angles}"
 
 
 def widths(hidden: tuple[int, ...], residual: bool) -> tuple[int, ...]:

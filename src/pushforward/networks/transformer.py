@@ -80,7 +80,7 @@ BUILT = [
     nn.GELU,
     nn.Linear,
 ]
-WORTH = 2**20  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
+WORTH = 2**24  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
 
 
 class CausalTransformer(CausalNetwork):
@@ -89,6 +89,8 @@ class CausalTransformer(CausalNetwork):
     `project` turns the context into a vector that is added to every token; without it the context is ignored. At the
     start the answer is zero, which for an elementwise move is the identity.
     """
+
+    attends = True
 
     def __init__(
         self,

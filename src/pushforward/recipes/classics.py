@@ -18,22 +18,27 @@ def mnist_realnvp() -> Recipe:
     """Real NVP on MNIST.
 
     pushforward train mnist_realnvp --out runs/mnist_realnvp
+    Four minutes of one CPU core.
+    Expect 1.45 bits/dim, held out, and still falling.
     """
-    return _minutes("mnist", RealNVP(image=(1, 28, 28), width=16, blocks=2), steps=3000)
+    return _minutes("mnist", RealNVP(image=(1, 28, 28), width=16, blocks=2), steps=2500)
 
 
 def mnist_glow() -> Recipe:
     """Glow on MNIST.
 
     pushforward train mnist_glow --out runs/mnist_glow
+    Four minutes of one CPU core.
+    Expect 1.66 bits/dim, held out, and still falling.
     """
-    return _minutes("mnist", Glow(image=(1, 28, 28), levels=2, steps=8, width=64), steps=3000)
+    return _minutes("mnist", Glow(image=(1, 28, 28), levels=2, steps=8, width=64), steps=2400)
 
 
 def mnist_flowpp() -> Recipe:
     """Flow++ on MNIST, whose noise is learned too.
 
     pushforward train mnist_flowpp --out runs/mnist_flowpp
+    Expect no number yet: it has not been run.
     """
     model = FlowPlusPlus(image=(1, 28, 28), width=32, blocks=1, components=8)
     return _minutes("mnist", model, Dequantiser(image=(1, 28, 28), width=16, blocks=1, components=8), steps=500)
@@ -43,6 +48,7 @@ def mnist_jet() -> Recipe:
     """Jet on MNIST.
 
     pushforward train mnist_jet --out runs/mnist_jet
+    Expect no number yet: it has not been run.
     """
     return _minutes("mnist", Jet(image=(1, 28, 28), patch=2, steps=10, width=64, depth=1, heads=2), steps=600)
 
@@ -51,6 +57,7 @@ def cifar10_small_glow() -> Recipe:
     """A Glow that learns for three minutes on one CPU core: how do channels best meet between couplings?
 
     pushforward train cifar10_small_glow --out runs/small_glow --model.permutation shuffle --model.coupling additive
+    Expect 3.90 bits/dim, held out, with the 1 × 1 convolutions and affine couplings it has if not told otherwise.
     """
     return _minutes("cifar10", Glow(image=(3, 32, 32), levels=3, steps=8, width=64), steps=1300)
 

@@ -4,6 +4,7 @@ from pushforward.transforms.autoregressive import Autoregressive
 from pushforward.transforms.conditional import Conditional
 from pushforward.transforms.coupling import (
     Coupling,
+    Partial,
     Split,
     alternating,
     checkerboard,
@@ -12,7 +13,7 @@ from pushforward.transforms.coupling import (
     whole_tokens,
     within_tokens,
 )
-from pushforward.transforms.linear import LU, Matrix, Rotation, rotation
+from pushforward.transforms.linear import LU, Linear, Matrix, Rotation, rotation
 from pushforward.transforms.multiscale import MultiScale
 from pushforward.transforms.normalise import ActNorm, BatchNorm
 from pushforward.transforms.permutation import Permutation, shuffled
@@ -28,21 +29,24 @@ from pushforward.transforms.reshape import (
 )
 from pushforward.transforms.residual import Exact, Residual, Roulette
 from pushforward.transforms.reversible import Reversible, reversible
-from pushforward.transforms.supports import Angles, Interval, RealLine
+from pushforward.transforms.supports import Circle, Integers, Interval, RealLine, Support
 
 __all__ = [
     "LU",
     "ActNorm",
-    "Angles",
     "Autoregressive",
     "BatchNorm",
+    "Circle",
     "Conditional",
     "Coupling",
     "Exact",
     "Flip",
+    "Integers",
     "Interval",
+    "Linear",
     "Matrix",
     "MultiScale",
+    "Partial",
     "Patchify",
     "Permutation",
     "RealLine",
@@ -55,6 +59,7 @@ __all__ = [
     "Roulette",
     "Split",
     "Squeeze",
+    "Support",
     "alternating",
     "checkerboard",
     "columns",

@@ -4,6 +4,9 @@
 
 Both ways are one pass of the network, which may be any. The Jacobian is triangular, with ones for those that stand.
 Dinh et al. 2015 (NICE), arXiv:1410.8516; 2017 (Real NVP), arXiv:1605.08803.
+
+Splits are not learned: a permutation that gradients could change is soft, and then no bijection. What generalises it,
+and is one all along, is a learned linear map before the split: `LU`, as NSF has it, or `Rotation`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from pushforward.context import Context
 from pushforward.moves import Move
 from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
-from pushforward.transform import Triangular
+from pushforward.transform import Transform, Triangular
 from pushforward.transforms.permutation import Permutation, shuffled
 from pushforward.transforms.reshape import Rearrangement, Regroup, numbered, squares
 
@@ -119,3 +122,26 @@ class Coupling(Triangular):
 
     def extra_repr(self) -> str:
         return f"move={type(self.move).__name__}"
+
+
+class Partial(Transform):
+    """A step that those of a split take that move, untold by the others: z_moved = step(x_moved).
+
+    >>> from pushforward.transforms import ActNorm
+    >>> Partial(halves(5), ActNorm(3))(torch.zeros(2, 5))[0].shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(self, split: Split, step: Transform):
+        super().__init__()
+        self.split, self.step = split, step
+
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        kept, moved = self.split.apart(x)
+        moved, log_det = self.step(moved, context)
+        return self.split.join(at_least_float32(kept), moved), log_det
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        kept, moved = self.split.apart(z)
+        moved, log_det = self.step.inverse(moved, context)
+        return self.split.join(at_least_float32(kept), moved), log_det

@@ -10,6 +10,7 @@ arXiv:1906.04032.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -21,7 +22,15 @@ from pushforward.shapes import Events, PerSample, at_least_float32, without_auto
 from pushforward.transform import Transform
 
 
-class Matrix(Transform):
+class Linear(Transform):
+    """A transform that multiplies numbers, or the channels at each place, by a matrix."""
+
+    @abstractmethod
+    def matrix(self) -> Tensor:
+        """W, (features, features), or one for each of some groups, in at least float32."""
+
+
+class Matrix(Linear):
     """W is any matrix, and is all that is learned: the plain form, whose determinant costs features³.
 
     It starts as `start` (features, features); as (groups, features, features), it mixes the features of each group
@@ -37,19 +46,22 @@ class Matrix(Transform):
         self.weight = nn.Parameter(start.clone())
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        weight = at_least_float32(self.weight)
+        weight = self.matrix()
         return _mixed(weight, x), _everywhere(torch.linalg.slogdet(weight).logabsdet.sum(), x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        weight = at_least_float32(self.weight)
+        weight = self.matrix()
         x = _by_columns(lambda columns: torch.linalg.solve(weight, columns), z, weight)
         return x, _everywhere(-torch.linalg.slogdet(weight).logabsdet.sum(), z)
+
+    def matrix(self) -> Tensor:
+        return at_least_float32(self.weight)
 
     def extra_repr(self) -> str:
         return " × ".join(map(str, self.weight.shape))
 
 
-class LU(Transform):
+class LU(Linear):
     """W = P L U; L has ones on its diagonal, and U has ± exp of what `factors` has there: log|det W| is their sum.
 
     `factors` (features, features) holds both triangles. Without a seed P is 1, zero factors are the identity, and W
@@ -87,10 +99,7 @@ class LU(Transform):
         self.sign.copy_(sign)
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        lower, upper, log_det = self._triangles()
-        with without_autocast(x):
-            weight = (lower @ upper).index_select(0, self.order)
-        return _mixed(weight, x), _everywhere(log_det, x)
+        return _mixed(self.matrix(), x), _everywhere(at_least_float32(self.factors).trace(), x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         lower, upper, log_det = self._triangles()
@@ -102,6 +111,11 @@ class LU(Transform):
 
         return _by_columns(solved, z, lower), _everywhere(-log_det, z)
 
+    def matrix(self) -> Tensor:
+        lower, upper, _ = self._triangles()
+        with without_autocast(lower):
+            return (lower @ upper).index_select(0, self.order)
+
     def extra_repr(self) -> str:
         return f"{len(self.factors)}"
 
@@ -112,7 +126,7 @@ class LU(Transform):
         return lower, factors.triu(1) + torch.diag(self.sign.to(factors) * diagonal.exp()), diagonal.sum()
 
 
-class Rotation(Transform):
+class Rotation(Linear):
     """W = exp(A − Aᵀ): any rotation; its inverse is its transpose and its log-determinant is zero.
 
     `generator` (features, features) is A; it starts at random, so that the rotation mixes at once.
@@ -127,19 +141,19 @@ class Rotation(Transform):
         self.generator = nn.Parameter(torch.randn(features, features))
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        rotation = self._matrix()
+        rotation = self.matrix()
         return _mixed(rotation, x), _everywhere(rotation.new_zeros(()), x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        rotation = self._matrix()
+        rotation = self.matrix()
         return _mixed(rotation.T, z), _everywhere(rotation.new_zeros(()), z)
+
+    def matrix(self) -> Tensor:
+        generator = at_least_float32(self.generator)
+        return torch.linalg.matrix_exp(generator - generator.T)
 
     def extra_repr(self) -> str:
         return f"{len(self.generator)}"
-
-    def _matrix(self) -> Tensor:
-        generator = at_least_float32(self.generator)
-        return torch.linalg.matrix_exp(generator - generator.T)
 
 
 def rotation(features: int, seed: int | None = None) -> Tensor:

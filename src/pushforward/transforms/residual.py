@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -27,7 +27,12 @@ from pushforward.transform import Transform
 
 
 class LogDet(Protocol):
-    """log det (1 + J), (batch,), from J as a map of tangents (batch, features, n); x says how many there are."""
+    """log det (1 + J), (batch,), from J as a map of tangents (batch, features, n); x says how many there are.
+
+    `exact` is False where it is an estimate.
+    """
+
+    exact: ClassVar[bool]
 
     def __call__(self, push: Push, x: Events) -> PerSample: ...
 
@@ -35,6 +40,8 @@ class LogDet(Protocol):
 @dataclass(frozen=True)
 class Exact:
     """By the Jacobian itself: as many tangents as features, and a determinant."""
+
+    exact: ClassVar[bool] = True
 
     def __call__(self, push: Push, x: Events) -> PerSample:
         return torch.linalg.slogdet(_one_plus(push, x)).logabsdet
@@ -47,6 +54,8 @@ class Roulette:
     `always` terms are taken; each further one with probability `going_on` if the one before it was, and weighed by one
     over its chance. With a seed the same numbers are drawn at each call; without, torch's own.
     """
+
+    exact: ClassVar[bool] = False
 
     always: int = 4
     going_on: float = 0.5
@@ -71,6 +80,10 @@ class Residual(Transform):
     def __init__(self, net: ContractiveMLP, *, log_det: LogDet = Exact()):
         super().__init__()
         self.net, self.log_det = net, log_det
+
+    @property
+    def exact(self) -> bool:
+        return self.log_det.exact
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x = at_least_float32(x)

@@ -4,11 +4,13 @@ everywhere            z = x
 above `low`           z = log(x − low)
 below `high`          z = −log(high − x)
 between the two       z = log(x − low) − log(high − x)
+on a circle           z = an angle in [−π, π)
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,8 +23,20 @@ from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
 from pushforward.transform import Triangular
 
 
+class Support(ABC):
+    """Where a number lives, and its way to the real line and back, each with log-slopes."""
+
+    @abstractmethod
+    def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> z, log-slopes, which are −inf outside."""
+
+    @abstractmethod
+    def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z -> x, log-slopes."""
+
+
 @dataclass(frozen=True)
-class Interval:
+class Interval(Support):
     """Where a number lives: above `low` and below `high`, as far as they are given; its ends are outside.
 
     `Interval()` is the real line, `Interval(0)` the positive numbers.
@@ -36,7 +50,6 @@ class Interval:
             raise ValueError(f"an interval's low end lies below its high end; got {self.low} and {self.high}.")
 
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x -> z, log-slopes, which are −inf outside."""
         if self.low is None and self.high is None:
             return x, torch.zeros_like(x)
         above = torch.ones_like(x) if self.low is None else x - self.low
@@ -47,7 +60,6 @@ class Interval:
         return above - below, torch.where(inside, span - above - below, -math.inf)
 
     def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z -> x, log-slopes. Where rounding would reach an end, the number next to it."""
         low, high = self.low, self.high
         if low is not None and high is not None:
             x = low + (high - low) * z.sigmoid()
@@ -58,51 +70,78 @@ class Interval:
             x, log_slopes = high - (-z).exp(), -z
         else:
             return z, torch.zeros_like(z)
+        # where rounding would reach an end, the number next to it
         least, most = z.new_tensor(-math.inf if low is None else low), z.new_tensor(math.inf if high is None else high)
         return x.clamp(torch.nextafter(least, most), torch.nextafter(most, least)), log_slopes
 
 
-class Angles(Triangular):
-    """Numbers that live on circles to angles in [−π, π). [low, high) is a full turn of each, and where x comes back.
+@dataclass(frozen=True)
+class Circle(Support):
+    """Where a number lives that begins again after a full turn, [low, high): an angle, a time of day.
 
-    >>> Angles([Interval(0, 360)])(torch.tensor([[270.0], [-90.0]]))[0] / torch.pi
-    tensor([[0.5000],
-            [0.5000]])
+    On the line it is an angle in [−π, π). What is a full turn away is the same number.
+
+    >>> Circle(0, 360).to_line(torch.tensor([270.0, -90.0]))[0] / torch.pi
+    tensor([0.5000, 0.5000])
     """
 
-    def __init__(self, turns: Sequence[Interval]):
-        super().__init__()
-        self.turns = tuple(turns)
-        if any(turn.low is None or turn.high is None for turn in self.turns):
-            raise ValueError(f"a full turn goes from a low end to a high one; got {self.turns}.")
+    low: float = -math.pi
+    high: float = math.pi
 
-    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        low, width = self._turns(x := at_least_float32(x))
-        part = (x - low) / width
-        return 2 * math.pi * (part - part.floor()) - math.pi, torch.log(2 * math.pi / width).expand(x.shape)
+    def __post_init__(self):
+        if not self.low < self.high:
+            raise ValueError(f"a full turn goes from a low end to a high one; got {self.low} and {self.high}.")
 
-    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        low, width = self._turns(z := at_least_float32(z))
+    def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        part = (x - self.low) / self._turn
+        return 2 * math.pi * (part - part.floor()) - math.pi, torch.full_like(x, math.log(2 * math.pi / self._turn))
+
+    def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
         part = (z + math.pi) / (2 * math.pi)
-        return low + width * (part - part.floor()), sum_event(torch.log(width / (2 * math.pi)).expand(z.shape))
+        return self.low + self._turn * (part - part.floor()), torch.full_like(z, math.log(self._turn / (2 * math.pi)))
 
-    def extra_repr(self) -> str:
-        return ", ".join(str(turn) for turn in self.turns)
+    @property
+    def _turn(self) -> float:
+        return self.high - self.low
 
-    def _turns(self, x: Events) -> tuple[Tensor, Tensor]:
-        low, high = (x.new_tensor([getattr(turn, end) for turn in self.turns]) for end in ("low", "high"))
-        return low, high - low
+
+@dataclass(frozen=True)
+class Integers(Support):
+    """Where integers live, from `low` to `high` as far as they are given, both among them.
+
+    A flow sees them dequantised, v + u for a u in (0, 1) (`lift.Dequantised`), so on the interval up to high + 1.
+
+    >>> Integers(0, 9).dequantised
+    Interval(low=0, high=10)
+    """
+
+    low: int | None = None
+    high: int | None = None
+
+    def __post_init__(self):
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"the low end of integers is not above the high one; got {self.low} and {self.high}.")
+
+    @property
+    def dequantised(self) -> Interval:
+        return Interval(self.low, None if self.high is None else self.high + 1)
+
+    def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.dequantised.to_line(x)
+
+    def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.dequantised.from_line(z)
 
 
 class RealLine(Triangular):
-    """Each number of a vector from its support to the real line.
+    """Each number of a vector from its support to the real line, on which an angle lies in [−π, π).
 
-    >>> line = RealLine([Interval(), Interval(0), Interval(-1, 1)])
-    >>> line(torch.tensor([[5.0, 1.0, 0.0]]))[0]
-    tensor([[5., 0., 0.]])
+    >>> line = RealLine([Interval(), Interval(0), Interval(-1, 1), Circle(0, 360)])
+    >>> line(torch.tensor([[5.0, 1.0, 0.0, 180.0]]))[0]
+    tensor([[5., 0., 0., 0.]])
     """
 
-    def __init__(self, supports: Sequence[Interval]):
+    def __init__(self, supports: Sequence[Support]):
         super().__init__()
         self.supports = tuple(supports)
 

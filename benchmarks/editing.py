@@ -1,0 +1,188 @@
+"""Attributes of sprites and digits, changed by a Glow: what a classifier sees of it, and what else moved.
+
+    PUSHFORWARD_DATA=folder .venv/bin/python benchmarks/editing.py
+
+Trains two Glows, and two classifiers that know nothing of them, into runs/editing; what was begun goes on. Held-out
+images are given a value that they have not: along the direction of the value wanted minus that of the value they have,
+by an amount of 1. The result is lowered to integers, as a picture in a file is, before anything is measured. Prints the
+tables of docs/editing.md and draws its pictures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from classifier import Classifier, Task, learn_classifier, placed
+from sprites import ATTRIBUTES, LEVELS, VALUES, drawn, sprites
+from torch import Tensor
+from torch.nn import functional as F
+
+import pushforward as pf
+from pushforward.data import Images, Order, find
+from pushforward.evaluation import captioned, grid, held_out_bits, save_picture
+from pushforward.flow import Flow
+from pushforward.lift import Lifted, Uniform
+from pushforward.randomness import Keyed, keyed
+from pushforward.training import Checkpoints, Likelihood, Log, Plan, minimise
+
+RUNS, DOCS = Path("runs/editing"), Path("docs")
+LEARNED, EDITED, SHOWN = 4000, 400, 8  # images that directions are made of; that are edited; that a picture shows
+AMOUNTS = (0.5, 1.0, 1.5, 2.0)
+
+
+def sprite_task() -> Task:
+    (images, has, _), (test, test_has, _) = sprites("train"), sprites("test")
+    return Task(LEVELS, ATTRIBUTES, VALUES, images, has, test, test_has)
+
+
+def digit_task() -> Task:
+    train, test = (find("mnist", split) for split in ("train", "test"))
+    images, test_images = (part.images // (256 // LEVELS) for part in (train, test))
+    return Task(LEVELS, ("digit",), 10, images, train.labels[:, None], test_images, test.labels[:, None])
+
+
+def learn_flow(name: str, flow: Flow, task: Task, steps: int) -> Flow:
+    """Train, or go on; the average of the weights it went through."""
+    folder = RUNS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = Plan(steps=steps, batch=32, lr=3e-3, average_decay=0.99, precision="float32", checkpoint_every=100)
+    objective = Likelihood(flow, Uniform(task.levels))
+    data = Images(task.images, levels=task.levels)
+    return minimise(objective, data, plan, checkpoints=Checkpoints(folder), log=Log(folder)).eval()
+
+
+class Change(NamedTuple):
+    """Held-out images of integers, before and after their attribute was given another value, and what is read of it."""
+
+    rows: Tensor
+    before: Tensor
+    after: Tensor
+    wanted: Tensor
+    read_before: Tensor
+    read_after: Tensor
+
+
+def directions(flow: Flow, task: Task) -> Tensor:
+    """(attributes, values, *latent)."""
+    rows = Order(len(task.images), seed=0)[0:LEARNED]
+    has = F.one_hot(task.has[rows], task.values).flatten(1).bool()
+    d = pf.editing.directions(flow, task.images[rows], has, lift=Uniform(task.levels))
+    return d.unflatten(0, (len(task.names), task.values))
+
+
+def changed(flow: Flow, task: Task, d: Tensor, attribute: int, amount: float = 1.0) -> Change:
+    lift, noise = Uniform(task.levels), Keyed(0, rows=range(EDITED))
+    rows = Order(len(task.test), seed=attribute)[0:EDITED]
+    before, has = task.test[rows], task.test_has[rows, attribute]
+    wanted = (has + 1 + torch.arange(EDITED) % (task.values - 1)) % task.values
+    x = lift.lift(before, noise)[0]
+    after = lift.lower(pf.editing.edit(flow, x, d[attribute][wanted] - d[attribute][has], amount))
+    images = (x, lift.lift(after, noise)[0])
+    read = [pf.editing.read(flow, each, d[attribute])[torch.arange(EDITED), wanted] for each in images]
+    return Change(rows, before, after, wanted, *read)
+
+
+def grey(a: Tensor, b: Tensor, task: Task) -> Tensor:
+    """How far pixels are apart, of 255."""
+    return (a.float() - b.float()).abs() * 255 / (task.levels - 1)
+
+
+def shares(change: Change, task: Task, classifier: Classifier, attribute: int) -> list[str]:
+    """The first cells of a row: what is read, and what the classifier sees."""
+    told = [classifier.tell(images, task.levels) for images in (change.before, change.after)]
+    seen = [(values[:, attribute] == change.wanted).float().mean() for values in told]
+    other = [k for k in range(len(task.names)) if k != attribute]
+    kept = f"{(told[1] == task.test_has[change.rows])[:, other].float().mean():.1%}" if other else "–"
+    return [
+        f"{change.read_before.mean():.2f} → {change.read_after.mean():.2f}",
+        f"{seen[0]:.1%} → {seen[1]:.1%}",
+        kept,
+    ]
+
+
+def report_sprites(task: Task, flow: Flow, classifier: Classifier) -> None:
+    d, poses, panels = directions(flow, task), sprites("test")[2], {}
+    print(
+        "| attribute | read of the value wanted | seen to have it | others seen as before | own pixels moved by |"
+        " others by | from the true picture |\n" + "|---" * 7 + "|"
+    )
+    for attribute, name in enumerate(task.names):
+        change = changed(flow, task, d, attribute)
+        values = task.test_has[change.rows].clone()
+        values[:, attribute] = change.wanted
+        true = drawn(values, poses[change.rows])
+        own = (true != change.before).any(1, keepdim=True).expand_as(true)
+        moved = grey(change.after, change.before, task)
+        cells = shares(change, task, classifier, attribute)
+        far = [grey(images, true, task).mean() for images in (change.before, change.after)]
+        cells += [f"{moved[own].mean():.1f}", f"{moved[~own].mean():.1f}", f"{far[0]:.1f} → {far[1]:.1f}"]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+        shown = torch.cat([images[:SHOWN] for images in (change.before, change.after, true)])
+        panels[f"{name}: {cells[1].split()[-1]} seen to have changed"] = grid(placed(shown, task.levels), SHOWN)
+    save_picture(captioned(panels, columns=2, zoom=2), DOCS / "editing_sprites.png")
+
+
+def report_digits(task: Task, flow: Flow, classifier: Classifier) -> None:
+    d, panels = directions(flow, task), {}
+    change = changed(flow, task, d, 0)
+    print("| digit wanted | read of it | seen to be it | pixels moved by |\n" + "|---" * 4 + "|")
+    for digit in range(-1, task.values):
+        rows = torch.arange(EDITED) if digit < 0 else (change.wanted == digit).nonzero().flatten()
+        part = Change(*(field[rows] for field in change))
+        cells = shares(part, task, classifier, 0)[:2]
+        cells += [f"{grey(part.after, part.before, task).mean():.1f}"]
+        print(f"| {'any' if digit < 0 else digit} | " + " | ".join(cells) + " |", flush=True)
+        if digit >= 0:
+            shown = torch.cat([part.before[:SHOWN], part.after[:SHOWN]])
+            panels[f"to {digit}: {cells[1].split()[-1]} seen as it"] = grid(placed(shown, task.levels), SHOWN)
+    save_picture(captioned(panels, columns=2), DOCS / "editing_digits.png")
+
+
+def line(task: Task, flow: Flow) -> None:
+    """Pictures between pairs of held-out sprites."""
+    x = Uniform(task.levels).lift(task.test[Order(len(task.test), seed=9)[0:10]], keyed(0))[0]
+    between = pf.editing.interpolate(flow, x[::2], x[1::2], 9)
+    save_picture(captioned({"": grid(between.flatten(0, 1), 9)}, columns=1, zoom=2), DOCS / "editing_line.png")
+
+
+def by_amount(task: Task, flow: Flow, classifier: Classifier) -> None:
+    """How many are seen to have the value wanted, and how far all pixels moved, by the amount of the edit."""
+    d = directions(flow, task)
+    print("\n| | " + " | ".join(map(str, AMOUNTS)) + " |\n" + "|---" * (1 + len(AMOUNTS)) + "|")
+    for attribute, name in enumerate(task.names):
+        changes = [changed(flow, task, d, attribute, amount) for amount in AMOUNTS]
+        cells = [
+            f"{(classifier.tell(change.after, task.levels)[:, attribute] == change.wanted).float().mean():.1%}, "
+            f"{grey(change.after, change.before, task).mean():.1f}"
+            for change in changes
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def bits(flow: Flow, task: Task) -> str:
+    return str(held_out_bits(Lifted(flow, Uniform(task.levels)), task.test[Order(len(task.test), seed=0)[0:1000]]))
+
+
+def main() -> None:
+    for name, task, report, levels, steps in (
+        ("sprites", sprite_task(), report_sprites, 3, 2000),
+        ("digits", digit_task(), report_digits, 2, 1500),
+    ):
+        torch.manual_seed(0)
+        image = tuple(task.images.shape[1:])
+        model = pf.models.Glow(image=image, levels=levels, steps=8, width=64, coupling="additive")
+        flow = learn_flow(name, model.build(), task, steps)
+        classifier = learn_classifier(RUNS / f"{name}.pt", task)
+        right = (classifier.tell(task.test, task.levels) == task.test_has).double().mean(0)
+        listed = ", ".join(f"{share:.2%} of {what}" for what, share in zip(task.names, right.tolist(), strict=True))
+        print(f"\n{name}: {bits(flow, task)}; the classifier is right on {listed}\n", flush=True)
+        report(task, flow, classifier)
+        by_amount(task, flow, classifier)
+        if name == "sprites":
+            line(task, flow)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""A run's images edited: a class added and taken away, pictures between pictures, holes filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pushforward import editing
+from pushforward.data import Images, Order, find
+from pushforward.editing import Langevin, RandomWalk
+from pushforward.evaluation import captioned, grid, save_picture
+from pushforward.lift import Gaussian, Lifted
+from pushforward.randomness import Keyed
+from pushforward.recipe import Recipe
+from pushforward.run import load_lifted, read_recipe
+
+LEARNED = 2000  # labelled images that directions are made of
+AMOUNTS = 7  # pictures in a row, from one end to the other
+SIDE = 64  # pixels to which small images are enlarged
+HOLES = {  # rows and columns of an image, in quarters of its height and width
+    "lower": (2, 4, 0, 4),
+    "upper": (0, 2, 0, 4),
+    "left": (0, 4, 0, 2),
+    "right": (0, 4, 2, 4),
+    "centre": (1, 3, 1, 3),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chains:
+    """How missing pixels are drawn: by Markov chains that start at samples of the flow."""
+
+    fills: int = 3  # chains for each image
+    steps: int = 1000  # of each chain; its scale is adapted in the first half
+    proposal: Literal["langevin", "walk"] = "langevin"  # informed by the gradient, or noise alone
+    scale: float = 0.05  # of a step's noise, to start with; images are on [−1, 1]
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.fills < 1:
+            raise ValueError(f"fill each image once at least; got fills={self.fills}.")
+
+
+def edit(
+    run: Path,
+    out: Path = Path("edited.png"),
+    label: int | None = None,
+    amount: float = 1.0,
+    n: int = 6,
+    data: str | None = None,
+    device: str = "auto",
+) -> dict[str, str]:
+    """Add a class to images, and take it away: `pushforward edit DIR --label 3 --amount 1 --out edited.png`.
+
+    A row an image, from −amount to amount: along the mean latent of the run's training images of that class, minus that
+    of all others. The image as it is stands in the middle.
+
+    Args:
+        run: The run folder.
+        out: The picture.
+        label: The class; left out, every class in turn.
+        amount: How far: 1 is from the mean of all others to that of the class.
+        n: How many images.
+        data: A name, a file or a folder of images; left out, the run's held-out images.
+        device: cpu, cuda, mps, or auto.
+    """
+    lifted, recipe = load_lifted(run, device=device), read_recipe(run)
+    flow, x = lifted.flow, _events(lifted, recipe, data, n)
+    images, labels = _labelled(recipe, tuple(flow.event))
+    if label is not None and not 0 <= label < images.classes:
+        raise ValueError(f"{recipe.data} has {images.classes} classes; got label {label}. Give 0 … classes − 1.")
+    rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
+    has = one_hot(labels[rows], images.classes).bool()
+    d = editing.directions(flow, images.images[rows], has, lift=lifted.lift)
+    each = torch.arange(len(x)) % images.classes if label is None else torch.full((len(x),), label)
+    amounts = torch.linspace(-amount, amount, AMOUNTS).tolist()
+    columns = [_freed(lifted, editing.edit(flow, x, d[each], t)) for t in amounts]
+    read = editing.read(flow, x, d)[torch.arange(len(x)), each]
+    told = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
+    picture = _save(f"from {-amount:g} to {amount:g}", columns, out)
+    return {"the images have": ", ".join(told), "picture": picture}
+
+
+def interpolate(
+    run: Path,
+    out: Path = Path("interpolated.png"),
+    n: int = 8,
+    pairs: int = 5,
+    temperature: float = 1.0,
+    data: str | None = None,
+    device: str = "auto",
+) -> str:
+    """Show the pictures between pairs of images: `pushforward interpolate DIR --n 8 --pairs 5 --out line.png`.
+
+    Args:
+        run: The run folder.
+        out: The picture, a row a pair.
+        n: How many pictures a row, its two ends among them.
+        pairs: How many pairs.
+        temperature: Of all latents: below 1 pictures are nearer to what the flow holds for most probable.
+        data: A name, a file or a folder of images; left out, the run's held-out images.
+        device: cpu, cuda, mps, or auto.
+    """
+    lifted, recipe = load_lifted(run, device=device), read_recipe(run)
+    flow, x = lifted.flow, _events(lifted, recipe, data, 2 * pairs)
+    if len(x) < 2:
+        raise ValueError(f"a pair is two images; there is {len(x)}.")
+    ends = x[: len(x) // 2 * 2]
+    line = editing.interpolate(flow, ends[::2], ends[1::2], n, temperature=temperature)
+    columns = [_freed(lifted, between) for between in line.unbind(1)]
+    return f"{len(line)} pairs in {_save('from one to the other', columns, out)}"
+
+
+def inpaint(
+    run: Path,
+    out: Path = Path("inpainted.png"),
+    mask: str = "lower",
+    n: int = 6,
+    how: Chains = Chains(),
+    data: str | None = None,
+    device: str = "auto",
+) -> dict[str, str]:
+    """Fill in missing pixels: `pushforward inpaint DIR --mask lower --steps 1000 --out inpainted.png`.
+
+    A row an image: as it is, what is known of it, and what Metropolis chains drew for the rest. They are exact in the
+    limit of many steps; the acceptance rate is of the second half, and one near 0 says that it was not reached.
+
+    Args:
+        run: The run folder.
+        out: The picture.
+        mask: What is missing: lower, upper, left, right, centre, or a picture that is white there.
+        n: How many images.
+        data: A name, a file or a folder of images; left out, the run's held-out images.
+        device: cpu, cuda, mps, or auto.
+    """
+    lifted, recipe = load_lifted(run, device=device), read_recipe(run)
+    flow, x = lifted.flow, _events(lifted, recipe, data, n)
+    missing = hole(mask, (x.shape[2], x.shape[3])).to(x.device)
+    noise = Keyed(how.seed, rows=range(len(x) * how.fills))
+    draws = flow.sample(len(noise), -1 if flow.classes else None, generator=noise)
+    start = torch.where(missing, draws.nan_to_num(0).clamp(-1, 1), x.repeat_interleave(how.fills, 0))
+    proposal = (Langevin if how.proposal == "langevin" else RandomWalk)(how.scale)
+    filled = editing.inpaint(flow, start, missing, how.steps, proposal=proposal, generator=noise)
+    fills = _freed(lifted, filled.images).unflatten(0, (len(x), how.fills)).unbind(1)
+    x = _freed(lifted, x)
+    picture = _save("as it is, known, drawn", [x, torch.where(missing, 0, x), *fills], out)
+    return {"chains": str(filled), "picture": picture}
+
+
+def hole(mask: str, size: tuple[int, int]) -> Tensor:
+    """Where pixels are missing, (H, W): a word of HOLES, or a picture that is white there."""
+    height, width = size
+    if mask in HOLES:
+        top, bottom, left, right = HOLES[mask]
+        missing = torch.zeros(height, width, dtype=torch.bool)
+        missing[top * height // 4 : bottom * height // 4, left * width // 4 : right * width // 4] = True
+        return missing
+    if not Path(mask).is_file():
+        raise ValueError(f"a mask is {', '.join(HOLES)}, or a picture; there is no file {mask}.")
+    from PIL import Image
+
+    with Image.open(mask) as picture:
+        fitted = picture.convert("L").resize((width, height), Image.Resampling.NEAREST)
+    return torch.from_numpy(numpy.array(fitted)) > 127
+
+
+def _events(lifted: Lifted, recipe: Recipe, data: str | None, n: int) -> Tensor:
+    """The first n held-out images, or those of other data, lifted."""
+    images = recipe.images("test") if data is None else recipe.images("train", data)
+    if n < 1:
+        raise ValueError(f"take one image at least; got {n}.")
+    chosen = range(min(n, len(images)))
+    with torch.no_grad():
+        return lifted.lift.lift(images.fetch(chosen)[0], Keyed(0, rows=chosen))[0].to(lifted.flow.device)
+
+
+def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
+    """The run's training images, and their labels, which those of an unconditional flow's recipe come without."""
+    found = find(recipe.data, "train", image=image)
+    if not isinstance(found, Images) or found.labels is None:
+        raise ValueError(
+            f"a class is learned from labelled images, and those of {recipe.data} have no labels. With attributes of "
+            "your own, call pf.editing.directions."
+        )
+    return found, found.labels
+
+
+def _freed(lifted: Lifted, x: Tensor) -> Tensor:
+    """Images without the noise that the flow learned them with, if that is Gaussian."""
+    if not isinstance(lifted.lift, Gaussian):
+        return x
+    return lifted.flow.denoise(x, lifted.lift.sigma, -1 if lifted.flow.classes else None)
+
+
+def _save(caption: str, columns: list[Tensor], out: Path) -> str:
+    """Write the columns (n, C, H, W) as a picture; its path, and how many images were lost, in words."""
+    x = torch.stack(columns, 1).flatten(0, 1)
+    lost = (~x.flatten(1).isfinite().all(1)).sum().item()
+    save_picture(captioned({caption: grid(x, len(columns))}, columns=1, zoom=max(1, SIDE // x.shape[2])), out)
+    return f"{out}; {lost} of its {len(x)} images overflowed" if lost else str(out)

@@ -1,0 +1,18 @@
+"""Images edited by a flow: attributes added and taken away, pictures between pictures, holes filled in."""
+
+from pushforward.editing.attributes import directions, edit, read
+from pushforward.editing.inpainting import Inpainted, inpaint
+from pushforward.editing.interpolation import interpolate
+from pushforward.editing.proposals import Langevin, Proposal, RandomWalk
+
+__all__ = [
+    "Inpainted",
+    "Langevin",
+    "Proposal",
+    "RandomWalk",
+    "directions",
+    "edit",
+    "inpaint",
+    "interpolate",
+    "read",
+]

@@ -1,0 +1,140 @@
+"""Missing pixels, drawn from what the flow holds for likely given the others.
+
+    p(missing | known) ∝ p(x),        known pixels fixed
+
+No normaliser is needed to run a Markov chain that has this for its stationary distribution: Metropolis–Hastings, on
+the missing pixels alone. What it draws is exact in the limit of many steps, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.context import Context, Given
+from pushforward.data.data import listed
+from pushforward.editing.latents import rows
+from pushforward.editing.proposals import Langevin, Proposal
+from pushforward.flow import Flow
+from pushforward.randomness import Source, draw
+from pushforward.shapes import Events, PerSample, sum_event
+
+
+@dataclass(frozen=True)
+class Inpainted:
+    """Where each chain ended, and how it moved in the second half of its steps. Print it: a line."""
+
+    images: Events  # (n, *event)
+    acceptance: PerSample  # the mean probability of a proposal to be accepted
+    scale: PerSample  # of the noise of a step
+
+    def __str__(self) -> str:
+        low, high = self.acceptance.aminmax()
+        return (
+            f"accepted {self.acceptance.mean():.0%} of the proposals ({low:.0%} … {high:.0%} by chain), "
+            f"of scale {self.scale.mean():.2g}"
+        )
+
+
+def inpaint(
+    flow: Flow,
+    images: Events,
+    mask: Tensor,
+    steps: int,
+    *,
+    proposal: Proposal = Langevin(),
+    context: Given = None,
+    generator: Source = None,
+) -> Inpainted:
+    """Draw anew what `mask`, a bool that broadcasts to (n, *event), marks as missing: a chain of steps for each image.
+
+    A chain starts at what its image holds there, and many steps may go before it forgets: give noise, or a draw of the
+    flow. Known pixels keep their bits. In the first half of the steps an adapted proposal finds its scale, each chain
+    its own; in the second it is fixed, without which a chain is exact in no limit. What overflows is never accepted.
+    With a generator a row, a chain does not depend on those beside it. `context` is one or a row an image;
+    `editing.latents` tells what it is by default. ValueError where a chain starts at a density that is not finite.
+
+    >>> from pushforward.models import RealNVP
+    >>> flow = RealNVP(image=(1, 4, 4), levels=1, width=8, blocks=1).build()
+    >>> filled = inpaint(flow, torch.zeros(2, 1, 4, 4), torch.arange(4) > 1, steps=10)
+    >>> filled.images[:, :, :, :2].abs().sum(), filled.acceptance.shape
+    (tensor(0.), torch.Size([2]))
+    """
+    if steps < 1:
+        raise ValueError(f"a chain takes one step at least; got steps={steps}.")
+    missing = _missing(mask, images).to(flow.device)
+    at = partial(_at, flow, rows(flow, len(images), context), missing, proposal)
+    here = at(images.to(flow.device))
+    good = here.log_p.isfinite() & here.score.flatten(1).isfinite().all(1)
+    if not good.all():
+        bad = listed((~good).nonzero().flatten().tolist())
+        raise ValueError(
+            f"a chain starts where the density and its gradient are finite, and for {bad} of the images they are not. "
+            "Fill the missing pixels with a draw of the flow."
+        )
+    scale = torch.full_like(here.log_p, proposal.scale)
+    accepted, burn_in = torch.zeros_like(here.log_p), steps // 2
+    for step in range(steps):
+        here, chance = _step(at, here, missing, proposal, scale, generator)
+        if step >= burn_in:
+            accepted += chance
+        elif proposal.adapted:
+            scale *= torch.exp((step + 1) ** -0.6 * (chance / proposal.acceptance - 1))  # Robbins & Monro 1951
+    return Inpainted(here.x, accepted / (steps - burn_in), scale)
+
+
+class Place(NamedTuple):
+    """Where chains are. The score is zero for known pixels, and where the proposal does not read it."""
+
+    x: Events
+    log_p: PerSample
+    score: Events
+
+
+def _at(flow: Flow, context: Context | None, missing: Tensor, proposal: Proposal, x: Events) -> Place:
+    with torch.inference_mode(False), torch.set_grad_enabled(proposal.informed):
+        x = x.detach().clone().requires_grad_(proposal.informed)
+        log_p = flow.log_prob(x, context)
+        score = torch.autograd.grad(log_p.sum(), x)[0] if proposal.informed else torch.zeros_like(x)
+    return Place(x.detach(), log_p.detach(), torch.where(missing, score, 0))
+
+
+def _step(
+    at: Callable[[Events], Place],
+    here: Place,
+    missing: Tensor,
+    proposal: Proposal,
+    scale: PerSample,
+    generator: Source,
+) -> tuple[Place, PerSample]:
+    """Where the chains are after a step, and with which probability what was proposed was accepted."""
+    wide = _beside(scale, here.x)
+    noise = torch.where(missing, draw(torch.randn, here.x.shape, here.x, generator), 0)
+    drift = proposal.drift(here.score, wide)
+    there = at(torch.where(missing, here.x + drift + wide * noise, here.x))
+    back = noise + (drift + proposal.drift(there.score, wide)) / wide  # minus the noise that would lead back
+    log_ratio = there.log_p - here.log_p + 0.5 * sum_event(noise.square() - back.square())
+    chance = torch.where(there.log_p.isfinite(), log_ratio.exp().clamp(max=1), 0).nan_to_num(0)
+    moves = draw(torch.rand, chance.shape, chance, generator) < chance
+    return Place(*(torch.where(_beside(moves, new), new, old) for new, old in zip(there, here, strict=True))), chance
+
+
+def _beside(each: PerSample, x: Tensor) -> Tensor:
+    """A number a row, to be broadcast over the row."""
+    return each.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def _missing(mask: Tensor, images: Events) -> Tensor:
+    if mask.dtype == torch.bool and mask.any():
+        with suppress(RuntimeError):
+            return mask.expand(images.shape)
+    raise ValueError(
+        f"a mask is a bool that broadcasts to {tuple(images.shape)}, True where pixels are missing, as some are; got "
+        f"{mask.dtype} of shape {tuple(mask.shape)}, {int(mask.count_nonzero())} of it not zero."
+    )

@@ -1,0 +1,31 @@
+"""Pictures between pictures."""
+
+from __future__ import annotations
+
+import torch
+
+from pushforward.context import Given
+from pushforward.editing.latents import decode, encode, rows
+from pushforward.flow import Flow
+from pushforward.shapes import Events
+
+
+def interpolate(flow: Flow, a: Events, b: Events, n: int, *, temperature: float = 1.0, context: Given = None) -> Events:
+    """n images from each of a (rows, *event) to its partner in b, along a straight line of latents: (rows, n, *event).
+
+        z_i = temperature · ((1 − t_i) z_a + t_i z_b),        t_i = i / (n − 1)
+
+    The first is a and the last is b, to rounding, at temperature 1; below it all are nearer to what the flow holds for
+    most probable. `context`, one or a row a pair, is that of all n; see `editing.latents` for its default. Kingma &
+    Dhariwal 2018 (Glow), arXiv:1807.03039, section 6.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"give pairs of images: a has shape {tuple(a.shape)}, and b has {tuple(b.shape)}.")
+    if n < 2:
+        raise ValueError(f"an interpolation has its two ends at least; got n={n}.")
+    given = rows(flow, len(a), context)
+    start, end = encode(flow, a, given)[:, None], encode(flow, b, given)[:, None]
+    t = torch.linspace(0, 1, n, dtype=start.dtype, device=start.device).reshape(-1, *[1] * (start.dim() - 2))
+    z = temperature * torch.lerp(start, end, t)
+    images = decode(flow, z.flatten(0, 1), given and given.each(lambda c: c.repeat_interleave(n, 0)))
+    return images.unflatten(0, (len(a), n))

@@ -1,0 +1,48 @@
+"""Images to standardised latents and back, in bounded memory.
+
+Where every number of z has the same scale, latents can be averaged, added and scaled. So they have in every base but
+`ObservedNormal`, which measures the numbers' deviations: there z is divided by them.
+
+A flow conditioned on labels is asked under the null label where it is given no context. Told its own label, an image
+has a latent that need not know it, and the label is what one wants to edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pushforward.bases import ObservedNormal
+from pushforward.context import Context, Given
+from pushforward.flow import Flow
+from pushforward.shapes import Events
+
+CHUNK = 64  # images that are encoded or decoded at once
+
+
+def encode(flow: Flow, images: Events, context: Given = None) -> Events:
+    """images -> standardised latents."""
+    return _in_chunks(flow.encode, images.to(flow.device), rows(flow, len(images), context)) / _deviations(flow)
+
+
+def decode(flow: Flow, latents: Events, context: Given = None) -> Events:
+    """Standardised latents -> images."""
+    return _in_chunks(flow.decode, latents * _deviations(flow), rows(flow, len(latents), context))
+
+
+def rows(flow: Flow, n: int, context: Given) -> Context | None:
+    """The context of n images: the null label where a flow of labels was given none."""
+    embedded = flow.embed(-1 if context is None and flow.classes else context)
+    return embedded and embedded.rows((n,))
+
+
+def _deviations(flow: Flow) -> Tensor | float:
+    return flow.base.variance.sqrt() if isinstance(flow.base, ObservedNormal) else 1.0
+
+
+@torch.no_grad()
+def _in_chunks(function: Callable[[Events, Context | None], Events], x: Events, context: Context | None) -> Events:
+    parts = [slice(start, start + CHUNK) for start in range(0, max(len(x), 1), CHUNK)]
+    return torch.cat([function(x[part], context and context.each(lambda t, part=part: t[part])) for part in parts])

@@ -1,0 +1,57 @@
+"""Two moves beside each other, for numbers of two kinds: those on circles and those on the line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.moves.move import Elementwise
+
+
+class BesideParams(NamedTuple):
+    """The parameters of both moves."""
+
+    first: Any
+    rest: Any
+
+
+@dataclass(frozen=True)
+class Beside(Elementwise):
+    """The first `count` numbers of a token go by one move, the rest by another.
+
+    raw holds for every number as many as the greedier of the two needs; the other leaves some unread.
+
+    >>> from pushforward.moves import Affine, CircularSpline
+    >>> Beside(2, CircularSpline(bins=8), Affine()).params_per_element
+    25
+    """
+
+    count: int
+    first: Elementwise
+    rest: Elementwise
+
+    @property
+    def params_per_element(self) -> int:
+        return max(self.first.params_per_element, self.rest.params_per_element)
+
+    def interpret(self, raw: Tensor) -> BesideParams:
+        first, rest = raw.tensor_split((self.count,), -2)
+        return BesideParams(
+            self.first.interpret(first[..., : self.first.params_per_element]),
+            self.rest.interpret(rest[..., : self.rest.params_per_element]),
+        )
+
+    def forward(self, x: Tensor, params: BesideParams) -> tuple[Tensor, Tensor]:
+        return self._both(self.first.forward, self.rest.forward, x, params)
+
+    def inverse(self, y: Tensor, params: BesideParams) -> tuple[Tensor, Tensor]:
+        return self._both(self.first.inverse, self.rest.inverse, y, params)
+
+    def _both(self, first: Callable, rest: Callable, x: Tensor, params: BesideParams) -> tuple[Tensor, Tensor]:
+        one, other = x.tensor_split((self.count,), -1)
+        (one, slopes), (other, more) = first(one, params.first), rest(other, params.rest)
+        return torch.cat([one, other], -1), torch.cat([slopes, more], -1)
