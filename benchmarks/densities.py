@@ -178,9 +178,9 @@ def found(table: str, model: str, side: str) -> dict[int, dict[str, np.ndarray]]
 def report(tables: list[str]) -> None:
     """Prints a row for each table and model, over the seeds that both sides have finished."""
     print(
-        "| table | numbers | model | parameters | ours, nats | peer | its parameters | its nats | ours − its | seeds |"
+        "| table | D | model | parameters | ours, nats | peer | parameters | its nats | ours − its | median | seeds |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for table, (model, (_, peer, _)) in product(tables, TRAINED.items()):
         ours, its = (found(table, model, side) for side in ("ours", peer))
         if seeds := sorted(ours.keys() & its.keys()):
@@ -188,7 +188,8 @@ def report(tables: list[str]) -> None:
             first, other = ours[seeds[0]], its[seeds[0]]
             about = f"{table} | {first['numbers']} | {model} | {first['parameters'].item():,} | {with_error(a)}"
             theirs = f"{peer} | {other['parameters'].item():,} | {with_error(b)}"
-            print(f"| {about} | {theirs} | {with_error(a - b)} | {len(seeds)} |")
+            middle = np.median((a - b).mean(0))
+            print(f"| {about} | {theirs} | {with_error(a - b)} | {middle:.3f} | {len(seeds)} |")
 
 
 def write_rows(tables: list[str]) -> None:

@@ -168,6 +168,18 @@ def test_the_kernel_says_what_tensors_say(by_kernel, move, way, shape, dtype, to
         torch.testing.assert_close(ours, tensors, rtol=tolerance, atol=tolerance)
 
 
+def test_the_kernel_reads_nothing_that_is_not_there(by_kernel):
+    """Raw numbers that do not fit are for tensor operations to refuse."""
+
+    def run():
+        for shape in ((5, SPLINE.params_per_element - 1), (4, SPLINE.params_per_element)):
+            with pytest.raises(RuntimeError):
+                SPLINE.forward(torch.zeros(5), SPLINE.interpret(torch.zeros(shape)))
+        return ()
+
+    assert not list(by_kernel(run))
+
+
 @WAYS
 @KINDS
 def test_gradients_of_gradients(by_kernel, move, way):

@@ -2,13 +2,15 @@
 
     z_kept = x_kept        z_moved = (x_moved − t(x_kept)) · exp(−s(x_kept))
 
-Of a vector, odd and even numbers take turns; scales start at 1 and shifts at random, since from the identity it learns
-more slowly. Of an image, the squares of a checkerboard do, then the halves of the channels that squeezing makes; then
-half of the channels leave, and the rest goes on to the next level. An `ActNorm` after each coupling stands for the
-paper's batch normalisation, in which an event's density depends on its batch. s is bounded: without that, deep flows
-overflow. Dinh et al. 2017, "Density estimation using Real NVP", arXiv:1605.08803; for vectors as in Papamakarios et al.
-2017, arXiv:1705.07057. There a coupling on a checkerboard reads the whole image with zeros for what moves; here it
-reads the squares that stand still, as an image of half the width.
+Of a vector, odd and even numbers take turns. Its couplings go from data to latent as the paper's do, z_moved = x_moved
+· exp(s) + t: the gradient of t is then not multiplied by exp(−s), which is large where outliers are. Scales start at 1
+and shifts at random, since from the identity it learns more slowly. Of an image, the squares of a checkerboard take
+turns, then the halves of the channels that squeezing makes; then half of the channels leave, and the rest goes on to
+the next level. An `ActNorm` after each coupling stands for the paper's batch normalisation, in which an event's density
+depends on its batch. s is bounded: without that, deep flows overflow. Dinh et al. 2017, "Density estimation using Real
+NVP", arXiv:1605.08803; for vectors as in Papamakarios et al. 2017, arXiv:1705.07057. There a coupling on a checkerboard
+reads the whole image with zeros for what moves; here it reads the squares that stand still, as an image of half the
+width.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pushforward.models.image import ImageModel, Shape
 from pushforward.models.vector import VectorModel
 from pushforward.moves import Affine, SoftClip, Tanh
 from pushforward.networks import ResNet
-from pushforward.transform import Chain, Transform
+from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     ActNorm,
     Coupling,
@@ -53,14 +55,14 @@ class VectorRealNVP(VectorModel):
     """The configuration of a Real NVP for vectors; `build()` makes the flow."""
 
     steps: int = 8  # couplings
-    move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
+    move: Affine = Affine(SoftClip(3.0))  # scales between 1/20 and 20: with 1/1000 outliers overflow
 
     def transforms(self) -> Iterator[Transform]:
         yield from self.units()
         for i in range(self.steps):
             step = self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 1))
             shift_at_random(step)
-            yield step
+            yield Inverse(step)
             yield ActNorm(self.features)
 
 

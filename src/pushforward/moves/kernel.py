@@ -34,6 +34,11 @@ class Kind(NamedTuple):
     bound: float
     contrast: float
 
+    @property
+    def raws(self) -> int:
+        """Raw numbers that a number has."""
+        return 3 * self.bins - (not self.circular)
+
 
 def by_kernel(kind: Kind, x: Tensor, raw: Tensor, tensors: Door) -> tuple[Tensor, Tensor]:
     """What `tensors(x, raw)` answers."""
@@ -49,6 +54,7 @@ def _serves(kind: Kind, x: Tensor, raw: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and x.numel() >= WORTH
         and kind.bins <= MOST
+        and raw.shape == (*x.shape, kind.raws)  # else the loops would read what is not there
         and all(t.is_cpu and type(t) in (Tensor, nn.Parameter) for t in (x, raw))
         and x.dtype == raw.dtype
         and x.dtype in (torch.float32, torch.float64)
@@ -78,14 +84,15 @@ class Moved(torch.autograd.Function):
 
 
 def _move(kind: Kind, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-    x, y, log_slopes = x.contiguous(), torch.empty(x.shape, dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype)
+    x = x.contiguous()
+    y, log_slopes = torch.empty_like(x), torch.empty_like(x)
     _call("move", kind, x, raw, y, log_slopes)
     return y, log_slopes
 
 
 def _pull(kind: Kind, x: Tensor, raw: Tensor, y: Tensor, log_slopes: Tensor) -> tuple[Tensor, Tensor]:
-    x, in_raw = x.contiguous(), torch.empty(raw.shape, dtype=x.dtype)
-    in_x = torch.empty_like(x)
+    x = x.contiguous()
+    in_x, in_raw = torch.empty_like(x), x.new_empty(raw.shape)
     _call("pull", kind, x, raw, y.contiguous(), log_slopes.contiguous(), in_x, in_raw)
     return in_x, in_raw
 

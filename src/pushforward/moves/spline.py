@@ -45,7 +45,7 @@ class Knots(NamedTuple):
 class Logits(NamedTuple):
     """Of the bins' widths, then of their heights, and the log-slopes where they meet: (*, 3 · bins − 1) in all.
 
-    They are clipped where they become knots, since whoever is quick does all of it at once.
+    They are clipped where they become knots: the loops in `spline.cpp` do all of it at once.
     """
 
     raw: Tensor

@@ -51,7 +51,7 @@ class Rectified:
         values = [
             known.answer[0].new_zeros(units, room) for units in (self.tokens, *(len(weight) for weight, _ in maps))
         ]
-        counts = [torch.tensor(layer) for layer in known.counts]
+        counts = [torch.tensor(layer, device="cpu") for layer in known.counts]
         layers = [LayerStruct(values=self._point(values[0]), known=self._point(counts[0]))]
         for k, (weight, bias) in enumerate(maps, 1):
             layer = LayerStruct(*(self._point(t) for t in (weight, bias)), values=self._point(values[k]))
