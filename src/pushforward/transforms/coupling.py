@@ -71,10 +71,8 @@ def checkerboard(image: tuple[int, int, int], *, swapped: bool = False) -> Split
 
     Each colour is an image of half the width, (B, C, H, W/2). Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
     """
-    places = squares(image).places
-    black, white = torch.tensor(places, device="cpu").reshape(2, image[0], image[1], -1)
-    first, second = (white, black) if swapped else (black, white)
-    return Split(Regroup(torch.cat([first, second]), image), image[0], image[0])
+    places = squares(image).roll(image[0] if swapped else 0, 0)
+    return Split(Regroup(places, image), image[0], image[0])
 
 
 def within_tokens(tokens: int, features: int, seed: int) -> Split:

@@ -138,11 +138,11 @@ def columns(image: tuple[int, int, int]) -> Regroup:
     return Regroup(torch.cat([places[..., ::2], places[..., 1::2]]), image)
 
 
-def squares(image: tuple[int, int, int]) -> Regroup:
-    """The squares of a checkerboard, black ones, then white ones, as channels: (B, C, H, W) -> (B, 2C, H, W/2)."""
+def squares(image: tuple[int, int, int]) -> Tensor:
+    """Where the squares of a checkerboard stand, black ones, then white ones, as channels: (2C, H, W/2)."""
     places, odd_row = numbered(image), torch.arange(image[1], device="cpu")[:, None] % 2 == 1
     even, odd = places[..., ::2], places[..., 1::2]
-    return Regroup(torch.cat([torch.where(odd_row, odd, even), torch.where(odd_row, even, odd)]), image)
+    return torch.cat([torch.where(odd_row, odd, even), torch.where(odd_row, even, odd)])
 
 
 class Reordered(Triangular):
