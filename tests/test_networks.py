@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from pushforward.context import Context, Labels, Vector
-from pushforward.moves import Affine, Move, Shift
+from pushforward.moves import Affine, LogisticMixture
 from pushforward.networks import (
     MLP,
     CausalTransformer,
@@ -249,13 +249,8 @@ def test_the_linear_rule(on):
 
 
 def test_guidance_is_refused_where_it_is_not_defined():
-    class Other(Shift):
-        def interpret(self, raw):
-            return tuple(super().interpret(raw))
-
-    move: Move = Other()
-    with pytest.raises(TypeError, match="not for Other"):
-        Guided(transformer(), move, LinearRule(1.0))
+    with pytest.raises(TypeError, match="not for LogisticMixture"):
+        Guided(transformer(), LogisticMixture(), LinearRule(1.0))
     with pytest.raises(ValueError, match="on='scales'"):
         LinearRule(1.0, "scales")
     with pytest.raises(ValueError, match="'annealed'"):

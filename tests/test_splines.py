@@ -18,7 +18,7 @@ SPLINE = RationalQuadraticSpline(bins=8, bound=BOUND)
 @pytest.fixture(params=["tensors", "kernel"])
 def either(request, monkeypatch) -> None:
     """Splines by tensor operations and by the kernel."""
-    if request.param == "kernel" and kernel.load() is None:
+    if request.param == "kernel" and kernel.load("spline.cpp") is None:
         pytest.skip("the kernel needs a C++ compiler")
     monkeypatch.setattr(kernel, "WORTH", 0 if request.param == "kernel" else math.inf)
 
@@ -128,90 +128,6 @@ def test_agrees_with_nflows():
     back = splines.unconstrained_rational_quadratic_spline(y, *logits, inverse=True, tail_bound=BOUND, **least)
     for ours, other in zip((y, log_slopes, SPLINE.inverse(y, params)[0]), (*theirs, back[0]), strict=True):
         torch.testing.assert_close(ours, other, rtol=1e-9, atol=1e-9)
-
-
-@pytest.fixture
-def by_kernel(monkeypatch):
-    """Calls a function once with the kernel and once without."""
-    if kernel.load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
-
-    def both(run):
-        answers = []
-        for worth in (0, math.inf):
-            monkeypatch.setattr(kernel, "WORTH", worth)
-            answers.append(run())
-        return zip(*answers, strict=True)
-
-    return both
-
-
-KINDS = pytest.mark.parametrize("move", [SPLINE, RationalQuadraticSpline(bins=5), CircularSpline()], ids=repr)
-WAYS = pytest.mark.parametrize("way", ["forward", "inverse"])
-
-
-@WAYS
-@KINDS
-@pytest.mark.parametrize("shape", [(0,), (1,), (70,), (9, 300), (3, 2, 5)], ids=str)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-3)], ids=str)
-def test_the_kernel_says_what_tensors_say(by_kernel, move, way, shape, dtype, tolerance):
-    """Values and gradients, of raw numbers that lie apart in memory, on one thread and on two."""
-
-    def run():
-        torch.manual_seed(0)
-        x = (2 * torch.randn(shape, dtype=dtype)).requires_grad_()
-        raw = torch.randn(*shape, 3 + move.params_per_element, dtype=dtype)[..., 2:-1].requires_grad_()
-        values = getattr(move, way)(x, move.interpret(raw))
-        return *values, *torch.autograd.grad(values, (x, raw), [torch.randn(shape, dtype=dtype) for _ in values])
-
-    for ours, tensors in by_kernel(run):
-        torch.testing.assert_close(ours, tensors, rtol=tolerance, atol=tolerance)
-
-
-def test_the_kernel_reads_nothing_that_is_not_there(by_kernel):
-    """Raw numbers that do not fit are for tensor operations to refuse."""
-
-    def run():
-        for shape in ((5, SPLINE.params_per_element - 1), (4, SPLINE.params_per_element)):
-            with pytest.raises(RuntimeError):
-                SPLINE.forward(torch.zeros(5), SPLINE.interpret(torch.zeros(shape)))
-        return ()
-
-    assert not list(by_kernel(run))
-
-
-@WAYS
-@KINDS
-def test_gradients_of_gradients(by_kernel, move, way):
-    def run():
-        torch.manual_seed(0)
-        x = torch.randn(6, dtype=torch.float64, requires_grad=True)
-        raw = torch.randn(6, move.params_per_element, dtype=torch.float64, requires_grad=True)
-        door = lambda x, raw: getattr(move, way)(x, move.interpret(raw))  # noqa: E731
-        return (torch.autograd.gradgradcheck(door, (x, raw), atol=1e-5, rtol=1e-3),)
-
-    assert all(all(answers) for answers in by_kernel(run))
-
-
-@WAYS
-@KINDS
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's forward mode uses it
-def test_every_way_of_differentiating(by_kernel, move, way):
-    """Row by row, forward mode, and without gradients."""
-
-    def run():
-        torch.manual_seed(0)
-        x = torch.randn(6, dtype=torch.float64)
-        raw = torch.randn(6, move.params_per_element, dtype=torch.float64)
-        door = lambda x, raw: getattr(move, way)(x, move.interpret(raw))[0]  # noqa: E731
-        _, tangent = torch.func.jvp(door, (x, raw), (x, raw))
-        with torch.autograd.forward_ad.dual_level():
-            dual = door(torch.autograd.forward_ad.make_dual(x, x), raw)
-            partial = torch.autograd.forward_ad.unpack_dual(dual).tangent
-        return torch.vmap(torch.func.jacrev(door))(x, raw), tangent, partial, door(x, raw)
-
-    for ours, tensors in by_kernel(run):
-        torch.testing.assert_close(ours, tensors, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.slow

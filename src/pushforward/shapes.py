@@ -31,7 +31,10 @@ def without_autocast(t: Tensor) -> AbstractContextManager:
 
 
 def sum_event(t: Events) -> PerSample:
-    """The sum over everything but the batch: (batch, *event) -> (batch,)."""
+    """The sum over everything but the batch: (batch, *event) -> (batch,). One event that stands for all, as `expand`
+    makes it, is summed once."""
+    if len(t) > 1 and t.stride(0) == 0:
+        return sum_event(t[:1]).expand(len(t))
     return t.flatten(1).sum(1)
 
 

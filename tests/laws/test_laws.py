@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pushforward import moves
-from pushforward.networks import rectified, transformer
+from pushforward.networks import perceptron, rectified, transformer
 from pushforward.networks.kernel import load
 from pushforward.transforms import Autoregressive
 from tests.laws.cases import CASES
@@ -38,7 +38,7 @@ def test_law(name, law):
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
 def test_law_without_gradients(name, law, kernel, monkeypatch):
     """Where gradients are not wanted inverses take other paths: sweeps, caches written in place, the kernels."""
-    for module in (transformer, rectified, moves.kernel):
+    for module in (transformer, rectified, perceptron, moves.kernel):
         monkeypatch.setattr(module, "WORTH", 0 if kernel else math.inf)
     if kernel and load() is None:
         pytest.skip("the kernel needs a C++ compiler")

@@ -8,15 +8,19 @@ Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516; Dinh et al. 2017 (Real NVP)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pushforward.moves.bounds import Bound, Exp
+from pushforward.moves.bounds import Bound, Exp, SoftClip, Tanh
+from pushforward.moves.kernel import AffineKind, by_kernel
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
+
+LAWS = (Exp, Tanh, SoftClip)  # the bounds that affine.cpp knows
 
 
 class AffineParams(NamedTuple):
@@ -24,6 +28,21 @@ class AffineParams(NamedTuple):
 
     log_scale: Tensor
     shift: Tensor
+
+
+class RawAffine(NamedTuple):
+    """Raw numbers (*, 2) and the bound that makes them `AffineParams`, which loops do together with the move."""
+
+    raw: Tensor
+    bound: Bound
+
+    @property
+    def log_scale(self) -> Tensor:
+        return self.bound(self.raw[..., 0])
+
+    @property
+    def shift(self) -> Tensor:
+        return self.raw[..., 1]
 
 
 @dataclass(frozen=True)
@@ -43,16 +62,14 @@ class Affine(Elementwise):
     def params_per_element(self) -> int:
         return 2
 
-    def interpret(self, raw: Tensor) -> AffineParams:
-        log_scale, shift = at_least_float32(raw).unbind(-1)
-        return AffineParams(self.bound(log_scale), shift)
+    def interpret(self, raw: Tensor) -> RawAffine:
+        return RawAffine(at_least_float32(raw), self.bound)
 
-    def forward(self, x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-        log_slopes = -params.log_scale
-        return (x - params.shift) * log_slopes.exp(), log_slopes
+    def forward(self, x: Tensor, params: AffineParams | RawAffine) -> tuple[Tensor, Tensor]:
+        return _moved(_forward, x, params, inverse=False)
 
-    def inverse(self, y: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-        return y * torch.exp(params.log_scale) + params.shift, params.log_scale
+    def inverse(self, y: Tensor, params: AffineParams | RawAffine) -> tuple[Tensor, Tensor]:
+        return _moved(_inverse, y, params, inverse=True)
 
 
 @dataclass(frozen=True)
@@ -77,3 +94,32 @@ class Shift(Elementwise):
 
     def inverse(self, y: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
         return y + params.shift, params.log_scale
+
+
+def _forward(x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+    log_slopes = -params.log_scale
+    return (x - params.shift) * log_slopes.exp(), log_slopes
+
+
+def _inverse(y: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+    return y * torch.exp(params.log_scale) + params.shift, params.log_scale
+
+
+def _moved(
+    door: Callable[[Tensor, AffineParams], tuple[Tensor, Tensor]],
+    given: Tensor,
+    params: AffineParams | RawAffine,
+    *,
+    inverse: bool,
+) -> tuple[Tensor, Tensor]:
+    if isinstance(params, AffineParams):
+        return door(given, params)
+    raw, bound = params
+
+    def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = raw.unbind(-1)
+        return door(given, AffineParams(bound(log_scale), shift))
+
+    if type(bound) not in LAWS:
+        return tensors(given, raw)
+    return by_kernel(AffineKind(LAWS.index(type(bound)), inverse, getattr(bound, "limit", 0.0)), given, raw, tensors)

@@ -1,15 +1,16 @@
-"""Splines by the loops of `spline.cpp`: what `spline.py` says in tensors, and its gradients, many times sooner.
+"""Moves by loops: what `spline.py` and `affine.py` say in tensors, and its gradients, many times sooner.
 
-In tensors a spline is a hundred operations on all of its knots. The loops serve plain tensors on a CPU. Tracing for a
-compiler, functorch and forward-mode differentiation have the tensor operations, and so have gradients of gradients.
+In tensors a spline is a hundred operations on all of its knots, and an affine move ten small ones. The loops of
+`spline.cpp` and `affine.cpp` serve plain tensors on a CPU. Tracing for a compiler, functorch and forward-mode
+differentiation have the tensor operations, and so have gradients of gradients.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
+import struct
 from collections.abc import Callable
-from ctypes import byref, c_double, c_int64, c_void_p
+from ctypes import CDLL, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ MOST = 32  # bins that there is room for: MOST in spline.cpp
 Door = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # numbers (*) and raw numbers (*, raw) -> values, log-slopes
 
 
-class Kind(NamedTuple):
-    """Which spline, and whether backwards."""
+class SplineKind(NamedTuple):
+    """A rational-quadratic spline, and whether backwards: the fields of `Spline` in its file."""
 
     bins: int
     circular: bool
@@ -34,10 +35,29 @@ class Kind(NamedTuple):
     bound: float
     contrast: float
 
+    source, layout = "spline.cpp", "qqqdd"
+
     @property
     def raws(self) -> int:
-        """Raw numbers that a number has."""
-        return 3 * self.bins - (not self.circular)
+        """Raw numbers that a number has; 0 where the loops have no room for them."""
+        return 3 * self.bins - (not self.circular) if self.bins <= MOST else 0
+
+
+class AffineKind(NamedTuple):
+    """An affine move by one of the laws in its file, and whether backwards: the fields of `Affine` there."""
+
+    law: int
+    inverse: bool
+    limit: float
+
+    source, layout = "affine.cpp", "qqd"
+
+    @property
+    def raws(self) -> int:
+        return 2
+
+
+Kind = SplineKind | AffineKind
 
 
 def by_kernel(kind: Kind, x: Tensor, raw: Tensor, tensors: Door) -> tuple[Tensor, Tensor]:
@@ -53,14 +73,13 @@ def _serves(kind: Kind, x: Tensor, raw: Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and x.numel() >= WORTH
-        and kind.bins <= MOST
         and raw.shape == (*x.shape, kind.raws)  # else the loops would read what is not there
         and all(t.is_cpu and type(t) in (Tensor, nn.Parameter) for t in (x, raw))
         and x.dtype == raw.dtype
         and x.dtype in (torch.float32, torch.float64)
         and not torch._C._are_functorch_transforms_active()
-        and all(forward_ad.unpack_dual(t).tangent is None for t in (x, raw))
-        and load() is not None
+        and forward_ad._current_level < 0
+        and load(kind.source) is not None
     )
 
 
@@ -100,19 +119,12 @@ def _pull(kind: Kind, x: Tensor, raw: Tensor, y: Tensor, log_slopes: Tensor) -> 
 def _call(name: str, kind: Kind, x: Tensor, raw: Tensor, *others: Tensor) -> None:
     raw = raw.reshape(-1, raw.shape[-1])
     raw = raw if raw.stride(1) == 1 else raw.contiguous()
-    spline = Spline(x.numel(), raw.stride(0), torch.get_num_threads(), *kind)
-    loops = getattr(load(), f"{name}_{x.dtype}".replace("torch.", ""))
-    loops(byref(spline), *(c_void_p(t.data_ptr()) for t in (x, raw, *others)))
-
-
-class Spline(ctypes.Structure):
-    _fields_ = [
-        *((name, c_int64) for name in ("numbers", "stride", "threads", "bins", "circular", "inverse")),
-        *((name, c_double) for name in ("bound", "contrast")),
-    ]
+    about = struct.pack("3q" + kind.layout, x.numel(), raw.stride(0), torch.get_num_threads(), *kind)
+    loops = getattr(load(kind.source), f"{name}_{x.dtype}".replace("torch.", ""))
+    loops(about, *(c_void_p(t.data_ptr()) for t in (x, raw, *others)))
 
 
 @functools.cache
-def load() -> ctypes.CDLL | None:
+def load(source: str) -> CDLL | None:
     """What moves numbers in the stead of tensor operations; None where it cannot be built."""
-    return build(Path(__file__).with_name("spline.cpp"))
+    return build(Path(__file__).with_name(source))

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.moves.bounds import SoftClip
-from pushforward.moves.kernel import Kind, by_kernel
+from pushforward.moves.kernel import SplineKind, by_kernel
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
@@ -102,7 +102,7 @@ class RationalQuadraticSpline(Elementwise):
             inside = given.abs() < self.bound
             return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
 
-        return by_kernel(Kind(self.bins, False, inverse, self.bound, self.contrast), given, params.raw, tensors)
+        return by_kernel(SplineKind(self.bins, False, inverse, self.bound, self.contrast), given, params.raw, tensors)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class CircularSpline(Elementwise):
             knots = _knots(widths, heights, slopes, self.bound, self.contrast)
             return (_inverse if inverse else _forward)(angle, knots)
 
-        return by_kernel(Kind(self.bins, True, inverse, self.bound, self.contrast), angle, params.raw, tensors)
+        return by_kernel(SplineKind(self.bins, True, inverse, self.bound, self.contrast), angle, params.raw, tensors)
 
     def _unwind(self, x: Tensor) -> tuple[Tensor, Tensor]:
         turns = 2 * self.bound * (x / (2 * self.bound)).round()

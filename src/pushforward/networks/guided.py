@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pushforward.context import Context
-from pushforward.moves import AffineParams, Move
+from pushforward.moves import Affine, AffineParams, Move, Shift
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
 from pushforward.shapes import Tokens
@@ -63,7 +63,7 @@ class Guided(CausalNetwork):
 
     def __init__(self, net: CausalNetwork, move: Move, rule: Rule, *, attention_temperature: float = 1.0):
         super().__init__()
-        if not isinstance(move.interpret(torch.zeros(move.raw_shape(1))), AffineParams):
+        if not isinstance(move, Affine | Shift):
             raise TypeError(f"guidance is defined for affine and shift moves, not for {type(move).__name__}.")
         if attention_temperature != 1 and not net.attends:
             raise ValueError(
@@ -82,7 +82,8 @@ class Guided(CausalNetwork):
         if context is None:
             context = Context(null=torch.ones(len(x), dtype=torch.bool, device=x.device))
         params = self.move.interpret(self.net(torch.cat([x, x]), self._both(context), cache))
-        conditional, null = (AffineParams(*half) for half in zip(*(p.chunk(2) for p in params), strict=True))
+        halves = zip(params.log_scale.chunk(2), params.shift.chunk(2), strict=True)
+        conditional, null = (AffineParams(*half) for half in halves)
         tokens = torch.arange(first, first + conditional.shift.shape[1], device=x.device)
         progress = tokens.reshape(-1, *[1] * (x.dim() - 2)) / max(self.tokens - 1, 1)
         return torch.stack(self.rule(conditional, null, progress.to(conditional.shift.dtype)), dim=-1)

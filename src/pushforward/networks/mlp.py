@@ -18,12 +18,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.context import Context
+from pushforward.networks.perceptron import by_kernel
 
 Activation = Callable[[Tensor], Tensor]
 
 
 class Layers(nn.Module):
-    """The formulas above, for linear maps of any kind: (batch, features) -> (batch, answers)."""
+    """The formulas above, for linear maps of any kind: (batch, features) -> (batch, answers).
+
+    `added` is the projected context, (batch, units of the first layer).
+    """
 
     def __init__(
         self, maps: Sequence[nn.Linear], *, residual: bool, activation: Activation, project: nn.Module | None = None
@@ -32,6 +36,7 @@ class Layers(nn.Module):
         *maps, self.answer = maps
         self.maps = nn.ModuleList(maps)
         self.residual, self.activation, self.project = residual, activation, project
+        self.kinds = tuple(type(layer) for layer in self)
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)
 
@@ -43,10 +48,20 @@ class Layers(nn.Module):
         """Whether value k, counted from 1, is the end of a residual branch."""
         return self.residual and k > 1 and k % 2 == 1
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        v = before = self.maps[0](x.to(self.answer.weight.dtype))
-        if self.project is not None:
-            v = before = v + self.project(context)
+    def unchanged(self) -> bool:
+        """Whether its maps are of the kinds it was made of, and nobody is told when they are called."""
+        hooked = (hooks for layer in self for hooks in (layer._forward_hooks, layer._forward_pre_hooks))
+        return self.kinds == tuple(type(layer) for layer in self) and not any(hooked)
+
+    def run(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """The answers to a context: by loops where they serve."""
+        added = None if self.project is None else self.project(context)
+        return by_kernel(self, x.to(self.answer.weight.dtype), added)
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        v = before = self.maps[0](x)
+        if added is not None:
+            v = before = v + added
         for k, layer in enumerate(self.maps[1:], 2):
             v = layer(self.activation(v))
             if self.skips(k):
@@ -81,7 +96,7 @@ class MLP(nn.Module):
         self.layers = Layers(maps, residual=residual, activation=activation, project=project)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        return self.layers(x, context).unflatten(-1, self.raw)
+        return self.layers.run(x, context).unflatten(-1, self.raw)
 
 
 class OfAngles(nn.Module):

@@ -104,19 +104,19 @@ class Coupling(Triangular):
         self.net, self.move, self.split = net, move, split
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        return self._through(self.move.forward, x, context)
+        kept, moved, log_slopes = self._through(self.move.forward, x, context)
+        return self.split.join(kept, moved), self.split.join(torch.zeros_like(kept), log_slopes)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = self._through(self.move.inverse, z, context)
+        kept, moved, log_slopes = self._through(self.move.inverse, z, context)
+        x = self.split.join(kept, moved)
         return x, sum_event(log_slopes).to(x.dtype)
 
     def _through(
         self, door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None
-    ) -> tuple[Events, Events]:
+    ) -> tuple[Events, Events, Events]:
         kept, moved = self.split.apart(x)
-        moved, log_slopes = door(moved, self.move.interpret(self.net(kept, context)))
-        kept = at_least_float32(kept)
-        return self.split.join(kept, moved), self.split.join(torch.zeros_like(kept), log_slopes)
+        return at_least_float32(kept), *door(moved, self.move.interpret(self.net(kept, context)))
 
     def extra_repr(self) -> str:
         return f"move={type(self.move).__name__}"
