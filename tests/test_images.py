@@ -6,11 +6,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from pushforward.lift import Coarse, Lifted, Uniform
 from pushforward.models import Dequantiser, FlowPlusPlus, Glow, Jet, RealNVP
 from pushforward.networks import ConvNet
+from pushforward.networks.convolution import ScaledConvolution, ZeroConvolution
 from pushforward.training import Likelihood
 from pushforward.transforms import (
     LU,
@@ -171,6 +173,25 @@ def test_a_convnet_is_told_where_the_image_ends():
     net = stirred(ConvNet(1, (1, 1), width=4))
     flat = net(torch.zeros(1, 1, 7, 7))[0, 0, :, :, 0]
     assert flat[3, 3] != flat[0, 3]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
+@pytest.mark.parametrize(("channels", "answers"), [(3, 8), (8, 3), (4, 4)])
+def test_convolutions_are_those_of_an_image_with_one_more_channel_for_its_border(channels, answers, size):
+    torch.manual_seed(0)
+    for net in (ScaledConvolution(channels, answers).double(), ZeroConvolution(channels, answers).double()):
+        x, border = torch.randn(2, channels, *size).double(), torch.ones(2, 1, *size).double()
+        border[..., 1:-1, 1:-1] = 0
+        for p in net.parameters():
+            nn.init.normal_(p, std=0.3)
+        weight = torch.cat([net.weight, net.border], 1)
+        expected = F.conv2d(torch.cat([x, border], 1), weight, net.shift, padding=1)
+        expected = expected * torch.exp(3 * net.log_scale)[:, None, None]
+        torch.testing.assert_close(net(x), expected)
+        least = 0.03 * expected.abs().max().item()
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(net.float()(x.float()).double(), expected, atol=least, rtol=0)
+        torch.testing.assert_close(net.to(torch.bfloat16)(x).double(), expected, atol=least, rtol=0)
 
 
 def test_a_jet_starts_as_the_identity_and_moves_every_patch():

@@ -56,8 +56,11 @@ def of_freia(channels: int, side: int) -> nn.Module:
 
 
 def steps(channels: int, side: int) -> dict[str, Task]:
-    """Log-dets and training steps (loss and gradients), of ours, of ours in bfloat16, and of the peers'."""
-    x = torch.randn(ROWS, channels, side, side)
+    """Log-dets and training steps (loss and gradients), of ours, of ours in bfloat16, and of the peers'.
+
+    The gradient of what a step reads is one of them: in a flow every step but the first must give it.
+    """
+    x = torch.randn(ROWS, channels, side, side, requires_grad=True)
     mine, normflows, freia = ours(channels), of_normflows(channels), of_freia(channels, side)
     doors = {
         "ours": lambda: mine(x),

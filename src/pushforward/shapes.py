@@ -27,7 +27,18 @@ def at_least_float32(t: Tensor) -> Tensor:
 
 def without_autocast(t: Tensor) -> AbstractContextManager:
     """Where matrices are multiplied in t's own precision, whatever autocast says: flow arithmetic."""
-    return torch.autocast("cpu" if t.is_meta else t.device.type, enabled=False)
+    return torch.autocast(_device(t), enabled=False)
+
+
+def multiplied_in(t: Tensor) -> torch.dtype:
+    """The precision in which matrices are multiplied by t: its own, or autocast's, which leaves float64 alone."""
+    if t.dtype != torch.float64 and torch.is_autocast_enabled(_device(t)):
+        return torch.get_autocast_dtype(_device(t))
+    return t.dtype
+
+
+def _device(t: Tensor) -> str:
+    return "cpu" if t.is_meta else t.device.type
 
 
 def sum_event(t: Events) -> PerSample:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.context import Context
-from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution
+from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution, rectified
 
 
 class ConvNet(nn.Module):
@@ -33,7 +33,7 @@ class ConvNet(nn.Module):
         self.answer = ZeroConvolution(width, math.prod(raw))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        return _by_channel(self.answer(F.relu(self.second(F.relu(self.first(x))))), self.raw)
+        return _by_channel(self.answer(rectified(self.second(rectified(self.first(x))))), self.raw)
 
 
 class Shallow(nn.Module):

@@ -99,7 +99,8 @@ class LU(Linear):
         self.sign.copy_(sign)
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        return _mixed(self.matrix(), x), _everywhere(at_least_float32(self.factors).trace(), x)
+        lower, upper, log_det = self._triangles()
+        return _mixed(self._product(lower, upper), x), _everywhere(log_det, x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         lower, upper, log_det = self._triangles()
@@ -113,17 +114,21 @@ class LU(Linear):
 
     def matrix(self) -> Tensor:
         lower, upper, _ = self._triangles()
-        with without_autocast(lower):
-            return (lower @ upper).index_select(0, self.order)
+        return self._product(lower, upper)
 
     def extra_repr(self) -> str:
         return f"{len(self.factors)}"
 
+    def _product(self, lower: Tensor, upper: Tensor) -> Tensor:
+        with without_autocast(lower):
+            return torch.addmm(upper, lower, upper).index_select(0, self.order)
+
     def _triangles(self) -> tuple[Tensor, Tensor, Tensor]:
+        """L without the ones on its diagonal, U, and log|det W|."""
         factors = at_least_float32(self.factors)
         diagonal = factors.diagonal()
-        lower = factors.tril(-1) + torch.eye(len(factors), dtype=factors.dtype, device=factors.device)
-        return lower, factors.triu(1) + torch.diag(self.sign.to(factors) * diagonal.exp()), diagonal.sum()
+        upper = factors.triu(1) + torch.diag(self.sign.to(factors) * diagonal.exp())
+        return factors.tril(-1), upper, diagonal.sum()
 
 
 class Rotation(Linear):
@@ -178,4 +183,4 @@ def _by_columns(change: Callable[[Tensor], Tensor], x: Events, weight: Tensor) -
 
 def _everywhere(log_det: Tensor, x: Events) -> PerSample:
     """The log-determinant of one place -> of the events, (batch,)."""
-    return (x[0, 0].numel() * log_det).expand(len(x))
+    return (x.shape[2:].numel() * log_det).expand(len(x))
