@@ -5,7 +5,8 @@
 Each step is the density of a Gaussian MADE; every other one reads the numbers backwards. The density costs one pass, a
 sample one number after the other, which together cost as much arithmetic as one pass. Papamakarios et al. 2017, "Masked
 Autoregressive Flow for Density Estimation", arXiv:1705.07057. Its batch normalisation is left out: data are
-standardised, steps start as the identity, and log-scales are bounded.
+standardised, steps start near the identity, and log-scales are bounded. Shifts start at random, 0.3 times what a layer
+has: of 0, 0.1, 0.3 and 1 that learned best on three tables, by rows kept back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pushforward.models.vector import VectorModel
+from pushforward.models.vector import VectorModel, shift_at_random
 from pushforward.moves import Affine, SoftClip
 from pushforward.transform import Transform
 from pushforward.transforms import Flip, Reordered
@@ -35,4 +36,5 @@ class MAF(VectorModel):
         yield from self.units()
         for i in range(self.steps):
             step = self.masked_step(self.move, residual=self.residual)
+            shift_at_random(step, 0.3)
             yield Reordered(Flip(), step) if i % 2 else step

@@ -2,7 +2,7 @@
 
     z_kept = x_kept        z_moved = (x_moved − t(x_kept)) · exp(−s(x_kept))
 
-Of a vector, odd and even numbers take turns. Its couplings go from data to latent as the paper's do, z_moved = x_moved
+Of a vector, even and odd numbers take turns. Its couplings go from data to latent as the paper's do, z_moved = x_moved
 · exp(s) + t: the gradient of t is then not multiplied by exp(−s), which is large where outliers are. Scales start at 1
 and shifts at random, since from the identity it learns more slowly. Of an image, the squares of a checkerboard take
 turns, then the halves of the channels that squeezing makes; then half of the channels leave, and the rest goes on to
@@ -17,12 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import torch
 
 from pushforward.models.image import ImageModel, Shape
-from pushforward.models.vector import VectorModel
+from pushforward.models.vector import VectorModel, shift_at_random
 from pushforward.moves import Affine, SoftClip, Tanh
 from pushforward.networks import ResNet
 from pushforward.transform import Chain, Inverse, Transform
@@ -60,19 +57,10 @@ class VectorRealNVP(VectorModel):
     def transforms(self) -> Iterator[Transform]:
         yield from self.units()
         for i in range(self.steps):
-            step = self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 1))
+            step = self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 0))
             shift_at_random(step)
             yield Inverse(step)
             yield ActNorm(self.features)
-
-
-@torch.no_grad()
-def shift_at_random(step: Coupling) -> None:
-    """Draw the last layer of its MLP anew, but for the weights of log-scales, which stay zero."""
-    net: Any = step.net
-    net.layers.answer.reset_parameters()
-    for weights in net.layers.answer.parameters():
-        weights.unflatten(0, net.raw)[:, 0] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

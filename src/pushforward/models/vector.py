@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from pushforward.bases import Base, Beside, StandardNormal, UniformAngle
@@ -88,3 +89,12 @@ class VectorModel(Model):
         if self.classes:
             return LabelTable(self.classes, self.hidden[0])
         return VectorProjection(self.context, self.hidden[0]) if self.context else None
+
+
+@torch.no_grad()
+def shift_at_random(step: Coupling | Autoregressive, size: float = 1.0) -> None:
+    """Draw its network's last layer anew, `size` times as large, but for the weights of log-scales, which stay zero."""
+    net: Any = step.net
+    net.layers.answer.reset_parameters()
+    for weights in net.layers.answer.parameters():
+        weights.mul_(size).unflatten(0, (-1, net.raw[-1]))[:, 0] = 0
