@@ -68,6 +68,8 @@ def test_samples_of_a_run_on_a_table_have_its_columns(tmp_path, monkeypatch, cap
     assert len(rows) == 7
     assert all(-500 < float(row[1]) < 0 for row in rows), "in the units of the table"
     assert "held-out log p" in (run / "README.md").read_text()
+    command(monkeypatch, "check", run)
+    assert "outside a spline's bounds" in capsys.readouterr().out
     for words in (["sample", run, "--out", "grid.png"], ["train", "--data", tmp_path / "table.csv", "--out", run]):
         with pytest.raises(SystemExit, match="this run learned a table|holds a run already"):
             command(monkeypatch, *words)
@@ -83,6 +85,7 @@ def test_columns_of_a_table_have_supports(tmp_path, monkeypatch):
     supports = ["--supports", "jets=integers:0:4", "phi=circle:0:360", "mass=interval:0:"]
     command(monkeypatch, *learned, run, *supports, "--model", "circularnsf", "--steps", 5)
     command(monkeypatch, "sample", run, "--n", 50, "--out", out)
+    command(monkeypatch, "check", run, "--n", 20)
     header, *drawn = csv.reader(out.read_text().splitlines())
     assert header == list(columns)
     assert {jets for jets, *_ in drawn} <= set("01234")
@@ -100,6 +103,7 @@ def test_columns_of_a_table_have_supports(tmp_path, monkeypatch):
 
 def test_a_run_on_a_table_given_some_columns(tmp_path):
     pf.commands.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=("mass", "angle")), model="maf", steps=5)
+    assert pf.commands.check(tmp_path / "run", n=9)["float64"].round_trip < 1e-12
     flow = pf.load(tmp_path / "run")
     assert flow.sample((), torch.tensor([[0.0, -200.0]])).shape == (1, 2)
     with pytest.raises(ValueError, match="is conditioned on mass, angle: give them"):

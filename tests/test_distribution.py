@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pushforward.models import CircularNSF
+from pushforward.transforms import Circle, Integers, Interval
 from tests.toys import plane, randomised, vector
 
 
@@ -25,6 +27,19 @@ def test_shapes(flow):
     x, log_p = distribution.rsample_and_log_prob((6,))
     torch.testing.assert_close(log_p, distribution.log_prob(x))
     assert distribution.support.check(x).all()
+
+
+def test_support_is_that_of_each_number():
+    supports = (Interval(), Interval(0), Interval(high=2), Interval(-1, 1), Circle(0, 360), Integers(0, 9))
+    distribution = CircularNSF(features=6, supports=supports, hidden=(8, 8), steps=1).build()()
+    inside = torch.tensor([-9.0, 1.0, -9.0, 0.5, 359.0, 9.5])
+    assert distribution.support.event_dim == 1
+    assert distribution.support.check(inside).all()
+    assert distribution.support.check(distribution.sample((100,))).all()
+    for column, outside in {1: -1.0, 2: 3.0, 3: 2.0, 4: 360.0, 5: 11.0}.items():
+        x = inside.clone()
+        x[column] = outside
+        assert (~distribution.support.check(x)).nonzero().tolist() == [[column]]
 
 
 def test_rows_keep_their_contexts(flow):

@@ -21,7 +21,7 @@ from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import Solve
 from pushforward.transform import Chain, Transform, Triangular, replaced
-from pushforward.transforms import Autoregressive
+from pushforward.transforms import Autoregressive, RealLine
 
 
 class Traced(NamedTuple):
@@ -288,6 +288,10 @@ class FlowDistribution(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
+        """Where samples lie: what the supports of a flow of vectors say, else every number."""
+        first = next(_flattened(self.flow.transform))
+        if isinstance(first, RealLine):
+            return constraints.stack([support.constraint for support in first.supports], -1)
         return constraints.independent(constraints.real, len(self.event_shape))
 
     @property

@@ -11,9 +11,11 @@ from torch import Tensor
 from pushforward.audit import Audit
 from pushforward.commands.sampling import Sampling, samples
 from pushforward.data import Images
+from pushforward.data.columns import read_table
 from pushforward.evaluation import BitsPerDim, Quality, compare, held_out_bits, load_extractor
 from pushforward.flow import Flow
 from pushforward.lift import Gaussian, Lift, placed
+from pushforward.recipe import Recipe
 from pushforward.run import load_lifted, note, read_recipe
 
 
@@ -60,21 +62,32 @@ def evaluate(
 
 
 def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Audit]:
-    """Tell how exact a run's arithmetic is, on held-out images: round trips, log-det against autograd.
+    """Tell how exact a run's arithmetic is, on images or rows: round trips, log-det against autograd.
 
     Args:
         run: The run folder.
-        n: How many images.
+        n: How many images or rows.
         device: cpu, cuda, mps, or auto.
     """
     lifted = load_lifted(run, device=device)
-    flow, images = lifted.flow, read_recipe(run).images("test")
-    data, labels = images.fetch(range(min(n, len(images))))
+    flow, (data, given) = lifted.flow, _events(read_recipe(run), n)
     x = lifted.lift.lift(data, torch.Generator().manual_seed(0))[0].to(flow.device)
-    found = {"float32": flow.check(x, labels)}
+    found = {"float32": flow.check(x, given)}
     if flow.device.type != "mps":  # which has no float64
-        found["float64"] = flow.double().check(x.double(), labels)
+        found["float64"] = flow.double().check(x.double(), given)
     return found
+
+
+def _events(recipe: Recipe, n: int) -> tuple[Tensor, Tensor | None]:
+    """The first n held-out images and their labels, or rows of the table and what they are conditioned on."""
+    if recipe.columns:
+        table = read_table(Path(recipe.data))
+        x, *given = (
+            torch.from_numpy(table.take(names)[:n]).float() for names in (recipe.columns, recipe.given) if names
+        )
+        return x, given[0] if given else None
+    images = recipe.images("test")
+    return images.fetch(range(min(n, len(images))))
 
 
 def classify(run: Path, data: str | None = None, device: str = "auto") -> Classified:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.nn import functional as F
 
 from pushforward.context import Context
@@ -25,6 +26,11 @@ from pushforward.transform import Triangular
 
 class Support(ABC):
     """Where a number lives, and its way to the real line and back, each with log-slopes."""
+
+    @property
+    @abstractmethod
+    def constraint(self) -> constraints.Constraint:
+        """It, in the words of torch.distributions."""
 
     @abstractmethod
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,6 +54,13 @@ class Interval(Support):
     def __post_init__(self):
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"an interval's low end lies below its high end; got {self.low} and {self.high}.")
+
+    @property
+    def constraint(self) -> constraints.Constraint:
+        low, high = self.low, self.high
+        if low is None:
+            return constraints.real if high is None else constraints.less_than(high)
+        return constraints.greater_than(low) if high is None else constraints.interval(low, high)
 
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.low is None and self.high is None:
@@ -92,6 +105,10 @@ class Circle(Support):
         if not self.low < self.high:
             raise ValueError(f"a full turn goes from a low end to a high one; got {self.low} and {self.high}.")
 
+    @property
+    def constraint(self) -> constraints.Constraint:
+        return constraints.half_open_interval(self.low, self.high)
+
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
         part = (x - self.low) / self._turn
         return 2 * math.pi * (part - part.floor()) - math.pi, torch.full_like(x, math.log(2 * math.pi / self._turn))
@@ -125,6 +142,10 @@ class Integers(Support):
     @property
     def dequantised(self) -> Interval:
         return Interval(self.low, None if self.high is None else self.high + 1)
+
+    @property
+    def constraint(self) -> constraints.Constraint:
+        return self.dequantised.constraint
 
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.dequantised.to_line(x)
