@@ -1,8 +1,8 @@
 // A perceptron of rectifiers, its pass and its gradients: what mlp.py says in tensors is said here in loops.
 //
 // All is matrix products, a tile of the answer at a time, held in registers: ROWS rows by up to VECTORS vectors of columns.
-// Weights are copied into panels of so many columns first, and masks are multiplied in on the way. Where all of a
-// panel's weights are masked, the products are not made: half of them, in a network of many sets. Rows are read a few dozen at a
+// Weights are copied into panels of so many columns first, and masks are multiplied in on the way. Where all of a panel's
+// weights are masked, the products are not made: half of them, in a network of many sets. Rows are read a few dozen at a
 // time, through all layers, so that their values stay near. A row's answer does not depend on the rows beside it.
 
 #include <algorithm>
@@ -40,7 +40,7 @@ template <class T> struct Loops {
     static V &at(T *p) { return *reinterpret_cast<V *>(p); }
     static const V &at(const T *p) { return *reinterpret_cast<const V *>(p); }
 
-    // (k, column) in panels of WIDE columns; a panel is read from `from` to `to`.
+    // (k, column) in panels of WIDE columns, where nothing comes of those beyond the last; a panel is read from `from` to `to`.
     struct Panels {
         int64_t depth, columns;
         T *numbers;
@@ -60,17 +60,21 @@ template <class T> struct Loops {
             for (int64_t row = 0; row < rows;) {
                 const T *first = a + row * stride + b.from[p];
                 const int64_t length = b.to[p] - b.from[p], left = b.columns - column;
-                row += narrowed(first, stride, 1, rows - row, b.at(p, b.from[p]), WIDE, length, left, [&](int r, const V *sums, int n) {
-                    each(row + r, column, sums, n);
-                });
+                const auto placed = [&](int r, const V *sums, int n) { each(row + r, column, sums, n); };
+                row += fitting(rows - row, left, first, stride, 1, b.at(p, b.from[p]), WIDE, length, placed);
             }
     }
 
-    // One tile, of as many rows and vectors as are left: how many rows it had.
+    // One tile, of as many rows and vectors as are left: how many rows it had. a[row, k] is at a + row · down + k · along, and
+    // b[k, column] at b + k · step + column.
     template <class Each>
-    static int narrowed(const T *a, int64_t down, int64_t along, int64_t rows, const T *b, int64_t step, int64_t length, int64_t columns, const Each &each) {
-        if (columns > LANES) return rows < ROWS ? tile<1, VECTORS>(a, down, along, b, step, length, each) : tile<ROWS, VECTORS>(a, down, along, b, step, length, each);
-        return rows < ROWS ? tile<1, 1>(a, down, along, b, step, length, each) : tile<ROWS, 1>(a, down, along, b, step, length, each);
+    static int fitting(int64_t rows, int64_t columns, const T *a, int64_t down, int64_t along, const T *b, int64_t step,
+                       int64_t length, const Each &each) {
+        if (rows < ROWS)
+            return columns > LANES ? tile<1, VECTORS>(a, down, along, b, step, length, each)
+                                   : tile<1, 1>(a, down, along, b, step, length, each);
+        return columns > LANES ? tile<ROWS, VECTORS>(a, down, along, b, step, length, each)
+                               : tile<ROWS, 1>(a, down, along, b, step, length, each);
     }
 
     template <int R, int N, class Each>
@@ -132,7 +136,8 @@ template <class T> struct Loops {
             for (int64_t p = 0; p * WIDE < found.columns; p++) {
                 const int64_t start = p * WIDE, stop = std::min(start + WIDE, found.columns);
                 if (back) {
-                    found.from[p] = std::find_if(last.begin(), last.end(), [&](int64_t n) { return n > start; }) - last.begin();
+                    const auto reader = std::find_if(last.begin(), last.end(), [&](int64_t n) { return n > start; });
+                    found.from[p] = reader - last.begin();
                     for (int64_t u = found.from[p]; u < l.units; u++)
                         masked(weight, mask, u * l.inputs + start, stop - start, found.at(p, u), 1);
                 } else {
@@ -162,14 +167,13 @@ template <class T> struct Loops {
             if (!memory) scratch.resize(std::max<size_t>(scratch.size(), NEAR * net.width));
             branch.resize(std::max<size_t>(branch.size(), NEAR * net.width));
             T *values = memory ? memory + first * net.width : scratch.data();
-            for (int64_t row = 0; row < rows; row++) {
+            for (int64_t row = 0; row < rows; row++)
                 std::memcpy(values + row * net.width, x + (first + row) * net.features, net.features * sizeof(T));
-                for (int64_t pad = net.features; pad % LANES; pad++) values[row * net.width + pad] = 0;
-            }
             for (int64_t k = 1; k <= net.depth; k++) {
                 const T *bias = static_cast<const T *>(layer(k).bias);
                 const bool branches = layer(std::min(net.depth, k + 2)).skips;
-                product(values + column(k - 1), net.width, rows, panels[k - 1], [&](int64_t row, int64_t u, const V *sums, int n) {
+                const T *given = values + column(k - 1);
+                product(given, net.width, rows, panels[k - 1], [&](int64_t row, int64_t u, const V *sums, int n) {
                     for (int j = 0; j < n; j++, u += LANES) {
                         const int64_t left = units(k) - u;
                         V v = sums[j] + get(bias + u, left);
@@ -195,7 +199,8 @@ template <class T> struct Loops {
             for (int64_t k = net.depth; k > (in_x ? 0 : 1); k--) {
                 const bool last = k == net.depth, skipped = k + 1 < net.depth && layer(k + 1).skips;
                 const T *given = last ? in_answers + first * units(k) : memory + first * net.width + column(k);
-                product(given, last ? units(k) : net.width, std::min(NEAR, net.rows - first), panels[k - 1], [&](int64_t row, int64_t i, const V *sums, int n) {
+                const int64_t stride = last ? units(k) : net.width, rows = std::min(NEAR, net.rows - first);
+                product(given, stride, rows, panels[k - 1], [&](int64_t row, int64_t i, const V *sums, int n) {
                     row += first;
                     if (k == 1) return put(in_x + row * net.features + i, sums, n, net.features - i);
                     for (int j = 0; j < n; j++, i += LANES) {
@@ -206,8 +211,11 @@ template <class T> struct Loops {
                     }
                 });
             }
-        for (int64_t k = 1; k <= net.depth; k++)
-            if (layer(k).in_weight) pull_weights(k, values, k == net.depth ? in_answers : memory + column(k), k == net.depth ? units(k) : net.width);
+        for (int64_t k = 1; k <= net.depth; k++) {
+            const bool last = k == net.depth;
+            if (layer(k).in_weight)
+                pull_weights(k, values, last ? in_answers : memory + column(k), last ? units(k) : net.width);
+        }
     }
 
     void pull_weights(int64_t k, const T *values, const T *gradients, int64_t stride) const {
@@ -216,7 +224,8 @@ template <class T> struct Loops {
         const std::vector<int64_t> last = reads(layer(k));
 #pragma omp parallel for num_threads(net.threads) schedule(static)
         for (int64_t block = 0; block < blocks + rest; block++) {
-            const int64_t unit = block < blocks ? block * ROWS : units(k) - (blocks + rest - block), count = block < blocks ? ROWS : 1;
+            const bool whole = block < blocks;
+            const int64_t unit = whole ? block * ROWS : units(k) - (blocks + rest - block), count = whole ? ROWS : 1;
             const int64_t read = *std::max_element(last.begin() + unit, last.begin() + unit + count);
             for (int64_t r = 0; r < count; r++) {
                 T *to = static_cast<T *>(layer(k).in_weight) + (unit + r) * inputs;
@@ -225,7 +234,8 @@ template <class T> struct Loops {
             for (int64_t i = 0; i < read; i += WIDE)
                 for (int64_t row = 0; row < net.rows; row += SPAN) {
                     const T *a = gradients + row * stride + unit, *b = values + row * net.width + column(k - 1) + i;
-                    narrowed(a, 1, stride, count, b, net.width, std::min(SPAN, net.rows - row), inputs - i, [&](int r, const V *sums, int n) {
+                    const int64_t length = std::min(SPAN, net.rows - row);
+                    fitting(count, inputs - i, a, 1, stride, b, net.width, length, [&](int r, const V *sums, int n) {
                         const int64_t from = (unit + r) * inputs + i, many = std::min(n * LANES, inputs - i);
                         T *to = static_cast<T *>(layer(k).in_weight) + from, found[WIDE];
                         put(found, sums, n, many);
