@@ -120,8 +120,12 @@ def _call(name: str, kind: Kind, x: Tensor, raw: Tensor, *others: Tensor) -> Non
     raw = raw.reshape(-1, raw.shape[-1])
     raw = raw if raw.stride(1) == 1 else raw.contiguous()
     about = struct.pack("3q" + kind.layout, x.numel(), raw.stride(0), torch.get_num_threads(), *kind)
-    loops = getattr(load(kind.source), f"{name}_{x.dtype}".replace("torch.", ""))
-    loops(about, *(c_void_p(t.data_ptr()) for t in (x, raw, *others)))
+    _loops(kind.source, name, x.dtype)(about, *(c_void_p(t.data_ptr()) for t in (x, raw, *others)))
+
+
+@functools.cache
+def _loops(source: str, name: str, dtype: torch.dtype) -> Any:
+    return getattr(load(source), f"{name}_{dtype}".replace("torch.", ""))
 
 
 @functools.cache

@@ -92,7 +92,7 @@ class MaskedMLP(CausalNetwork):
 
     def forward(self, x: Tensor, context: Context | None = None, cache: Known | None = None) -> Tensor:
         if cache is None:
-            return self.layers.run(x, context).unflatten(-1, (self.tokens, *self.raw))
+            return self.layers.run(x, context).view(-1, self.tokens, *self.raw)
         first = cache.length
         answers = cache.learn(x)[first * math.prod(self.raw) :]
         # a copy: what is learned after truncate may write over them

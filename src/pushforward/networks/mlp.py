@@ -50,8 +50,10 @@ class Layers(nn.Module):
 
     def unchanged(self) -> bool:
         """Whether its maps are of the kinds it was made of, and nobody is told when they are called."""
-        hooked = (hooks for layer in self for hooks in (layer._forward_hooks, layer._forward_pre_hooks))
-        return self.kinds == tuple(type(layer) for layer in self) and not any(hooked)
+        return all(
+            type(layer) is kind and not layer._forward_hooks and not layer._forward_pre_hooks
+            for layer, kind in zip(self, self.kinds, strict=True)
+        )
 
     def run(self, x: Tensor, context: Context | None = None) -> Tensor:
         """The answers to a context: by loops where they serve."""
@@ -96,7 +98,7 @@ class MLP(nn.Module):
         self.layers = Layers(maps, residual=residual, activation=activation, project=project)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        return self.layers.run(x, context).unflatten(-1, self.raw)
+        return self.layers.run(x, context).view(*x.shape[:-1], *self.raw)
 
 
 class OfAngles(nn.Module):

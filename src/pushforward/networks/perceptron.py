@@ -32,8 +32,7 @@ BYTES = 64  # that a layer's values for a row are a multiple of: a vector, or tw
 
 def by_kernel(layers: Layers, x: Tensor, added: Tensor | None) -> Tensor:
     """What `layers(x, added)` answers."""
-    maps: list[Any] = list(layers)
-    tensors = [t for layer in maps for t in (layer.weight, layer.bias)]
+    tensors: list[Any] = [t for layer in layers for t in (layer.weight, layer.bias)]
     if not _serves(layers, x, added, tensors):
         return layers(x, added)
     if added is not None:
@@ -102,12 +101,12 @@ class Network:
         self.features = tensors[0].shape[1]
         self.width = -(-self.features // whole) * whole
         self.numbers: list[int] = []  # of each struct Layer in turn
-        for k, (layer, weight, bias) in enumerate(zip(layers, self.weights, tensors[1::2], strict=True), 1):
-            mask: Any = getattr(layer, "mask", None)
+        for k, layer in enumerate(layers, 1):
+            weight, bias, mask = *tensors[2 * k - 2 : 2 * k], layer._buffers.get("mask")
             units, inputs = weight.shape
             self.numbers += (weight.data_ptr(), bias.data_ptr(), 0 if mask is None else mask.data_ptr(), 0)
             self.numbers += (inputs, units, self.width, layers.skips(k))
-            if k <= len(layers.maps):
+            if 2 * k < len(tensors):
                 self.columns.append((self.width, units))
                 self.width += -(-units // whole) * whole
 
@@ -144,6 +143,7 @@ def _at(tensor: Tensor | None) -> c_void_p | None:
     return None if tensor is None else c_void_p(tensor.data_ptr())
 
 
+@functools.cache
 def _loops(name: str, dtype: torch.dtype) -> Any:
     return getattr(load(), f"{name}_{dtype}".replace("torch.", ""))
 
