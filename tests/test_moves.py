@@ -74,9 +74,7 @@ def doors(move: Elementwise):
 
 
 def tensors(params) -> list[Tensor]:
-    if isinstance(params, tuple):
-        return [t for p in params for t in tensors(p)]
-    return [params] if isinstance(params, Tensor) else []
+    return [params] if isinstance(params, Tensor) else [t for p in params for t in tensors(p)]
 
 
 def test_every_move_is_in_the_table():

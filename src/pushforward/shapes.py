@@ -45,7 +45,7 @@ def sum_event(t: Events) -> PerSample:
     """The sum over everything but the batch: (batch, *event) -> (batch,). One event that stands for all, as `expand`
     makes it, is summed once."""
     if len(t) > 1 and t.stride(0) == 0:
-        return sum_event(t[:1]).expand(len(t))
+        return t[0].sum().expand(len(t))
     return t.flatten(1).sum(1)
 
 

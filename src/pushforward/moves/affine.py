@@ -8,7 +8,7 @@ Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516; Dinh et al. 2017 (Real NVP)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,11 +30,19 @@ class AffineParams(NamedTuple):
     shift: Tensor
 
 
-class RawAffine(NamedTuple):
-    """Raw numbers (*, 2) and the bound that makes them `AffineParams`, which loops do together with the move."""
+@dataclass(frozen=True)
+class RawAffine:
+    """What `AffineParams` are made of, raw numbers (*, 2) and a bound: loops make them and move in one go.
+
+    To all others it is the pair that it stands for.
+    """
 
     raw: Tensor
     bound: Bound
+
+    def __iter__(self) -> Iterator[Tensor]:
+        log_scale, shift = self.raw.unbind(-1)
+        return iter((self.bound(log_scale), shift))
 
     @property
     def log_scale(self) -> Tensor:
@@ -114,12 +122,12 @@ def _moved(
 ) -> tuple[Tensor, Tensor]:
     if isinstance(params, AffineParams):
         return door(given, params)
-    raw, bound = params
+    bound = params.bound
 
     def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = raw.unbind(-1)
-        return door(given, AffineParams(bound(log_scale), shift))
+        return door(given, AffineParams(*RawAffine(raw, bound)))
 
     if type(bound) not in LAWS:
-        return tensors(given, raw)
-    return by_kernel(AffineKind(LAWS.index(type(bound)), inverse, getattr(bound, "limit", 0.0)), given, raw, tensors)
+        return tensors(given, params.raw)
+    kind = AffineKind(LAWS.index(type(bound)), inverse, getattr(bound, "limit", 0.0))
+    return by_kernel(kind, given, params.raw, tensors)

@@ -82,8 +82,7 @@ class Guided(CausalNetwork):
         if context is None:
             context = Context(null=torch.ones(len(x), dtype=torch.bool, device=x.device))
         params = self.move.interpret(self.net(torch.cat([x, x]), self._both(context), cache))
-        halves = zip(params.log_scale.chunk(2), params.shift.chunk(2), strict=True)
-        conditional, null = (AffineParams(*half) for half in halves)
+        conditional, null = (AffineParams(*half) for half in zip(*(p.chunk(2) for p in params), strict=True))
         tokens = torch.arange(first, first + conditional.shift.shape[1], device=x.device)
         progress = tokens.reshape(-1, *[1] * (x.dim() - 2)) / max(self.tokens - 1, 1)
         return torch.stack(self.rule(conditional, null, progress.to(conditional.shift.dtype)), dim=-1)
