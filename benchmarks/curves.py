@@ -121,7 +121,8 @@ def draw(lines: list[dict]) -> None:
         for line in lines:
             if line["data"] == data:
                 seconds, bits = zip(*line["curve"], strict=True)
-                axes.plot([s / 60 for s in seconds], bits, label=line["model"])
+                colour = f"C{[*MODELS].index(line['model'])}"
+                axes.plot([s / 60 for s in seconds], bits, colour, label=line["model"])
         last = [line["bits/dim"] for line in lines if line["data"] == data]
         axes.set(title=data, xlabel="minutes of one CPU core", ylim=(min(last) - 0.1, max(last) + 1.5))
         axes.grid(alpha=0.3)
