@@ -25,7 +25,8 @@ def build(source: Path) -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         return None
-    recipe = [source.read_text(), compiler, *FLAGS, platform.platform(), _processor()]
+    texts = [file.read_text() for file in (source, *sorted(source.parent.glob("*.h")))]
+    recipe = [*texts, compiler, *FLAGS, platform.platform(), _processor()]
     name = hashlib.blake2b("\n".join(recipe).encode(), digest_size=16).hexdigest() + ".so"
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pushforward"

@@ -3,15 +3,12 @@
 //
 // A number's raw numbers are the log-scale's and the shift.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <type_traits>
+
+#include "vectors.h"
 
 namespace {
 
-constexpr int BYTES = 64;  // of a vector
 constexpr int64_t ENOUGH = 1 << 14;  // numbers that are worth another thread
 
 enum Law { EXP, TANH, SOFT_CLIP };
@@ -21,30 +18,11 @@ extern "C" struct Affine {
     double limit;
 };
 
-template <class T> struct Tile {
-    static constexpr int LANES = BYTES / sizeof(T);
-    typedef T V __attribute__((vector_size(BYTES)));
+template <class T> struct Tile : Vectors<T> {
+    using Vectors<T>::LANES, Vectors<T>::exponential;
+    using V = typename Vectors<T>::V;
     typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Index __attribute__((vector_size(BYTES)));
 
-    static V exponential(V x) {
-        if constexpr (sizeof(T) == 4) {  // 2^n · e^r with |r| ≤ log(2) / 2, and a polynomial: within 2 units in the last place
-            typedef int32_t I __attribute__((vector_size(BYTES)));
-            x = x > 89.0f ? V{} + 89.0f : x < -104.0f ? V{} - 104.0f : x;  // whose exponentials are infinite and 0
-            const V scaled = x * 1.44269504f;
-            const I n = __builtin_convertvector(scaled + (scaled < 0 ? V{} - 0.5f : V{} + 0.5f), I);
-            const V whole = __builtin_convertvector(n, V), r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
-            V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-            for (T c : {8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) p = p * r + c;
-            p = p * r * r + r + 1.0f;
-            const I half = n >> 1, bits[] = {(half + 127) << 23, (n - half + 127) << 23};  // 2^n may be beyond what a float holds
-            V powers[2];
-            std::memcpy(powers, bits, sizeof(powers));
-            return p * powers[0] * powers[1];
-        } else {
-            for (int i = 0; i < LANES; i++) x[i] = std::exp(x[i]);
-            return x;
-        }
-    }
     static V hyperbolic_tangent(V x) {
         if constexpr (sizeof(T) == 4) return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
         for (int i = 0; i < LANES; i++) x[i] = std::tanh(x[i]);
@@ -130,15 +108,5 @@ void pull(const Affine &of, const T *numbers, const T *raw, const T *moved, cons
 
 }  // namespace
 
-extern "C" {
-
-void move_float32(const Affine *of, const float *x, const float *raw, float *y, float *log) { move(*of, x, raw, y, log); }
-void move_float64(const Affine *of, const double *x, const double *raw, double *y, double *log) { move(*of, x, raw, y, log); }
-void pull_float32(const Affine *of, const float *x, const float *raw, const float *y, const float *log, float *in_x, float *in_raw) {
-    pull(*of, x, raw, y, log, in_x, in_raw);
-}
-void pull_float64(const Affine *of, const double *x, const double *raw, const double *y, const double *log, double *in_x, double *in_raw) {
-    pull(*of, x, raw, y, log, in_x, in_raw);
-}
-
-}  // extern "C"
+DOORS(Affine, float, float32)
+DOORS(Affine, double, float64)

@@ -4,14 +4,10 @@
 //
 // A number's raw numbers are the logits of its bins' widths and heights, and the log-slopes where they meet.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+#include "vectors.h"
 
 namespace {
 
-constexpr int BYTES = 64;  // of a vector
 constexpr int MOST = 32;  // bins
 constexpr int64_t ENOUGH = 1 << 12;  // numbers that are worth another thread
 
@@ -20,28 +16,10 @@ extern "C" struct Spline {
     double bound, contrast;
 };
 
-template <class T> struct Tile {
-    static constexpr int LANES = BYTES / sizeof(T);
-    typedef T V __attribute__((vector_size(BYTES)));
+template <class T> struct Tile : Vectors<T> {
+    using Vectors<T>::LANES, Vectors<T>::exponential;
+    using V = typename Vectors<T>::V;
 
-    static V exponential(V x) {
-        if constexpr (sizeof(T) == 4) {  // 2^n · e^r with |r| ≤ log(2) / 2, and a polynomial: within 2 units in the last place
-            typedef int32_t I __attribute__((vector_size(BYTES)));
-            const V scaled = x * 1.44269504f;
-            const I n = __builtin_convertvector(scaled + (scaled < 0 ? V{} - 0.5f : V{} + 0.5f), I);
-            const V whole = __builtin_convertvector(n, V), r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
-            V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-            for (T c : {8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) p = p * r + c;
-            p = p * r * r + r + 1.0f;
-            const I bits = (n + 127) << 23;
-            V power;
-            std::memcpy(&power, &bits, BYTES);
-            return p * power;
-        } else {
-            for (int i = 0; i < LANES; i++) x[i] = std::exp(x[i]);
-            return x;
-        }
-    }
     static V root(V x) {
         for (int i = 0; i < LANES; i++) x[i] = std::sqrt(x[i]);
         return x;
@@ -229,15 +207,5 @@ void pull(const Spline &of, const T *numbers, const T *raw, const T *moved, cons
 
 }  // namespace
 
-extern "C" {
-
-void move_float32(const Spline *of, const float *x, const float *raw, float *y, float *log) { move(*of, x, raw, y, log); }
-void move_float64(const Spline *of, const double *x, const double *raw, double *y, double *log) { move(*of, x, raw, y, log); }
-void pull_float32(const Spline *of, const float *x, const float *raw, const float *y, const float *log, float *in_x, float *in_raw) {
-    pull(*of, x, raw, y, log, in_x, in_raw);
-}
-void pull_float64(const Spline *of, const double *x, const double *raw, const double *y, const double *log, double *in_x, double *in_raw) {
-    pull(*of, x, raw, y, log, in_x, in_raw);
-}
-
-}  // extern "C"
+DOORS(Spline, float, float32)
+DOORS(Spline, double, float64)
