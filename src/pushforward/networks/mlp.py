@@ -50,10 +50,9 @@ class Layers(nn.Module):
 
     def unchanged(self) -> bool:
         """Whether its maps are of the kinds it was made of, and nobody is told when they are called."""
-        return all(
-            type(layer) is kind and not layer._forward_hooks and not layer._forward_pre_hooks
-            for layer, kind in zip(self, self.kinds, strict=True)
-        )
+        layers = list(self)
+        hooked = any(layer._forward_hooks or layer._forward_pre_hooks for layer in (self, *layers))
+        return not hooked and self.kinds == tuple(map(type, layers))
 
     def run(self, x: Tensor, context: Context | None = None) -> Tensor:
         """The answers to a context: by loops where they serve."""
