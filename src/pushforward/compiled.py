@@ -16,6 +16,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
 FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-std=c++17", "-fopenmp", "-fPIC", "-shared"]
 
@@ -41,6 +45,19 @@ def build(source: Path) -> ctypes.CDLL | None:
         reason = getattr(error, "stderr", None) or error
         warnings.warn(f"this is slower without {source.name}, which could not be built: {reason}", stacklevel=3)
         return None
+
+
+def plain(*tensors: Tensor) -> bool:
+    """Whether loops may stand for tensor operations on these: plain tensors on a CPU, all float32 or all float64, which
+    no compiler traces and nothing but reverse mode differentiates."""
+    dtype = tensors[0].dtype
+    return (
+        dtype in (torch.float32, torch.float64)
+        and all(t.is_cpu and t.dtype == dtype and type(t) in (Tensor, nn.Parameter) for t in tensors)
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+    )
 
 
 def _processor() -> str:

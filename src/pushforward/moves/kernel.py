@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch import Tensor
 
-from pushforward.compiled import build
+from pushforward.compiled import build, plain
 
 WORTH = 64  # numbers: for fewer nobody should wait for a compiler
 MOST = 32  # bins that there is room for: MOST in spline.cpp
@@ -71,14 +70,9 @@ def by_kernel(kind: Kind, x: Tensor, raw: Tensor, tensors: Door) -> tuple[Tensor
 
 def _serves(kind: Kind, x: Tensor, raw: Tensor) -> bool:
     return (
-        not torch.compiler.is_compiling()
-        and x.numel() >= WORTH
+        x.numel() >= WORTH
         and raw.shape == (*x.shape, kind.raws)  # else the loops would read what is not there
-        and all(t.is_cpu and type(t) in (Tensor, nn.Parameter) for t in (x, raw))
-        and x.dtype == raw.dtype
-        and x.dtype in (torch.float32, torch.float64)
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
+        and plain(x, raw)
         and load(kind.source) is not None
     )
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from pushforward.compiled import build
+from pushforward.compiled import build, plain
 
 if TYPE_CHECKING:
     from pushforward.networks.mlp import Layers
@@ -43,20 +42,15 @@ def by_kernel(layers: Layers, x: Tensor, added: Tensor | None) -> Tensor:
 
 
 def _serves(layers: Layers, x: Tensor, added: Tensor | None, tensors: list[Tensor]) -> bool:
-    given = (x, *tensors) if added is None else (x, added, *tensors)
     return (
-        not torch.compiler.is_compiling()
+        plain(*((x, *tensors) if added is None else (x, added, *tensors)))
         and x.dim() == 2
         and len(x) * sum(weight.numel() for weight in tensors[::2]) >= WORTH
-        and x.dtype in (torch.float32, torch.float64)
-        and all(t.is_cpu and t.dtype == x.dtype and type(t) in (Tensor, nn.Parameter) for t in given)
         and all(t.is_contiguous() for t in tensors)
         and x.shape[1] == tensors[0].shape[1]  # else the loops would read what is not there
         and layers.activation is F.relu
         and layers.unchanged()
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
         and load() is not None
     )
 
@@ -66,7 +60,7 @@ class Passed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, layers: Layers, x: Tensor, added: Tensor | None, *tensors: Tensor) -> Tensor:
-        ctx.layers, ctx.network = layers, (network := Network(layers, tensors))
+        ctx.layers, network = layers, Network(layers, tensors)
         values = x.new_empty(len(x), network.width)
         ctx.save_for_backward(values, x, added, *tensors)
         return _pass(network, x, added, values)
@@ -76,7 +70,7 @@ class Passed(torch.autograd.Function):
         values, x, added, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *_by_tensors(ctx.layers, x, added, tensors, gradients)
-        return None, *_pull(ctx.network, values, gradients[0].contiguous(), ctx.needs_input_grad[1:])
+        return None, *_pull(Network(ctx.layers, tensors), values, gradients[0].contiguous(), ctx.needs_input_grad[1:])
 
 
 def _by_tensors(

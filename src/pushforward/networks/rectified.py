@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pushforward.compiled import build
+from pushforward.compiled import build, plain
 
 if TYPE_CHECKING:
     from pushforward.networks.masked import Known
@@ -28,12 +28,12 @@ def serves(known: Known, x: Tensor) -> bool:
     """Whether the loops read in the stead of tensor operations: on a CPU, where no gradients are wanted."""
     weights = [weight for weight, _ in (*known.maps, known.answer)]
     return (
-        not (torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+        not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
         and known.activation is F.relu
         and len(x) * sum(weight.numel() for weight in weights) >= WORTH
-        and all(t.is_cpu and type(t) is Tensor for t in (x, *weights))
-        and weights[0].dtype in (torch.float32, torch.float64)
-        and not torch._C._are_functorch_transforms_active()
+        and type(x) is Tensor
+        and x.is_cpu
+        and plain(*weights)
         and load() is not None
     )
 
