@@ -14,18 +14,18 @@ from dataclasses import replace
 
 import torch
 
+from pushforward.codecs import GaussianNoise, UniformDequantization
 from pushforward.data import digits
 from pushforward.demo import SIGMA, bits, build, learn
-from pushforward.lift import Gaussian, Uniform
 
 
 def main() -> None:
     data = digits("train")
     kept_back = torch.arange(len(data)) % 5 == 0
     train, validation = (replace(data, images=data.images[r], labels=data.labels[r]) for r in (~kept_back, kept_back))
-    bins = Uniform(data.levels)
+    bins = UniformDequantization(data.levels)
     with contextlib.redirect_stdout(io.StringIO()):
-        noisy = learn(build(), Gaussian(data.levels, SIGMA), train, steps=1000, lr=5e-3)
+        noisy = learn(build(), GaussianNoise(data.levels, SIGMA), train, steps=1000, lr=5e-3)
     print("| steps | bits/dim, learned from | bits/dim, kept back |")
     print("|---|---|---|")
     for steps in (25, 50, 100, 200):

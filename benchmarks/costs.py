@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.flow import Flow
 from pushforward.recipes import RECIPES
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pushforward.codecs import CodedFlow, UniformDequantization
 from pushforward.data import Arrays, Images, find
 from pushforward.evaluation import held_out_bits
 from pushforward.flow import Flow
-from pushforward.lift import Lifted, Uniform
 from pushforward.models import FlowPlusPlus, Glow, Jet, Model, RealNVP, TarFlow
 from pushforward.training import Likelihood, Plan, minimise
 
 LINES, PICTURE = Path("docs/curves.jsonl"), Path("docs/curves.png")
-LIFT, BATCH, SEEN = Uniform(256), 32, 500  # held-out images that a point of a curve is measured on
+LIFT, BATCH, SEEN = UniformDequantization(256), 32, 500  # held-out images that a point of a curve is measured on
 DATA = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 MODELS = {
     "Real NVP": lambda image: RealNVP(image=image, width=16, blocks=2),
@@ -56,14 +56,14 @@ def run(data: str, name: str, minutes: float) -> dict:
     def measure(flow: Flow) -> dict[str, float]:
         nonlocal looking
         before = time.process_time()
-        curve.append((before - started - looking, held_out_bits(Lifted(flow, LIFT), few).mean))
+        curve.append((before - started - looking, held_out_bits(CodedFlow(flow, LIFT), few).mean))
         looking += time.process_time() - before
         return {}
 
     torch.manual_seed(0)
     flow = minimise(Likelihood(model.build(), LIFT), train, plan, measure=measure)
-    final = held_out_bits(Lifted(flow, LIFT), Arrays(test.fetch(range(2000))[0]))
-    x = LIFT.lift(few.events[:64], torch.Generator().manual_seed(0))[0]
+    final = held_out_bits(CodedFlow(flow, LIFT), Arrays(test.fetch(range(2000))[0]))
+    x = LIFT.encode(few.events[:64], torch.Generator().manual_seed(0))[0]
     with torch.no_grad():
         errors = (flow.decode(flow.encode(x)) - x).abs().flatten()
     return {
@@ -85,7 +85,7 @@ def cost(model: Model, data: Images) -> tuple[float, int]:
     """Of a step: seconds of the processor, and floating-point operations."""
     objective = Likelihood(model.build(), LIFT)
     batch = data.fetch(range(BATCH))[0]
-    objective.initialise(batch)
+    objective.initialize(batch)
     with FlopCounterMode(display=False) as counter:
         objective(batch)[0].backward()
     started = time.process_time()

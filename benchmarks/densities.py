@@ -144,7 +144,7 @@ def run(file: Path, make: Callable[[], nn.Module], splits: Splits, steps: int, s
     torch.manual_seed(seed)
     flow, started = make(), time.process_time()
     if isinstance(flow, Flow):
-        flow.initialise(splits.train)
+        flow.initialize(splits.train)
     best, overflowed = train(flow, splits, steps, seed)
     found = {
         "numbers": splits.train.shape[1],

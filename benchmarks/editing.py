@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import pushforward as pf
+from pushforward.codecs import CodedFlow, UniformDequantization
 from pushforward.data import Images, Order, find
 from pushforward.evaluation import captioned, grid, held_out_bits, save_picture
 from pushforward.flow import Flow
-from pushforward.lift import Lifted, Uniform
 from pushforward.randomness import Keyed, keyed
 from pushforward.training import Checkpoints, Likelihood, Log, Plan, minimise
 
@@ -48,7 +48,7 @@ def learn_flow(name: str, flow: Flow, task: Task, steps: int) -> Flow:
     folder = RUNS / name
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(steps=steps, batch=32, lr=3e-3, average_decay=0.99, precision="float32", checkpoint_every=100)
-    objective = Likelihood(flow, Uniform(task.levels))
+    objective = Likelihood(flow, UniformDequantization(task.levels))
     data = Images(task.images, levels=task.levels)
     return minimise(objective, data, plan, checkpoints=Checkpoints(folder), log=Log(folder)).eval()
 
@@ -68,18 +68,18 @@ def directions(flow: Flow, task: Task) -> Tensor:
     """(attributes, values, *latent)."""
     rows = Order(len(task.images), seed=0)[0:LEARNED]
     has = F.one_hot(task.has[rows], task.values).flatten(1).bool()
-    d = pf.editing.directions(flow, task.images[rows], has, lift=Uniform(task.levels))
+    d = pf.editing.directions(flow, task.images[rows], has, codec=UniformDequantization(task.levels))
     return d.unflatten(0, (len(task.names), task.values))
 
 
 def changed(flow: Flow, task: Task, d: Tensor, attribute: int, amount: float = 1.0) -> Change:
-    lift, noise = Uniform(task.levels), Keyed(0, rows=range(EDITED))
+    codec, noise = UniformDequantization(task.levels), Keyed(0, rows=range(EDITED))
     rows = Order(len(task.test), seed=attribute)[0:EDITED]
     before, has = task.test[rows], task.test_has[rows, attribute]
     wanted = (has + 1 + torch.arange(EDITED) % (task.values - 1)) % task.values
-    x = lift.lift(before, noise)[0]
-    after = lift.lower(pf.editing.edit(flow, x, d[attribute][wanted] - d[attribute][has], amount))
-    images = (x, lift.lift(after, noise)[0])
+    x = codec.encode(before, noise)[0]
+    after = codec.decode(pf.editing.edit(flow, x, d[attribute][wanted] - d[attribute][has], amount))
+    images = (x, codec.encode(after, noise)[0])
     read = [pf.editing.read(flow, each, d[attribute])[torch.arange(EDITED), wanted] for each in images]
     return Change(rows, before, after, wanted, *read)
 
@@ -142,7 +142,7 @@ def report_digits(task: Task, flow: Flow, classifier: Classifier) -> None:
 
 def line(task: Task, flow: Flow) -> None:
     """Pictures between pairs of held-out sprites."""
-    x = Uniform(task.levels).lift(task.test[Order(len(task.test), seed=9)[0:10]], keyed(0))[0]
+    x = UniformDequantization(task.levels).encode(task.test[Order(len(task.test), seed=9)[0:10]], keyed(0))[0]
     between = pf.editing.interpolate(flow, x[::2], x[1::2], 9)
     save_picture(captioned({"": grid(between.flatten(0, 1), 9)}, columns=1, zoom=2), DOCS / "editing_line.png")
 
@@ -162,7 +162,11 @@ def by_amount(task: Task, flow: Flow, classifier: Classifier) -> None:
 
 
 def bits(flow: Flow, task: Task) -> str:
-    return str(held_out_bits(Lifted(flow, Uniform(task.levels)), task.test[Order(len(task.test), seed=0)[0:1000]]))
+    return str(
+        held_out_bits(
+            CodedFlow(flow, UniformDequantization(task.levels)), task.test[Order(len(task.test), seed=0)[0:1000]]
+        )
+    )
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from torch.distributions import Beta, Cauchy, Gamma, MultivariateNormal, Normal
 
 import pushforward as pf
 from pushforward.evaluation import c2st, importance
-from pushforward.transforms import Interval, RealLine
+from pushforward.transforms import Interval, Unconstrain
 
 DRAWS = 10_000
 POSITIVE = Interval(0)
@@ -204,7 +204,7 @@ class Whitened(NamedTuple):
 
     def parameters(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """u -> parameters on their supports, and the log-det."""
-        parameters, log_det = RealLine(self.posterior.supports).inverse(self.mode + u.double() @ self.scale.T)
+        parameters, log_det = Unconstrain(self.posterior.supports).inverse(self.mode + u.double() @ self.scale.T)
         return parameters, log_det + torch.linalg.slogdet(self.scale).logabsdet
 
     def log_density(self, u: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from pushforward.codecs import GaussianNoise
 from pushforward.data import Images, find
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian
 from pushforward.models import TarFlow
 from pushforward.training import Likelihood, Plan, minimise
 
@@ -50,7 +50,7 @@ class Subject:
         if not file.exists():
             data = find(self.data, "train", image=self.model.image)
             assert isinstance(data, Images)
-            objective = Likelihood(flow, Gaussian(data.levels, SIGMA), drop=0.1)
+            objective = Likelihood(flow, GaussianNoise(data.levels, SIGMA), condition_dropout=0.1)
             file.parent.mkdir(parents=True, exist_ok=True)
             save_file(minimise(objective, data, self.plan).state_dict(), file)
         flow.load_state_dict(load_file(file))

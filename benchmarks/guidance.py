@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 import pushforward as pf
-from pushforward.commands import Sampling, samples
-from pushforward.commands.judge import shown
+from pushforward.cli import Sampling, samples
+from pushforward.cli.evaluating import shown
+from pushforward.codecs import GaussianNoise
 from pushforward.evaluation import frechet_distance, grid, load_extractor, save_picture, table
-from pushforward.lift import Gaussian
 from pushforward.run import read_recipe
 
 WEIGHTS, SIGMAS = (0.0, 1.0, 3.0), (0.0, 0.1, 0.2)
@@ -33,7 +33,7 @@ def main(run: Path, out: Path) -> None:
     print("| guidance | " + " | ".join(f"σ = {sigma:g}" for sigma in SIGMAS) + " |")
     print("|---" * (1 + len(SIGMAS)) + "|")
     for weight in WEIGHTS:
-        drawn = list(samples(flow, recipe.lift, Sampling(guidance=weight, denoised=False), start=0, stop=COUNT))
+        drawn = list(samples(flow, recipe.codec, Sampling(guidance=weight, denoised=False), start=0, stop=COUNT))
         row = {}
         for sigma in SIGMAS:
             x = torch.cat([flow.denoise(x, sigma, labels) if sigma else x for x, labels in drawn])
@@ -42,8 +42,8 @@ def main(run: Path, out: Path) -> None:
         cells[f"w = {weight:g}"] = row
         print(f"| {weight:g} | " + " | ".join(words.split()[-1] for _, words in row.values()) + " |", flush=True)
     save_picture(table(cells), out)
-    assert isinstance(recipe.lift, Gaussian)
-    print(f"\n{COUNT} samples a cell; the flow learned with σ = {recipe.lift.sigma:g}; picture: {out}")
+    assert isinstance(recipe.codec, GaussianNoise)
+    print(f"\n{COUNT} samples a cell; the flow learned with σ = {recipe.codec.sigma:g}; picture: {out}")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pushforward.context import Context
-from pushforward.lift import Uniform
+from pushforward.codecs import UniformDequantization
+from pushforward.conditions import Context
 from pushforward.models import TarFlow
 from pushforward.training import Likelihood
 
@@ -53,7 +53,7 @@ def seconds(task: Callable[[], object]) -> float:
 
 def tasks(model: TarFlow, batch: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     flow = model.build()
-    objective = Likelihood(flow, Uniform(256), drop=0.1)
+    objective = Likelihood(flow, UniformDequantization(256), condition_dropout=0.1)
     optimiser = torch.optim.AdamW(flow.parameters(), lr=1e-5, fused=True)
     images = torch.randint(256, (batch, *model.image), dtype=torch.uint8)
     labels = torch.randint(model.classes, (batch,))

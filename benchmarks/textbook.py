@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pushforward.flow import Flow
 from pushforward.networks import CausalTransformer
-from pushforward.transforms import Autoregressive, Flip, Patchify, Reordered
+from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
 
 
 class Memory:
@@ -33,8 +33,8 @@ class Memory:
 def read(net: CausalTransformer, x: Tensor, labels: Tensor | None, t: int, memory: Memory) -> tuple[Tensor, Tensor]:
     """Token t -> log_scale and shift of token t + 1; labels of None are the null."""
     h = net.read(x) + net.positions[t : t + 1]
-    if net.project is not None:
-        table = net.project.table
+    if net.context_encoder is not None:
+        table = net.context_encoder.table
         h = h + (table.mean(0) if labels is None else table[labels][:, None])
     for i, layer in enumerate(net.layers):
         attention = layer.attention
@@ -67,7 +67,7 @@ def decode(flow: Flow, z: Tensor, labels: Tensor | None = None, guidance: float 
     patches, *steps = flow.transform
     assert isinstance(patches, Patchify)
     for step in reversed(steps):
-        flipped = isinstance(step, Reordered) and isinstance(step.order, Flip)
+        flipped = isinstance(step, Permuted) and isinstance(step.order, Flip)
         inner = step.step if flipped else step
         assert isinstance(inner, Autoregressive)
         z = undo(inner.net, z.flip(1) if flipped else z, labels, guidance)

@@ -16,8 +16,8 @@ import torch
 from numpy.random import Generator
 
 import pushforward as pf
+from pushforward.codecs import CodedFlow, Identity
 from pushforward.evaluation import held_out
-from pushforward.lift import Identity, Lifted
 
 LEARNED, TESTED = 100_000, 50_000  # events
 
@@ -108,7 +108,7 @@ def main(names: list[str]) -> None:
         flow = pf.models.NSF(features=2, autoregressive=True, steps=3, hidden=(64, 64)).build()
         fitted = pf.fit(flow, make(LEARNED, random), steps=2000, batch=512, lr=2e-3)
         test = torch.from_numpy(make(TESTED, random)).float()
-        nats = -held_out(Lifted(flow, Identity()), test, batch=5000).double()
+        nats = -held_out(CodedFlow(flow, Identity()), test, batch=5000).double()
         error = nats.std().item() / math.sqrt(TESTED)
         print(
             f"| {make.__name__} | {entropy:.3f} | {nats.mean():.3f} ± {error:.3f} | {nats.mean() - entropy:.3f} "

@@ -20,20 +20,20 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"shapes", "context", "randomness", "files", "version", "extras", "compiled"},
+    {"shapes", "conditions", "randomness", "files", "version", "optional", "compiled"},
     {"moves", "transform"},
     {"networks"},
     {"solve", "bases"},
     {"transforms"},
-    {"audit"},
+    {"diagnostics"},
     {"flow"},
-    {"lift", "weighing"},
+    {"codecs", "importance"},
     {"models", "data"},
     {"training", "evaluation", "editing", "interop"},
     {"recipe", "fitting"},
     {"recipes", "card"},
     {"run"},
-    {"commands", "hub", "demo"},
+    {"hub", "demo"},
     {"cli"},
 ]
 FLOOR = {room: i for i, layer in enumerate(LAYERS) for room in layer}

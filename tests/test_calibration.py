@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.context import Vector
+from pushforward.conditions import Vector
 from pushforward.evaluation import Calibration, c2st, check_calibration, plot_coverage, plot_ranks
 from tests.toys import vector
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward import cli
-from pushforward.commands import Columns
+from pushforward.cli import Columns
+from pushforward.cli.main import main
 from pushforward.data.columns import read_table
 
 VALUES = np.random.default_rng(0).normal([3, -200, 0, 0], [1, 50, 1, 1], (300, 4))
@@ -55,7 +55,7 @@ def test_columns_without_names_are_numbered(tmp_path):
 
 def command(monkeypatch, *words: object) -> None:
     monkeypatch.setattr(sys, "argv", ["pushforward", *map(str, words)])
-    cli.main()
+    main()
 
 
 def test_samples_of_a_run_on_a_table_have_its_columns(tmp_path, monkeypatch, capsys):
@@ -102,8 +102,8 @@ def test_columns_of_a_table_have_supports(tmp_path, monkeypatch):
 
 
 def test_a_run_on_a_table_given_some_columns(tmp_path):
-    pf.commands.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=("mass", "angle")), model="maf", steps=5)
-    assert pf.commands.check(tmp_path / "run", n=9)["float64"].round_trip < 1e-12
+    pf.cli.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=("mass", "angle")), model="maf", steps=5)
+    assert pf.cli.check(tmp_path / "run", n=9)["float64"].round_trip < 1e-12
     flow = pf.load(tmp_path / "run")
     assert flow.sample((), torch.tensor([[0.0, -200.0]])).shape == (1, 2)
     with pytest.raises(ValueError, match="is conditioned on mass, angle: give them"):
@@ -138,6 +138,6 @@ def test_other_tables_that_cannot_be_used(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="there is no column 'colour'; there are energy, angle, mass, weight"):
-        pf.commands.learn(in_npz(tmp_path), tmp_path / "run", Columns(weights="colour"))
+        pf.cli.learn(in_npz(tmp_path), tmp_path / "run", Columns(weights="colour"))
     with pytest.raises(ValueError, match="no column of .* is left to learn"):
-        pf.commands.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=tuple(NAMES)))
+        pf.cli.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=tuple(NAMES)))

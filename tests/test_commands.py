@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 import pushforward as pf
-from pushforward import cli, commands
-from pushforward.commands import Sampling
+from pushforward import cli
+from pushforward.cli import Sampling
+from pushforward.cli.main import main
 from pushforward.data import find
 from tests.test_run import twin
 
@@ -32,19 +33,19 @@ def typed(monkeypatch, capsys):
 
     def type_(*words: object) -> str:
         monkeypatch.setattr(sys, "argv", ["pushforward", *map(str, words)])
-        cli.main()
+        main()
         return capsys.readouterr().out
 
     return type_
 
 
 def test_train_takes_fields_by_their_dotted_names(typed, tmp_path):
-    small = ["--model.width", 16, "--model.depth", 1, "--model.steps", 2, "--lift.sigma", 0.2]
+    small = ["--model.width", 16, "--model.depth", 1, "--model.steps", 2, "--codec.sigma", 0.2]
     out = typed("train", "digits", "--out", tmp_path, "--train.steps", 4, "--train.checkpoint-every", 2, *small)
     assert "step 4 of 4" in out
     recipe = pf.run.read_recipe(tmp_path)
     assert (recipe.train.steps, recipe.train.checkpoint_every, recipe.model.width) == (4, 2, 16)
-    assert recipe.lift == pf.lift.Gaussian(17, 0.2)
+    assert recipe.codec == pf.codecs.GaussianNoise(17, 0.2)
     assert [path.name for path in tmp_path.glob("**/*.safetensors")] == ["model.safetensors"]
 
 
@@ -68,7 +69,7 @@ def test_sample_draws_a_picture(typed, run, tmp_path):
 
 
 def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(commands.sampling, "SHARD", 8)
+    monkeypatch.setattr(cli.sampling, "SHARD", 8)
     typed("sample", run, "--n", 20, "--out", tmp_path)
     names = [f"samples-{start:06d}.npz" for start in (0, 8, 16)]
     assert sorted(path.name for path in tmp_path.glob("*.npz")) == names
@@ -87,16 +88,16 @@ def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):
 
 
 def test_a_sample_does_not_depend_on_those_beside_it(run):
-    flow, lift = pf.load(run), twin().lift
-    one = torch.cat([x for x, _ in commands.samples(flow, lift, Sampling(batch=7), start=0, stop=20)])
-    two = torch.cat([x for x, _ in commands.samples(flow, lift, Sampling(batch=64), start=13, stop=20)])
+    flow, codec = pf.load(run), twin().codec
+    one = torch.cat([x for x, _ in cli.samples(flow, codec, Sampling(batch=7), start=0, stop=20)])
+    two = torch.cat([x for x, _ in cli.samples(flow, codec, Sampling(batch=64), start=13, stop=20)])
     torch.testing.assert_close(one[13:], two, atol=1e-4, rtol=1e-4)
 
 
 def test_evaluate_prints_and_notes_what_it_found(typed, run):
     told = typed("evaluate", run, "--samples", 2)
     assert "held-out: " in told
-    assert "bits/dim (a bound: Gaussian(levels=17, sigma=0.1), K = 2; mean ± s.e. over 360 events)" in told
+    assert "bits/dim (a bound: GaussianNoise(levels=17, sigma=0.1), K = 2; mean ± s.e. over 360 events)" in told
     results = json.loads((run / "results.json").read_text())
     assert results["held-out"]["samples"] == 2
     assert results["held-out"]["text"] in (run / "README.md").read_text()
@@ -132,14 +133,16 @@ def test_edit_shows_a_class_added_and_taken_away(typed, run, tmp_path):
 
 def test_a_class_is_added_by_a_flow_that_was_told_none(typed, tmp_path):
     glow = pf.models.Glow(image=(1, 8, 8), levels=1, steps=1, width=8)
-    recipe = replace(twin(steps=1, batch=4), model=glow, lift=pf.lift.Uniform(17), drop=0.0)
+    recipe = replace(twin(steps=1, batch=4), model=glow, codec=pf.codecs.UniformDequantization(17), label_dropout=0.0)
     pf.train(recipe, tmp_path / "glow")
     assert "of 1" in typed("edit", tmp_path / "glow", "--out", tmp_path / "e.png")
     typed("interpolate", tmp_path / "glow", "--out", tmp_path / "i.png", "--temperature", 0.7)
     assert "accepted" in typed("inpaint", tmp_path / "glow", "--out", tmp_path / "p.png", "--steps", 2)
 
     np.savez(tmp_path / "bare.npz", images_train=np.zeros((4, 8, 8), "uint8"), images_test=np.zeros((2, 8, 8), "uint8"))
-    pf.train(replace(recipe, data=str(tmp_path / "bare.npz"), lift=pf.lift.Uniform(256)), tmp_path / "bare")
+    pf.train(
+        replace(recipe, data=str(tmp_path / "bare.npz"), codec=pf.codecs.UniformDequantization(256)), tmp_path / "bare"
+    )
     with pytest.raises(SystemExit, match=r"those of .*bare.npz have no labels. With attributes of your own, call"):
         typed("edit", tmp_path / "bare", "--out", tmp_path / "e.png")
 
@@ -150,11 +153,11 @@ def test_interpolate_shows_a_row_a_pair(typed, run, tmp_path):
         assert picture.size[0] > 6 * 9 * 3
 
 
-@pytest.mark.parametrize("mask", [*commands.editing.HOLES, "mine.png"])
+@pytest.mark.parametrize("mask", [*cli.editing.HOLES, "mine.png"])
 def test_inpaint_shows_how_many_proposals_were_accepted(typed, run, tmp_path, monkeypatch, mask):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save("mine.png")
-    assert 0 < commands.editing.hole(mask, (8, 8)).sum() <= 32
+    assert 0 < cli.editing.hole(mask, (8, 8)).sum() <= 32
     told = typed("inpaint", run, "--n", 2, "--fills", 2, "--steps", 4, "--mask", mask, "--proposal", "walk")
     assert "chains: accepted " in told
     with Image.open("inpainted.png") as picture:
@@ -165,10 +168,10 @@ def test_classify_counts_or_lists(typed, run, tmp_path):
     assert "of 360 images classified right" in typed("classify", run)
     images, labels = find("digits").fetch(range(3))
     np.savez(tmp_path / "mine.npz", images=(images * 15).numpy())
-    with pytest.raises(SystemExit, match="lift.levels is 17, and the images of .*mine.npz have 256"):
+    with pytest.raises(SystemExit, match="codec.levels is 17, and the images of .*mine.npz have 256"):
         typed("classify", run, "--data", tmp_path / "mine.npz")
-    found = commands.classify(run)
-    assert str(commands.judge.Classified(found.guesses[:3], None)).splitlines() == [
+    found = cli.classify(run)
+    assert str(cli.evaluating.Classified(found.guesses[:3], None)).splitlines() == [
         str(int(k)) for k in found.guesses[:3]
     ]
     assert len(labels) == 3
@@ -193,10 +196,10 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("train digits --out x --train.precision float16", "float16"),
         ("train digits --out x --train.average-decay 1", "decays lie in"),
         ("train digits --out x --train.warmup -1", "warmup of at least 0"),
-        ("train digits --out x --drop 1.5", "drop is a probability"),
+        ("train digits --out x --label-dropout 1.5", "label_dropout is a probability"),
         ("train digits --out x --data nowhere", "there is no file or folder nowhere"),
         ("train digits --out x --data mnst", "Did you mean mnist"),
-        ("train digits --out x --lift.levels 256", "lift.levels is 256, and the images of digits have 17"),
+        ("train digits --out x --codec.levels 256", "codec.levels is 256, and the images of digits have 17"),
         ("train digits --out x --model.classes 3", "model.classes is 3, and the images of digits have 10"),
         ("train digits --out x --model.image 1 16 16", "16"),
         ("train digits --out x --model.patch 3", "patches of side 3 do not tile"),
@@ -210,8 +213,8 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("evaluate RUN --features nothing.pt", "there is no file"),
         ("evaluate RUN --samples 0", "got samples=0"),
         ("sample RUN --batch 0", "batch of at least 1; got 0"),
-        ("train digits --out x --lift.sigma 0", "sigma above 0; got 0"),
-        ("train digits --out x --lift.levels 1", "levels of at least 2; got 1"),
+        ("train digits --out x --codec.sigma 0", "sigma above 0; got 0"),
+        ("train digits --out x --codec.levels 1", "levels of at least 2; got 1"),
         ("denoise RUN --sigma -1", "sigma above 0; got -1"),
         ("denoise RUN --data nowhere", "there is no file or folder nowhere"),
         ("classify RUN --data nowhere", "there is no file or folder nowhere"),

@@ -34,7 +34,7 @@ def flow(request) -> pf.Flow:
     torch.manual_seed(0)
     flow = MODELS[name](classes=classes).build().double()
     with torch.no_grad():
-        flow.initialise(images(1, 50), -1 if classes else None)
+        flow.initialize(images(1, 50), -1 if classes else None)
         for parameter in flow.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
         if isinstance(flow.base, pf.bases.ObservedNormal):
@@ -101,9 +101,11 @@ def test_a_stream_of_integers_is_lifted_by_number_a_chunk_at_a_time():
 
     flow, data = MODELS["RealNVP"]().build(), Stream(torch.arange(100 * 32).reshape(100, *IMAGE) % 256)
     labels = torch.arange(100) % 3
-    d = directions(flow, data, labels, lift=pf.lift.Uniform(256))
+    d = directions(flow, data, labels, codec=pf.codecs.UniformDequantization(256))
     assert fetched == [64, 36]
-    x = torch.cat([pf.lift.Uniform(256).lift(data.images[i : i + 1], [keyed(0, i)])[0] for i in range(100)])
+    x = torch.cat(
+        [pf.codecs.UniformDequantization(256).encode(data.images[i : i + 1], [keyed(0, i)])[0] for i in range(100)]
+    )
     torch.testing.assert_close(d, directions(flow, x, labels))
 
 

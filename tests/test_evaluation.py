@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pushforward.codecs import Codec, CodedFlow, GaussianNoise, UniformDequantization, bits_per_dim
 from pushforward.data import Data, digits
 from pushforward.evaluation import (
     Extractor,
@@ -25,18 +26,17 @@ from pushforward.evaluation import (
     save_picture,
     table,
 )
-from pushforward.lift import Gaussian, Lift, Lifted, Uniform, bits_per_dim
 from pushforward.randomness import keyed
 from tests.toys import picture
 
 
-class Noiseless(Lift):
+class Noiseless(Codec):
     """Data as it is, so that a bound is the same twice."""
 
-    def lift(self, data, generator=None):
+    def encode(self, data, generator=None):
         return data.float() / 8 - 1, torch.zeros(len(data), device=data.device)
 
-    def lower(self, x):
+    def decode(self, x):
         return (x + 1) * 8
 
 
@@ -56,47 +56,47 @@ class Shards(Data):
 
 @pytest.mark.parametrize("batch", [2, 3, 10])
 def test_held_out_is_the_bound_of_each_event_in_order(batch):
-    lifted = Lifted(picture(), Noiseless())
+    coded = CodedFlow(picture(), Noiseless())
     images, labels = torch.randint(17, (7, 1, 8, 8)), torch.tensor([0, 1, 2, -1, 0, 1, 2])
-    for context in (labels, lifted.flow.embed(labels), 1, -1):
-        log_p = held_out(lifted, images, context, batch=batch)
-        torch.testing.assert_close(log_p, lifted.bound(images, context).detach())
-    assert held_out(lifted, images[:0], 1, batch=batch).shape == (0,)
-    assert held_out(Lifted(picture(classes=0), Noiseless()), images, batch=batch).shape == (7,)
+    for context in (labels, coded.flow.embed(labels), 1, -1):
+        log_p = held_out(coded, images, context, batch=batch)
+        torch.testing.assert_close(log_p, coded.bound(images, context).detach())
+    assert held_out(coded, images[:0], 1, batch=batch).shape == (0,)
+    assert held_out(CodedFlow(picture(classes=0), Noiseless()), images, batch=batch).shape == (7,)
 
 
-@pytest.mark.parametrize("lift", [Uniform(17), Gaussian(17, 0.1)], ids=repr)
-def test_held_out_does_not_depend_on_the_batch_or_on_the_events_beside(lift):
-    lifted, images = Lifted(picture(), lift), torch.randint(17, (7, 1, 8, 8))
-    log_p = held_out(lifted, images, 1, samples=3, batch=7)
-    torch.testing.assert_close(held_out(lifted, images, 1, samples=3, batch=2), log_p)
-    torch.testing.assert_close(held_out(lifted, images[:3], 1, samples=3), log_p[:3])
-    assert not torch.allclose(held_out(lifted, images, 1, samples=3, seed=1), log_p)
+@pytest.mark.parametrize("codec", [UniformDequantization(17), GaussianNoise(17, 0.1)], ids=repr)
+def test_held_out_does_not_depend_on_the_batch_or_on_the_events_beside(codec):
+    coded, images = CodedFlow(picture(), codec), torch.randint(17, (7, 1, 8, 8))
+    log_p = held_out(coded, images, 1, samples=3, batch=7)
+    torch.testing.assert_close(held_out(coded, images, 1, samples=3, batch=2), log_p)
+    torch.testing.assert_close(held_out(coded, images[:3], 1, samples=3), log_p[:3])
+    assert not torch.allclose(held_out(coded, images, 1, samples=3, seed=1), log_p)
     draws = [keyed(0, i) for i in range(7)]
-    torch.testing.assert_close(lifted.bound(images, 1, samples=3, generator=draws).detach(), log_p)
+    torch.testing.assert_close(coded.bound(images, 1, samples=3, generator=draws).detach(), log_p)
 
 
 def test_held_out_streams_and_takes_a_context_in_place_of_the_data_s_own():
-    lifted = Lifted(picture(), Uniform(17))
+    coded = CodedFlow(picture(), UniformDequantization(17))
     images, labels = torch.randint(17, (7, 1, 8, 8)), torch.tensor([0, 1, 2, -1, 0, 1, 2])
     data = Shards(images, labels)
-    torch.testing.assert_close(held_out(lifted, data, batch=3), held_out(lifted, images, labels))
-    torch.testing.assert_close(held_out(lifted, data, -1, batch=3), held_out(lifted, images, -1))
+    torch.testing.assert_close(held_out(coded, data, batch=3), held_out(coded, images, labels))
+    torch.testing.assert_close(held_out(coded, data, -1, batch=3), held_out(coded, images, -1))
     assert data.largest == 3
-    assert held_out(Lifted(picture().double(), Uniform(17)), data).dtype == torch.float64
+    assert held_out(CodedFlow(picture().double(), UniformDequantization(17)), data).dtype == torch.float64
 
 
 def test_bits_are_a_mean_with_its_standard_error_and_say_how_they_were_made():
-    lifted, images = Lifted(picture(), Uniform(17)), torch.randint(17, (40, 1, 8, 8))
-    bits = held_out_bits(lifted, Shards(images, torch.arange(40) % 3), samples=2, batch=16)
-    each = bits_per_dim(held_out(lifted, images, torch.arange(40) % 3, samples=2), 64)
+    coded, images = CodedFlow(picture(), UniformDequantization(17)), torch.randint(17, (40, 1, 8, 8))
+    bits = held_out_bits(coded, Shards(images, torch.arange(40) % 3), samples=2, batch=16)
+    each = bits_per_dim(held_out(coded, images, torch.arange(40) % 3, samples=2), 64)
     assert bits.mean == pytest.approx(each.mean().item())
     assert bits.standard_error == pytest.approx(each.std().item() / math.sqrt(40))
     assert str(bits) == (
         f"{bits.mean:.3f} ± {bits.standard_error:.3f} bits/dim "
-        "(a bound: Uniform(levels=17), K = 2; mean ± s.e. over 40 events)"
+        "(a bound: UniformDequantization(levels=17), K = 2; mean ± s.e. over 40 events)"
     )
-    more = held_out_bits(lifted, images, torch.arange(40) % 3, samples=20)
+    more = held_out_bits(coded, images, torch.arange(40) % 3, samples=20)
     assert more.mean < bits.mean, "more draws make the bound tighter"
 
 
@@ -255,7 +255,7 @@ def test_efficientnet_lite0_says_what_it_needs(monkeypatch):
 FEATURES, IMAGES = torch.randn(8, 3), torch.zeros(2, 1, 4, 4)
 HOLED = FEATURES.clone().index_fill(0, torch.tensor([2]), math.nan)
 PIXELS = Extractor(torch.nn.Flatten(), name="pixels")
-LIFTED = Lifted(picture(classes=0), Uniform(17))
+LIFTED = CodedFlow(picture(classes=0), UniformDequantization(17))
 ZEROS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
 
 
@@ -328,12 +328,12 @@ def test_errors(call, error, message):
 
 def test_a_bound_that_is_not_finite_is_no_number():
     class Broken(Noiseless):
-        def lift(self, data, generator=None):
-            x, log_q = super().lift(data, generator)
+        def encode(self, data, generator=None):
+            x, log_q = super().encode(data, generator)
             return x, log_q.index_fill(0, torch.tensor([1]), math.nan)
 
     with pytest.raises(FloatingPointError, match="bound on log P of 1 of 2 events is not finite; the first is event 1"):
-        held_out_bits(Lifted(picture(classes=0), Broken()), ZEROS)
+        held_out_bits(CodedFlow(picture(classes=0), Broken()), ZEROS)
 
 
 def test_grid_maps_clips_and_fills_up_with_white():

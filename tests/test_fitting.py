@@ -75,7 +75,7 @@ def test_a_weight_of_zero_leaves_an_event_out():
 
 def test_the_loss_is_the_weighted_mean():
     flow, x, w = maf().double(), gaussian(8), torch.rand(8, dtype=torch.float64)
-    flow.initialise(x)
+    flow.initialize(x)
     nats = -(w * flow.log_prob(x)).sum() / w.sum()
     loss, logs = Likelihood(flow)(x, weights=w / w.mean())
     torch.testing.assert_close(loss, nats / 2)
@@ -116,7 +116,7 @@ def test_numbers_of_all_kinds_in_one_flow():
     flow = pf.models.CircularNSF(features=3, supports=supports, steps=4, hidden=(32,)).build()
     fitted = pf.fit(flow, rows, steps=400, lr=5e-3)
     assert fitted.measured == "held-out bound on log P"
-    drawn = pf.lift.lift_of(flow).lower(flow.sample(4000, generator=keyed(0)))
+    drawn = pf.codecs.codec_of(flow).decode(flow.sample(4000, generator=keyed(0)))
     count, angle, size = drawn.T
     assert torch.equal(count, count.round())
     assert 0 <= count.min() < count.max() <= 9

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.context import Labels
+from pushforward.conditions import Labels
 from tests.toys import picture, plane, randomised, vector
 
 DENSITIES = {
@@ -64,11 +64,11 @@ def test_encode_decode_and_round_trip(density):
     x = torch.randn(20, 1, 1, 2, dtype=torch.float64)
     z = flow.encode(x, context)
     torch.testing.assert_close(flow.decode(z, context), x)
-    audit = flow.check(x, context)
-    assert audit.round_trip < 1e-10
-    assert audit.log_det_error < 1e-9
-    assert audit.finite == 1
-    assert "round trip" in str(audit)
+    check = flow.check(x, context)
+    assert check.round_trip < 1e-10
+    assert check.log_det_error < 1e-9
+    assert check.finite == 1
+    assert "round trip" in str(check)
 
 
 def test_rsample_has_gradients():
@@ -126,7 +126,7 @@ def test_trace_adds_up_to_log_prob():
     flow = picture()
     x, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, -1, -1])
     steps = list(flow.trace(x, labels))
-    assert [type(step.transform).__name__ for step in steps] == ["Patchify", "Autoregressive", "Reordered"]
+    assert [type(step.transform).__name__ for step in steps] == ["Patchify", "Autoregressive", "Permuted"]
     assert all(step.log_slopes.shape == step.z.shape for step in steps)
     total = flow.base.log_prob(steps[-1].z) + sum(step.log_slopes.flatten(1).sum(1) for step in steps)
     torch.testing.assert_close(total, flow.log_prob(x, labels))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pushforward.lift import Coarse, Lifted, Uniform
+from pushforward.codecs import Coarse, CodedFlow, UniformDequantization
 from pushforward.models import Dequantiser, FlowPlusPlus, Glow, Jet, RealNVP
 from pushforward.networks import ConvNet
 from pushforward.networks.convolution import ScaledConvolution, ZeroConvolution
@@ -47,7 +47,7 @@ def pixels(n: int = 64, image: tuple[int, int, int] = (1, 8, 12), levels: int = 
 
 
 def events(n: int = 64, image: tuple[int, int, int] = (1, 8, 12)) -> torch.Tensor:
-    return Uniform(256).lift(pixels(n, image), torch.Generator().manual_seed(1))[0]
+    return UniformDequantization(256).encode(pixels(n, image), torch.Generator().manual_seed(1))[0]
 
 
 def stirred(flow, std: float = 0.1):
@@ -73,12 +73,12 @@ def test_every_flow_of_images_measures_scores_and_samples(name, classes):
     model = type(SMALL[name])(**{**vars(SMALL[name]), "classes": classes})
     flow, x = model.build(), events()
     labels = torch.arange(len(x)) % 3 if classes else None
-    flow.initialise(x, labels)
+    flow.initialize(x, labels)
     stirred(flow, 0.02)
-    audit = flow.check(x, labels)
-    assert audit.finite == 1
-    assert audit.round_trip < 1 / 512  # half a bin
-    assert audit.log_det_error < 1e-2
+    check = flow.check(x, labels)
+    assert check.finite == 1
+    assert check.round_trip < 1 / 512  # half a bin
+    assert check.log_det_error < 1e-2
     drawn = flow.sample(() if classes else 2, torch.tensor([0, 1]) if classes else None)
     assert drawn.shape == (2, 1, 8, 12)
     if classes:
@@ -133,7 +133,7 @@ def test_couplings_leave_what_stands_still_bit_by_bit(name):
 def test_a_glow_starts_as_its_paper_says():
     torch.manual_seed(0)
     flow, x = Glow(image=(3, 8, 8), levels=2, steps=2, width=16).build(), events(image=(3, 8, 8))
-    flow.initialise(x)
+    flow.initialize(x)
     level = flow.transform[0].steps[0]
     h = level[0](x)[0]
     for part in level.parts[1:4]:
@@ -208,7 +208,7 @@ def test_a_jet_starts_as_the_identity_and_moves_every_patch():
 def test_a_reversible_chain_has_the_loss_and_the_gradients_of_a_plain_one(name):
     torch.manual_seed(0)
     flow = stirred(SMALL[name].build(), 0.05).double()
-    objective, data = Likelihood(flow, Uniform(256)), pixels(8)
+    objective, data = Likelihood(flow, UniformDequantization(256)), pixels(8)
     found = []
     for transform in (flow.transform, reversible(flow.transform)):
         flow.transform = transform
@@ -247,25 +247,25 @@ def test_what_a_reversible_chain_keeps_does_not_grow_with_its_depth():
 
 
 def test_coarse_images_have_fewer_levels_of_equal_width():
-    lift, data = Coarse(Uniform(32)), pixels()
-    x, log_q = lift.lift(data)
-    assert torch.equal(lift.lower(x), data // 8 * 8)
+    codec, data = Coarse(UniformDequantization(32)), pixels()
+    x, log_q = codec.encode(data)
+    assert torch.equal(codec.decode(x), data // 8 * 8)
     torch.testing.assert_close(log_q, torch.full((64,), 96 * math.log(16)))
     with pytest.raises(ValueError, match="equal width"):
-        Coarse(Uniform(48))
+        Coarse(UniformDequantization(48))
 
 
 def test_learned_noise_stays_in_its_bin_has_the_density_it_says_and_more_draws_bound_better():
     torch.manual_seed(0)
-    lift, data = Dequantiser(image=(1, 8, 12), width=8, blocks=1, components=3).build(), pixels(200)
-    lift.initialise(data)
-    stirred(lift, 0.05).double()
+    codec, data = Dequantiser(image=(1, 8, 12), width=8, blocks=1, components=3).build(), pixels(200)
+    codec.initialize(data)
+    stirred(codec, 0.05).double()
     with torch.no_grad():
-        x, log_q = lift.lift(data, torch.Generator().manual_seed(0))
-        assert torch.equal(lift.lower(x), data)
+        x, log_q = codec.encode(data, torch.Generator().manual_seed(0))
+        assert torch.equal(codec.decode(x), data)
         u = 128 * (x + 1) - data
-        told = lift.noise.log_prob(u, lift.read(2 * (data + 0.5) / 256 - 1)) + 96 * math.log(128)
+        told = codec.noise.log_prob(u, codec.read(2 * (data + 0.5) / 256 - 1)) + 96 * math.log(128)
         torch.testing.assert_close(told, log_q, atol=1e-6, rtol=0)
-        flow = Lifted(SMALL["Glow"].build().double(), lift)
+        flow = CodedFlow(SMALL["Glow"].build().double(), codec)
         one, eight = (flow.bound(data, samples=k, generator=torch.Generator().manual_seed(1)).mean() for k in (1, 8))
     assert eight > one

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Vector
+from pushforward.conditions import Vector
 from pushforward.moves import Affine, CircularSpline, Move, RationalQuadraticSpline, SoftClip, Tanh
 from pushforward.moves import kernel as moving
-from pushforward.networks import MLP, MaskedMLP, VectorProjection, perceptron
+from pushforward.networks import MLP, MaskedMLP, VectorEmbedding, perceptron
 
 EMBED = Vector(4)
 Values = tuple[Tensor, ...]
@@ -49,7 +49,7 @@ def moved(move, way: str) -> Case:
 
 def network(make, *shape, hidden=(20, 33), **choices) -> Case:
     torch.manual_seed(0)
-    net = make(*shape, hidden=hidden, project=VectorProjection(4, hidden[0]), **choices)
+    net = make(*shape, hidden=hidden, context_encoder=VectorEmbedding(4, hidden[0]), **choices)
     for weights in net.parameters():
         nn.init.normal_(weights, std=0.3)
     return Case(lambda x, vector: (net(x, EMBED(vector)),), shape[0], 4, net)

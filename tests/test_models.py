@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pushforward.codecs import GaussianNoise
 from pushforward.data import Arrays
-from pushforward.lift import Gaussian
 from pushforward.models import TarFlow
 from pushforward.moves import Shift
 from pushforward.training import Likelihood, Plan, minimise
@@ -39,7 +39,7 @@ def test_twin_of_a_sixteenth_of_the_width_trains_samples_and_denoises(name):
     labels = torch.zeros(1, dtype=torch.long)
     before = twin.state_dict()["transform.parts.1.net.answer.weight"].clone()
 
-    objective = Likelihood(twin, Gaussian(256, sigma), drop=0.1)
+    objective = Likelihood(twin, GaussianNoise(256, sigma), condition_dropout=0.1)
     data = Arrays(images, context=labels if model.classes else None)
     minimise(objective, data, Plan(steps=1, batch=1, lr=1e-3, warmup=1))
     assert not torch.equal(twin.state_dict()["transform.parts.1.net.answer.weight"], before)

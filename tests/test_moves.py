@@ -14,9 +14,9 @@ from torch import Tensor
 from pushforward import moves
 from pushforward.moves import (
     Affine,
-    Beside,
     CircularSpline,
     Composed,
+    Concatenated,
     Elementwise,
     Exp,
     GaussianMixture,
@@ -43,7 +43,7 @@ MOVES = {
     "logistic mixture": LogisticMixture(),
     "gaussian mixture": GaussianMixture(components=3),
     "monotone network": MonotoneNetwork(),
-    "beside": Beside(2, RationalQuadraticSpline(bins=5), RationalQuadraticSpline()),
+    "beside": Concatenated(2, RationalQuadraticSpline(bins=5), RationalQuadraticSpline()),
     "flow++": Composed(LogisticMixture(components=4), Affine(Tanh(1.0))),
 }
 UNBOUNDED = (Affine(), Affine(Sigmoid(0, 2)))  # which overflow at raw numbers of 200, as their docstrings say
@@ -150,7 +150,7 @@ def test_arithmetic_is_in_at_least_float32(move):
 
 
 def test_empty_and_of_any_shape(move):
-    alone = () if isinstance(move, Beside) else ((),)  # whose numbers go by their places in a token
+    alone = () if isinstance(move, Concatenated) else ((),)  # whose numbers go by their places in a token
     for shape in (*alone, (0,), (2, 0, 3), (2, 3, 4)):
         x, raw = torch.zeros(shape), torch.zeros(*shape, move.params_per_element)
         assert all(t.shape == shape for door in doors(move) for t in door(x, raw))

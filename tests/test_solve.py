@@ -12,19 +12,19 @@ import pytest
 import torch
 from torch import distributed
 
-from pushforward.context import Labels
+from pushforward.conditions import Labels
 from pushforward.moves import Affine, Shift
 from pushforward.networks import (
     CausalNetwork,
     CausalTransformer,
     Guided,
-    LabelTable,
+    LabelEmbedding,
     LinearRule,
     MaskedMLP,
     transformer,
 )
 from pushforward.networks.kernel import load
-from pushforward.solve import auto, blockwise, jacobi, one_by_one
+from pushforward.solve import autotuned, blockwise_jacobi, jacobi, sequential
 from tests.laws.cases import CASES, TOKENS
 from tests.toys import picture
 
@@ -32,7 +32,7 @@ from tests.toys import picture
 def test_jacobi_after_k_sweeps_has_the_first_k_tokens():
     step = CASES["autoregressive/affine"].build()
     x = z = CASES["autoregressive/affine"].z(5)
-    expected = torch.cat([token for token, _ in one_by_one(step.net, step.move, z)], 1)
+    expected = torch.cat([token for token, _ in sequential(step.net, step.move, z)], 1)
     for sweeps in range(1, TOKENS + 1):
         x = step.move.inverse(z, step.move.interpret(step.net(x)))[0]
         torch.testing.assert_close(x[:, :sweeps], expected[:, :sweeps])
@@ -65,7 +65,7 @@ def test_jacobi_survives_overflow_on_the_way():
         first = step.move.inverse(z, step.move.interpret(step.net(z)))[0]
         second = step.move.inverse(z, step.move.interpret(step.net(first.nan_to_num())))[0]
         ((x, _),) = jacobi(step.net, step.move, z)
-        expected = torch.cat([token for token, _ in one_by_one(step.net, step.move, z)], 1)
+        expected = torch.cat([token for token, _ in sequential(step.net, step.move, z)], 1)
     assert not (first.isfinite().all() and second.isfinite().all()), "nothing overflowed: the test shows nothing"
     finite = expected.isfinite().flatten(1).all(1)
     assert finite.any()
@@ -74,7 +74,7 @@ def test_jacobi_survives_overflow_on_the_way():
 
 def test_tokens_are_streamed():
     step, case = CASES["autoregressive/labels"].build(), CASES["autoregressive/labels"]
-    stream = one_by_one(step.net, step.move, case.z(3), case.context(3))
+    stream = sequential(step.net, step.move, case.z(3), case.context(3))
     shapes = [tuple(x.shape) for x, _ in stream]
     assert shapes == [(3, 1, 2)] * TOKENS
 
@@ -89,10 +89,10 @@ def test_partial_gives_a_tolerance():
         torch.testing.assert_close(step.inverse(step(x)[0])[0], x)
 
 
-WAYS = {
-    "blockwise of 1": partial(blockwise, size=1),
-    "blockwise of 3": partial(blockwise, size=3),
-    "blockwise of 8": blockwise,
+SOLVERS = {
+    "blockwise of 1": partial(blockwise_jacobi, size=1),
+    "blockwise of 3": partial(blockwise_jacobi, size=3),
+    "blockwise of 8": blockwise_jacobi,
     "jacobi": jacobi,
 }
 
@@ -109,7 +109,9 @@ def reader(request, monkeypatch):
     monkeypatch.setattr(transformer, "WORTH", 0 if request.param == "kernel" else math.inf)
     if request.param == "kernel" and load() is None:
         pytest.skip("the kernel needs a C++ compiler")
-    net = CausalTransformer(2, (2, 2), tokens=13, width=8, depth=2, heads=2, project=LabelTable(3, 8)).double()
+    net = CausalTransformer(
+        2, (2, 2), tokens=13, width=8, depth=2, heads=2, context_encoder=LabelEmbedding(3, 8)
+    ).double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return net
@@ -117,14 +119,14 @@ def reader(request, monkeypatch):
 
 @pytest.mark.parametrize("guided", [False, True], ids=["plain", "guided"])
 @pytest.mark.parametrize("tokens", [1, 2, 13])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", SOLVERS)
 def test_every_way_answers_as_one_by_one(reader, way, tokens, guided):
     net = Guided(reader, Affine(), LinearRule(0.5)) if guided else reader
     z, context = torch.randn(3, tokens, 2, dtype=torch.float64), Labels(3)([0, 2, -1])
-    expected = solved(one_by_one, net, Affine(), z, context)
+    expected = solved(sequential, net, Affine(), z, context)
     calls = []
     net.register_forward_hook(lambda *_: calls.append(1))
-    for mine, right in zip(solved(WAYS[way], net, Affine(), z, context), expected, strict=True):
+    for mine, right in zip(solved(SOLVERS[way], net, Affine(), z, context), expected, strict=True):
         torch.testing.assert_close(mine, right, rtol=1e-12, atol=1e-12)
     assert len(calls) <= tokens
 
@@ -134,18 +136,18 @@ def test_the_kernel_gives_the_same_bits_in_any_company(reader):
     """Alone or beside other rows, token by token or in sweeps."""
     z, context = torch.randn(5, 13, 2), Labels(3)([0, 2, -1, 1, 1])
     net = reader.float()
-    expected, _ = solved(one_by_one, net, Affine(), z, context)
-    assert torch.equal(solved(partial(blockwise, size=5, tolerance=0.0), net, Affine(), z, context)[0], expected)
+    expected, _ = solved(sequential, net, Affine(), z, context)
+    assert torch.equal(solved(partial(blockwise_jacobi, size=5, tolerance=0.0), net, Affine(), z, context)[0], expected)
     alone = context.each(lambda t: t[2:3])
-    assert torch.equal(solved(one_by_one, net, Affine(), z[2:3], alone)[0], expected[2:3])
+    assert torch.equal(solved(sequential, net, Affine(), z[2:3], alone)[0], expected[2:3])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", SOLVERS)
 def test_tokens_may_be_single_numbers(way):
     """As those of a vector are, (batch, token)."""
     net, z = MaskedMLP(13, (2,), hidden=(13,)).double(), torch.randn(3, 13, dtype=torch.float64)
-    expected, _ = solved(one_by_one, net, Affine(), z)
-    torch.testing.assert_close(solved(WAYS[way], net, Affine(), z)[0], expected)
+    expected, _ = solved(sequential, net, Affine(), z)
+    torch.testing.assert_close(solved(SOLVERS[way], net, Affine(), z)[0], expected)
 
 
 class Echo(CausalNetwork):
@@ -177,18 +179,18 @@ class Remembered:
         self.length = length
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", SOLVERS)
 def test_a_small_change_that_grows_is_not_taken_for_the_end(way):
     """Each token is four times the one before it: a sweep changes little at first, and the last token by 4^29."""
     z = torch.zeros(1, 30, 1)
     z[0, 0] = 1e-9
-    expected, _ = solved(one_by_one, Echo(4.0), Shift(), z)
+    expected, _ = solved(sequential, Echo(4.0), Shift(), z)
     assert expected[0, -1] > 1e8
-    torch.testing.assert_close(solved(WAYS[way], Echo(4.0), Shift(), z)[0], expected)
+    torch.testing.assert_close(solved(SOLVERS[way], Echo(4.0), Shift(), z)[0], expected)
 
 
 PICKED = {
-    "one_by_one": Echo(1.0),  # every token hangs on the one before
+    "sequential": Echo(1.0),  # every token hangs on the one before
     "blockwise of 8": Echo(1.0, group=8),  # eight at a time are independent, given those before
     "jacobi": Echo(1e-9),  # all nearly are
 }
@@ -198,7 +200,7 @@ PICKED = {
 def costs(monkeypatch):
     """A clock that counts what a machine would take: each call of a network, and a little for each token it reads."""
     spent = [0.0]
-    module = sys.modules["pushforward.solve.auto"]  # the package's `auto` is the function
+    module = sys.modules["pushforward.solve.autotuned"]  # the package's `auto` is the function
     monkeypatch.setattr(module, "perf_counter", lambda: spent[0])
     monkeypatch.setattr(module, "LARGE", 0)
 
@@ -212,29 +214,29 @@ def costs(monkeypatch):
 def test_auto_picks_the_fastest_and_remembers(name, costs):
     net, z, record = PICKED[name], torch.randn(1, 64, 1), {}
     hook = costs(net)
-    way = partial(auto, record=record)
+    way = partial(autotuned, record=record)
     first = solved(way, net, Shift(), z)[0]
     assert list(record.values()) == [name]
-    assert torch.equal(first, solved(one_by_one, net, Shift(), z)[0]), "the first answer is one_by_one's"
+    assert torch.equal(first, solved(sequential, net, Shift(), z)[0]), "the first answer is sequential's"
     hook.remove()
     record = json.loads(json.dumps(record))
     calls = []
     hook = net.register_forward_hook(lambda *_: calls.append(1))
-    torch.testing.assert_close(solved(partial(auto, record=record), net, Shift(), z)[0], first)
-    assert len(calls) <= {"one_by_one": 64, "blockwise of 8": 16, "jacobi": 3}[name]
+    torch.testing.assert_close(solved(partial(autotuned, record=record), net, Shift(), z)[0], first)
+    assert len(calls) <= {"sequential": 64, "blockwise of 8": 16, "jacobi": 3}[name]
     hook.remove()
 
 
 def test_auto_does_as_it_is_told(costs):
     net, z, record = Echo(1.0), torch.randn(1, 64, 1), {}
     hook = costs(net)
-    assert len(list(auto(net, Shift(), z, record=record))) == 64, "one by one, for the gradients"
+    assert len(list(autotuned(net, Shift(), z, record=record))) == 64, "one by one, for the gradients"
     assert not record
     with torch.no_grad():
-        list(auto(net, Shift(), z, record=record))
+        list(autotuned(net, Shift(), z, record=record))
         (key,) = record
         record[key] = "jacobi"
-        assert len(list(auto(net, Shift(), z, record=record))) == 1, "all tokens at once"
+        assert len(list(autotuned(net, Shift(), z, record=record))) == 1, "all tokens at once"
     hook.remove()
 
 
@@ -244,14 +246,16 @@ def test_a_flow_is_told_how_to_go_back():
 
     def noted(*args):
         asked.append(1)
-        return one_by_one(*args)
+        return sequential(*args)
 
     with torch.no_grad():
         torch.testing.assert_close(flow.decode(z, labels, solve=noted), flow.decode(z, labels))
         assert len(asked) == 2
         flow.guided(0.5).sample((2,), labels, solve=noted)
     assert len(asked) == 4
-    assert all(step.solve is auto for step in flow.modules() if hasattr(step, "solve")), "the flow itself is as it was"
+    assert all(step.solve is sequential for step in flow.modules() if hasattr(step, "solve")), (
+        "the flow itself is as it was"
+    )
 
 
 def _sweep(rank: int, folder: str) -> None:
@@ -261,7 +265,7 @@ def _sweep(rank: int, folder: str) -> None:
     net, calls = Echo([1e-9, 1.0][rank]), []
     net.register_forward_hook(lambda *_: calls.append(1))
     z = torch.randn(1, 20, 1)
-    torch.testing.assert_close(solved(jacobi, net, Shift(), z)[0], solved(one_by_one, net, Shift(), z)[0])
+    torch.testing.assert_close(solved(jacobi, net, Shift(), z)[0], solved(sequential, net, Shift(), z)[0])
     Path(folder, f"calls{rank}").write_text(str(len(calls) - 20))
     distributed.destroy_process_group()
 

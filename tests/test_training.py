@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.codecs import GaussianNoise, UniformDequantization
 from pushforward.data import Order, digits
-from pushforward.lift import Gaussian, Uniform
 from pushforward.randomness import keyed
 from pushforward.training import Average, Checkpoints, Likelihood, Plan, minimise
 from tests.toys import picture
@@ -23,19 +23,21 @@ def model(**options):
 @pytest.mark.parametrize("move", [pf.moves.Affine(), pf.moves.Shift()], ids=["affine", "shift"])
 def test_it_learns(move, capsys):
     flow, data = model(move=move), digits("train")
-    objective = Likelihood(flow, Uniform(17), drop=0.1)
+    objective = Likelihood(flow, UniformDequantization(17), condition_dropout=0.1)
     held_out = digits("test").images, digits("test").labels
     generator = [torch.Generator().manual_seed(i) for i in range(360)]
 
     def bits(flow):
         with torch.no_grad():
-            return Likelihood(flow, Uniform(17))(*held_out, generator)[1]["bits/dim"].item()
+            return Likelihood(flow, UniformDequantization(17))(*held_out, generator)[1]["bits/dim"].item()
 
     before = bits(flow)
     average = minimise(objective, data, Plan(batch=64, steps=60, lr=1e-2, warmup=10))
     assert bits(flow) < before - 0.7
     assert bits(average) < before - 0.5
-    minimise(Likelihood(average, Uniform(17)), data, Plan(batch=64, steps=1))  # an average can be trained on
+    minimise(
+        Likelihood(average, UniformDequantization(17)), data, Plan(batch=64, steps=1)
+    )  # an average can be trained on
     assert "step 60 of 60" in capsys.readouterr().out
     if isinstance(move, pf.moves.Shift):
         assert flow.base.variance.min() < 0.5, "the base's variance was observed"
@@ -44,7 +46,11 @@ def test_it_learns(move, capsys):
 def test_the_same_seed_gives_the_same_weights():
     def weights(seed):
         flow = model()
-        minimise(Likelihood(flow, Gaussian(17, 0.1), drop=0.5), digits("train"), Plan(batch=8, steps=3, seed=seed))
+        minimise(
+            Likelihood(flow, GaussianNoise(17, 0.1), condition_dropout=0.5),
+            digits("train"),
+            Plan(batch=8, steps=3, seed=seed),
+        )
         return torch.cat([p.flatten() for p in flow.parameters()])
 
     assert torch.equal(weights(0), weights(0))
@@ -57,9 +63,9 @@ def test_it_is_adamw_with_a_schedule_a_clipped_gradient_and_keyed_noise():
     data = digits("train")
     order = Order(len(data), seed=5)
     ours, theirs = model().double(), model().double()
-    minimise(Likelihood(ours, Uniform(17), drop=0.5), data, plan)
+    minimise(Likelihood(ours, UniformDequantization(17), condition_dropout=0.5), data, plan)
 
-    objective = Likelihood(theirs, Uniform(17), drop=0.5)
+    objective = Likelihood(theirs, UniformDequantization(17), condition_dropout=0.5)
     optimiser = torch.optim.AdamW(theirs.parameters(), lr=1.0, betas=plan.betas, weight_decay=plan.weight_decay)
     clipped = 0
     for step in range(3):
@@ -75,8 +81,8 @@ def test_it_is_adamw_with_a_schedule_a_clipped_gradient_and_keyed_noise():
 
 
 def test_a_trained_flow_is_invertible():
-    flow = minimise(Likelihood(model(), Gaussian(17, 0.1)), digits("train"), Plan(batch=64, steps=60, lr=1e-2))
-    x, labels = Gaussian(17, 0.1).place(digits("test").images), digits("test").labels
+    flow = minimise(Likelihood(model(), GaussianNoise(17, 0.1)), digits("train"), Plan(batch=64, steps=60, lr=1e-2))
+    x, labels = GaussianNoise(17, 0.1).place(digits("test").images), digits("test").labels
     assert flow.check(x, labels, rows=0).round_trip < 1e-4
     assert flow.double().check(x.double(), labels, rows=0).round_trip < 1e-10
 
@@ -89,7 +95,7 @@ def test_keys_make_different_numbers():
 
 def test_a_row_s_noise_does_not_depend_on_the_rows_beside_it():
     """So that processes which number their rows alike can share a batch."""
-    objective, data = Likelihood(model(), Uniform(17), drop=0.5), digits("train")
+    objective, data = Likelihood(model(), UniformDequantization(17), condition_dropout=0.5), digits("train")
     images, labels, rows = data.images[:6], data.labels[:6], [torch.Generator() for _ in range(6)]
 
     def loss(part):
@@ -102,7 +108,7 @@ def test_a_row_s_noise_does_not_depend_on_the_rows_beside_it():
 
 def test_labels_are_dropped_at_the_given_rate():
     seen = []
-    objective = Likelihood(picture(classes=10), Uniform(17), drop=0.25)
+    objective = Likelihood(picture(classes=10), UniformDequantization(17), condition_dropout=0.25)
     objective.flow.transform.register_forward_pre_hook(lambda _, args: seen.append(args[1].null))
     objective(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.zeros(4000, dtype=torch.long))
     assert seen[0].float().mean() == pytest.approx(0.25, abs=0.03)
@@ -120,14 +126,14 @@ def test_what_is_not_finite_stops_before_the_weights_and_is_named(tmp_path):
             return super().forward(*given)
 
     with pytest.raises(FloatingPointError) as stopped:
-        minimise(Overflowing(flow, Uniform(17)), data, plan, checkpoints=Checkpoints(tmp_path))
+        minimise(Overflowing(flow, UniformDequantization(17)), data, plan, checkpoints=Checkpoints(tmp_path))
     rows = Order(len(data), seed=0)[16:24].tolist()
     assert str(stopped.value).startswith("step 2: loss nan")
     assert "the first not to be finite was the answer of flow.transform.parts.1. The batch: rows " in str(stopped.value)
     assert f"rows {rows} of the data" in str(stopped.value)
 
-    whole = minimise(Likelihood(model(), Uniform(17)), data, plan)
-    again = minimise(Likelihood(model(), Uniform(17)), data, plan, checkpoints=Checkpoints(tmp_path))
+    whole = minimise(Likelihood(model(), UniformDequantization(17)), data, plan)
+    again = minimise(Likelihood(model(), UniformDequantization(17)), data, plan, checkpoints=Checkpoints(tmp_path))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 
@@ -138,7 +144,7 @@ def test_a_gradient_that_is_not_finite_is_named():
             return loss + (self.flow.transform[1].net.answer.bias[:1] * 0).sqrt().sum(), logs
 
     with pytest.raises(FloatingPointError, match="was the gradient of flow.transform.parts.1.net.answer.bias"):
-        minimise(Steep(model(), Uniform(17)), digits("train"), Plan(steps=1, batch=8))
+        minimise(Steep(model(), UniformDequantization(17)), digits("train"), Plan(steps=1, batch=8))
 
 
 def test_the_schedule():

@@ -11,9 +11,9 @@ import torch
 
 import pushforward as pf
 from pushforward.bases import StandardNormal
+from pushforward.codecs import CodedFlow, Identity, codec_of
 from pushforward.evaluation import held_out_bits, importance
 from pushforward.flow import Flow
-from pushforward.lift import Identity, Lifted, lift_of
 from pushforward.models import IAF, MAF, NICE, NSF, CircularNSF, RealNVP, ResidualFlow
 from pushforward.moves import Affine
 from pushforward.networks import MLP, ContractiveMLP, MaskedMLP
@@ -55,7 +55,7 @@ def plane(request):
     config = MODELS[model](features=2, supports=(Interval(), Interval(0)), **options, **SMALL)
     flow = randomised(config.build().double())
     x = torch.randn(500, 2, dtype=torch.float64) * torch.tensor([3.0, 0.5]) + torch.tensor([5.0, -1.0])
-    flow.initialise(torch.stack([x[:, 0], x[:, 1].exp()], 1), context)
+    flow.initialize(torch.stack([x[:, 0], x[:, 1].exp()], 1), context)
     return flow, context
 
 
@@ -117,7 +117,7 @@ def test_densities_on_a_cylinder(given):
     supports = (Interval(0), Circle(0, 360))
     flow = randomised(CircularNSF(features=2, supports=supports, **options, **SMALL).build().double())
     log_x = 1 + 0.5 * torch.randn(500, dtype=torch.float64)
-    flow.initialise(torch.stack([log_x.exp(), 360 * torch.rand_like(log_x)], 1), context)
+    flow.initialize(torch.stack([log_x.exp(), 360 * torch.rand_like(log_x)], 1), context)
     along = torch.linspace(-9, 11, 501, dtype=torch.float64)  # the first number by its logarithm
     grid = torch.cartesian_prod(along, 1.8 * torch.arange(200, dtype=torch.float64))
     places = torch.stack([grid[:, 0].exp(), grid[:, 1]], 1)
@@ -140,14 +140,14 @@ def test_densities_on_a_cylinder(given):
 def test_integers_have_probabilities_that_add_up_to_one():
     """P(v) is the integral over the bin of v, which the bound tends to."""
     flow = randomised(MAF(features=1, context=2, supports=(Integers(-1, 2),), **SMALL).build().double())
-    context, lift = torch.tensor([0.5, -1.0], dtype=torch.float64), lift_of(flow)
+    context, codec = torch.tensor([0.5, -1.0], dtype=torch.float64), codec_of(flow)
     edges = torch.linspace(-1, 3, 4001, dtype=torch.float64)
     with torch.no_grad():
         exact = flow.log_prob((edges[1:] + edges[:-1])[:, None] / 2, context).exp().reshape(4, 1000).mean(1)
-        found = Lifted(flow, lift).bound(torch.arange(-1.0, 3)[:, None].double(), context, samples=4000).exp()
+        found = CodedFlow(flow, codec).bound(torch.arange(-1.0, 3)[:, None].double(), context, samples=4000).exp()
     assert exact.sum().item() == pytest.approx(1, abs=1e-4)
     torch.testing.assert_close(found, exact, atol=0.01, rtol=0)
-    assert lift.lower(flow.sample(500, context)).unique().tolist() == [-1, 0, 1, 2]
+    assert codec.decode(flow.sample(500, context)).unique().tolist() == [-1, 0, 1, 2]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -161,7 +161,7 @@ def test_untrained_flows_change_nothing_but_units(name):
         if name == "MAF" and isinstance(part, MaskedMLP):  # likewise
             torch.nn.init.zeros_(part.layers.answer.weight)
             torch.nn.init.zeros_(part.layers.answer.bias)
-    flow.initialise(x)
+    flow.initialize(x)
     z = flow.encode(x)
     assert torch.allclose(z.mean(0), torch.zeros(4), atol=1e-4)
     assert torch.allclose(z.std(0, correction=0), torch.ones(4), atol=1e-4)
@@ -203,7 +203,7 @@ def test_supports_that_are_refused(kind):
 def test_every_actnorm_is_measured_on_what_reaches_it_and_only_when_asked():
     flow = randomised(RealNVP(features=4, **SMALL).build().double())
     x = torch.randn(100, 4, dtype=torch.float64).exp()
-    flow.initialise(x)
+    flow.initialize(x)
     norms = [step for step in flow.trace(x) if isinstance(step.transform, ActNorm)]
     assert len(norms) == 3
     for norm in norms:
@@ -218,7 +218,7 @@ def test_every_actnorm_is_measured_on_what_reaches_it_and_only_when_asked():
 @pytest.mark.parametrize("x", [torch.tensor([[3.0, 0.1]]), torch.full((1000, 2), 0.1)], ids=["one row", "constant"])
 def test_what_does_not_vary_is_centred_and_not_scaled(x):
     norm = ActNorm(2)
-    norm.measure(x)
+    norm.initialize_from(x)
     z, log_det = norm(x)
     assert torch.equal(z, torch.zeros_like(x))
     assert torch.equal(log_det, torch.zeros(len(x)))
@@ -227,7 +227,7 @@ def test_what_does_not_vary_is_centred_and_not_scaled(x):
 def test_units_may_be_of_any_size():
     x = torch.randn(1000, 3) * torch.tensor([1e-9, 1.0, 1e6]) + torch.tensor([0.0, 1e4, -1e8])
     flow = MAF(features=3, **SMALL).build()
-    flow.initialise(x)
+    flow.initialize(x)
     z = flow.encode(x)
     torch.testing.assert_close(z.std(0), torch.ones(3), atol=1e-2, rtol=0)
     assert flow.log_prob(x).isfinite().all()
@@ -237,18 +237,18 @@ def test_units_of_a_context_are_measured_too():
     flow = randomised(MAF(features=3, context=2, **SMALL).build())
     x, context = torch.randn(100, 3), 1e6 + 1e-3 * torch.randn(100, 2, dtype=torch.float64)
     ready = flow.embed(context).drop(torch.arange(100) < 10)
-    flow.initialise(x, ready)
-    units = flow.transform[1].net.layers.project.units
+    flow.initialize(x, ready)
+    units = flow.transform[1].net.layers.context_encoder.units
     torch.testing.assert_close(units.shift, context[10:].mean(0).float())
     torch.testing.assert_close(units.log_scale.exp(), context[10:].std(0, correction=0).float())
-    flow.initialise(x, ready.drop(ready.null | True))
+    flow.initialize(x, ready.drop(ready.null | True))
     torch.testing.assert_close(units.shift, context[10:].mean(0).float())  # nothing to measure
 
 
 def test_initialise_says_what_it_could_not_reach():
     flow = Flow(Inverse(ActNorm(2)), StandardNormal(2), event=(2,))
     with pytest.raises(ValueError, match="no data reached ActNorm"):
-        flow.initialise(torch.randn(5, 2))
+        flow.initialize(torch.randn(5, 2))
     assert not flow.transform.transform._forward_pre_hooks
 
 
@@ -259,7 +259,7 @@ def test_batch_norm_normalises_its_batch_in_training_and_goes_by_what_was_measur
     torch.testing.assert_close(z.var(0, correction=0), torch.ones(3, dtype=torch.float64), atol=1e-4, rtol=0)
     torch.testing.assert_close(log_det[0], -0.5 * torch.log(x.var(0, correction=0) + 1e-5).sum())
     assert torch.equal(norm.eval()(x)[0], x)
-    norm.measure(x)
+    norm.initialize_from(x)
     torch.testing.assert_close(norm(x[:7])[0], z[:7])
     assert norm.train()(x[:1])[0].isfinite().all()
 
@@ -348,13 +348,13 @@ def test_a_flow_knows_whether_its_densities_are_exact():
     assert not flow.exact
     assert "log-det, an estimate, within" in str(flow.check(x))
     with pytest.raises(ValueError, match="samples=2 the noise of estimated log-dets"):
-        Lifted(flow, Identity()).bound(x, samples=2)
+        CodedFlow(flow, Identity()).bound(x, samples=2)
     with pytest.raises(ValueError, match="weights need exact log-dets"):
         importance(flow, lambda x: x[:, 0])
-    assert "(a bound on average, log-dets estimated: " in str(held_out_bits(Lifted(flow, Identity()), x))
+    assert "(a bound on average, log-dets estimated: " in str(held_out_bits(CodedFlow(flow, Identity()), x))
     assert "held-out log p, log-dets estimated: " in str(pf.fit(flow, x, steps=2))
     for step in flow.modules():
         if isinstance(step, Residual):
             step.log_det = Exact()
     assert flow.exact
-    assert "(a bound: " in str(held_out_bits(Lifted(flow, Identity()), x))
+    assert "(a bound: " in str(held_out_bits(CodedFlow(flow, Identity()), x))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import pushforward as pf
-from pushforward.context import Unconditional, Vector
+from pushforward.conditions import Unconditional, Vector
 
 
 def randomised(flow: pf.Flow, std: float = 0.3) -> pf.Flow:
@@ -35,12 +35,14 @@ def vector(features: int, context: int = 0) -> pf.Flow:
     move = pf.moves.Affine()
 
     def step():
-        project = pf.networks.VectorProjection(context, 16) if context else None
-        net = pf.networks.CausalTransformer(1, move.raw_shape(1), tokens=features, width=16, depth=1, project=project)
+        context_encoder = pf.networks.VectorEmbedding(context, 16) if context else None
+        net = pf.networks.CausalTransformer(
+            1, move.raw_shape(1), tokens=features, width=16, depth=1, context_encoder=context_encoder
+        )
         return pf.transforms.Autoregressive(net, move)
 
     shape = Column(features)
-    transform = pf.Chain(shape, step(), pf.transforms.Reordered(pf.transforms.Flip(), step()))
+    transform = pf.Chain(shape, step(), pf.transforms.Permuted(pf.transforms.Flip(), step()))
     base = pf.bases.StandardNormal(features, 1)
     return pf.Flow(transform, base, event=(features,), embed=Vector(context) if context else Unconditional())
 

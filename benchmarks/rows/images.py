@@ -12,9 +12,9 @@ import torch
 from machine import Machine, Task, in_turn, peak, ratio
 from torch import nn
 
+from pushforward.codecs import UniformDequantization
 from pushforward.data import Images, find
 from pushforward.flow import Flow
-from pushforward.lift import Uniform
 from pushforward.models import FlowPlusPlus, Glow, Jet, Model, RealNVP
 from pushforward.training import Likelihood, Plan, minimise
 from pushforward.transform import Chain
@@ -134,8 +134,8 @@ def _step(flow: Flow, x: torch.Tensor) -> None:
 def round_trip(model: Model, data: Images) -> str:
     torch.manual_seed(0)
     plan = Plan(steps=20, batch=16, lr=1e-3, warmup=5, average_decay=0.9, precision="float32")
-    flow = minimise(Likelihood(model.build(), Uniform(256)), data, plan)
-    x = Uniform(256).lift(data.images[:32])[0]
+    flow = minimise(Likelihood(model.build(), UniformDequantization(256)), data, plan)
+    x = UniformDequantization(256).encode(data.images[:32])[0]
     with torch.no_grad():
         errors = (flow.decode(flow.encode(x)) - x).abs().flatten()
     return f"{errors.max().item():.1e} | {errors.quantile(0.999).item():.1e}"

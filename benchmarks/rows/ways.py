@@ -1,4 +1,4 @@
-"""What `pushforward.solve.auto` picks, step by step."""
+"""What `pushforward.solve.autotuned` picks, step by step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flows import LARGE, MNIST, Subject, random
 from machine import Machine, in_turn, ratio
 
 from pushforward.flow import Flow
-from pushforward.solve import auto, one_by_one
+from pushforward.solve import autotuned, sequential
 
 
 def report(machine: Machine) -> str:
@@ -49,7 +49,7 @@ def make(subject: Subject, weights: str) -> Flow:
 def picks(flow: Flow, batch: int) -> tuple[str, str]:
     labels = torch.arange(batch, device=flow.device) % 10
     z, record = flow.base.sample(batch), {}
-    flow.decode(z, labels, solve=partial(auto, record=record))
-    sides = {"one": one_by_one, "auto": partial(auto, record=record)}
+    flow.decode(z, labels, solve=partial(autotuned, record=record))
+    sides = {"one": sequential, "auto": partial(autotuned, record=record)}
     times = in_turn({side: partial(flow.decode, z, labels, solve=solve) for side, solve in sides.items()}, budget=10)
-    return ", ".join(record.values()) or "one_by_one, too small to try", f"{ratio(times['one'], times['auto']):.2f}"
+    return ", ".join(record.values()) or "sequential, too small to try", f"{ratio(times['one'], times['auto']):.2f}"

@@ -6,12 +6,12 @@ A flow is a chain of invertible transforms. A transform is **who moves** (coupli
 
 from pushforward import (
     bases,
+    codecs,
     data,
     editing,
     evaluation,
     hub,
     interop,
-    lift,
     models,
     moves,
     networks,
@@ -20,8 +20,8 @@ from pushforward import (
     training,
     transforms,
 )
-from pushforward.commands import evaluate, sample
-from pushforward.context import Context
+from pushforward.cli import evaluate, sample
+from pushforward.conditions import Context
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
@@ -47,7 +47,7 @@ __all__ = [
     "fit_density",
     "hub",
     "interop",
-    "lift",
+    "codecs",
     "load",
     "models",
     "moves",

@@ -1,5 +1,5 @@
 """`python -m pushforward`, and `torchrun -m pushforward`."""
 
-from pushforward.cli import main
+from pushforward.cli.main import main
 
 main()

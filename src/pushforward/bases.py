@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample, sum_event
 
@@ -105,10 +105,10 @@ class UniformAngle(Fixed):
         return math.pi * (2 * draw(torch.rand, shape, self.like, generator) - 1)
 
 
-class Beside(Base):
+class Concatenated(Base):
     """The first numbers of a vector distributed as one base has it, the rest as another, independently.
 
-    >>> Beside(UniformAngle(1), StandardNormal(2)).sample(5).shape
+    >>> Concatenated(UniformAngle(1), StandardNormal(2)).sample(5).shape
     torch.Size([5, 3])
     """
 

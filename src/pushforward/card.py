@@ -26,7 +26,7 @@ A normalizing flow: it draws {data}, and gives each its exact density.
 |---|---|
 | model | `{configuration}` |
 | parameters | {parameters:,} |
-| data | {data}, lifted by `{lift}` |
+| data | {data}, encoded by `{codec}` |
 | learned in | {steps:,} steps of {batch} events, {hours:.1f} hours; torch {torch}, pushforward {version} |
 
 ## Measured
@@ -35,7 +35,7 @@ A normalizing flow: it draws {data}, and gives each its exact density.
 
 ## Limits
 
-Numbers in bits/dim are upper bounds, since the data are lifted, and compare only with those of the same dequantisation.
+Bits/dim are upper bounds, since the data are dequantised, and compare only with those of the same dequantisation.
 The flow knows nothing but its data, and what is unlike them may have a high density all the same: a density alone is no
 test of belonging. Samples can show what is in the data, people in it included.
 
@@ -61,7 +61,7 @@ def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str
         context=", torch.arange(10)" if flow.classes else "",
         configuration=recipe.model,
         parameters=sum(p.numel() for p in flow.parameters()),
-        lift=recipe.lift,
+        codec=recipe.codec,
         steps=int(last.get("step", 0)),
         batch=recipe.train.batch,
         hours=last.get("seconds", 0) / 3600,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from pushforward.codecs import Codec, CodedFlow, GaussianNoise, UniformDequantization
 from pushforward.data import Images, digits
 from pushforward.evaluation import captioned, grid, held_out_bits, save_picture
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift, Lifted, Uniform
 from pushforward.models import TarFlow
 from pushforward.training import Likelihood, Plan, minimise
 
@@ -28,15 +28,15 @@ def build() -> Flow:
     return TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10).build()
 
 
-def learn(flow: Flow, lift: Lift, data: Images, *, steps: int, lr: float) -> Flow:
+def learn(flow: Flow, codec: Codec, data: Images, *, steps: int, lr: float) -> Flow:
     """Train the flow on lifted data, in place; the average of the weights it went through."""
     plan = Plan(steps=steps, lr=lr, warmup=20, weight_decay=0.1, precision="float32")
-    return minimise(Likelihood(flow, lift, drop=0.1), data, plan)
+    return minimise(Likelihood(flow, codec, condition_dropout=0.1), data, plan)
 
 
-def bits(flow: Flow, lift: Lift, data: Images, label: int | None = None) -> float:
+def bits(flow: Flow, codec: Codec, data: Images, label: int | None = None) -> float:
     """The mean bits/dim of images given their labels, or this one: a bound, by one draw of the lift."""
-    return held_out_bits(Lifted(flow, lift), data, label).mean
+    return held_out_bits(CodedFlow(flow, codec), data, label).mean
 
 
 def demo(out: Path, effort: float = 1.0) -> None:
@@ -47,7 +47,7 @@ def demo(out: Path, effort: float = 1.0) -> None:
     started = time.monotonic()
     data, test = digits("train"), digits("test")
     images, labels = test.fetch(range(len(test)))
-    noise, bins = Gaussian(data.levels, SIGMA), Uniform(data.levels)
+    noise, bins = GaussianNoise(data.levels, SIGMA), UniformDequantization(data.levels)
     flow = build()
     print(f"TarFlow, {sum(p.numel() for p in flow.parameters()):,} parameters; {len(data):,} digits of 17 grey levels")
 
@@ -60,7 +60,7 @@ def demo(out: Path, effort: float = 1.0) -> None:
     exact = learn(noisy, bins, data, steps=max(1, round(50 * effort)), lr=2e-3)
     conditional, unconditional = bits(exact, bins, test), bits(exact, bins, test, -1)
 
-    x = bins.lift(images)[0]
+    x = bins.encode(images)[0]
     print(f"float32: {exact.check(x, labels)}")
     print(f"float64: {exact.double().check(x.double(), labels)}")
     print(f"classified by Bayes' rule: {accuracy:.1%} of {len(test)} held-out digits")
@@ -79,7 +79,7 @@ def _panels(flow: Flow, test: Images) -> dict[str, torch.Tensor]:
     with torch.no_grad():
         raw, guided = flow.decode(z, labels), flow.guided(GUIDANCE).decode(z, labels)
     return {
-        "held-out digits": grid(Gaussian(test.levels, SIGMA).place(columns), len(classes)),
+        "held-out digits": grid(GaussianNoise(test.levels, SIGMA).place(columns), len(classes)),
         "samples": grid(raw, len(classes)),
         "denoised": grid(flow.denoise(raw, SIGMA, labels), len(classes)),
         f"guided by {GUIDANCE:g}, denoised": grid(flow.denoise(guided, SIGMA, labels), len(classes)),

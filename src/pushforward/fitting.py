@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.codecs import CodedFlow, ColumnDequantization, codec_of
 from pushforward.data import Arrays
 from pushforward.data.data import listed
 from pushforward.evaluation import held_out
 from pushforward.flow import Flow
-from pushforward.lift import Dequantised, Lifted, lift_of
+from pushforward.importance import LogDensity, weighted_draws
 from pushforward.randomness import keyed
-from pushforward.training import Enough, Likelihood, Objective, Plan, ReverseKL, minimise
-from pushforward.transforms import RealLine
-from pushforward.weighing import LogDensity, weighed
+from pushforward.training import Likelihood, Objective, Plan, ReverseKL, StopTraining, minimise
+from pushforward.transforms import Unconstrain
 
 LOOKS = 50  # at held-out events in a whole training
 DRAWN = 2000  # events, to score a flow that has no data
@@ -69,7 +69,7 @@ def fit(
     `weights` (n,), none negative, say how much events count: what is maximised is sum w log p / sum w. Zero leaves an
     event out. The share `validation` of the events, 5,000 at most, is held out; the best of 50 looks at them is kept,
     and after `patience` looks that were no better training stops. 0: nothing is held out, and it runs to its end.
-    Where the flow's supports are of integers x is dequantised, by `lift_of(flow)`, and scores are bounds.
+    Where the flow's supports are of integers x is dequantised, by `codec_of(flow)`, and scores are bounds.
     `changes` are fields of a `training.Plan`, as steps, batch, lr or seed, in place of those chosen for so many rows.
 
     Raises ValueError where rows cannot be used, by their numbers, and FloatingPointError where training overflows.
@@ -82,16 +82,16 @@ def fit(
         raise ValueError(
             f"there are {len(data)} events to learn from, and {some} to hold out. Give more, or validation=0."
         )
-    lift, plan = lift_of(flow), plan_for(len(data) - some, **changes)
+    codec, plan = codec_of(flow), plan_for(len(data) - some, **changes)
     order = torch.randperm(len(data), generator=keyed(plan.seed))
     watch = None
     if some:
         kept = _part(data, order[:some])
-        watch = Watch(lambda flow: held_out(Lifted(flow, lift), kept, batch=1024), kept.weights, patience)
-    measured = f"held-out {'bound on log P' if isinstance(lift, Dequantised) else 'log p'}"
+        watch = EarlyStopping(lambda flow: held_out(CodedFlow(flow, codec), kept, batch=1024), kept.weights, patience)
+    measured = f"held-out {'bound on log P' if isinstance(codec, ColumnDequantization) else 'log p'}"
     if not flow.exact:
         measured += ", log-dets estimated"
-    return _trained(Likelihood(flow, lift), _part(data, order[some:]), plan, watch, measured)
+    return _trained(Likelihood(flow, codec), _part(data, order[some:]), plan, watch, measured)
 
 
 def fit_density(
@@ -114,12 +114,12 @@ def fit_density(
 
     @torch.no_grad()
     def score(flow: Flow) -> Tensor:
-        return weighed(flow, log_density, n, some, generator=keyed(plan.seed, -2))[1]
+        return weighted_draws(flow, log_density, n, some, generator=keyed(plan.seed, -2))[1]
 
-    return _trained(ReverseKL(flow, log_density), data, plan, Watch(score, None, patience), "bound on log Z")
+    return _trained(ReverseKL(flow, log_density), data, plan, EarlyStopping(score, None, patience), "bound on log Z")
 
 
-class Watch:
+class EarlyStopping:
     """Scores a flow now and then, keeps the weights that did best, and has enough of `patience` looks in vain."""
 
     def __init__(self, score: Callable[[Flow], Tensor], weights: Tensor | None, patience: int):
@@ -137,11 +137,11 @@ class Watch:
             self.best, self.best_look, self.kept = mean, self.looks, copy.deepcopy(flow.state_dict())
             self.standard_error = ((w * (scores - mean)).square().sum().sqrt() / w.sum()).item()
         if self.looks - self.best_look >= self.patience:
-            raise Enough
+            raise StopTraining
         return {"score": mean}
 
 
-def _trained(objective: Objective, data: Arrays, plan: Plan, watch: Watch | None, measured: str) -> Fit:
+def _trained(objective: Objective, data: Arrays, plan: Plan, watch: EarlyStopping | None, measured: str) -> Fit:
     started, flow = time.monotonic(), objective.flow
     average = minimise(objective, data, plan, measure=watch)
     steps = min(plan.steps, watch.looks * plan.measure_every) if watch else plan.steps
@@ -172,10 +172,10 @@ def _table(flow: Flow, x: Array, context: Array | None, weights: Array | None) -
     """The events that count, as the flow takes them, after all of them have been checked."""
     dtype = _dtype(flow)
     data = Arrays(_tensor(x, dtype), None if context is None else _tensor(context, dtype))
-    lifted = lift_of(flow).lift(data.events, keyed(0))[0]
+    coded = codec_of(flow).encode(data.events, keyed(0))[0]
     with torch.no_grad():  # the flow says what it does not take
-        flow.log_prob(lifted[:1].to(flow.device), None if data.context is None else data.context[:1])
-    _check_supports(flow, data.events, lifted)
+        flow.log_prob(coded[:1].to(flow.device), None if data.context is None else data.context[:1])
+    _check_supports(flow, data.events, coded)
     if weights is None:
         return data
     w = _tensor(weights, torch.float64).double().cpu()
@@ -193,10 +193,10 @@ def _table(flow: Flow, x: Array, context: Array | None, weights: Array | None) -
     return _part(data, w.nonzero().flatten())
 
 
-def _check_supports(flow: Flow, x: Tensor, lifted: Tensor) -> None:
+def _check_supports(flow: Flow, x: Tensor, coded: Tensor) -> None:
     """Refuse events that lie outside the supports of the flow's numbers."""
-    line = next((part for part in flow.modules() if isinstance(part, RealLine)), None)
-    outside = [] if line is None else (line.slopes(lifted)[1] == -torch.inf).nonzero().tolist()
+    line = next((part for part in flow.modules() if isinstance(part, Unconstrain)), None)
+    outside = [] if line is None else (line.slopes(coded)[1] == -torch.inf).nonzero().tolist()
     if line and outside:
         row, column = outside[0]
         raise ValueError(

@@ -12,16 +12,16 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from pushforward.audit import Audit, audit, is_exact
 from pushforward.bases import Base
-from pushforward.context import Context, Embed, Given, Labels, Unconditional
+from pushforward.conditions import Context, Embed, Given, Labels, Unconditional
+from pushforward.diagnostics import Diagnostics, check, is_exact
 from pushforward.moves import Affine, Shift
 from pushforward.networks import Guided, LinearRule
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import Solve
 from pushforward.transform import Chain, Transform, Triangular, replaced
-from pushforward.transforms import Autoregressive, RealLine
+from pushforward.transforms import Autoregressive, Unconstrain
 
 
 class Traced(NamedTuple):
@@ -50,13 +50,13 @@ class Flow(nn.Module):
     (torch.Size([5, 2, 1]), tensor([-1.8379]))
     """
 
-    measured: Tensor | None  # whether `initialise` was called, where there is anything to measure
+    initialized: Tensor | None  # whether `initialize` was called, where there is anything to measure
 
     def __init__(self, transform: Transform, base: Base, *, event: tuple[int, ...], embed: Embed = Unconditional()):
         super().__init__()
         self.transform, self.base, self.event, self._embed = transform, base, Size(event), embed
-        measurable = any(hasattr(part, "measure") for part in self.modules())
-        self.register_buffer("measured", torch.tensor(False) if measurable else None)
+        measurable = any(hasattr(part, "initialize_from") for part in self.modules())
+        self.register_buffer("initialized", torch.tensor(False) if measurable else None)
 
     @property
     def device(self) -> torch.device:
@@ -109,12 +109,12 @@ class Flow(nn.Module):
         return self._solved(solve).inverse(z, self._rows(z, self.base.event, context))[0]
 
     @torch.no_grad()
-    def initialise(self, x: Events, context: Given = None) -> None:
+    def initialize(self, x: Events, context: Given = None) -> None:
         """Let every part that is measured, an `ActNorm` or the units of a context, measure what reaches it, in turn.
 
         The only door to such state: until it is used such parts are the identity, and a second call measures anew.
         """
-        with measuring(self):
+        with initializing(self):
             self.transform(x, self._rows(x, self.event, context))
 
     def sample(
@@ -226,14 +226,14 @@ class Flow(nn.Module):
         """The most probable class of each event, (batch,) int64: argmax over classes of p(x | class) · p(class)."""
         return self.class_log_probs(x, prior).argmax(1)
 
-    def check(self, x: Events, context: Given = None, *, rows: int = 2) -> Audit:
+    def check(self, x: Events, context: Given = None, *, rows: int = 2) -> Diagnostics:
         """How exact the flow's arithmetic is on these events: round trips, log-det, what overflowed, how much each step
         stretches, condition numbers, what lies outside splines' bounds. Print it.
 
         The log-dets of the first `rows` are compared with autograd's, at a backward pass for each number of an event:
         0 for large ones.
         """
-        return audit(self.transform, x, self._rows(x, self.event, context), rows=rows)
+        return check(self.transform, x, self._rows(x, self.event, context), rows=rows)
 
     def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context | None:
         """The context of every row of x, after x has been checked."""
@@ -242,7 +242,7 @@ class Flow(nn.Module):
                 f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); x has shape {tuple(x.shape)}."
             )
         if not x.is_floating_point():
-            raise ValueError(f"this flow takes real numbers; x is {x.dtype}. Lift integers first (pushforward.lift).")
+            raise ValueError(f"this flow takes real numbers; x is {x.dtype}. Lift integers first (pushforward.codecs).")
         embedded = self.embed(context)
         return embedded and embedded.rows(x.shape[:1])
 
@@ -290,7 +290,7 @@ class FlowDistribution(Distribution):
     def support(self) -> constraints.Constraint:
         """Where samples lie: what the supports of a flow of vectors say, else every number."""
         first = next(_flattened(self.flow.transform))
-        if isinstance(first, RealLine):
+        if isinstance(first, Unconstrain):
             return constraints.stack([support.constraint for support in first.supports], -1)
         return constraints.independent(constraints.real, len(self.event_shape))
 
@@ -333,12 +333,12 @@ class FlowDistribution(Distribution):
 
 
 @contextmanager
-def measuring(module: nn.Module) -> Iterator[None]:
+def initializing(module: nn.Module) -> Iterator[None]:
     """Let every part measure what it is called with meanwhile, before it answers."""
-    missed = {part for part in module.modules() if hasattr(part, "measure")}
+    missed = {part for part in module.modules() if hasattr(part, "initialize_from")}
 
     def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
-        part.measure(args[0])  # pyright: ignore[reportCallIssue]
+        part.initialize_from(args[0])  # pyright: ignore[reportCallIssue]
         missed.discard(part)
 
     hooks = [part.register_forward_pre_hook(measure) for part in missed]
@@ -350,8 +350,8 @@ def measuring(module: nn.Module) -> Iterator[None]:
     if missed:
         raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way.")
     for flow in module.modules():
-        if isinstance(flow, Flow) and flow.measured is not None:
-            flow.measured.fill_(True)
+        if isinstance(flow, Flow) and flow.initialized is not None:
+            flow.initialized.fill_(True)
 
 
 def _flattened(transform: Transform) -> Iterator[Transform]:

@@ -6,12 +6,12 @@ import shutil
 from os import PathLike
 from pathlib import Path
 
-from pushforward.extras import needed
 from pushforward.flow import Flow
+from pushforward.optional import require
 from pushforward.run import CARD, RECIPE, load, read_recipe
-from pushforward.training.checkpoint import LIFT, WEIGHTS
+from pushforward.training.checkpoint import CODEC, WEIGHTS
 
-RELEASED = (RECIPE, WEIGHTS, CARD, LIFT)
+RELEASED = (RECIPE, WEIGHTS, CARD, CODEC)
 
 
 def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> None:
@@ -19,7 +19,7 @@ def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> No
     read_recipe(run)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name in RELEASED:
-        if name != LIFT or (Path(run) / name).exists():  # most lifts have no weights
+        if name != CODEC or (Path(run) / name).exists():  # most lifts have no weights
             shutil.copyfile(Path(run) / name, Path(folder) / name)
 
 
@@ -28,7 +28,9 @@ def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, d
     if Path(name).is_dir():
         return load(name, device=device)
     return load(
-        needed("huggingface_hub", "hub").snapshot_download(str(name), revision=revision, allow_patterns=list(RELEASED)),
+        require("huggingface_hub", "hub").snapshot_download(
+            str(name), revision=revision, allow_patterns=list(RELEASED)
+        ),
         device=device,
     )
 
@@ -36,6 +38,6 @@ def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, d
 def push_to_hub(run: str | PathLike[str], name: str, *, private: bool = False) -> str:
     """Upload a run's release as "owner/name", and return its address. Needs a token: `hf auth login`."""
     read_recipe(run)
-    hub = needed("huggingface_hub", "hub").HfApi()
+    hub = require("huggingface_hub", "hub").HfApi()
     hub.create_repo(name, private=private, exist_ok=True)
     return str(hub.upload_folder(repo_id=name, folder_path=str(run), allow_patterns=list(RELEASED)))

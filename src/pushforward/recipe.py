@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from pushforward import lift, models, moves, training, transforms
+from pushforward import codecs, models, moves, training, transforms
+from pushforward.codecs import CodecConfig
 from pushforward.data import Data, Images, Mirrored, find
-from pushforward.lift import Lifting
 from pushforward.models import Model
 from pushforward.training import Likelihood, Plan
 from pushforward.version import __version__
@@ -32,20 +32,20 @@ class Recipe:
     given: tuple[str, ...] = ()  # and those that it is conditioned on
     mirrored: bool = False  # learn from every image's mirror image too
     model: Model
-    lift: Lifting
-    drop: float = 0.0  # how often a label is left out in training, so that the flow knows what to be guided away from
+    codec: CodecConfig
+    label_dropout: float = 0.0  # how often a label is left out in training: guidance needs it
     train: Plan
 
     def __post_init__(self):
-        if not 0 <= self.drop <= 1:
-            raise ValueError(f"drop is a probability, 0 … 1; got {self.drop}.")
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout is a probability, 0 … 1; got {self.label_dropout}.")
 
     def objective(self) -> Likelihood:
         """A fresh flow, of weights that the seed gives, and what it is trained to do."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.train.seed)
             flow = self.model.build()
-            return Likelihood(flow, self.lift.build(), drop=self.drop)
+            return Likelihood(flow, self.codec.build(), condition_dropout=self.label_dropout)
 
     def images(self, split: str, data: str | None = None) -> Images:
         """The images of a split, of the recipe's data or of other, as the model takes them; ValueError if it cannot."""
@@ -59,7 +59,7 @@ class Recipe:
             raise ValueError(f"{name} holds vectors, and this recipe is for images.")
         for field, takes, has in (
             ("model.image", tuple(flow.event), found.image),
-            ("lift.levels", self.lift.levels, found.levels),
+            ("codec.levels", self.codec.levels, found.levels),
             ("model.classes", flow.classes or found.classes, found.classes or flow.classes),
         ):
             if takes != has:
@@ -130,7 +130,7 @@ def _revived(value: Any) -> Any:
 def _kind(name: Any) -> type:
     if name == "Recipe":
         return Recipe
-    for room in (models, lift, moves, training, transforms):
+    for room in (models, codecs, moves, training, transforms):
         kind = getattr(room, str(name), None)
         if is_dataclass(kind) and isinstance(kind, type):
             return kind

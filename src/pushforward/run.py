@@ -2,7 +2,7 @@
 
     recipe.json          what it is made of, with the format's number
     model.safetensors    the weights: the average's
-    lift.safetensors     those of the lift, where it has any
+    codec.safetensors    those of the codec, where it has any
     README.md            its model card
     results.json         what was measured of it
     log.jsonl            what training told of itself
@@ -22,14 +22,14 @@ from typing import Any
 from torch import nn
 
 from pushforward import card
+from pushforward.codecs import CodedFlow
 from pushforward.data import Arrays
 from pushforward.evaluation import held_out_bits
 from pushforward.files import alone_in, write
 from pushforward.flow import Flow
-from pushforward.lift import Lifted
 from pushforward.recipe import Recipe, differences, from_json, to_json
 from pushforward.training import Checkpoints, Log, minimise, ranks
-from pushforward.training.checkpoint import LIFT, WEIGHTS
+from pushforward.training.checkpoint import CODEC, WEIGHTS
 
 RECIPE, RESULTS, CARD = "recipe.json", "results.json", "README.md"
 MEASURED = 1000  # held-out images that training looks at now and then
@@ -58,7 +58,9 @@ def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", ten
                 return {}
             images, labels = test.fetch(range(min(MEASURED, len(test))))
             return {
-                "held-out bits/dim": held_out_bits(Lifted(flow, objective.lift), Arrays(images, context=labels)).mean
+                "held-out bits/dim": held_out_bits(
+                    CodedFlow(flow, objective.codec), Arrays(images, context=labels)
+                ).mean
             }
 
         flow = minimise(
@@ -76,17 +78,17 @@ def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", ten
 
 def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
     """The flow of a run folder, or of a release."""
-    return load_lifted(folder, device=device).flow
+    return load_coded(folder, device=device).flow
 
 
-def load_lifted(folder: str | PathLike[str], *, device: str = "cpu") -> Lifted:
-    """The flow of a run folder, or of a release, with the lift that it learned with."""
+def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow:
+    """The flow of a run folder, or of a release, with the codec that it learned with."""
     objective, folder = read_recipe(folder).objective(), Path(folder)
     _read_weights(objective.flow, folder, WEIGHTS)
-    if isinstance(objective.lift, nn.Module):
-        _read_weights(objective.lift, folder, LIFT)
+    if isinstance(objective.codec, nn.Module):
+        _read_weights(objective.codec, folder, CODEC)
     objective.to(ranks.chosen(device)).eval()
-    return Lifted(objective.flow, objective.lift)
+    return CodedFlow(objective.flow, objective.codec)
 
 
 def _read_weights(module: nn.Module, folder: Path, name: str) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, sum_event
 
 

@@ -8,12 +8,12 @@ from functools import partial
 
 import torch
 
-from pushforward.context import Context, Embed, Image, Labels, Unconditional, Vector
+from pushforward.conditions import Context, Embed, Image, Labels, Unconditional, Vector
 from pushforward.moves import (
     Affine,
-    Beside,
     CircularSpline,
     Composed,
+    Concatenated,
     Elementwise,
     GaussianMixture,
     LogisticMixture,
@@ -32,14 +32,14 @@ from pushforward.networks import (
     ConvNet,
     GatedAttentionNet,
     Guided,
-    LabelTable,
+    LabelEmbedding,
     LinearRule,
     MaskedMLP,
     ResNet,
-    VectorProjection,
+    VectorEmbedding,
     ViT,
 )
-from pushforward.solve import Solve, blockwise, jacobi, one_by_one
+from pushforward.solve import Solve, blockwise_jacobi, jacobi, sequential
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     LU,
@@ -47,24 +47,24 @@ from pushforward.transforms import (
     Autoregressive,
     BatchNorm,
     Circle,
-    Conditional,
+    ConditionalAffine,
     Coupling,
     Flip,
     Integers,
     Interval,
+    Masked,
     Matrix,
     MultiScale,
-    Partial,
     Patchify,
-    RealLine,
+    Permuted,
     Regroup,
-    Reordered,
     Residual,
     Reversible,
     Rotation,
     Roulette,
     Split,
     Squeeze,
+    Unconstrain,
     alternating,
     checkerboard,
     columns,
@@ -83,7 +83,7 @@ TOKENS, FEATURES, WIDTH = 4, 2, 8
 
 def measured(transform: Transform) -> set[str]:
     """The names of what is measured, not learned, and saved all the same."""
-    parts = {name: part for name, part in transform.named_modules() if hasattr(part, "measure")}
+    parts = {name: part for name, part in transform.named_modules() if hasattr(part, "initialize_from")}
     return {f"{name}.{of}".strip(".") for name, part in parts.items() for of, _ in part.named_buffers(recurse=False)}
 
 
@@ -127,14 +127,20 @@ class Case:
 
 
 LABELS, VECTOR, PICTURE = Labels(3), Vector(5), Image(2, 2, 2)
-BLOCKS = partial(blockwise, size=2)
+BLOCKS = partial(blockwise_jacobi, size=2)
 SWEEPS = {"stays_on_its_device": "without gradients sweeps end when tokens have settled, which asks for values"}
 
 
 def network(move: Elementwise, embed: Embed, tokens: int = TOKENS) -> CausalTransformer:
-    project = {LABELS: partial(LabelTable, 3, WIDTH), VECTOR: partial(VectorProjection, 5, WIDTH)}.get(embed)
+    context_encoder = {LABELS: partial(LabelEmbedding, 3, WIDTH), VECTOR: partial(VectorEmbedding, 5, WIDTH)}.get(embed)
     return CausalTransformer(
-        FEATURES, move.raw_shape(FEATURES), tokens=tokens, width=WIDTH, depth=2, heads=2, project=project and project()
+        FEATURES,
+        move.raw_shape(FEATURES),
+        tokens=tokens,
+        width=WIDTH,
+        depth=2,
+        heads=2,
+        context_encoder=context_encoder and context_encoder(),
     )
 
 
@@ -153,31 +159,39 @@ def guided(move: Elementwise, embed: Embed, temperature: float, rule: LinearRule
 
 
 def masked(
-    move: Elementwise = Affine(), embed: Embed = Unconditional(), solve: Solve = one_by_one, **options
+    move: Elementwise = Affine(), embed: Embed = Unconditional(), solve: Solve = sequential, **options
 ) -> Autoregressive:
     """A vector of five numbers, a token each."""
-    project = VectorProjection(5, 16) if embed is VECTOR else None
-    net = MaskedMLP(5, (move.params_per_element,), hidden=(16, 16), project=project, **options)
+    context_encoder = VectorEmbedding(5, 16) if embed is VECTOR else None
+    net = MaskedMLP(5, (move.params_per_element,), hidden=(16, 16), context_encoder=context_encoder, **options)
     return Autoregressive(net, move, solve=solve)
 
 
 def coupling(split: Split, move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Coupling:
-    project = VectorProjection(5, 16) if embed is VECTOR else None
+    context_encoder = VectorEmbedding(5, 16) if embed is VECTOR else None
     return Coupling(
-        MLP(split.kept, move.raw_shape(split.moved), hidden=(16, 16), project=project, **options), move, split
+        MLP(split.kept, move.raw_shape(split.moved), hidden=(16, 16), context_encoder=context_encoder, **options),
+        move,
+        split,
     )
 
 
 def residual(embed: Embed = Unconditional(), **options) -> Residual:
-    project = VectorProjection(5, 16) if embed is VECTOR else None
-    return Residual(ContractiveMLP(5, hidden=(16, 16), project=project), **options)
+    context_encoder = VectorEmbedding(5, 16) if embed is VECTOR else None
+    return Residual(ContractiveMLP(5, hidden=(16, 16), context_encoder=context_encoder), **options)
 
 
 def convolutional(embed: Embed = Unconditional()) -> Coupling:
     """Flow++'s network on the columns of an image."""
-    move, project = Composed(Shift(), Affine()), LabelTable(3, WIDTH) if embed is LABELS else None
+    move, context_encoder = Composed(Shift(), Affine()), LabelEmbedding(3, WIDTH) if embed is LABELS else None
     net = GatedAttentionNet(
-        2, (2, 3), size=(2, 2), width=WIDTH, blocks=1, given=2 if embed is PICTURE else 0, project=project
+        2,
+        (2, 3),
+        size=(2, 2),
+        width=WIDTH,
+        blocks=1,
+        given=2 if embed is PICTURE else 0,
+        context_encoder=context_encoder,
     )
     return Coupling(net, move, halves(4, swapped=True))
 
@@ -189,7 +203,7 @@ def level(channels: int) -> Chain:
 
 
 def of_tokens(split: Split) -> Coupling:
-    net = ViT(2, (2, 2), tokens=4, width=WIDTH, depth=1, heads=2, project=LabelTable(3, WIDTH))
+    net = ViT(2, (2, 2), tokens=4, width=WIDTH, depth=1, heads=2, context_encoder=LabelEmbedding(3, WIDTH))
     return Coupling(net, Affine(Sigmoid()), split)
 
 
@@ -224,14 +238,14 @@ CASES = {
     "autoregressive/monotone": short(MonotoneNetwork(3)),
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
-    "autoregressive/one by one": Case(partial(autoregressive, solve=one_by_one)),
+    "autoregressive/one by one": Case(partial(autoregressive, solve=sequential)),
     "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi), excused=SWEEPS),
     "autoregressive/blockwise": Case(partial(autoregressive, embed=LABELS, solve=BLOCKS), embed=LABELS, excused=SWEEPS),
     "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
     "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, LinearRule(0.7, "mean", "linear"))),
     "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, LinearRule(0.7, "scale", "linear")), embed=LABELS),
     "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
-    "reordered": Case(lambda: Reordered(Flip(), autoregressive())),
+    "reordered": Case(lambda: Permuted(Flip(), autoregressive())),
     "inverse": Case(lambda: Inverse(autoregressive(embed=LABELS)), embed=LABELS),
     "chain": Case(
         lambda: Chain(
@@ -247,7 +261,7 @@ CASES = {
     "masked/vector": vectors(partial(masked, embed=VECTOR), embed=VECTOR),
     "masked/graph": vectors(partial(masked, graph=COLLIDER)),
     "masked/jacobi": vectors(partial(masked, solve=jacobi), excused=SWEEPS),
-    "masked/order": vectors(lambda: Reordered(shuffled(5, seed=0), masked())),
+    "masked/order": vectors(lambda: Permuted(shuffled(5, seed=0), masked())),
     "masked/guided": vectors(
         lambda: Autoregressive(Guided(masked(embed=VECTOR).net, Affine(), LinearRule(0.7)), Affine()), embed=VECTOR
     ),
@@ -263,16 +277,16 @@ CASES = {
     "actnorm/image": Case(partial(ActNorm, 3), event=(3, 2, 4), latent=(3, 2, 4)),
     "batchnorm": vectors(lambda: BatchNorm(5).eval()),  # in training a row's answer depends on its batch, as it should
     "supports": vectors(
-        lambda: RealLine([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Integers(-8, 19)])
+        lambda: Unconstrain([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Integers(-8, 19)])
     ),
     "actnorm/measured": vectors(partial(ActNorm, 5, learned=False)),
     "masked/spline": vectors(partial(masked, RationalQuadraticSpline(bins=4, bound=2.0))),
     "coupling/spline": vectors(lambda: coupling(halves(5), RationalQuadraticSpline(bins=4, bound=2.0), residual=True)),
     "coupling/beside": vectors(
-        lambda: coupling(halves(5), Beside(1, CircularSpline(bins=4), RationalQuadraticSpline(bins=4, bound=2.0)))
+        lambda: coupling(halves(5), Concatenated(1, CircularSpline(bins=4), RationalQuadraticSpline(bins=4, bound=2.0)))
     ),
-    "partial": vectors(lambda: Partial(alternating(5), coupling(halves(3), embed=VECTOR)), embed=VECTOR),
-    "supports/circles": vectors(lambda: RealLine([Circle(-5, 5)] * 5)),
+    "partial": vectors(lambda: Masked(alternating(5), coupling(halves(3), embed=VECTOR)), embed=VECTOR),
+    "supports/circles": vectors(lambda: Unconstrain([Circle(-5, 5)] * 5)),
     "residual": vectors(residual, excused=SEARCHES),
     "residual/vector": vectors(partial(residual, VECTOR), embed=VECTOR, excused=SEARCHES),
     "residual/roulette": vectors(
@@ -291,13 +305,15 @@ CASES = {
     "matrix/groups": images(lambda: Matrix(torch.eye(2).expand(2, 2, 2))),
     "lu/seed": images(partial(LU, 4, seed=1)),
     "actnorm/element": images(partial(ActNorm, 4, 2, 2)),
-    "conditional": images(lambda: Conditional(Constant((4, 2)), Affine()), excused=GIVEN_ZEROS),
+    "conditional": images(lambda: ConditionalAffine(Constant((4, 2)), Affine()), excused=GIVEN_ZEROS),
     "conditional/labels": images(
-        lambda: Conditional(Constant((4, 2), project=LabelTable(3, 8)), Affine()), embed=LABELS, excused=GIVEN_ZEROS
+        lambda: ConditionalAffine(Constant((4, 2), context_encoder=LabelEmbedding(3, 8)), Affine()),
+        embed=LABELS,
+        excused=GIVEN_ZEROS,
     ),
     "coupling/checkerboard": images(
         lambda: Coupling(
-            ResNet(1, (1, 2), width=WIDTH, blocks=1, project=LabelTable(3, WIDTH)),
+            ResNet(1, (1, 2), width=WIDTH, blocks=1, context_encoder=LabelEmbedding(3, WIDTH)),
             Affine(),
             checkerboard((1, 4, 4), swapped=True),
         ),

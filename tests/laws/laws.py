@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pushforward.audit import jacobian_log_det
 from pushforward.bases import StandardNormal
-from pushforward.context import Context, Unconditional
+from pushforward.conditions import Context, Unconditional
+from pushforward.diagnostics import jacobian_log_det
 from pushforward.flow import Flow
 from pushforward.transform import Chain, Triangular
 from tests.laws.cases import TOLERANCE, Case, measured

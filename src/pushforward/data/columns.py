@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pushforward.data.data import naming
-from pushforward.extras import needed
+from pushforward.optional import require
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
 
 
 def _parquet(path: Path) -> dict[str, np.ndarray]:
-    table = needed("pyarrow.parquet", "data").read_table(path)
+    table = require("pyarrow.parquet", "data").read_table(path)
     return {name: _real(name, table[name].to_numpy()) for name in table.column_names}
 
 

@@ -18,7 +18,7 @@ import torch
 from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.images import Images
-from pushforward.extras import needed
+from pushforward.optional import require
 
 LABELS = ("label", "labels")  # what a column of labels may be called
 
@@ -46,7 +46,7 @@ class Cells(Blobs):
 
 def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
     """The images in Parquet files, in the order of the files and of their rows; `beside` them lie other splits."""
-    pyarrow, source = needed("pyarrow", "data"), ", ".join(map(str, paths))
+    pyarrow, source = require("pyarrow", "data"), ", ".join(map(str, paths))
     tables = [_read(path) for path in paths]
     try:
         images = _images(pyarrow.concat_tables(tables), source, image)
@@ -59,7 +59,7 @@ def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: S
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
     """The table in a file, or those of these columns that it has."""
-    parquet = needed("pyarrow.parquet", "data")
+    parquet = require("pyarrow.parquet", "data")
     try:
         with parquet.ParquetFile(path) as file:
             return file.read(columns)
@@ -69,7 +69,7 @@ def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:
     """The images of a set that the library `datasets` opens: "owner/name" on the hub, or a local folder."""
-    datasets = needed("datasets", "data")
+    datasets = require("datasets", "data")
     try:
         if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(name)
@@ -84,7 +84,7 @@ def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> I
 
 
 def _images(table: Any, source: str, image: Shape | None) -> Images:
-    types = needed("pyarrow", "data").types
+    types = require("pyarrow", "data").types
     columns = dict(zip(table.column_names, table.schema.types, strict=True))
     cells = (
         types.is_binary,

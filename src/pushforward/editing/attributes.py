@@ -17,19 +17,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pushforward.context import Given
+from pushforward.codecs import Codec, Identity
+from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.data.data import listed
 from pushforward.editing.latents import CHUNK, decode, encode, rows
 from pushforward.flow import Flow
-from pushforward.lift import Identity, Lift
 from pushforward.randomness import Keyed
 from pushforward.shapes import Events
 
 
 @torch.no_grad()
 def directions(
-    flow: Flow, images: Tensor | Data, labels: Tensor, *, lift: Lift = Identity(), context: Given = None, seed: int = 0
+    flow: Flow,
+    images: Tensor | Data,
+    labels: Tensor,
+    *,
+    codec: Codec = Identity(),
+    context: Given = None,
+    seed: int = 0,
 ) -> Events:
     """The direction of every attribute, (attributes, *latent), from images (n, *event) and what they have.
 
@@ -48,7 +54,7 @@ def directions(
     """
     has = _membership(labels, len(images))
     with_it, of_all = 0, 0
-    for part, z in _latents(flow, images, lift, context, seed):
+    for part, z in _latents(flow, images, codec, context, seed):
         wide = z.double().cpu()
         with_it = with_it + torch.einsum("nk,n...->k...", has[part].double(), wide)
         of_all = of_all + wide.sum(0)
@@ -86,13 +92,13 @@ def _checked(flow: Flow, direction: Tensor) -> Tensor:
 
 
 def _latents(
-    flow: Flow, images: Tensor | Data, lift: Lift, context: Given, seed: int
+    flow: Flow, images: Tensor | Data, codec: Codec, context: Given, seed: int
 ) -> Iterator[tuple[Tensor, Events]]:
     """A chunk at a time: the images' numbers, and their latents."""
     given = rows(flow, len(images), context)
     for part in torch.arange(len(images)).split(CHUNK):
         data = images[part] if isinstance(images, Tensor) else images.fetch(part)[0]
-        x = lift.lift(data, Keyed(seed, rows=part.tolist()))[0]
+        x = codec.encode(data, Keyed(seed, rows=part.tolist()))[0]
         z = encode(flow, x, given and given.each(lambda t, part=part: t[part]))
         lost = part[~z.flatten(1).isfinite().all(1).cpu()]
         if len(lost):

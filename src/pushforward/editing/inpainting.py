@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pushforward.context import Context, Given
+from pushforward.conditions import Context, Given
 from pushforward.data.data import listed
 from pushforward.editing.latents import rows
 from pushforward.editing.proposals import Langevin, Proposal

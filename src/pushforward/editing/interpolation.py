@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pushforward.context import Given
+from pushforward.conditions import Given
 from pushforward.editing.latents import decode, encode, rows
 from pushforward.flow import Flow
 from pushforward.shapes import Events

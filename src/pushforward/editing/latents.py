@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pushforward.bases import ObservedNormal
-from pushforward.context import Context, Given
+from pushforward.conditions import Context, Given
 from pushforward.flow import Flow
 from pushforward.shapes import Events
 

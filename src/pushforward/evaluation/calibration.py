@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.context import Given
+from pushforward.conditions import Given
 from pushforward.flow import Flow
 from pushforward.randomness import keyed
 from pushforward.shapes import Events

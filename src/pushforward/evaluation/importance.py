@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from pushforward.flow import Flow
+from pushforward.importance import LogDensity, weighted_draws
 from pushforward.randomness import keyed
 from pushforward.shapes import Events
-from pushforward.weighing import LogDensity, weighed
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def importance(flow: Flow, log_density: LogDensity, n: int = 10_000, *, batch: i
     if n < 1:
         raise ValueError(f"weigh one draw at least; got n={n}.")
     generator = keyed(seed)
-    parts = [weighed(flow, log_density, min(batch, n - i), generator=generator) for i in range(0, n, batch)]
+    parts = [weighted_draws(flow, log_density, min(batch, n - i), generator=generator) for i in range(0, n, batch)]
     x, log_weights = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]).double()
     lost = (log_weights.isnan() | (log_weights == torch.inf)).sum().item()
     if lost or log_weights.max() == -torch.inf:

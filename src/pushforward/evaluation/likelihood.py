@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.context import Given
+from pushforward.codecs import CodedFlow, bits_per_dim
+from pushforward.conditions import Given
 from pushforward.data import Data
-from pushforward.lift import Lifted, bits_per_dim
 from pushforward.randomness import Keyed
 
 
@@ -26,20 +26,20 @@ class BitsPerDim:
     standard_error: float
     events: int
     samples: int  # K: draws of the lift for each event
-    lift: str  # how the data was lifted
+    codec: str  # how the data was lifted
     exact: bool = True  # whether the flow's log-dets are computed, not estimated
 
     def __str__(self) -> str:
         bound = "a bound" if self.exact else "a bound on average, log-dets estimated"
         return (
             f"{self.mean:.3f} ± {self.standard_error:.3f} bits/dim "
-            f"({bound}: {self.lift}, K = {self.samples}; mean ± s.e. over {self.events:,} events)"
+            f"({bound}: {self.codec}, K = {self.samples}; mean ± s.e. over {self.events:,} events)"
         )
 
 
 @torch.no_grad()
 def held_out(
-    lifted: Lifted, data: Tensor | Data, context: Given = None, *, samples: int = 1, batch: int = 256, seed: int = 0
+    coded: CodedFlow, data: Tensor | Data, context: Given = None, *, samples: int = 1, batch: int = 256, seed: int = 0
 ) -> Tensor:
     """The bound on log P of each event of a set, in nats, (n,), by `samples` draws of the lift for each.
 
@@ -48,7 +48,7 @@ def held_out(
     """
     if samples < 1:
         raise ValueError(f"a bound takes one draw of the lift or more for each event; got samples={samples}.")
-    flow = lifted.flow
+    flow = coded.flow
     given = None if context is None else flow.embed(context)
     rows = given and given.rows((len(data),))
     log_p = [torch.empty(0, device=flow.device)]
@@ -57,13 +57,13 @@ def held_out(
         events, own = _fetch(data, part)
         here = own if rows is None else rows.each(lambda t, part=part: t[part])
         log_p.append(
-            lifted.bound(events.to(flow.device), here, samples=samples, generator=Keyed(seed, rows=part.tolist()))
+            coded.bound(events.to(flow.device), here, samples=samples, generator=Keyed(seed, rows=part.tolist()))
         )
     return torch.cat(log_p)
 
 
 def held_out_bits(
-    lifted: Lifted, data: Tensor | Data, context: Given = None, *, samples: int = 1, batch: int = 256, seed: int = 0
+    coded: CodedFlow, data: Tensor | Data, context: Given = None, *, samples: int = 1, batch: int = 256, seed: int = 0
 ) -> BitsPerDim:
     """The mean of `held_out` as bits/dim, with its standard error, for two events or more.
 
@@ -71,7 +71,7 @@ def held_out_bits(
     """
     if len(data) < 2:
         raise ValueError(f"a mean with a standard error takes two events or more; there are {len(data)}.")
-    log_p = held_out(lifted, data, context, samples=samples, batch=batch, seed=seed)
+    log_p = held_out(coded, data, context, samples=samples, batch=batch, seed=seed)
     lost = (~log_p.isfinite()).nonzero().flatten()
     if len(lost):
         raise FloatingPointError(
@@ -83,8 +83,8 @@ def held_out_bits(
         standard_error=bits.std().item() / math.sqrt(len(bits)),
         events=len(bits),
         samples=samples,
-        lift=repr(lifted.lift),
-        exact=lifted.flow.exact,
+        codec=repr(coded.codec),
+        exact=coded.flow.exact,
     )
 
 

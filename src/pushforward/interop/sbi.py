@@ -6,7 +6,7 @@
 sbi simulates pairs, parameters θ and outcomes x, hands the first of them to a function that builds an estimator, and
 trains it itself. Its `ZukoFlow` asks nothing of its network but that network(context) is a torch Distribution, and so
 a `Flow` goes in as it is. What there is to do here is to give both sides their units: the flow measures those of what
-it is a density of (`Flow.initialise`), `Summary` those of what it is conditioned on. What `train` returns has both:
+it is a density of (`Flow.initialize`), `Summary` those of what it is conditioned on. What `train` returns has both:
 
     check_calibration(trained.net, theta, trained.embedding_net(x))        (pushforward.evaluation)
 
@@ -58,7 +58,7 @@ def estimator(
         with torch.no_grad():
             context = summary(conditions)
         flow = model(features=events.shape[1], context=context.shape[1], **options).build()  # pyright: ignore[reportArgumentType]
-        flow.initialise(events, context)
+        flow.initialize(events, context)
         return ZukoFlow(flow, summary, events.shape[1:], conditions.shape[1:])  # pyright: ignore[reportArgumentType]
 
     return build
@@ -74,7 +74,7 @@ class Summary(nn.Module):
         super().__init__()
         numbers = conditions.flatten(1)
         self.units = ActNorm(numbers.shape[1], learned=False)
-        self.units.measure(numbers)
+        self.units.initialize_from(numbers)
         self.embedding = embedding
 
     def forward(self, conditions: Tensor) -> Tensor:

@@ -13,10 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pushforward.models.vector import VectorModel
-from pushforward.moves import Beside, CircularSpline, RationalQuadraticSpline
+from pushforward.moves import CircularSpline, Concatenated, RationalQuadraticSpline
 from pushforward.networks import MLP, OfAngles
 from pushforward.transform import Transform
-from pushforward.transforms import ActNorm, Circle, Coupling, Interval, Partial, Permutation, RealLine, Split, shuffled
+from pushforward.transforms import (
+    ActNorm,
+    Circle,
+    Coupling,
+    Interval,
+    Masked,
+    Permutation,
+    Split,
+    Unconstrain,
+    shuffled,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +49,15 @@ class CircularNSF(VectorModel):
         supports = self.supports or (self.support,) * self.features
         order = sorted(range(self.features), key=lambda i: not isinstance(supports[i], Circle))  # angles first
         angles, others = self.circles, self.features - self.circles
-        yield RealLine(supports)
+        yield Unconstrain(supports)
         if 0 < angles < self.features:
             yield Permutation(order)
         if others:
             units = ActNorm(others, learned=False)
-            yield Partial(Split(Permutation(range(self.features)), angles, others), units) if angles else units
+            yield Masked(Split(Permutation(range(self.features)), angles, others), units) if angles else units
         for i in range(self.steps):
             yield self._step(shuffled(self.features, seed=i // 2).order, swapped=i % 2 == 1)
-        yield RealLine((Circle(),) * angles + (Interval(),) * others)
+        yield Unconstrain((Circle(),) * angles + (Interval(),) * others)
 
     def _step(self, order: tuple[int, ...], *, swapped: bool) -> Coupling:
         """In either half the angles come first, as they have the lowest numbers."""
@@ -56,12 +66,12 @@ class CircularNSF(VectorModel):
         if swapped:
             kept, moved = moved, kept
         kept_angles, moved_angles = (sum(i < self.circles for i in numbers) for numbers in (kept, moved))
-        move = Beside(moved_angles, CircularSpline(self.bins), RationalQuadraticSpline(self.bins))
+        move = Concatenated(moved_angles, CircularSpline(self.bins), RationalQuadraticSpline(self.bins))
         net = MLP(
             len(kept) + kept_angles,
             move.raw_shape(len(moved)),
             hidden=self.hidden,
             residual=True,
-            project=self.project(),
+            context_encoder=self.context_encoder(),
         )
         return Coupling(OfAngles(net, kept_angles), move, Split(Permutation(kept + moved), len(kept), len(moved)))

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.bases import StandardNormal
-from pushforward.context import Image
+from pushforward.codecs import CodecConfig, VariationalDequantization
+from pushforward.conditions import Image
 from pushforward.flow import Flow
-from pushforward.lift import Lifting, Variational
 from pushforward.models.image import ImageModel, Shape
 from pushforward.models.vector import VectorModel
 from pushforward.moves import Affine, Composed, LogisticMixture, Tanh
@@ -34,8 +34,8 @@ from pushforward.transforms import (
     Coupling,
     Interval,
     Matrix,
-    RealLine,
     Squeeze,
+    Unconstrain,
     columns,
     halves,
 )
@@ -121,19 +121,24 @@ class ImageFlowPlusPlus(ImageModel):
         (channels, *_), width = image, self.width
         raw = (channels // 2, move(self.components).params_per_element)
         net = GatedAttentionNet(
-            channels // 2, raw, size=image[1:], width=width, blocks=self.blocks, project=self.project(width)
+            channels // 2,
+            raw,
+            size=image[1:],
+            width=width,
+            blocks=self.blocks,
+            context_encoder=self.context_encoder(width),
         )
         return step(net, image, i, self.components)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dequantiser(Lifting):
+class Dequantiser(CodecConfig):
     """The configuration of a lift whose noise is a flow of four steps on columns, told of the image.
 
     `build()` makes the lift. A recipe may have one in place of a lift. The defaults are the paper's for CIFAR-10.
 
-    >>> lift = Dequantiser(image=(1, 8, 8), width=8, blocks=1, components=4).build()
-    >>> x, log_q = lift.lift(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))
+    >>> codec = Dequantiser(image=(1, 8, 8), width=8, blocks=1, components=4).build()
+    >>> x, log_q = codec.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))
     >>> x.shape, log_q.shape
     (torch.Size([5, 1, 8, 8]), torch.Size([5]))
     """
@@ -144,17 +149,17 @@ class Dequantiser(Lifting):
     blocks: int = 2
     components: int = 32
 
-    def build(self) -> Variational:
+    def build(self) -> VariationalDequantization:
         halves = (2 * self.image[0], self.image[1], self.image[2] // 2)
         steps = [part for i in range(4) for part in step(self.net(), halves, i, self.components)]
         to_noise = Inverse(Chain(columns(self.image), *steps, Inverse(columns(self.image))))
         noise = Flow(
-            Chain(RealLine([Interval(0, 1)] * self.image[0]), to_noise),
+            Chain(Unconstrain([Interval(0, 1)] * self.image[0]), to_noise),
             StandardNormal(*self.image),
             event=self.image,
             embed=Image(CONTEXT, *halves[1:]),
         )
-        return Variational(self.levels, noise, Reader(self.image))
+        return VariationalDequantization(self.levels, noise, Reader(self.image))
 
     def net(self) -> GatedAttentionNet:
         channels, height, width = self.image

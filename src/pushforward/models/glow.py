@@ -25,7 +25,7 @@ from pushforward.transform import Chain, Transform
 from pushforward.transforms import (
     LU,
     ActNorm,
-    Conditional,
+    ConditionalAffine,
     Coupling,
     Matrix,
     MultiScale,
@@ -117,7 +117,7 @@ class ImageGlow(ImageModel):
         return Coupling(Shallow(channels // 2, (channels // 2, 2)), Affine(), halves(channels))
 
     def constant_prior(self, channels: int) -> Transform:
-        return Conditional(Constant((channels, 2), project=self.project(2 * channels)), Affine())
+        return ConditionalAffine(Constant((channels, 2), context_encoder=self.context_encoder(2 * channels)), Affine())
 
 
 def chosen(choice: Any, known: dict[str, Choice]) -> Choice:

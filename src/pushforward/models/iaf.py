@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pushforward.models.vector import VectorModel
 from pushforward.moves import Affine, SoftClip
 from pushforward.transform import Inverse, Transform
-from pushforward.transforms import Flip, Reordered
+from pushforward.transforms import Flip, Permuted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,4 +32,4 @@ class IAF(VectorModel):
         yield from self.units()
         for i in range(self.steps):
             step = self.masked_step(self.move)
-            yield Inverse(Reordered(Flip(), step) if i % 2 else step)
+            yield Inverse(Permuted(Flip(), step) if i % 2 else step)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from pushforward.bases import StandardNormal
-from pushforward.context import Labels, Unconditional
+from pushforward.conditions import Labels, Unconditional
 from pushforward.flow import Flow
 from pushforward.models.model import Model
-from pushforward.networks import LabelTable
+from pushforward.networks import LabelEmbedding
 from pushforward.transform import Chain, Transform
-from pushforward.transforms import Interval, RealLine
+from pushforward.transforms import Interval, Unconstrain
 
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -39,16 +39,16 @@ class ImageModel(Model):
         flow = Flow(Chain(*self.transforms()), StandardNormal(*self.latent), event=self.image, embed=embed)
         return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - convolutions are faster so, on CPUs too
 
-    def project(self, width: int) -> LabelTable | None:
+    def context_encoder(self, width: int) -> LabelEmbedding | None:
         """A network's own projection of the label."""
-        return LabelTable(self.classes, width) if self.classes else None
+        return LabelEmbedding(self.classes, width) if self.classes else None
 
     def logits(self) -> Transform:
         """Pixels x to the real line, by the logit of 0.05 + 0.9 (x + 1) / 2: ends of [−1, 1] stay finite.
 
         Dinh et al. 2017 (Real NVP), arXiv:1605.08803, section 4.1, in the symmetric form of the authors' code.
         """
-        return RealLine([Interval(-1 / 0.9, 1 / 0.9)] * self.image[0])
+        return Unconstrain([Interval(-1 / 0.9, 1 / 0.9)] * self.image[0])
 
     def halved(self, times: int) -> None:
         """Raise ValueError where height and width cannot be halved so often."""

@@ -62,7 +62,7 @@ class Jet(ImageModel):
             width=self.width,
             depth=self.depth,
             heads=self.heads,
-            project=self.project(self.width),
+            context_encoder=self.context_encoder(self.width),
         )
         return Coupling(net, self.move, self.split(i))
 

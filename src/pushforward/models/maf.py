@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pushforward.models.vector import VectorModel, shift_at_random
 from pushforward.moves import Affine, SoftClip
 from pushforward.transform import Transform
-from pushforward.transforms import Flip, Reordered
+from pushforward.transforms import Flip, Permuted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,4 +37,4 @@ class MAF(VectorModel):
         for i in range(self.steps):
             step = self.masked_step(self.move, residual=self.residual)
             shift_at_random(step, 0.3)
-            yield Reordered(Flip(), step) if i % 2 else step
+            yield Permuted(Flip(), step) if i % 2 else step

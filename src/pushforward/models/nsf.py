@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pushforward.models.vector import VectorModel
 from pushforward.moves import RationalQuadraticSpline
 from pushforward.transform import Transform
-from pushforward.transforms import LU, Flip, Reordered, scattered
+from pushforward.transforms import LU, Flip, Permuted, scattered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class NSF(VectorModel):
             yield LU(self.features)
             if self.autoregressive:
                 step = self.masked_step(self.move, residual=True)
-                yield Reordered(Flip(), step) if i % 2 else step
+                yield Permuted(Flip(), step) if i % 2 else step
             else:
                 split = scattered(self.features, seed=i // 2, swapped=i % 2 == 1)
                 yield self.coupling_step(self.move, split, residual=True)

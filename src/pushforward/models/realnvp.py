@@ -93,5 +93,5 @@ class ImageRealNVP(ImageModel):
     def step(self, channels: int, split: Split, width: int) -> Transform:
         """ResNet × affine × coupling, then an actnorm."""
         raw = (split.moved, self.move.params_per_element)
-        net = ResNet(split.kept, raw, width=width, blocks=self.blocks, project=self.project(width))
+        net = ResNet(split.kept, raw, width=width, blocks=self.blocks, context_encoder=self.context_encoder(width))
         return Chain(Coupling(net, self.move, split), ActNorm(channels))

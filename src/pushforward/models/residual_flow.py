@@ -31,6 +31,8 @@ class ResidualFlow(VectorModel):
     def transforms(self) -> Iterator[Transform]:
         yield from self.units()
         for _ in range(self.steps):
-            net = ContractiveMLP(self.features, hidden=self.hidden, limit=self.limit, project=self.project())
+            net = ContractiveMLP(
+                self.features, hidden=self.hidden, limit=self.limit, context_encoder=self.context_encoder()
+            )
             yield Residual(net, log_det=self.log_det)
             yield ActNorm(self.features)

@@ -14,13 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pushforward.bases import ObservedNormal, StandardNormal
-from pushforward.context import Labels, Unconditional
+from pushforward.conditions import Labels, Unconditional
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Affine, Move, Shift
-from pushforward.networks import CausalTransformer, LabelTable
+from pushforward.networks import CausalTransformer, LabelEmbedding
 from pushforward.transform import Chain
-from pushforward.transforms import Autoregressive, Flip, Patchify, Reordered
+from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class TarFlow(Model):
             embed=Labels(self.classes) if self.classes else Unconditional(),
         )
 
-    def _step(self, index: int, tokens: int, features: int) -> Autoregressive | Reordered:
+    def _step(self, index: int, tokens: int, features: int) -> Autoregressive | Permuted:
         net = CausalTransformer(
             features,
             self.move.raw_shape(features),
@@ -59,7 +59,7 @@ class TarFlow(Model):
             width=self.width,
             depth=self.depth,
             heads=1 if self.width % 64 else self.width // 64,
-            project=LabelTable(self.classes, self.width) if self.classes else None,
+            context_encoder=LabelEmbedding(self.classes, self.width) if self.classes else None,
         )
         step = Autoregressive(net, self.move)
-        return Reordered(Flip(), step) if index % 2 else step
+        return Permuted(Flip(), step) if index % 2 else step

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from pushforward.bases import Base, Beside, StandardNormal, UniformAngle
-from pushforward.context import Labels, Unconditional, Vector
+from pushforward.bases import Base, Concatenated, StandardNormal, UniformAngle
+from pushforward.conditions import Labels, Unconditional, Vector
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Elementwise, Move
-from pushforward.networks import MLP, LabelTable, MaskedMLP, VectorProjection
+from pushforward.networks import MLP, LabelEmbedding, MaskedMLP, VectorEmbedding
 from pushforward.transform import Chain, Transform
-from pushforward.transforms import ActNorm, Autoregressive, Circle, Coupling, Interval, RealLine, Split, Support
+from pushforward.transforms import ActNorm, Autoregressive, Circle, Coupling, Interval, Split, Support, Unconstrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class VectorModel(Model):
         embed = Vector(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
         base = self.base(self.features - self.circles)
         if self.circles:
-            base = Beside(UniformAngle(self.circles), base)
+            base = Concatenated(UniformAngle(self.circles), base)
         return Flow(Chain(*self.transforms()), base, event=(self.features,), embed=embed)
 
     @abstractmethod
@@ -66,29 +66,31 @@ class VectorModel(Model):
     def units(self) -> Iterator[Transform]:
         """Each number to the real line, and standardised. Both are part of the flow, saved with it and in its density.
 
-        `flow.initialise(x)` measures mean and scale; until then the data's own units stay.
+        `flow.initialize(x)` measures mean and scale; until then the data's own units stay.
         """
         if self.supports:
-            yield RealLine(self.supports)
+            yield Unconstrain(self.supports)
         yield ActNorm(self.features, learned=False)
 
     def coupling_step(self, move: Move, split: Split, *, residual: bool = False) -> Coupling:
         """MLP × move × coupling."""
         raw = move.raw_shape(split.moved)
-        net = MLP(split.kept, raw, hidden=self.hidden, residual=residual, project=self.project())
+        net = MLP(split.kept, raw, hidden=self.hidden, residual=residual, context_encoder=self.context_encoder())
         return Coupling(net, move, split)
 
     def masked_step(self, move: Elementwise, *, residual: bool = False) -> Autoregressive:
         """Masked MLP × move × autoregressive."""
         raw = (move.params_per_element,)
-        net = MaskedMLP(self.features, raw, hidden=self.hidden, residual=residual, project=self.project())
+        net = MaskedMLP(
+            self.features, raw, hidden=self.hidden, residual=residual, context_encoder=self.context_encoder()
+        )
         return Autoregressive(net, move)
 
-    def project(self) -> nn.Module | None:
+    def context_encoder(self) -> nn.Module | None:
         """A network's own projection of what the flow is conditioned on."""
         if self.classes:
-            return LabelTable(self.classes, self.hidden[0])
-        return VectorProjection(self.context, self.hidden[0]) if self.context else None
+            return LabelEmbedding(self.classes, self.hidden[0])
+        return VectorEmbedding(self.context, self.hidden[0]) if self.context else None
 
 
 @torch.no_grad()

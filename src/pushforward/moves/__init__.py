@@ -1,9 +1,9 @@
 """How it moves: one token, or one number, given its parameters."""
 
 from pushforward.moves.affine import Affine, AffineParams, Shift
-from pushforward.moves.beside import Beside
 from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Tanh
 from pushforward.moves.composed import Composed
+from pushforward.moves.concatenated import Concatenated
 from pushforward.moves.mixture import GaussianMixture, LogisticMixture
 from pushforward.moves.monotone import MonotoneNetwork
 from pushforward.moves.move import Elementwise, Move
@@ -12,7 +12,7 @@ from pushforward.moves.spline import CircularSpline, RationalQuadraticSpline
 __all__ = [
     "Affine",
     "AffineParams",
-    "Beside",
+    "Concatenated",
     "Bound",
     "CircularSpline",
     "Composed",

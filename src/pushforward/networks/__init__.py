@@ -12,10 +12,10 @@ from pushforward.networks.convolutional import (
     ResNet,
     Shallow,
 )
+from pushforward.networks.embeddings import LabelEmbedding, VectorEmbedding
 from pushforward.networks.guided import Guided, LinearRule, Rule
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
-from pushforward.networks.projection import LabelTable, VectorProjection
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.vit import ViT
 
@@ -30,7 +30,7 @@ __all__ = [
     "GatedAttentionNet",
     "GatedConvolution",
     "Guided",
-    "LabelTable",
+    "LabelEmbedding",
     "LinearRule",
     "MaskedMLP",
     "OfAngles",
@@ -39,6 +39,6 @@ __all__ = [
     "Rule",
     "Shallow",
     "SpreadConvolution",
-    "VectorProjection",
+    "VectorEmbedding",
     "ViT",
 ]

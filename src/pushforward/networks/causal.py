@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.shapes import Tokens
 
 

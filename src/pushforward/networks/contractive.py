@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.shapes import at_least_float32, without_autocast
 
 Push = Callable[[Tensor], Tensor]  # tangents (batch, features, n) -> those that the Jacobian makes of them
@@ -38,12 +38,12 @@ class ContractiveMLP(nn.Module):
         *,
         hidden: tuple[int, ...] = (128, 128),
         limit: float = 0.9,
-        project: nn.Module | None = None,
+        context_encoder: nn.Module | None = None,
     ):
         super().__init__()
         if not 0 < limit < 1:
             raise ValueError(f"a contraction has a Lipschitz constant between 0 and 1; got limit={limit}.")
-        self.limit, self.project = limit, project
+        self.limit, self.context_encoder = limit, context_encoder
         self.maps = nn.ModuleList(nn.Linear(*size) for size in pairwise((features, *hidden, features)))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
@@ -59,8 +59,8 @@ class ContractiveMLP(nn.Module):
                     slopes.append((sigmoid * (1 + v * (1 - sigmoid)) / 1.1)[..., None])
                     v = v * sigmoid / 1.1
                 v = v @ weight.T + at_least_float32(layer.bias)  # pyright: ignore[reportArgumentType]
-                if k == 0 and self.project is not None:
-                    v = v + at_least_float32(self.project(context))
+                if k == 0 and self.context_encoder is not None:
+                    v = v + at_least_float32(self.context_encoder(context))
 
         def push(tangents: Tensor) -> Tensor:
             with without_autocast(tangents):

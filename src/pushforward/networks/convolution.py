@@ -1,6 +1,6 @@
 """Convolutions that begin with answers of a known size: (B, C, H, W) -> (B, C', H, W), zeros around the image.
 
-`Flow.initialise` lets each measure what reaches it; until then their weights are N(0, 0.05²).
+`Flow.initialize` lets each measure what reaches it; until then their weights are N(0, 0.05²).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class SpreadConvolution(nn.Module):
         return F.conv2d(x.to(multiplied_in(self.weight)), self.weight, self.bias, padding="same")
 
     @torch.no_grad()
-    def measure(self, x: Tensor) -> None:
-        """Scale the weights by what they answer. Called by `Flow.initialise`, and by nobody else."""
+    def initialize_from(self, x: Tensor) -> None:
+        """Scale the weights by what they answer. Called by `Flow.initialize`, and by nobody else."""
         mean, deviation = moments(F.conv2d(x.to(self.weight.dtype), self.weight, padding="same"))
         scale = (self.spread / deviation).to(self.weight)
         self.weight.mul_(scale[:, None, None, None])
@@ -57,8 +57,8 @@ class ScaledConvolution(nn.Module):
         return _scaled(x, self.weight, self.border, self.shift, self.log_scale)
 
     @torch.no_grad()
-    def measure(self, x: Tensor) -> None:
-        """Set shift and scale from a batch. Called by `Flow.initialise`, and by nobody else."""
+    def initialize_from(self, x: Tensor) -> None:
+        """Set shift and scale from a batch. Called by `Flow.initialize`, and by nobody else."""
         zeros = torch.zeros_like(self.shift)
         mean, deviation = moments(_scaled(x, self.weight, self.border, zeros, zeros))
         self.shift.copy_(-mean)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution, rectified
 
 
@@ -62,14 +62,14 @@ class Constant(nn.Module):
     torch.Size([5, 3, 4, 4, 2])
     """
 
-    def __init__(self, raw: tuple[int, int], *, project: nn.Module | None = None):
+    def __init__(self, raw: tuple[int, int], *, context_encoder: nn.Module | None = None):
         super().__init__()
-        self.raw, self.project = raw, project
+        self.raw, self.context_encoder = raw, context_encoder
         self.answer = ZeroConvolution(math.prod(raw), math.prod(raw))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         answer = self.answer(x.new_zeros(len(x), math.prod(self.raw), *x.shape[2:]))
-        return _by_channel(_told(answer, self.project, context), self.raw)
+        return _by_channel(_told(answer, self.context_encoder, context), self.raw)
 
 
 class ResNet(nn.Module):
@@ -83,10 +83,10 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, raw: tuple[int, int], *, width: int, blocks: int, project: nn.Module | None = None
+        self, channels: int, raw: tuple[int, int], *, width: int, blocks: int, context_encoder: nn.Module | None = None
     ):
         super().__init__()
-        self.raw, self.project = raw, project
+        self.raw, self.context_encoder = raw, context_encoder
         self.read = SpreadConvolution(channels, width)
         self.blocks = nn.ModuleList(
             nn.ModuleList(SpreadConvolution(width, width) for _ in range(2)) for _ in range(blocks)
@@ -98,7 +98,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         first, *skips = self.skips
-        h = _told(self.read(x), self.project, context)
+        h = _told(self.read(x), self.context_encoder, context)
         total = first(h)
         for (one, other), skip in zip(self.blocks, skips, strict=True):  # pyright: ignore[reportGeneralTypeIssues]
             h = h + other(F.relu(one(F.relu(h))))
@@ -128,10 +128,10 @@ class GatedAttentionNet(nn.Module):
         width: int,
         blocks: int,
         given: int = 0,
-        project: nn.Module | None = None,
+        context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        self.raw, self.project = raw, project
+        self.raw, self.context_encoder = raw, context_encoder
         self.positions = nn.Parameter(0.01 * torch.randn(width, *size))
         self.read = SpreadConvolution(channels, width)
         self.blocks = nn.ModuleList(
@@ -143,7 +143,7 @@ class GatedAttentionNet(nn.Module):
         image = None
         if context is not None and context.image is not None:
             image = torch.where(context.null[:, None, None, None], 0, context.image)  # the null is an image of zeros
-        h = _told(self.read(x), self.project, context)
+        h = _told(self.read(x), self.context_encoder, context)
         for convolution, attention in self.blocks:  # pyright: ignore[reportGeneralTypeIssues]
             h = attention(convolution(h, image), self.positions)
         return _by_channel(self.answer(h), self.raw)
@@ -193,9 +193,9 @@ def _over_channels(norm: nn.Module, h: Tensor) -> Tensor:
     return norm(h.movedim(1, -1)).movedim(-1, 1)
 
 
-def _told(h: Tensor, project: nn.Module | None, context: Context | None) -> Tensor:
+def _told(h: Tensor, context_encoder: nn.Module | None, context: Context | None) -> Tensor:
     """h, and at every place what `project` makes of the context."""
-    return h if project is None else h + project(context)[:, :, None, None]
+    return h if context_encoder is None else h + context_encoder(context)[:, :, None, None]
 
 
 def _by_channel(answer: Tensor, raw: tuple[int, int]) -> Tensor:

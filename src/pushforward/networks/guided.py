@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Affine, AffineParams, Move, Shift
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.networks.cache import Growing
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.mlp import Activation, Layers, widths
@@ -53,7 +53,7 @@ class MaskedMLP(CausalNetwork):
     """(batch, D) -> (batch, D, *raw): raw parameters for each number of a vector from its parents, a token each.
 
     `graph` (D, D) says who the parents are: graph[i][j] where number i may read number j < i; without it, all before
-    i. Other orders: put the network's transform in `Reordered(Permutation(order), …)`. The rest is as for `MLP`. A
+    i. Other orders: put the network's transform in `Permuted(Permutation(order), …)`. The rest is as for `MLP`. A
     hidden layer of fewer units than there are different sets of parents serves an even choice of them, and of each
     other set only a part is read.
 
@@ -72,18 +72,18 @@ class MaskedMLP(CausalNetwork):
         hidden: tuple[int, ...] = (128, 128),
         residual: bool = False,
         activation: Activation = F.relu,
-        project: nn.Module | None = None,
+        context_encoder: nn.Module | None = None,
     ):
         super().__init__()
         self.tokens, self.raw = features, raw
         parents = _parents(features, graph)
         sets = [
             torch.eye(features, dtype=torch.bool, device="cpu"),  # a number's set is itself
-            *(_chosen(parents, width, project is not None) for width in widths(hidden, residual)),
+            *(_chosen(parents, width, context_encoder is not None) for width in widths(hidden, residual)),
             parents.repeat_interleave(math.prod(raw), 0),
         ]
         maps = [MaskedLinear(_within(inner, outer)) for inner, outer in pairwise(sets)]
-        self.layers = Layers(maps, residual=residual, activation=activation, project=project)
+        self.layers = Layers(maps, residual=residual, activation=activation, context_encoder=context_encoder)
         # how many units of each layer, the input first, are known once t numbers are
         self.known = [[int((_last(units) <= t).sum()) for t in range(features + 1)] for units in sets[:-1]]
 
@@ -110,7 +110,7 @@ class Known:
         self.counts, self.activation, self.skips = counts, layers.activation, layers.skips
         maps: list[tuple[Tensor, Tensor]] = [(layer.masked, layer.bias[:, None]) for layer in layers]  # pyright: ignore
         *self.maps, self.answer = maps
-        self.projected = None if layers.project is None else layers.project(context).T
+        self.projected = None if layers.context_encoder is None else layers.context_encoder(context).T
         self.values = [Growing(axis=0, capacity=layer[-1]) for layer in counts]
         self.answers = Growing(axis=0, capacity=len(self.answer[0]))  # (raw numbers of all tokens, batch)
         self.answered = 0  # tokens: those fed, and the next
@@ -164,7 +164,7 @@ def _parents(features: int, graph: Tensor | None) -> Tensor:
     for child, parent in graph.triu().nonzero().tolist():
         raise ValueError(
             f"in this graph number {child} reads number {parent}, which does not come before it. Put parents first, "
-            "and the network's transform in Reordered(Permutation(order), …)."
+            "and the network's transform in Permuted(Permutation(order), …)."
         )
     return graph
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.networks.perceptron import by_kernel
 
 Activation = Callable[[Tensor], Tensor]
@@ -30,12 +30,17 @@ class Layers(nn.Module):
     """
 
     def __init__(
-        self, maps: Sequence[nn.Linear], *, residual: bool, activation: Activation, project: nn.Module | None = None
+        self,
+        maps: Sequence[nn.Linear],
+        *,
+        residual: bool,
+        activation: Activation,
+        context_encoder: nn.Module | None = None,
     ):
         super().__init__()
         *maps, self.answer = maps
         self.maps = nn.ModuleList(maps)
-        self.residual, self.activation, self.project = residual, activation, project
+        self.residual, self.activation, self.context_encoder = residual, activation, context_encoder
         self.kinds = tuple(type(layer) for layer in self)
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)
@@ -56,7 +61,7 @@ class Layers(nn.Module):
 
     def run(self, x: Tensor, context: Context | None = None) -> Tensor:
         """The answers to a context: by loops where they serve."""
-        added = None if self.project is None else self.project(context)
+        added = None if self.context_encoder is None else self.context_encoder(context)
         return by_kernel(self, x.to(self.answer.weight.dtype), added)
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
@@ -88,13 +93,13 @@ class MLP(nn.Module):
         hidden: tuple[int, ...] = (128, 128),
         residual: bool = False,
         activation: Activation = F.relu,
-        project: nn.Module | None = None,
+        context_encoder: nn.Module | None = None,
     ):
         super().__init__()
         self.raw = raw
         sizes = (features, *widths(hidden, residual), math.prod(raw))
         maps = [nn.Linear(*size) for size in pairwise(sizes)]
-        self.layers = Layers(maps, residual=residual, activation=activation, project=project)
+        self.layers = Layers(maps, residual=residual, activation=activation, context_encoder=context_encoder)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         return self.layers.run(x, context).view(*x.shape[:-1], *self.raw)

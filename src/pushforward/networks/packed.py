@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.networks.kernel import load
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Packed:
         capacity = 16 * (-(-tokens // 16) | 1)  # an odd number of cache lines: columns do not collide
         memory = net.positions.new_empty(len(net.layers), 2, rows * width * capacity, dtype=self.dtype)
         layers: Any = [self._layer(*each) for each in zip(net.layers, memory, strict=True)]
-        added = net.positions.new_zeros(width) if net.project is None else net.project(context)
+        added = net.positions.new_zeros(width) if net.context_encoder is None else net.context_encoder(context)
         temperature = None if context is None else context.attention_temperature
         attention: Any = net.layers[0].attention
         self.answers = net.positions.new_zeros(rows, tokens + 1, *net.raw, dtype=self.dtype)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.kernel import load
@@ -101,13 +101,13 @@ class CausalTransformer(CausalNetwork):
         width: int,
         depth: int,
         heads: int = 1,
-        project: nn.Module | None = None,
+        context_encoder: nn.Module | None = None,
     ):
         super().__init__()
         self.tokens, self.raw = tokens, raw
         self.read = nn.Linear(features, width)
         self.positions = nn.Parameter(0.01 * torch.randn(tokens, width))
-        self.project = project
+        self.context_encoder = context_encoder
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(depth))
         self.answer = nn.Linear(width, math.prod(raw))
         nn.init.zeros_(self.answer.weight)
@@ -148,8 +148,8 @@ class CausalTransformer(CausalNetwork):
 
     def _added(self, context: Context | None, cache: Cache | None) -> Tensor:
         """What the context adds to every token, (B, 1, W): projected once where there is a cache."""
-        assert self.project is not None
-        added = self.project(context)[:, None] if cache is None or cache.added is None else cache.added
+        assert self.context_encoder is not None
+        added = self.context_encoder(context)[:, None] if cache is None or cache.added is None else cache.added
         if cache is not None:
             cache.added = added
         return added
@@ -160,7 +160,7 @@ class CausalTransformer(CausalNetwork):
             return self.answer.weight.new_zeros(len(x), 0, *self.raw)
         start = 0 if cache is None else cache.length
         h = self.read(x.to(self.read.weight.dtype)) + self.positions[start : start + x.shape[1]]
-        if self.project is not None:
+        if self.context_encoder is not None:
             h = h + self._added(context, cache)
         temperature = None if context is None else context.attention_temperature
         for i, layer in enumerate(self.layers):

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.networks.transformer import Layer
 
 
@@ -32,10 +32,10 @@ class ViT(nn.Module):
         width: int,
         depth: int,
         heads: int = 1,
-        project: nn.Module | None = None,
+        context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        self.raw, self.project = raw, project
+        self.raw, self.context_encoder = raw, context_encoder
         self.read = nn.Linear(features, width)
         self.positions = nn.Parameter(torch.randn(tokens, width) / math.sqrt(width))
         self.layers = nn.ModuleList(Layer(width, heads, causal=False) for _ in range(depth))
@@ -46,8 +46,8 @@ class ViT(nn.Module):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         h = self.read(x.to(self.read.weight.dtype)) + self.positions
-        if self.project is not None:
-            h = h + self.project(context)[:, None]
+        if self.context_encoder is not None:
+            h = h + self.context_encoder(context)[:, None]
         for layer in self.layers:
             h = layer(h)
         return self.answer(self.norm(h)).unflatten(-1, self.raw)

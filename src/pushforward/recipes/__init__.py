@@ -20,7 +20,6 @@ from pushforward.recipes.classics import (
     mnist_jet,
     mnist_realnvp,
 )
-from pushforward.recipes.here import cifar10, digits, fashion_mnist, mnist
 from pushforward.recipes.published import (
     afhq256,
     imagenet64_bits,
@@ -29,6 +28,7 @@ from pushforward.recipes.published import (
     imagenet128_by_class,
 )
 from pushforward.recipes.small import small
+from pushforward.recipes.small_scale import cifar10, digits, fashion_mnist, mnist
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe

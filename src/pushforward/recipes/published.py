@@ -8,7 +8,7 @@ one machine, put `torchrun --nproc-per-node gpu --no-python` before the command.
 
 from __future__ import annotations
 
-from pushforward.lift import Gaussian, Uniform
+from pushforward.codecs import GaussianNoise, UniformDequantization
 from pushforward.models import TarFlow
 from pushforward.recipe import Recipe
 from pushforward.training import Plan
@@ -27,7 +27,7 @@ def imagenet64_bits() -> Recipe:
         data="imagenet64",
         mirrored=True,
         model=model,
-        lift=Uniform(levels=256),
+        codec=UniformDequantization(levels=256),
         train=_plan(epochs=100, images=IMAGENET, batch=256, precision="float32"),
     )
 
@@ -73,8 +73,10 @@ def afhq256() -> Recipe:
 
 
 def _noisy(data: str, model: TarFlow, sigma: float, plan: Plan) -> Recipe:
-    drop = 0.1 if model.classes else 0.0
-    return Recipe(data=data, mirrored=True, model=model, lift=Gaussian(256, sigma), drop=drop, train=plan)
+    label_dropout = 0.1 if model.classes else 0.0
+    return Recipe(
+        data=data, mirrored=True, model=model, codec=GaussianNoise(256, sigma), label_dropout=label_dropout, train=plan
+    )
 
 
 def _plan(epochs: int, images: int, batch: int, precision: str = "bfloat16") -> Plan:

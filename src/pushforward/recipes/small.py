@@ -22,8 +22,8 @@ def small(recipe: Recipe) -> Recipe:
     model: Any = recipe.model
     side = 4 * getattr(model, "patch", 2)
     image = (model.image[0], side, side)
-    lift = recipe.lift
-    if isinstance(lift, Dequantiser):
-        lift = replace(lift, image=image, width=8, blocks=1, components=2)
+    codec = recipe.codec
+    if isinstance(codec, Dequantiser):
+        codec = replace(codec, image=image, width=8, blocks=1, components=2)
     plan = replace(recipe.train, steps=6, batch=8, warmup=2, lr=5e-3, checkpoint_every=3, measure_every=0)
-    return replace(recipe, model=replace(model, image=image, **SIZES[type(model)]), lift=lift, train=plan)
+    return replace(recipe, model=replace(model, image=image, **SIZES[type(model)]), codec=codec, train=plan)

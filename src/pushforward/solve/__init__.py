@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
-from pushforward.solve.auto import Record, auto
-from pushforward.solve.blockwise import blockwise
+from pushforward.solve.autotuned import Record, autotuned
+from pushforward.solve.blockwise_jacobi import blockwise_jacobi
 from pushforward.solve.jacobi import jacobi
-from pushforward.solve.one_by_one import one_by_one
+from pushforward.solve.sequential import sequential
 
 Solve = Callable[[CausalNetwork, Move, Tensor, Context | None], Iterator[tuple[Tensor, Tensor]]]
 
-__all__ = ["Record", "Solve", "auto", "blockwise", "jacobi", "one_by_one"]
+__all__ = ["Record", "Solve", "autotuned", "blockwise_jacobi", "jacobi", "sequential"]

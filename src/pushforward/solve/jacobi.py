@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import Tokens
-from pushforward.solve.blockwise import blockwise
+from pushforward.solve.blockwise_jacobi import blockwise_jacobi
 
 
 def jacobi(
@@ -20,7 +20,7 @@ def jacobi(
     """Sweeps over all tokens that have not settled, from x = z. Yields all tokens at once.
 
     After k sweeps the first k tokens are right, so at most as many sweeps as tokens are made; its guarantee is that of
-    `blockwise`, whose window is here the whole sequence. Song et al. 2021, arXiv:2002.03629.
+    `blockwise_jacobi`, whose window is here the whole sequence. Song et al. 2021, arXiv:2002.03629.
     """
-    x, log_slopes = zip(*blockwise(net, move, z, context, size=z.shape[1], tolerance=tolerance), strict=True)
+    x, log_slopes = zip(*blockwise_jacobi(net, move, z, context, size=z.shape[1], tolerance=tolerance), strict=True)
     yield torch.cat(x, 1), torch.cat(log_slopes, 1)

@@ -4,7 +4,7 @@ from pushforward.training import ranks
 from pushforward.training.average import Average
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.log import Log
-from pushforward.training.loop import Enough, minimise
+from pushforward.training.loop import StopTraining, minimise
 from pushforward.training.objective import Likelihood, Objective, ReverseKL
 from pushforward.training.plan import Plan
 from pushforward.training.prepare import networks
@@ -13,7 +13,7 @@ from pushforward.training.state import State
 __all__ = [
     "Average",
     "Checkpoints",
-    "Enough",
+    "StopTraining",
     "Likelihood",
     "Log",
     "Objective",

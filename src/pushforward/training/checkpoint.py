@@ -2,7 +2,7 @@
 
     RUN/checkpoints/step-00001000/    a `State`, by torch.distributed.checkpoint, and the SHA-256 of its files
     RUN/model.safetensors             the average's weights: what others read
-    RUN/lift.safetensors              the lift's, where it has any
+    RUN/codec.safetensors             the lift's, where it has any
 
 Each is whole or not there, whenever the process is killed.
 """
@@ -23,7 +23,7 @@ from pushforward.files import begun_at, remove, replacing
 from pushforward.training import ranks
 from pushforward.training.state import State
 
-WEIGHTS, LIFT = "model.safetensors", "lift.safetensors"
+WEIGHTS, CODEC = "model.safetensors", "codec.safetensors"
 SUMS = "sums.json"
 
 
@@ -71,11 +71,11 @@ class Checkpoints:
             self.release(state)
 
     def release(self, state: State) -> None:
-        """Write the average's weights, and those of the lift if it has any."""
+        """Write the average's weights, and those of the codec if it has any."""
         if ranks.rank() == 0:
             write_weights(state.average.module, self.run / WEIGHTS)
-            if isinstance(lift := getattr(state.objective, "lift", None), nn.Module):
-                write_weights(lift, self.run / LIFT)
+            if isinstance(codec := getattr(state.objective, "codec", None), nn.Module):
+                write_weights(codec, self.run / CODEC)
 
     def _places(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 8))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pushforward.extras import needed
 from pushforward.files import write
+from pushforward.optional import require
 
 LOG = "log.jsonl"
 
@@ -25,7 +25,7 @@ class Log:
         whole = [line for line in lines if line.endswith("}\n")]
         write(self.path, "".join(line for line in whole if json.loads(line)["step"] <= step))
         if self.tensorboard:
-            needed("tensorboard", "tensorboard")
+            require("tensorboard", "tensorboard")
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)

@@ -21,14 +21,14 @@ from pushforward.training.diagnosis import first_not_finite
 from pushforward.training.log import Log
 from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
-from pushforward.training.prepare import initialise, prepare
+from pushforward.training.prepare import initialize, prepare
 from pushforward.training.progress import Progress
 from pushforward.training.state import State
 
 Measure = Callable[[Flow], dict[str, float]]  # what to look at now and then, on the average of the flows so far
 
 
-class Enough(Exception):  # noqa: N818 - nothing went wrong
+class StopTraining(Exception):  # noqa: N818 - nothing went wrong
     """Raised by a measure that sees no use in further steps."""
 
 
@@ -58,7 +58,7 @@ def minimise(
     are measured, and have not been, measure the first events. Raises FloatingPointError at a loss or gradient that is
     not finite, before it reaches the weights, and says where it arose.
     """
-    initialise(objective, data, plan)
+    initialize(objective, data, plan)
     flow, state = objective.flow, State(objective, plan)
     if checkpoints:
         checkpoints.restore(state)
@@ -67,7 +67,10 @@ def minimise(
     objective.train()
     prepare(objective, plan)
     network, weights = ranks.wrapped(objective), list(objective.parameters())
-    with suppress(Enough), Progress(state.step, plan.steps, unit=objective.unit, shown=ranks.rank() == 0) as progress:
+    with (
+        suppress(StopTraining),
+        Progress(state.step, plan.steps, unit=objective.unit, shown=ranks.rank() == 0) as progress,
+    ):
         for batch in _batches(data, plan, state.step):
             started = time.monotonic()
             for group in state.optimiser.param_groups:

@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Given
+from pushforward.codecs import Codec, Identity, VariationalDequantization, bits_per_dim
+from pushforward.conditions import Given
 from pushforward.flow import Flow
-from pushforward.lift import Identity, Lift, Variational, bits_per_dim
+from pushforward.importance import LogDensity, weighted_draws
 from pushforward.randomness import Source, draw
-from pushforward.weighing import LogDensity, weighed
 
 
 class Objective(nn.Module, ABC):
@@ -35,7 +35,7 @@ class Objective(nn.Module, ABC):
     ) -> tuple[Tensor, dict[str, Tensor]]: ...
 
     @abstractmethod
-    def initialise(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+    def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         """Let the flow's parts that are measured measure what it will be trained on."""
 
 
@@ -44,33 +44,35 @@ class Likelihood(Objective):
 
         loss = mean over the batch of w · (log_q − log p(x | context)) / numbers,        w of mean 1 over the data
 
-    so that an epoch's mean is the weighted mean, whatever the weights' scale. A lift with weights learns too. `drop` is
-    the probability that a row's context is replaced by the null, so that one network learns the conditional density and
-    the unconditional one. The unit is bits/dim for data that are lifted, and nats an event for those that are not.
+    so that an epoch's mean is the weighted mean, whatever the weights' scale. A codec with weights learns too.
+    `condition_dropout` is the probability that a row's context is replaced by the null, so that one network learns the
+    conditional density and the unconditional one. The unit is bits/dim for integers, and nats an event for real data.
     """
 
-    def __init__(self, flow: Flow, lift: Lift = Identity(), *, drop: float = 0.0):
+    def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
         super().__init__()
-        self.flow, self.lift, self.drop = flow, lift, drop
-        self.unit = "bits/dim" if lift.levels else "nats"
+        self.flow, self.codec, self.condition_dropout = flow, codec, condition_dropout
+        self.unit = "bits/dim" if codec.levels else "nats"
 
     def forward(
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        x, log_q = self.lift.lift(data, generator)
+        x, log_q = self.codec.encode(data, generator)
         embedded = self.flow.embed(context)
-        if embedded and self.drop:
-            embedded = embedded.expand(data.shape[:1]).drop(draw(torch.rand, data.shape[:1], x, generator) < self.drop)
+        if embedded and self.condition_dropout:
+            embedded = embedded.expand(data.shape[:1]).drop(
+                draw(torch.rand, data.shape[:1], x, generator) < self.condition_dropout
+            )
         log_p, z = self.flow.log_prob_and_latent(x, embedded)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
         numbers, told = x[0].numel(), bound.detach()
-        told = bits_per_dim(told, numbers) if self.lift.levels else -told
+        told = bits_per_dim(told, numbers) if self.codec.levels else -told
         return -bound.mean() / numbers, {self.unit: told.mean(), "z": z.detach()}
 
-    def initialise(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
-        if isinstance(self.lift, Variational):
-            self.lift.initialise(data, generator)
-        self.flow.initialise(self.lift.lift(data, generator)[0], context)
+    def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+        if isinstance(self.codec, VariationalDequantization):
+            self.codec.initialize(data, generator)
+        self.flow.initialize(self.codec.encode(data, generator)[0], context)
 
 
 class ReverseKL(Objective):
@@ -92,9 +94,9 @@ class ReverseKL(Objective):
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         n = len(data) if context is None else None
-        _, log_weights = weighed(self.flow, self.log_density, n, context, generator=generator)
+        _, log_weights = weighted_draws(self.flow, self.log_density, n, context, generator=generator)
         loss = -(log_weights if weights is None else weights * log_weights).mean()
         return loss, {self.unit: loss.detach()}
 
-    def initialise(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+    def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         """Nothing: there are no events to measure before the flow has learned to draw them."""

@@ -16,17 +16,17 @@ from pushforward.transforms import reversible
 MEASURED = 10_000  # small events are enough: a deviation is then known to a hundredth
 
 
-def initialise(objective: Objective, data: Data, plan: Plan) -> None:
+def initialize(objective: Objective, data: Data, plan: Plan) -> None:
     """Let the parts of the flow that are measured, if there are any and they have not been, measure the first events.
 
     The same events in every process, in the order of the first epoch: a batch of them, or more if they are small.
     """
-    if objective.flow.measured is None or objective.flow.measured:
+    if objective.flow.initialized is None or objective.flow.initialized:
         return
     numbers = objective.flow.event.numel()
     few = min(len(data), max(plan.batch, min(MEASURED, 2**18 // numbers)))
     events, context = data.fetch(Order(len(data), seed=plan.seed)[0:few])
-    objective.initialise(events.to(objective.flow.device), context, Keyed(plan.seed, -1, rows=range(few)))
+    objective.initialize(events.to(objective.flow.device), context, Keyed(plan.seed, -1, rows=range(few)))
 
 
 def prepare(objective: Objective, plan: Plan) -> None:

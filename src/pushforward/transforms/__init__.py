@@ -1,10 +1,10 @@
 """Who moves: the invertible transforms."""
 
 from pushforward.transforms.autoregressive import Autoregressive
-from pushforward.transforms.conditional import Conditional
+from pushforward.transforms.conditional import ConditionalAffine
 from pushforward.transforms.coupling import (
     Coupling,
-    Partial,
+    Masked,
     Split,
     alternating,
     checkerboard,
@@ -20,16 +20,16 @@ from pushforward.transforms.permutation import Permutation, shuffled
 from pushforward.transforms.reshape import (
     Flip,
     Patchify,
+    Permuted,
     Rearrangement,
     Regroup,
-    Reordered,
     Squeeze,
     columns,
     numbered,
 )
 from pushforward.transforms.residual import Exact, Residual, Roulette
 from pushforward.transforms.reversible import Reversible, reversible
-from pushforward.transforms.supports import Circle, Integers, Interval, RealLine, Support
+from pushforward.transforms.supports import Circle, Integers, Interval, Support, Unconstrain
 
 __all__ = [
     "LU",
@@ -37,7 +37,7 @@ __all__ = [
     "Autoregressive",
     "BatchNorm",
     "Circle",
-    "Conditional",
+    "ConditionalAffine",
     "Coupling",
     "Exact",
     "Flip",
@@ -46,13 +46,13 @@ __all__ = [
     "Linear",
     "Matrix",
     "MultiScale",
-    "Partial",
+    "Masked",
     "Patchify",
     "Permutation",
-    "RealLine",
+    "Unconstrain",
     "Rearrangement",
     "Regroup",
-    "Reordered",
+    "Permuted",
     "Residual",
     "Reversible",
     "Rotation",

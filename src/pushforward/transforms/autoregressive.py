@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import torch
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import PerSample, Tokens, sum_event
-from pushforward.solve import Solve, auto
+from pushforward.solve import Solve, sequential
 from pushforward.transform import Triangular
 
 
 class Autoregressive(Triangular):
     """Tokens (batch, token, feature), each moved by what `net` says after reading those before it."""
 
-    def __init__(self, net: CausalNetwork, move: Move, *, solve: Solve = auto):
+    def __init__(self, net: CausalNetwork, move: Move, *, solve: Solve = sequential):
         super().__init__()
         self.net, self.move, self.solve = net, move, solve
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Elementwise
 from pushforward.shapes import Events, PerSample, sum_event
 from pushforward.transform import Triangular
 
 
-class Conditional(Triangular):
+class ConditionalAffine(Triangular):
     """`net` reads zeros of x's shape, and the context, and answers raw parameters for every number."""
 
     def __init__(self, net: nn.Module, move: Elementwise):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
 from pushforward.transform import Transform, Triangular
@@ -122,11 +122,11 @@ class Coupling(Triangular):
         return f"move={type(self.move).__name__}"
 
 
-class Partial(Transform):
+class Masked(Transform):
     """A step that those of a split take that move, untold by the others: z_moved = step(x_moved).
 
     >>> from pushforward.transforms import ActNorm
-    >>> Partial(halves(5), ActNorm(3))(torch.zeros(2, 5))[0].shape
+    >>> Masked(halves(5), ActNorm(3))(torch.zeros(2, 5))[0].shape
     torch.Size([2, 5])
     """
 

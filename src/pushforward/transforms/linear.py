@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.randomness import keyed
 from pushforward.shapes import Events, PerSample, at_least_float32, without_autocast
 from pushforward.transform import Transform

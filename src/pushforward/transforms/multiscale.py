@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Size, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample
 from pushforward.transform import Transform
 

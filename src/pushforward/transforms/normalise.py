@@ -2,7 +2,7 @@
 
     z = (x − shift) · exp(−log_scale)
 
-`Flow.initialise` alone measures; until then, these are the identity. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039,
+`Flow.initialize` alone measures; until then, these are the identity. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039,
 section 3.1; Dinh et al. 2017 (Real NVP), arXiv:1605.08803; Papamakarios et al. 2017 (MAF), arXiv:1705.07057.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Affine, AffineParams
 from pushforward.shapes import Events, PerSample, at_least_float32, moments, sum_event
 from pushforward.transform import Triangular
@@ -31,7 +31,7 @@ class ActNorm(Triangular):
     the data come. Numbers that do not vary, as in a batch of one, are centred and not scaled.
 
     >>> norm = ActNorm(2)
-    >>> norm.measure(torch.tensor([[1.0, 7.0], [5.0, 7.0]]))
+    >>> norm.initialize_from(torch.tensor([[1.0, 7.0], [5.0, 7.0]]))
     >>> norm(torch.tensor([[5.0, 8.0]]))[0].detach()
     tensor([[1., 1.]])
     """
@@ -55,8 +55,8 @@ class ActNorm(Triangular):
         return x, sum_event(log_slopes)
 
     @torch.no_grad()
-    def measure(self, x: Events) -> None:
-        """Set shift and scale from a batch. Called by `Flow.initialise`, and by nobody else."""
+    def initialize_from(self, x: Events) -> None:
+        """Set shift and scale from a batch. Called by `Flow.initialize`, and by nobody else."""
         mean, deviation = moments(x.flatten(1, self.shift.dim()))
         self.shift.copy_(mean.reshape(self.shift.shape))
         self.log_scale.copy_(deviation.log().reshape(self.shift.shape))
@@ -89,8 +89,8 @@ class BatchNorm(Triangular):
         return x, sum_event(log_slopes)
 
     @torch.no_grad()
-    def measure(self, x: Events) -> None:
-        """Set shift and scale from events. Called by `Flow.initialise`, and by nobody else."""
+    def initialize_from(self, x: Events) -> None:
+        """Set shift and scale from events. Called by `Flow.initialize`, and by nobody else."""
         for kept, measured in zip((self.shift, self.log_scale), _statistics(x), strict=True):
             kept.copy_(measured)
 

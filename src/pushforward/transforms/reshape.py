@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, Tokens, at_least_float32
 from pushforward.transform import Triangular
 
@@ -145,7 +145,7 @@ def squares(image: tuple[int, int, int]) -> Tensor:
     return torch.cat([torch.where(odd_row, odd, even), torch.where(odd_row, even, odd)])
 
 
-class Reordered(Triangular):
+class Permuted(Triangular):
     """A step that works in another order, and gives its answer in the order it was asked in.
 
     z = order⁻¹(step(order(x))). The log-slopes come back in x's order too.

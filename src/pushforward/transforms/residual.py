@@ -19,7 +19,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.networks import ContractiveMLP, Push
 from pushforward.randomness import draw, keyed
 from pushforward.shapes import Events, PerSample, at_least_float32

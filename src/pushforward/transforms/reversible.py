@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample
 from pushforward.transform import Chain, Transform, replaced
 from pushforward.transforms.multiscale import MultiScale

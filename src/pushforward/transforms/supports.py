@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional as F
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
 from pushforward.transform import Triangular
 
@@ -126,7 +126,8 @@ class Circle(Support):
 class Integers(Support):
     """Where integers live, from `low` to `high` as far as they are given, both among them.
 
-    A flow sees them dequantised, v + u for a u in (0, 1) (`lift.Dequantised`), so on the interval up to high + 1.
+    A flow sees them dequantised, v + u for a u in (0, 1) (`codecs.ColumnDequantization`), so on the interval
+    up to high + 1.
 
     >>> Integers(0, 9).dequantised
     Interval(low=0, high=10)
@@ -154,10 +155,10 @@ class Integers(Support):
         return self.dequantised.from_line(z)
 
 
-class RealLine(Triangular):
+class Unconstrain(Triangular):
     """Each number of a vector from its support to the real line, on which an angle lies in [−π, π).
 
-    >>> line = RealLine([Interval(), Interval(0), Interval(-1, 1), Circle(0, 360)])
+    >>> line = Unconstrain([Interval(), Interval(0), Interval(-1, 1), Circle(0, 360)])
     >>> line(torch.tensor([[5.0, 1.0, 0.0, 180.0]]))[0]
     tensor([[5., 0., 0., 0.]])
     """

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Context
-from pushforward.moves import Beside, Move, RationalQuadraticSpline
+from pushforward.conditions import Context
+from pushforward.moves import Concatenated, Move, RationalQuadraticSpline
 from pushforward.shapes import Events
 from pushforward.transform import Inverse, Transform, Triangular
-from pushforward.transforms import Autoregressive, Coupling, Linear, Rearrangement, Reordered
+from pushforward.transforms import Autoregressive, Coupling, Linear, Permuted, Rearrangement
 
 SOME = 1e-3  # of the numbers that come to splines: more outside their bounds are warned of
 
@@ -36,7 +36,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Audit:
+class Diagnostics:
     """The largest errors found on a batch, and what each step did to it; the precision is the events' own. Print it."""
 
     round_trip: float  # largest |inverse(forward(x)) − x|
@@ -72,7 +72,7 @@ class Audit:
         return "; ".join(told)
 
 
-def audit(transform: Transform, x: Events, context: Context | None = None, *, rows: int = 2) -> Audit:
+def check(transform: Transform, x: Events, context: Context | None = None, *, rows: int = 2) -> Diagnostics:
     """Run the transform both ways, and compare the log-det of the first `rows` with the autograd Jacobian's.
 
     The comparison costs a backward pass for every number of an event, and their square in memory: rows=0 leaves it out.
@@ -93,11 +93,11 @@ def audit(transform: Transform, x: Events, context: Context | None = None, *, ro
         told = ", ".join(f"{step.outside:.1%} in step {step.name}" for step in lost)
         warnings.warn(
             f"numbers that come to splines lie outside their bounds, where they stay as they are: {told}. "
-            "Let flow.initialise measure such events, or give the splines wider bounds.",
+            "Let flow.initialize measure such events, or give the splines wider bounds.",
             RuntimeWarning,
             stacklevel=3,
         )
-    return Audit(
+    return Diagnostics(
         round_trip=(back - x).abs().max().item(),
         latent_round_trip=(again - z).abs().max().item(),
         log_det_error=max((error.item() for error in errors), default=math.nan),
@@ -153,8 +153,8 @@ def _extent(step: Transform, x: Events, z: Events, context: Context | None) -> t
 
 def _core(step: nn.Module) -> nn.Module:
     """The step inside those that only change its order or its direction."""
-    while isinstance(step, Reordered | Inverse):
-        step = step.step if isinstance(step, Reordered) else step.transform
+    while isinstance(step, Permuted | Inverse):
+        step = step.step if isinstance(step, Permuted) else step.transform
     return step
 
 
@@ -162,7 +162,7 @@ def _outside(step: nn.Module, x: Events) -> float:
     """The share of numbers that lie outside the bounds of the step's spline; nan without one."""
 
     def by(move: Move, x: Tensor) -> list[Tensor]:
-        if isinstance(move, Beside):
+        if isinstance(move, Concatenated):
             first, rest = x.tensor_split((move.count,), -1)
             return by(move.first, first) + by(move.rest, rest)
         return [(x.abs() >= move.bound).flatten()] if isinstance(move, RationalQuadraticSpline) else []

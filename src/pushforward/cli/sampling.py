@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.commands.tables import write_table
+from pushforward.cli.tabular import write_table
+from pushforward.codecs import Codec, GaussianNoise
 from pushforward.evaluation import grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift
 from pushforward.randomness import keyed
-from pushforward.run import load_lifted, read_recipe
+from pushforward.run import load_coded, read_recipe
 
 SHARD = 1000  # samples in a file
 
@@ -40,7 +40,9 @@ class Sampling:
                 raise ValueError(f"sampling needs {name} of at least {least}; got {getattr(self, name)}.")
 
 
-def samples(flow: Flow, lift: Lift, how: Sampling, *, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+def samples(
+    flow: Flow, codec: Codec, how: Sampling, *, start: int, stop: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Samples number `start` to `stop`, a batch at a time: events (n, *event), and their labels (n,).
 
     Sample i is drawn with the generator of (seed, i): which others are drawn beside it changes nothing but rounding.
@@ -57,8 +59,8 @@ def samples(flow: Flow, lift: Lift, how: Sampling, *, start: int, stop: int) -> 
         noise = [keyed(how.seed, number) for number in numbers.tolist()]
         shape = () if flow.classes else (len(numbers),)
         x = guided.sample(shape, labels, temperature=how.temperature, generator=noise)
-        if how.denoised and isinstance(lift, Gaussian):
-            x = flow.denoise(x, lift.sigma, labels)
+        if how.denoised and isinstance(codec, GaussianNoise):
+            x = flow.denoise(x, codec.sigma, labels)
         yield x, labels
 
 
@@ -78,25 +80,25 @@ def sample(
     """
     if n < 1:
         raise ValueError(f"draw one sample at least; got n={n}.")
-    lifted, recipe, out = load_lifted(run, device=device), read_recipe(run), Path(out)
-    flow, lift = lifted.flow, lifted.lift
+    coded, recipe, out = load_coded(run, device=device), read_recipe(run), Path(out)
+    flow, codec = coded.flow, coded.codec
     if recipe.given:
         raise ValueError(
             f"{run} is conditioned on {', '.join(recipe.given)}: give them to pf.load({str(run)!r}).sample."
         )
     if recipe.columns:
-        drawn = [row for x, _ in samples(flow, lift, how, start=0, stop=n) for row in lift.lower(x).tolist()]
+        drawn = [row for x, _ in samples(flow, codec, how, start=0, stop=n) for row in codec.decode(x).tolist()]
         write_table(recipe.columns, drawn, out)
     elif out.suffix:
-        drawn = torch.cat([x.cpu() for x, _ in samples(flow, lift, how, start=0, stop=n)])
+        drawn = torch.cat([x.cpu() for x, _ in samples(flow, codec, how, start=0, stop=n)])
         side = flow.classes if flow.classes and how.label is None else round(n**0.5)
         save_picture(grid(drawn, max(1, min(side, n))), out)
     else:
-        _to_files(flow, lift, out, n, how)
+        _to_files(flow, codec, out, n, how)
     return f"{n} samples in {out}"
 
 
-def _to_files(flow: Flow, lift: Lift, folder: Path, n: int, how: Sampling) -> None:
+def _to_files(flow: Flow, codec: Codec, folder: Path, n: int, how: Sampling) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     settings, told = folder / "sampling.json", json.dumps(asdict(how), indent=2) + "\n"
     if settings.exists() and settings.read_text() != told:
@@ -106,8 +108,8 @@ def _to_files(flow: Flow, lift: Lift, folder: Path, n: int, how: Sampling) -> No
         path, stop = folder / f"samples-{start:06d}.npz", min(n, start + SHARD)
         if path.exists() and len(np.load(path)["images"]) == stop - start:
             continue
-        drawn = list(samples(flow, lift, how, start=start, stop=stop))
-        arrays = {"images": torch.cat([lift.lower(x).cpu() for x, _ in drawn]).numpy()}
+        drawn = list(samples(flow, codec, how, start=start, stop=stop))
+        arrays = {"images": torch.cat([codec.decode(x).cpu() for x, _ in drawn]).numpy()}
         if flow.classes:
             arrays["labels"] = torch.cat([labels for _, labels in drawn if labels is not None]).numpy()
         with replacing(path) as begun, begun.open("wb") as file:

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pushforward import editing
+from pushforward.codecs import CodedFlow, GaussianNoise
 from pushforward.data import Images, Order, find
 from pushforward.editing import Langevin, RandomWalk
 from pushforward.evaluation import captioned, grid, save_picture
-from pushforward.lift import Gaussian, Lifted
 from pushforward.randomness import Keyed
 from pushforward.recipe import Recipe
-from pushforward.run import load_lifted, read_recipe
+from pushforward.run import load_coded, read_recipe
 
 LEARNED = 2000  # labelled images that directions are made of
 AMOUNTS = 7  # pictures in a row, from one end to the other
@@ -70,17 +70,17 @@ def edit(
         data: A name, a file or a folder of images; left out, the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    lifted, recipe = load_lifted(run, device=device), read_recipe(run)
-    flow, x = lifted.flow, _events(lifted, recipe, data, n)
+    coded, recipe = load_coded(run, device=device), read_recipe(run)
+    flow, x = coded.flow, _events(coded, recipe, data, n)
     images, labels = _labelled(recipe, tuple(flow.event))
     if label is not None and not 0 <= label < images.classes:
         raise ValueError(f"{recipe.data} has {images.classes} classes; got label {label}. Give 0 … classes − 1.")
     rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
     has = one_hot(labels[rows], images.classes).bool()
-    d = editing.directions(flow, images.images[rows], has, lift=lifted.lift)
+    d = editing.directions(flow, images.images[rows], has, codec=coded.codec)
     each = torch.arange(len(x)) % images.classes if label is None else torch.full((len(x),), label)
     amounts = torch.linspace(-amount, amount, AMOUNTS).tolist()
-    columns = [_freed(lifted, editing.edit(flow, x, d[each], t)) for t in amounts]
+    columns = [_freed(coded, editing.edit(flow, x, d[each], t)) for t in amounts]
     read = editing.read(flow, x, d)[torch.arange(len(x)), each]
     told = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
     picture = _save(f"from {-amount:g} to {amount:g}", columns, out)
@@ -107,13 +107,13 @@ def interpolate(
         data: A name, a file or a folder of images; left out, the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    lifted, recipe = load_lifted(run, device=device), read_recipe(run)
-    flow, x = lifted.flow, _events(lifted, recipe, data, 2 * pairs)
+    coded, recipe = load_coded(run, device=device), read_recipe(run)
+    flow, x = coded.flow, _events(coded, recipe, data, 2 * pairs)
     if len(x) < 2:
         raise ValueError(f"a pair is two images; there is {len(x)}.")
     ends = x[: len(x) // 2 * 2]
     line = editing.interpolate(flow, ends[::2], ends[1::2], n, temperature=temperature)
-    columns = [_freed(lifted, between) for between in line.unbind(1)]
+    columns = [_freed(coded, between) for between in line.unbind(1)]
     return f"{len(line)} pairs in {_save('from one to the other', columns, out)}"
 
 
@@ -139,16 +139,16 @@ def inpaint(
         data: A name, a file or a folder of images; left out, the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    lifted, recipe = load_lifted(run, device=device), read_recipe(run)
-    flow, x = lifted.flow, _events(lifted, recipe, data, n)
+    coded, recipe = load_coded(run, device=device), read_recipe(run)
+    flow, x = coded.flow, _events(coded, recipe, data, n)
     missing = hole(mask, (x.shape[2], x.shape[3])).to(x.device)
     noise = Keyed(how.seed, rows=range(len(x) * how.fills))
     draws = flow.sample(len(noise), -1 if flow.classes else None, generator=noise)
     start = torch.where(missing, draws.nan_to_num(0).clamp(-1, 1), x.repeat_interleave(how.fills, 0))
     proposal = (Langevin if how.proposal == "langevin" else RandomWalk)(how.scale)
     filled = editing.inpaint(flow, start, missing, how.steps, proposal=proposal, generator=noise)
-    fills = _freed(lifted, filled.images).unflatten(0, (len(x), how.fills)).unbind(1)
-    x = _freed(lifted, x)
+    fills = _freed(coded, filled.images).unflatten(0, (len(x), how.fills)).unbind(1)
+    x = _freed(coded, x)
     picture = _save("as it is, known, drawn", [x, torch.where(missing, 0, x), *fills], out)
     return {"chains": str(filled), "picture": picture}
 
@@ -170,14 +170,14 @@ def hole(mask: str, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(numpy.array(fitted)) > 127
 
 
-def _events(lifted: Lifted, recipe: Recipe, data: str | None, n: int) -> Tensor:
+def _events(coded: CodedFlow, recipe: Recipe, data: str | None, n: int) -> Tensor:
     """The first n held-out images, or those of other data, lifted."""
     images = recipe.images("test") if data is None else recipe.images("train", data)
     if n < 1:
         raise ValueError(f"take one image at least; got {n}.")
     chosen = range(min(n, len(images)))
     with torch.no_grad():
-        return lifted.lift.lift(images.fetch(chosen)[0], Keyed(0, rows=chosen))[0].to(lifted.flow.device)
+        return coded.codec.encode(images.fetch(chosen)[0], Keyed(0, rows=chosen))[0].to(coded.flow.device)
 
 
 def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
@@ -191,11 +191,11 @@ def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
     return found, found.labels
 
 
-def _freed(lifted: Lifted, x: Tensor) -> Tensor:
+def _freed(coded: CodedFlow, x: Tensor) -> Tensor:
     """Images without the noise that the flow learned them with, if that is Gaussian."""
-    if not isinstance(lifted.lift, Gaussian):
+    if not isinstance(coded.codec, GaussianNoise):
         return x
-    return lifted.flow.denoise(x, lifted.lift.sigma, -1 if lifted.flow.classes else None)
+    return coded.flow.denoise(x, coded.codec.sigma, -1 if coded.flow.classes else None)
 
 
 def _save(caption: str, columns: list[Tensor], out: Path) -> str:

@@ -8,31 +8,31 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.lift import Dequantised, Gaussian, Lifted, Uniform, bits_per_dim
-from pushforward.transforms import Integers, RealLine
+from pushforward.codecs import CodedFlow, ColumnDequantization, GaussianNoise, UniformDequantization, bits_per_dim
+from pushforward.transforms import Integers, Unconstrain
 from tests.toys import plane
 
-LIFTS = {"uniform": Uniform(5), "gaussian": Gaussian(5, 0.15)}
+LIFTS = {"uniform": UniformDequantization(5), "gaussian": GaussianNoise(5, 0.15)}
 
 
 @pytest.fixture(params=LIFTS)
-def lift(request):
+def codec(request):
     return LIFTS[request.param]
 
 
-def test_there_and_back(lift):
+def test_there_and_back(codec):
     data = torch.arange(5).repeat(2, 20)
-    x, log_q = lift.lift(data, torch.Generator().manual_seed(0))
+    x, log_q = codec.encode(data, torch.Generator().manual_seed(0))
     assert log_q.shape == (2,)
-    assert (lift.lower(x) == data).float().mean() > (0.85 if isinstance(lift, Gaussian) else 0.999)
-    assert torch.equal(x, lift.lift(data, torch.Generator().manual_seed(0))[0])
-    assert lift.lower(torch.tensor([-9.0, 9.0])).tolist() == [0, 4]
-    assert [t.shape for t in lift.lift(data[:0])] == [(0, 100), (0,)]
+    assert (codec.decode(x) == data).float().mean() > (0.85 if isinstance(codec, GaussianNoise) else 0.999)
+    assert torch.equal(x, codec.encode(data, torch.Generator().manual_seed(0))[0])
+    assert codec.decode(torch.tensor([-9.0, 9.0])).tolist() == [0, 4]
+    assert [t.shape for t in codec.encode(data[:0])] == [(0, 100), (0,)]
 
 
 def test_uniform_noise_fills_the_bins_of_the_definition():
     """x = 2 (v + u) / levels − 1, so that 256 levels are bins of 2/256 on [−1, 1]."""
-    x, log_q = Uniform(256).lift(torch.full((1, 1000), 255), torch.Generator().manual_seed(0))
+    x, log_q = UniformDequantization(256).encode(torch.full((1, 1000), 255), torch.Generator().manual_seed(0))
     assert 1 - 2 / 256 <= x.min() < x.max() < 1
     torch.testing.assert_close(log_q, torch.tensor([1000 * math.log(128)]))
 
@@ -41,40 +41,40 @@ def test_uniform_noise_fills_the_bins_of_the_definition():
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-24])
 def test_dequantised_integers_never_leave_their_bin(v, u, monkeypatch):
     """Not even where rounding would take them to its edge, at which a support ends."""
-    monkeypatch.setattr(pf.lift, "draw", lambda _, shape, like, __: torch.full(shape, u, dtype=like.dtype))
+    monkeypatch.setattr(pf.codecs, "draw", lambda _, shape, like, __: torch.full(shape, u, dtype=like.dtype))
     data = torch.tensor([[0.5, v]])
-    x, log_q = Dequantised((1,)).lift(data)
-    assert torch.equal(Dequantised((1,)).lower(x)[:, 1:], data[:, 1:])
-    assert RealLine([Integers(v, v)])(x[:, 1:])[1].isfinite().all()
+    x, log_q = ColumnDequantization((1,)).encode(data)
+    assert torch.equal(ColumnDequantization((1,)).decode(x)[:, 1:], data[:, 1:])
+    assert Unconstrain([Integers(v, v)])(x[:, 1:])[1].isfinite().all()
     assert x[0, 0] == 0.5
     assert log_q.item() == 0
 
 
-def test_the_bound_tightens_to_the_probability(lift):
+def test_the_bound_tightens_to_the_probability(codec):
     """P(v) is the integral of p(x) P(v | x): of the bin for uniform noise, of Bayes' rule for Gaussian."""
     flow, picture = plane(), torch.tensor([[[[1, 3]]]])
     side = torch.linspace(-2, 2, 401, dtype=torch.float64)
     grid = torch.cartesian_prod(side, side).reshape(-1, 1, 1, 2)
     places = -1 + 2 * torch.arange(5) / 4
-    if isinstance(lift, Gaussian):
-        decoder = (-0.5 * ((grid[..., None] - places) / lift.sigma) ** 2).softmax(-1)
+    if isinstance(codec, GaussianNoise):
+        decoder = (-0.5 * ((grid[..., None] - places) / codec.sigma) ** 2).softmax(-1)
     else:
         bins = ((grid + 1) * 5 / 2).floor()
         decoder = (bins[..., None] == torch.arange(5)).double()
     with torch.no_grad():
         weight = decoder[:, 0, 0, 0, 1] * decoder[:, 0, 0, 1, 3]
         exact = (flow.log_prob(grid).exp() * weight).sum().log() + 2 * (side[1] - side[0]).log()
-        lifted, pictures = Lifted(flow, lift), picture.expand(200, -1, -1, -1)
-        one, many = (lifted.bound(pictures, samples=k, generator=torch.Generator().manual_seed(0)) for k in (1, 100))
+        coded, pictures = CodedFlow(flow, codec), picture.expand(200, -1, -1, -1)
+        one, many = (coded.bound(pictures, samples=k, generator=torch.Generator().manual_seed(0)) for k in (1, 100))
     assert one.mean() < many.mean() <= exact + 0.01
     torch.testing.assert_close(many.double().mean(), exact, atol=0.03, rtol=0)
 
 
 def test_pictures_of_bytes_and_more_levels():
     data = torch.tensor([[0, 128, 200, 255]], dtype=torch.uint8)
-    torch.testing.assert_close(Gaussian(256, 0.1).place(data), data / 127.5 - 1)
-    assert torch.equal(Gaussian(256, 0.1).lower(Gaussian(256, 0.1).place(data)), data)
-    assert Uniform(1000).lower(torch.tensor([0.9])).item() == 950
+    torch.testing.assert_close(GaussianNoise(256, 0.1).place(data), data / 127.5 - 1)
+    assert torch.equal(GaussianNoise(256, 0.1).decode(GaussianNoise(256, 0.1).place(data)), data)
+    assert UniformDequantization(1000).decode(torch.tensor([0.9])).item() == 950
 
 
 def test_a_uniform_density_on_the_bins_costs_log2_of_the_levels():
@@ -84,7 +84,7 @@ def test_a_uniform_density_on_the_bins_costs_log2_of_the_levels():
 
     flow = pf.Flow(pf.transforms.Flip(), Cube(6, 1), event=(6, 1))
     data = torch.randint(17, (4, 6, 1))
-    bits = bits_per_dim(Lifted(flow, Uniform(17)).bound(data), 6)
+    bits = bits_per_dim(CodedFlow(flow, UniformDequantization(17)).bound(data), 6)
     torch.testing.assert_close(bits, torch.full((4,), math.log2(17)))
 
 
@@ -93,7 +93,9 @@ def test_an_untrained_tarflow_on_noise_has_the_known_bits():
     flow = pf.models.TarFlow(image=(3, 8, 8), patch=2, steps=2, width=16, depth=1).build()
     data = torch.randint(256, (64, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        bits = bits_per_dim(Lifted(flow, Uniform(256)).bound(data, generator=torch.Generator().manual_seed(1)), 192)
+        bits = bits_per_dim(
+            CodedFlow(flow, UniformDequantization(256)).bound(data, generator=torch.Generator().manual_seed(1)), 192
+        )
     assert bits.mean() == pytest.approx(7 + (1 / 6 + math.log(2 * math.pi) / 2) / math.log(2), abs=0.02)
 
 
@@ -105,6 +107,6 @@ def test_an_untrained_tarflow_on_noise_has_the_known_bits():
         (torch.tensor([[-1, 4]]), "takes 0 … 4; the data has -1 … 4"),
     ],
 )
-def test_errors(lift, data, message):
+def test_errors(codec, data, message):
     with pytest.raises(ValueError, match=message):
-        lift.lift(data)
+        codec.encode(data)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.shapes import at_least_float32, moments
 
 
-class LabelTable(nn.Module):
+class LabelEmbedding(nn.Module):
     """A vector for each class; the null is the mean of them all. Context -> (batch, width).
 
     Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
@@ -26,7 +26,7 @@ class LabelTable(nn.Module):
 class Units(nn.Module):
     """A context's vectors, with mean 0 and standard deviation 1: (vector − shift) · exp(−log_scale).
 
-    `Flow.initialise` measures both; until then the vectors' own units stay. Context -> (batch, features).
+    `Flow.initialize` measures both; until then the vectors' own units stay. Context -> (batch, features).
     """
 
     shift: Tensor
@@ -42,8 +42,8 @@ class Units(nn.Module):
         return (at_least_float32(context.vector) - self.shift) * torch.exp(-self.log_scale)
 
     @torch.no_grad()
-    def measure(self, context: Context) -> None:
-        """Measure the rows that are not null. Called by `Flow.initialise`, and by nobody else."""
+    def initialize_from(self, context: Context) -> None:
+        """Measure the rows that are not null. Called by `Flow.initialize`, and by nobody else."""
         assert context.vector is not None
         if not context.null.all():
             mean, deviation = moments(context.vector[~context.null])
@@ -51,7 +51,7 @@ class Units(nn.Module):
             self.log_scale.copy_(deviation.log())
 
 
-class VectorProjection(nn.Module):
+class VectorEmbedding(nn.Module):
     """A linear map of the context's vector, in `Units`; the null is a learned vector. Context -> (batch, width)."""
 
     def __init__(self, features: int, width: int):

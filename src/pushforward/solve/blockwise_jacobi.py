@@ -16,16 +16,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, distributed
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import Tokens
-from pushforward.solve.one_by_one import one_by_one
+from pushforward.solve.sequential import sequential
 
 FAR = 1e4  # guesses are cut off there: one that overflows would reach the tokens before it as 0 · inf
 
 
-def blockwise(
+def blockwise_jacobi(
     net: CausalNetwork,
     move: Move,
     z: Tokens,
@@ -41,16 +41,16 @@ def blockwise(
         |F(x) − x| ≤ tolerance · (|F(x)| + |z| · dx/dz)
 
     so the error of a token, given those before it, is checked, not estimated. The default is 8 units in the last place
-    of z's precision, relative to what the number is the sum of: rounding in `one_by_one` is of the same kind, and as
+    of z's precision, relative to what the number is the sum of: rounding in `sequential` is of the same kind, and as
     there a flow may amplify it from token to token. 0 asks for the same bits twice.
 
-    Where gradients are wanted it is `one_by_one`. In a process group all ranks make the same sweeps, as a sharded
+    Where gradients are wanted it is `sequential`. In a process group all ranks make the same sweeps, as a sharded
     network needs, so all must call it.
     """
     if size < 1:
         raise ValueError(f"a window has at least one token; got size={size}.")
     if torch.is_grad_enabled():
-        yield from one_by_one(net, move, z, context)
+        yield from sequential(net, move, z, context)
         return
     tolerance = 8 * torch.finfo(z.dtype).eps if tolerance is None else tolerance
     cache, last = net.start(context), z.shape[1] - 1  # the last token is never read: nothing depends on it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pushforward.lift import Gaussian, Uniform
+from pushforward.codecs import GaussianNoise, UniformDequantization
 from pushforward.models import TarFlow
 from pushforward.recipe import Recipe
 from pushforward.training import Plan
@@ -18,8 +18,8 @@ def digits() -> Recipe:
     return Recipe(
         data="digits",
         model=TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10),
-        lift=Gaussian(levels=17, sigma=0.1),  # a grey level is 0.125 wide
-        drop=0.1,
+        codec=GaussianNoise(levels=17, sigma=0.1),  # a grey level is 0.125 wide
+        label_dropout=0.1,
         train=Plan(
             steps=1000,
             lr=5e-3,
@@ -41,8 +41,8 @@ def mnist() -> Recipe:
     return Recipe(
         data="mnist",
         model=TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10),
-        lift=Uniform(levels=256),
-        drop=0.1,
+        codec=UniformDequantization(levels=256),
+        label_dropout=0.1,
         train=Plan(
             steps=5200,
             batch=32,
@@ -63,8 +63,8 @@ def fashion_mnist() -> Recipe:
     return Recipe(
         data="fashion_mnist",
         model=TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10),
-        lift=Gaussian(levels=256, sigma=0.1),
-        drop=0.1,
+        codec=GaussianNoise(levels=256, sigma=0.1),
+        label_dropout=0.1,
         train=Plan(steps=700, batch=64, lr=2e-3, checkpoint_every=100, measure_every=500),
     )
 
@@ -80,6 +80,6 @@ def cifar10() -> Recipe:
         data="cifar10",
         mirrored=True,
         model=TarFlow(image=(3, 32, 32), patch=2, steps=8, width=256, depth=4),
-        lift=Uniform(levels=256),
+        codec=UniformDequantization(levels=256),
         train=Plan(steps=100_000, lr=5e-4, precision="float32", checkpoint_every=500, measure_every=1000),
     )

@@ -11,10 +11,10 @@ from typing import Literal
 
 import torch
 
+from pushforward.codecs import codec_of
 from pushforward.data.columns import Table, read_table
 from pushforward.files import alone_in, replacing, write
 from pushforward.fitting import Fit, fit, plan_for
-from pushforward.lift import lift_of
 from pushforward.models import MAF, NSF, CircularNSF, VectorRealNVP
 from pushforward.models.vector import VectorModel
 from pushforward.recipe import Recipe, to_json
@@ -88,8 +88,8 @@ def learn(
     plan = plan_for(len(table), seed=seed, **({} if steps is None else {"steps": steps}))
     config = MODELS[model](features=len(learned), context=len(given), supports=columns.supports_of(learned))
     with torch.device("meta"):
-        lift = lift_of(config.build())
-    recipe = Recipe(data=str(data), columns=learned, given=given, model=config, lift=lift, train=plan)
+        codec = codec_of(config.build())
+    recipe = Recipe(data=str(data), columns=learned, given=given, model=config, codec=codec, train=plan)
     context = table.take(given) if given else None
     counts = table.take([weights])[:, 0] if weights else None
     with alone_in(out):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from pushforward.context import Given
+from pushforward.conditions import Given
 from pushforward.flow import Flow
 from pushforward.randomness import Source
 from pushforward.shapes import Events
@@ -19,7 +19,7 @@ from pushforward.shapes import Events
 LogDensity = Callable[..., Tensor]  # of events (n, *event), and their context where there is one: log p̃ (n,)
 
 
-def weighed(
+def weighted_draws(
     flow: Flow, log_density: LogDensity, n: int | None = None, context: Given = None, *, generator: Source = None
 ) -> tuple[Events, Tensor]:
     """n events, or one for each row of the context, and their log-weights (n,), with gradients to the flow.

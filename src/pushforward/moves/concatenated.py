@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.moves.move import Elementwise
 
 
-class BesideParams(NamedTuple):
+class ConcatenatedParams(NamedTuple):
     """The parameters of both moves."""
 
     first: Any
@@ -20,13 +20,13 @@ class BesideParams(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Beside(Elementwise):
+class Concatenated(Elementwise):
     """The first `count` numbers of a token go by one move, the rest by another.
 
     raw holds for every number as many as the greedier of the two needs; the other leaves some unread.
 
     >>> from pushforward.moves import Affine, CircularSpline
-    >>> Beside(2, CircularSpline(bins=8), Affine()).params_per_element
+    >>> Concatenated(2, CircularSpline(bins=8), Affine()).params_per_element
     25
     """
 
@@ -38,20 +38,20 @@ class Beside(Elementwise):
     def params_per_element(self) -> int:
         return max(self.first.params_per_element, self.rest.params_per_element)
 
-    def interpret(self, raw: Tensor) -> BesideParams:
+    def interpret(self, raw: Tensor) -> ConcatenatedParams:
         first, rest = raw.tensor_split((self.count,), -2)
-        return BesideParams(
+        return ConcatenatedParams(
             self.first.interpret(first[..., : self.first.params_per_element]),
             self.rest.interpret(rest[..., : self.rest.params_per_element]),
         )
 
-    def forward(self, x: Tensor, params: BesideParams) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, params: ConcatenatedParams) -> tuple[Tensor, Tensor]:
         return self._both(self.first.forward, self.rest.forward, x, params)
 
-    def inverse(self, y: Tensor, params: BesideParams) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, params: ConcatenatedParams) -> tuple[Tensor, Tensor]:
         return self._both(self.first.inverse, self.rest.inverse, y, params)
 
-    def _both(self, first: Callable, rest: Callable, x: Tensor, params: BesideParams) -> tuple[Tensor, Tensor]:
+    def _both(self, first: Callable, rest: Callable, x: Tensor, params: ConcatenatedParams) -> tuple[Tensor, Tensor]:
         one, other = x.tensor_split((self.count,), -1)
         (one, slopes), (other, more) = first(one, params.first), rest(other, params.rest)
         return torch.cat([one, other], -1), torch.cat([slopes, more], -1)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from pushforward.codecs import GaussianNoise
 from pushforward.evaluation import captioned, grid, save_picture
-from pushforward.lift import Gaussian
 from pushforward.run import load, read_recipe
 
 
@@ -32,15 +32,15 @@ def denoise(
         device: cpu, cuda, mps, or auto.
     """
     flow, recipe = load(run, device=device), read_recipe(run)
-    lift = recipe.lift if sigma is None else Gaussian(recipe.lift.levels, sigma)
-    if not isinstance(lift, Gaussian):
+    codec = recipe.codec if sigma is None else GaussianNoise(recipe.codec.levels, sigma)
+    if not isinstance(codec, GaussianNoise):
         raise ValueError(f"{run} learned images without Gaussian noise: give the sigma of the noise.")
     images = recipe.images("test") if data is None else recipe.images("train", data)
     integers, labels = images.fetch(range(min(n, len(images))))
-    clean = lift.place(integers).to(flow.device)
-    noisy = lift.lift(integers, torch.Generator().manual_seed(0))[0].to(flow.device)
-    freed = flow.denoise(noisy, lift.sigma, labels)
-    pictures = {"images": clean, f"with noise of {lift.sigma:g}": noisy, "denoised": freed}
+    clean = codec.place(integers).to(flow.device)
+    noisy = codec.encode(integers, torch.Generator().manual_seed(0))[0].to(flow.device)
+    freed = flow.denoise(noisy, codec.sigma, labels)
+    pictures = {"images": clean, f"with noise of {codec.sigma:g}": noisy, "denoised": freed}
     save_picture(captioned({name: grid(x, len(x)) for name, x in pictures.items()}, columns=1, zoom=3), out)
     return {
         name: f"{(10 * torch.log10(4 / (x - clean).square().mean())).item():.2f} dB"

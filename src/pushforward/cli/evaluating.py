@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pushforward.audit import Audit
-from pushforward.commands.sampling import Sampling, samples
+from pushforward.cli.sampling import Sampling, samples
+from pushforward.codecs import Codec, GaussianNoise, placed
 from pushforward.data import Images
 from pushforward.data.columns import read_table
+from pushforward.diagnostics import Diagnostics
 from pushforward.evaluation import BitsPerDim, Quality, compare, held_out_bits, load_extractor
 from pushforward.flow import Flow
-from pushforward.lift import Gaussian, Lift, placed
 from pushforward.recipe import Recipe
-from pushforward.run import load_lifted, note, read_recipe
+from pushforward.run import load_coded, note, read_recipe
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,18 @@ def evaluate(
         n: How many samples to judge, against as many held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    lifted = load_lifted(run, device=device)
-    flow, images = lifted.flow, read_recipe(run).images("test")
-    found: dict[str, BitsPerDim | Quality] = {"held-out": held_out_bits(lifted, images, samples=samples)}
+    coded = load_coded(run, device=device)
+    flow, images = coded.flow, read_recipe(run).images("test")
+    found: dict[str, BitsPerDim | Quality] = {"held-out": held_out_bits(coded, images, samples=samples)}
     if flow.classes:
-        found["held-out, not told the class"] = held_out_bits(lifted, images, torch.tensor(-1), samples=samples)
+        found["held-out, not told the class"] = held_out_bits(coded, images, torch.tensor(-1), samples=samples)
     if features:
-        found[f"samples, guidance {how.guidance:g}"] = quality(flow, lifted.lift, images, features, n, how)
+        found[f"samples, guidance {how.guidance:g}"] = quality(flow, coded.codec, images, features, n, how)
     note(run, {name: {"text": str(result), **asdict(result)} for name, result in found.items()})
     return found
 
 
-def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Audit]:
+def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Diagnostics]:
     """Tell how exact a run's arithmetic is, on images or rows: round trips, log-det against autograd.
 
     Args:
@@ -69,9 +69,9 @@ def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Audit]:
         n: How many images or rows.
         device: cpu, cuda, mps, or auto.
     """
-    lifted = load_lifted(run, device=device)
-    flow, (data, given) = lifted.flow, _events(read_recipe(run), n)
-    x = lifted.lift.lift(data, torch.Generator().manual_seed(0))[0].to(flow.device)
+    coded = load_coded(run, device=device)
+    flow, (data, given) = coded.flow, _events(read_recipe(run), n)
+    x = coded.codec.encode(data, torch.Generator().manual_seed(0))[0].to(flow.device)
     found = {"float32": flow.check(x, given)}
     if flow.device.type != "mps":  # which has no float64
         found["float64"] = flow.double().check(x.double(), given)
@@ -98,20 +98,20 @@ def classify(run: Path, data: str | None = None, device: str = "auto") -> Classi
         data: A name, a file or a folder of images; left out, the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    lifted, recipe = load_lifted(run, device=device), read_recipe(run)
-    flow, lift = lifted.flow, lifted.lift
+    coded, recipe = load_coded(run, device=device), read_recipe(run)
+    flow, codec = coded.flow, coded.codec
     images = recipe.images("test") if data is None else recipe.images("train", data)
     generator = torch.Generator().manual_seed(0)
-    place = lift.place if isinstance(lift, Gaussian) else lambda v: lift.lift(v, generator)[0]
+    place = codec.place if isinstance(codec, GaussianNoise) else lambda v: codec.encode(v, generator)[0]
     parts = torch.arange(len(images)).split(64)
     guesses = torch.cat([flow.classify(place(images.fetch(rows)[0]).to(flow.device)).cpu() for rows in parts])
     return Classified(guesses, images.labels)
 
 
-def quality(flow: Flow, lift: Lift, images: Images, features: str, n: int, how: Sampling) -> Quality:
+def quality(flow: Flow, codec: Codec, images: Images, features: str, n: int, how: Sampling) -> Quality:
     """How good n samples are against as many of the images."""
     extract = load_extractor(features, device=flow.device)
     n = min(n, len(images))
-    fake = [extract(x) for x, _ in samples(flow, lift, how, start=0, stop=n)]
+    fake = [extract(x) for x, _ in samples(flow, codec, how, start=0, stop=n)]
     real = [extract(placed(images.fetch(rows)[0], images.levels)) for rows in torch.arange(n).split(how.batch)]
     return compare(torch.cat(real), torch.cat(fake), features=extract.name)

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 
-def needed(module: str, extra: str) -> Any:
+def require(module: str, extra: str) -> Any:
     """A module of a package in the extra. Raises ModuleNotFoundError, with what to install, where it is missing."""
     try:
         return importlib.import_module(module)

@@ -19,63 +19,63 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pushforward.context import Given
-from pushforward.flow import Flow, measuring
+from pushforward.conditions import Given
+from pushforward.flow import Flow, initializing
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample, sum_event
-from pushforward.transforms import Integers, RealLine
+from pushforward.transforms import Integers, Unconstrain
 
 
-class Lifting(ABC):
+class CodecConfig(ABC):
     """What a recipe says of lifting: a lift, or the configuration of one that has weights."""
 
     levels: int  # the data are integers 0 … levels − 1; 0: they are real numbers
 
     @abstractmethod
-    def build(self) -> Lift:
+    def build(self) -> Codec:
         """The lift, of random weights if it has any."""
 
 
-class Lift(Lifting):
+class Codec(CodecConfig):
     """Random, from data to events and back."""
 
-    def build(self) -> Lift:
+    def build(self) -> Codec:
         return self
 
     @abstractmethod
-    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         """data -> x, log_q: a draw, and log q(x | data) − log P(data | x) in nats, (batch,)."""
 
     @abstractmethod
-    def lower(self, x: Events) -> Tensor:
+    def decode(self, x: Events) -> Tensor:
         """x -> the data it stands for."""
 
 
 @dataclass(frozen=True)
-class Identity(Lift):
+class Identity(Codec):
     """For data that are events already: nothing is drawn, and a bound is the density itself.
 
-    >>> Identity().lift(torch.tensor([[0.5, 1.5]]))
+    >>> Identity().encode(torch.tensor([[0.5, 1.5]]))
     (tensor([[0.5000, 1.5000]]), tensor([0.]))
     """
 
     levels: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         return data, data.new_zeros(len(data))
 
-    def lower(self, x: Events) -> Tensor:
+    def decode(self, x: Events) -> Tensor:
         return x
 
 
 @dataclass(frozen=True)
-class Uniform(Lift):
+class UniformDequantization(Codec):
     """Uniform noise inside each integer's bin: x = 2 (v + u) / levels − 1, u in [0, 1).
 
     Bins do not overlap, so log_q = n log(levels / 2) for n numbers. Theis et al. 2016, arXiv:1511.01844.
 
-    >>> x, log_q = Uniform(256).lift(torch.tensor([[0, 128]]))
-    >>> Uniform(256).lower(x)
+    >>> x, log_q = UniformDequantization(256).encode(torch.tensor([[0, 128]]))
+    >>> UniformDequantization(256).decode(x)
     tensor([[  0, 128]], dtype=torch.uint8)
     """
 
@@ -84,30 +84,30 @@ class Uniform(Lift):
     def __post_init__(self):
         _check_levels(self.levels)
 
-    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)
         x = 2 * (v + draw(torch.rand, v.shape, v, generator)) / self.levels - 1
         return x, x.new_full((len(x),), x.shape[1:].numel() * math.log(self.levels / 2))
 
-    def lower(self, x: Events) -> Tensor:
+    def decode(self, x: Events) -> Tensor:
         return _to_integers(((x + 1) * self.levels / 2).floor(), self.levels)
 
 
 @dataclass(frozen=True)
-class Dequantised(Lift):
+class ColumnDequantization(Codec):
     """For tables with integers in some columns: there x = v + u, u uniform in (0, 1). The rest are events already.
 
     Bins are of width 1, so log_q is 0, and a bound is on the integral of the density over the integers' bins.
 
-    >>> x, log_q = Dequantised((1,)).lift(torch.tensor([[0.5, 3.0]]))
-    >>> Dequantised((1,)).lower(x)
+    >>> x, log_q = ColumnDequantization((1,)).encode(torch.tensor([[0.5, 3.0]]))
+    >>> ColumnDequantization((1,)).decode(x)
     tensor([[0.5000, 3.0000]])
     """
 
     columns: tuple[int, ...]
     levels: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         if data.shape[1] <= max(self.columns):
             raise ValueError(f"columns {self.columns} are of integers; the data have {data.shape[1]} columns.")
         x = data.clone() if data.is_floating_point() else data.to(torch.get_default_dtype())
@@ -121,12 +121,12 @@ class Dequantised(Lift):
         x[:, columns] = (v + u).clamp(v.nextafter(v + 1), (v + 1).nextafter(v))  # never on an edge of the bin
         return x, x.new_zeros(len(x))
 
-    def lower(self, x: Events) -> Tensor:
+    def decode(self, x: Events) -> Tensor:
         return x.index_copy(1, torch.tensor(self.columns, device=x.device), x[:, list(self.columns)].floor())
 
 
 @dataclass(frozen=True)
-class Gaussian(Lift):
+class GaussianNoise(Codec):
     """Gaussian noise on the integers' own places: x = 2 v / (levels − 1) − 1 + sigma · noise.
 
     Neighbours overlap, and Bayes' rule with a uniform prior tells them apart: log_q sums log sum_k N(x; k, sigma²) over
@@ -141,7 +141,7 @@ class Gaussian(Lift):
         if not self.sigma > 0:
             raise ValueError(f"Gaussian noise needs a sigma above 0; got {self.sigma}.")
 
-    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels)
         x = self.place(v) + self.sigma * draw(torch.randn, v.shape, v, generator)
         reach = min(self.levels - 1, math.ceil(4 * self.sigma * self.levels))  # eight sigma: beyond, nothing adds up
@@ -152,7 +152,7 @@ class Gaussian(Lift):
             total += inside * torch.exp(-0.5 * ((x - neighbour) / self.sigma).square())
         return x, sum_event(total.log() - math.log(self.sigma * math.sqrt(2 * math.pi)))
 
-    def lower(self, x: Events) -> Tensor:
+    def decode(self, x: Events) -> Tensor:
         return _to_integers(((x + 1) * (self.levels - 1) / 2).round(), self.levels)
 
     def place(self, v: Tensor) -> Tensor:
@@ -161,39 +161,40 @@ class Gaussian(Lift):
 
 
 @dataclass(frozen=True)
-class Coarse(Lift):
+class Coarse(Codec):
     """Integers 0 … levels − 1 with fewer grey levels, those of another lift: v -> floor(v · lift.levels / levels).
 
     Bits a number are those of the coarse integers: of five-bit images in Kingma & Dhariwal 2018 (Glow),
     arXiv:1807.03039.
 
-    >>> five_bits = Coarse(Uniform(32))
-    >>> five_bits.lower(five_bits.lift(torch.tensor([[7, 8, 255]]))[0])
+    >>> five_bits = Coarse(UniformDequantization(32))
+    >>> five_bits.decode(five_bits.encode(torch.tensor([[7, 8, 255]]))[0])
     tensor([[  0,   8, 248]], dtype=torch.uint8)
     """
 
-    coarse: Lift
+    coarse: Codec
     levels: int = 256  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self):
         if self.coarse.levels < 2 or self.levels % self.coarse.levels:
             raise ValueError(f"{self.levels} grey levels do not become {self.coarse.levels} of equal width.")
 
-    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         _integers(data, self.levels)
-        return self.coarse.lift(data // (self.levels // self.coarse.levels), generator)
+        return self.coarse.encode(data // (self.levels // self.coarse.levels), generator)
 
-    def lower(self, x: Events) -> Tensor:
-        v = self.coarse.lower(x).long() * (self.levels // self.coarse.levels)
+    def decode(self, x: Events) -> Tensor:
+        v = self.coarse.decode(x).long() * (self.levels // self.coarse.levels)
         return _to_integers(v, self.levels)
 
 
-class Variational(nn.Module, Lift):
+class VariationalDequantization(nn.Module, Codec):
     """Noise inside each integer's bin, drawn from a flow that has seen all of them: x = 2 (v + u) / levels − 1.
 
     u ~ q(u | v) in (0, 1), so log_q = log q(u | v) + n log(levels / 2). Learned with the flow it lifts for, q takes the
-    shape that makes the bound tightest; where q is uniform, this is `Uniform`. `read` makes of the integers, on
-    [−1, 1], the image that `noise` is conditioned on. Ho et al. 2019 (Flow++), arXiv:1902.00275, section 3.1.
+    shape that makes the bound tightest; where q is uniform, this is `UniformDequantization`. `read` makes of the
+    integers, on [−1, 1], the image that `noise` is conditioned on.
+    Ho et al. 2019 (Flow++), arXiv:1902.00275, section 3.1.
     """
 
     def __init__(self, levels: int, noise: Flow, read: nn.Module):
@@ -201,19 +202,19 @@ class Variational(nn.Module, Lift):
         _check_levels(levels)
         self.levels, self.noise, self.read = levels, noise, read
 
-    def lift(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = _integers(data, self.levels).to(self.noise.device)
         u, log_q = self.noise.rsample_and_log_prob((), self.read(self._place(v)), generator=generator)
         return 2 * (v + u) / self.levels - 1, log_q + v[0].numel() * math.log(self.levels / 2)
 
-    def lower(self, x: Events) -> Tensor:
-        return Uniform(self.levels).lower(x)
+    def decode(self, x: Events) -> Tensor:
+        return UniformDequantization(self.levels).decode(x)
 
     @torch.no_grad()
-    def initialise(self, data: Tensor, generator: Source = None) -> None:
+    def initialize(self, data: Tensor, generator: Source = None) -> None:
         """Let the parts that are measured measure what they are called with when these data are lifted."""
-        with measuring(self):
-            self.lift(data, generator)
+        with initializing(self):
+            self.encode(data, generator)
 
     def _place(self, v: Tensor) -> Tensor:
         return 2 * (v + 0.5) / self.levels - 1
@@ -222,11 +223,11 @@ class Variational(nn.Module, Lift):
         return f"levels={self.levels}"
 
 
-class Lifted:
+class CodedFlow:
     """A flow on lifted data."""
 
-    def __init__(self, flow: Flow, lift: Lift):
-        self.flow, self.lift = flow, lift
+    def __init__(self, flow: Flow, codec: Codec):
+        self.flow, self.codec = flow, codec
 
     def bound(self, data: Tensor, context: Given = None, *, samples: int = 1, generator: Source = None) -> PerSample:
         """A lower bound on log P(data | context) in nats, (batch,): random, and tighter with more `samples`.
@@ -243,21 +244,21 @@ class Lifted:
             )
         terms = []
         for _ in range(samples):
-            x, log_q = self.lift.lift(data, generator)
+            x, log_q = self.codec.encode(data, generator)
             terms.append(self.flow.log_prob(x, context) - log_q)
         return torch.stack(terms).logsumexp(0) - math.log(samples)
 
 
-def lift_of(flow: Flow) -> Lift:
-    """What the data of a flow of vectors go through before it: `Dequantised` where its supports are of `Integers`.
+def codec_of(flow: Flow) -> Codec:
+    """What the data of a flow of vectors go through before it: `ColumnDequantization` where there are `Integers`.
 
     >>> from pushforward.models import MAF
-    >>> lift_of(MAF(features=2, supports=(Integers(0, 9), Integers())).build())
-    Dequantised(columns=(0, 1))
+    >>> codec_of(MAF(features=2, supports=(Integers(0, 9), Integers())).build())
+    ColumnDequantization(columns=(0, 1))
     """
-    supports = next((part.supports for part in flow.modules() if isinstance(part, RealLine)), ())
+    supports = next((part.supports for part in flow.modules() if isinstance(part, Unconstrain)), ())
     columns = tuple(i for i, support in enumerate(supports) if isinstance(support, Integers))
-    return Dequantised(columns) if columns else Identity()
+    return ColumnDequantization(columns) if columns else Identity()
 
 
 def placed(v: Tensor, levels: int) -> Tensor:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from pushforward.context import Context
+from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import Tokens
 
 
-def one_by_one(
+def sequential(
     net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Exact. The network reads each token once, but for the last, with a cache: as much arithmetic as one parallel

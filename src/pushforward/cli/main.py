@@ -37,7 +37,7 @@ def train(*arguments: str) -> str | None:
     """
     import tyro
 
-    from pushforward.commands import learn
+    from pushforward.cli import learn
     from pushforward.recipe import Recipe, nearest
     from pushforward.recipes import RECIPES
     from pushforward.run import train
@@ -74,10 +74,10 @@ TRAIN_ARGUMENTS = """Args:
 def main() -> None:
     import tyro
 
-    from pushforward import commands
+    from pushforward import cli
     from pushforward.version import __version__
 
-    known = {name: getattr(commands, name) for name in COMMANDS}
+    known = {name: getattr(cli, name) for name in COMMANDS}
     known = {"recipes": recipes, "train": train, **known, "demo": demo}
     try:
         if sys.argv[1:] == ["--version"]:
