@@ -41,7 +41,7 @@ def test_uniform_noise_fills_the_bins_of_the_definition():
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-24])
 def test_dequantised_integers_never_leave_their_bin(v, u, monkeypatch):
     """Not even where rounding would take them to its edge, at which a support ends."""
-    monkeypatch.setattr(pf.codecs, "draw", lambda _, shape, like, __: torch.full(shape, u, dtype=like.dtype))
+    monkeypatch.setattr(pf.codecs.columns, "draw", lambda _, shape, like, __: torch.full(shape, u, dtype=like.dtype))
     data = torch.tensor([[0.5, v]])
     x, log_q = ColumnDequantization((1,)).encode(data)
     assert torch.equal(ColumnDequantization((1,)).decode(x)[:, 1:], data[:, 1:])
@@ -72,8 +72,8 @@ def test_the_bound_tightens_to_the_probability(codec):
 
 def test_pictures_of_bytes_and_more_levels():
     data = torch.tensor([[0, 128, 200, 255]], dtype=torch.uint8)
-    torch.testing.assert_close(GaussianNoise(256, 0.1).place(data), data / 127.5 - 1)
-    assert torch.equal(GaussianNoise(256, 0.1).decode(GaussianNoise(256, 0.1).place(data)), data)
+    torch.testing.assert_close(GaussianNoise(256, 0.1).clean(data), data / 127.5 - 1)
+    assert torch.equal(GaussianNoise(256, 0.1).decode(GaussianNoise(256, 0.1).clean(data)), data)
     assert UniformDequantization(1000).decode(torch.tensor([0.9])).item() == 950
 
 
@@ -102,9 +102,9 @@ def test_an_untrained_tarflow_on_noise_has_the_known_bits():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (torch.zeros(1, 2), "takes integers 0 … 4; the data is torch.float32"),
-        (torch.tensor([[0, 5]]), "takes 0 … 4; the data has 0 … 5"),
-        (torch.tensor([[-1, 4]]), "takes 0 … 4; the data has -1 … 4"),
+        (torch.zeros(1, 2), "takes integers 0 … 4; the data are torch.float32"),
+        (torch.tensor([[0, 5]]), "takes 0 … 4; the data have 0 … 5"),
+        (torch.tensor([[-1, 4]]), "takes 0 … 4; the data have -1 … 4"),
     ],
 )
 def test_errors(codec, data, message):

@@ -12,7 +12,7 @@ from pushforward.codecs import CodedFlow
 from pushforward.data import Images, Mirrored
 from pushforward.randomness import keyed
 from pushforward.recipe import differences
-from pushforward.recipes import RECIPES, small
+from pushforward.recipes import RECIPES
 from pushforward.training import Plan, minimise, networks
 
 
@@ -28,24 +28,24 @@ def stripes(recipe: pf.Recipe) -> Images:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_small_twin_of_a_recipe_learns(name):
-    twin = small(RECIPES[name]())
-    objective, data = twin.objective(), stripes(twin)
+    twin = RECIPES[name]().small()
+    objective, data = twin.build(), stripes(twin)
 
     def bound() -> torch.Tensor:
         coded = CodedFlow(objective.flow.eval(), objective.codec)
         return coded.bound(data.images, data.labels, generator=keyed(0)).mean().detach()
 
     before = bound()
-    minimise(objective, Mirrored(data) if twin.mirrored else data, twin.train)
+    minimise(objective, Mirrored(data) if twin.data.mirrored else data, twin.train)
     assert bound() > before + 1
 
 
 def test_a_recipe_trains_the_same_weights_every_time_and_leaves_torch_s_own_seed_alone():
-    twin, state = small(RECIPES["digits"]()), torch.get_rng_state()
-    one, two = (twin.objective().state_dict() for _ in range(2))
+    twin, state = RECIPES["digits"]().small(), torch.get_rng_state()
+    one, two = (twin.build().state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(torch.get_rng_state(), state)
-    other = replace(twin, train=replace(twin.train, seed=1)).objective().state_dict()
+    other = replace(twin, train=replace(twin.train, seed=1)).build().state_dict()
     assert not torch.equal(one["flow.transform.parts.1.net.positions"], other["flow.transform.parts.1.net.positions"])
 
 
@@ -70,12 +70,12 @@ def test_recipes_differ_by_their_dotted_names():
 @pytest.mark.filterwarnings("ignore")  # torch.compile's own
 def test_options_of_a_plan_change_nothing_but_the_cost(option, monkeypatch):
     """One step; a flow goes through torch.compile without inductor, which is slow to start."""
-    twin = small(RECIPES["digits"]())
+    twin = RECIPES["digits"]().small()
     compile_ = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_(module, backend="aot_eager"))
 
     def after_a_step(plan: Plan):
-        objective = twin.objective()
+        objective = twin.build()
         minimise(objective, stripes(twin), plan)
         return objective.flow.state_dict()
 
@@ -92,8 +92,8 @@ def test_networks_that_recompute_keep_less():
     """What autograd keeps from the forward pass to the backward one, in bytes."""
 
     def kept(recomputed: bool) -> int:
-        twin = small(RECIPES["digits"]())
-        objective, sizes = twin.objective(), {}
+        twin = RECIPES["digits"]().small()
+        objective, sizes = twin.build(), {}
         pf.training.prepare.prepare(objective, replace(twin.train, recomputed=recomputed))
         weights = {p.untyped_storage().data_ptr() for p in objective.parameters()}
 
@@ -111,5 +111,5 @@ def test_networks_that_recompute_keep_less():
 
 
 def test_the_networks_of_an_objective_are_found():
-    objective = RECIPES["digits"]().objective()
+    objective = RECIPES["digits"]().build()
     assert [type(network).__name__ for network in networks(objective)] == ["CausalTransformer"] * 4

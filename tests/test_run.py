@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import pushforward as pf
 from pushforward import hub, recipe, run
 from pushforward.files import alone_in, replacing
-from pushforward.recipes import digits, small
+from pushforward.recipes import digits
 from pushforward.training import Checkpoints, Log
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 def twin(**plan) -> pf.Recipe:
     """The digits' recipe in small, of six steps."""
-    made = small(digits())
+    made = digits().small()
     return replace(made, train=replace(made.train, **plan))
 
 
@@ -57,7 +57,7 @@ def interrupted(folder: Path, step: int) -> None:
                 raise InterruptedError
             return super().fetch(rows)
 
-    train_data = digits().images("train")
+    train_data = digits().training_data()
     broken = Broken(train_data.images, train_data.labels, train_data.levels, train_data.classes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pf.Recipe, "training_data", lambda _: broken)
@@ -97,7 +97,7 @@ def test_a_finished_run_can_be_given_again_and_longer(trained, tmp_path):
 
 def test_what_is_loaded_is_what_was_trained(tmp_path):
     flow = pf.train(twin(), tmp_path)
-    x, labels = pf.codecs.GaussianNoise(17, 0.1).place(digits().images("test").images[:5]), torch.arange(5)
+    x, labels = pf.codecs.GaussianNoise(17, 0.1).clean(digits().images().images[:5]), torch.arange(5)
     assert torch.equal(pf.load(tmp_path).log_prob(x, labels), flow.log_prob(x, labels))
     state = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(state[name], tensor) for name, tensor in flow.state_dict().items())

@@ -16,16 +16,16 @@ from pushforward import (
     moves,
     networks,
     recipes,
+    runs,
     solve,
     training,
     transforms,
 )
-from pushforward.cli import evaluate, sample
 from pushforward.conditions import Context
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
-from pushforward.run import load, train
+from pushforward.runs import evaluate, load, sample, train
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.version import __version__
 
@@ -39,6 +39,7 @@ __all__ = [
     "Transform",
     "__version__",
     "bases",
+    "codecs",
     "data",
     "editing",
     "evaluate",
@@ -47,12 +48,12 @@ __all__ = [
     "fit_density",
     "hub",
     "interop",
-    "codecs",
     "load",
     "models",
     "moves",
     "networks",
     "recipes",
+    "runs",
     "sample",
     "solve",
     "train",

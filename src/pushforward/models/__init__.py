@@ -1,5 +1,8 @@
 """One page a paper: each names its three choices and assembles the parts."""
 
+from collections.abc import Callable
+from functools import partial
+
 from pushforward.models.circular_nsf import CircularNSF
 from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
 from pushforward.models.glow import Glow, ImageGlow, VectorGlow
@@ -15,7 +18,21 @@ from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
 
+BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors, by the words that a command line takes
+    "nice": NICE,
+    "realnvp": VectorRealNVP,
+    "glow": VectorGlow,
+    "flowpp": VectorFlowPlusPlus,
+    "maf": MAF,
+    "iaf": IAF,
+    "nsf": partial(NSF, autoregressive=True),
+    "coupling-nsf": NSF,
+    "circularnsf": CircularNSF,
+    "residualflow": ResidualFlow,
+}
+
 __all__ = [
+    "BY_WORD",
     "IAF",
     "MAF",
     "NICE",

@@ -14,7 +14,7 @@ Design", arXiv:1902.00275. The paper speaks of checkerboards; the code that gave
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,9 @@ class ImageFlowPlusPlus(ImageModel):
     def latent(self) -> tuple[int, ...]:
         return (4 * self.image[0], self.image[1] // 2, self.image[2] // 2)
 
+    def small(self) -> ImageFlowPlusPlus:
+        return replace(self, image=self.miniature, width=8, blocks=1, components=2)
+
     def transforms(self) -> list[Transform]:
         self.halved(1)
         if self.image[2] % 4:
@@ -160,6 +163,9 @@ class Dequantiser(CodecConfig):
             embed=Image(CONTEXT, *halves[1:]),
         )
         return VariationalDequantization(self.levels, noise, Reader(self.image))
+
+    def small(self, image: tuple[int, ...] | None = None) -> Dequantiser:
+        return replace(self, image=image or self.image, width=8, blocks=1, components=2)
 
     def net(self) -> GatedAttentionNet:
         channels, height, width = self.image

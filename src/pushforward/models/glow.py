@@ -14,7 +14,7 @@ code x is multiplied by sigmoid(raw + 2), where the paper has exp.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pushforward.models.image import ImageModel, Shape
@@ -95,6 +95,9 @@ class ImageGlow(ImageModel):
     @property
     def latent(self) -> tuple[int, ...]:
         return (self.image[0] * self.image[1] * self.image[2],)
+
+    def small(self) -> ImageGlow:
+        return replace(self, image=self.miniature, levels=2, steps=2, width=16)
 
     def transforms(self) -> list[Transform]:
         self.halved(self.levels)

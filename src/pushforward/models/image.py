@@ -39,6 +39,11 @@ class ImageModel(Model):
         flow = Flow(Chain(*self.transforms()), StandardNormal(*self.latent), event=self.image, embed=embed)
         return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - convolutions are faster so, on CPUs too
 
+    @property
+    def miniature(self) -> Shape:
+        """The shape of the images of its miniature."""
+        return (self.image[0], 8, 8)
+
     def context_encoder(self, width: int) -> LabelEmbedding | None:
         """A network's own projection of the label."""
         return LabelEmbedding(self.classes, width) if self.classes else None

@@ -11,12 +11,12 @@ to 0 as it likes, and its inverse overflow; here it stays above 0.001. Labels, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pushforward.models.image import ImageModel
+from pushforward.models.image import ImageModel, Shape
 from pushforward.moves import Affine, Sigmoid
 from pushforward.networks import ViT
 from pushforward.transform import Transform
@@ -42,6 +42,13 @@ class Jet(ImageModel):
     def latent(self) -> tuple[int, ...]:
         c, h, w = self.image
         return h * w // self.patch**2, c * self.patch**2
+
+    @property
+    def miniature(self) -> Shape:
+        return (self.image[0], 4 * self.patch, 4 * self.patch)
+
+    def small(self) -> Jet:
+        return replace(self, image=self.miniature, steps=5, width=16, depth=1, heads=1)
 
     def transforms(self) -> list[Transform]:
         patches = Patchify(self.image, self.patch)

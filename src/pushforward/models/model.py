@@ -13,3 +13,7 @@ class Model(ABC):
     @abstractmethod
     def build(self) -> Flow:
         """A fresh flow, of random weights."""
+
+    def small(self) -> Model:
+        """The same in miniature: what a test can train. Each page says how; by default it is small already."""
+        return self

@@ -16,7 +16,7 @@ width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pushforward.models.image import ImageModel, Shape
 from pushforward.models.vector import VectorModel, shift_at_random
@@ -75,6 +75,9 @@ class ImageRealNVP(ImageModel):
     @property
     def latent(self) -> tuple[int, ...]:
         return (self.image[0] * self.image[1] * self.image[2],)
+
+    def small(self) -> ImageRealNVP:
+        return replace(self, image=self.miniature, levels=2, width=8, blocks=1)
 
     def transforms(self) -> list[Transform]:
         self.halved(self.levels)

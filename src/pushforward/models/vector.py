@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -58,6 +58,9 @@ class VectorModel(Model):
         if self.circles:
             base = Concatenated(UniformAngle(self.circles), base)
         return Flow(Chain(*self.transforms()), base, event=(self.features,), embed=embed)
+
+    def small(self) -> VectorModel:
+        return replace(self, hidden=(16,) * len(self.hidden))
 
     @abstractmethod
     def transforms(self) -> Iterator[Transform]:
