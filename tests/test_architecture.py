@@ -25,7 +25,7 @@ LAYERS = [
     {"networks"},
     {"solve", "bases"},
     {"transforms"},
-    {"diagnostics"},
+    {"diagnostics", "distribution", "guidance", "denoising", "initialization"},
     {"flow"},
     {"codecs", "importance"},
     {"models", "data"},
