@@ -7,6 +7,7 @@ A flow is a chain of invertible transforms. A transform is **who moves** (coupli
 from pushforward import (
     bases,
     codecs,
+    conditions,
     data,
     editing,
     evaluation,
@@ -21,7 +22,7 @@ from pushforward import (
     training,
     transforms,
 )
-from pushforward.conditions import Context
+from pushforward.conditions import Condition
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
@@ -31,7 +32,7 @@ from pushforward.version import __version__
 
 __all__ = [
     "Chain",
-    "Context",
+    "Condition",
     "Fit",
     "Flow",
     "Inverse",
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "bases",
     "codecs",
+    "conditions",
     "data",
     "editing",
     "evaluate",

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pushforward.codecs.dequantization import UniformDequantization
 from pushforward.codecs.integers import IntegerCodec, as_real, bin_centres, check_levels
-from pushforward.flow import Flow, initializing
+from pushforward.flow import Flow
+from pushforward.initialization import initializing
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward import conditions
 from pushforward.codecs import CodedFlow
 from pushforward.conditions import Given
 from pushforward.data import Data
@@ -90,13 +91,12 @@ def _by_batches(
     if samples < 1:
         raise ValueError(f"a bound takes one draw of the codec or more for each event; got samples={samples}.")
     flow = coded.flow
-    given = None if context is None else flow.embed(context)
-    rows = given and given.rows((len(data),))
+    rows = None if context is None else conditions.rows(flow.context(context), (len(data),))
     log_p, costs = ([torch.empty(0, device=flow.device)] for _ in range(2))
     for start in range(0, len(data), batch):
         part = torch.arange(start, min(start + batch, len(data)), device="cpu")
         events, own = (data[part], None) if isinstance(data, Tensor) else data.fetch(part)
-        here = own if rows is None else rows.each(lambda t, part=part: t[part])
+        here = own if rows is None else conditions.each(rows, lambda t, part=part: t[part])
         events = events.to(flow.device)
         bound = coded.bound(events, here, samples=samples, generator=Keyed(seed, rows=part.tolist()))
         log_p.append(bound)

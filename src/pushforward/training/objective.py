@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pushforward import conditions
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.flow import Flow
@@ -81,12 +82,11 @@ class Likelihood(Objective):
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.codec.encode(data, generator)
-        embedded = self.flow.embed(context)
-        if embedded and self.condition_dropout:
-            embedded = embedded.expand(data.shape[:1]).drop(
-                draw(torch.rand, data.shape[:1], x, generator) < self.condition_dropout
-            )
-        log_p, z = self.flow.log_prob_and_latent(x, embedded)
+        context = conditions.expand(self.flow.context(context), data.shape[:1])
+        if context and self.condition_dropout:
+            null = draw(torch.rand, data.shape[:1], x, generator) < self.condition_dropout
+            context = conditions.drop(context, null)
+        log_p, z = self.flow.log_prob_and_latent(x, context)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
         told = self.codec.in_unit(bound.detach(), data)
         return -bound.mean() / x[0].numel(), {self.unit: told.mean(), "z": z.detach()}

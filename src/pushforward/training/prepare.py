@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from torch import nn
@@ -23,7 +24,7 @@ def initialize(objective: Objective, data: Data, plan: Plan) -> None:
     """
     if objective.flow.initialized is None or objective.flow.initialized:
         return
-    elements = objective.flow.event.numel()
+    elements = math.prod(axis or 1 for axis in objective.flow.event)
     few = min(len(data), max(plan.batch, min(INITIAL, 2**18 // elements)))
     events, context = data.fetch(Order(len(data), seed=plan.seed)[0:few])
     objective.initialize(events.to(objective.flow.device), context, Keyed(plan.seed, -1, rows=range(few)))
