@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 import pushforward as pf
-from pushforward import hub, recipe, run
+from pushforward import hub, recipe
 from pushforward.files import alone_in, replacing
 from pushforward.recipes import digits
 from pushforward.training import Checkpoints, Log
@@ -166,7 +166,7 @@ def test_a_recipe_is_saved_whole_and_read_back():
         ),
         (lambda s: s["recipe"]["model"].update(kind="TarFlw"), "this version of pushforward has no 'TarFlw'"),
         (lambda s: s["recipe"].pop("codec"), "a Recipe cannot be made of it: .*'codec'"),
-        (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 1"),
+        (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 2"),
         (lambda s: s.pop("format"), "is not a recipe that pushforward saved, or it is damaged"),
     ],
 )
@@ -176,15 +176,6 @@ def test_a_recipe_that_cannot_be_read_says_why(trained, tmp_path, change, messag
     (tmp_path / "recipe.json").write_text(json.dumps(saved))
     with pytest.raises(ValueError, match=message):
         pf.load(tmp_path)
-
-
-def test_an_older_format_is_migrated(trained, tmp_path, monkeypatch):
-    saved = json.loads((trained / "recipe.json").read_text())
-    saved["recipe"]["dropped"] = saved["recipe"].pop("label_dropout")
-    (tmp_path / "recipe.json").write_text(json.dumps(saved))
-    monkeypatch.setattr(recipe, "FORMAT", 2)
-    monkeypatch.setitem(recipe.MIGRATIONS, 1, lambda old: {"label_dropout": old.pop("dropped"), **old})
-    assert run.read_recipe(tmp_path) == twin()
 
 
 def test_a_release_is_a_run_without_its_past(trained, tmp_path):

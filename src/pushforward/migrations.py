@@ -32,7 +32,8 @@ def with_sources(recipe: dict[str, Any]) -> dict[str, Any]:
     else:
         source = {"kind": "ImageSource", "name": data, "mirrored": mirrored}
     objective = {"kind": "MaximumLikelihood", "condition_dropout": recipe.pop("drop", 0.0)}
-    return {**recipe, "data": source, "codec": recipe.pop("lift"), "objective": objective}
+    codec = recipe.pop("lift")
+    return {**recipe, "data": source, "codec": codec, "objective": objective}
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: with_sources}  # format -> to the next format
