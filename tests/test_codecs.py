@@ -1,4 +1,4 @@
-"""Lifts: there and back, and bounds that are bounds."""
+"""Codecs: there and back, and bounds that are bounds."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.codecs import CodedFlow, ColumnDequantization, GaussianNoise, UniformDequantization, bits_per_dim
+from pushforward.codecs import (
+    Coarse,
+    CodedFlow,
+    ColumnDequantization,
+    GaussianNoise,
+    Identity,
+    UniformDequantization,
+    bits_per_dim,
+)
 from pushforward.transforms import Integers, Unconstrain
 from tests.toys import plane
 
-LIFTS = {"uniform": UniformDequantization(5), "gaussian": GaussianNoise(5, 0.15)}
+CODECS = {"uniform": UniformDequantization(5), "gaussian": GaussianNoise(5, 0.15)}
 
 
-@pytest.fixture(params=LIFTS)
+@pytest.fixture(params=CODECS)
 def codec(request):
-    return LIFTS[request.param]
+    return CODECS[request.param]
 
 
 def test_there_and_back(codec):
@@ -110,3 +118,40 @@ def test_an_untrained_tarflow_on_noise_has_the_known_bits():
 def test_errors(codec, data, message):
     with pytest.raises(ValueError, match=message):
         codec.encode(data)
+
+
+@pytest.mark.parametrize(
+    ("codec", "data", "unit", "count"),
+    [
+        (Identity(), torch.rand(2, 3), "nats", 1),
+        (ColumnDequantization((1,)), torch.arange(6).reshape(2, 3), "nats", 1),
+        (UniformDequantization(17), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+        (GaussianNoise(17, 0.1), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+        (Coarse(UniformDequantization(4), 16), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+        (
+            pf.models.Dequantiser(image=(1, 2, 4), levels=17).small().build(),
+            torch.arange(16).reshape(2, 1, 2, 4),
+            "bits/dim",
+            8,
+        ),
+    ],
+)
+def test_a_codec_tells_its_unit_and_stands_in_the_middle_of_its_draws(codec, data, unit, count):
+    assert codec.unit == unit
+    assert codec.count(data).tolist() == [count, count]
+    log_p = torch.tensor([-1.0, -3.0])
+    expected = -log_p if unit == "nats" else bits_per_dim(log_p, count)
+    torch.testing.assert_close(codec.in_unit(log_p, data), expected)
+    clean = codec.clean(data)
+    assert torch.equal(codec.decode(clean), codec.decode(codec.encode(data)[0])) or codec.noise_sigma
+    assert torch.equal(codec.clean(data), clean)
+    with torch.no_grad():
+        mean = torch.stack([codec.encode(data)[0] for _ in range(500)]).mean(0)
+    torch.testing.assert_close(mean, clean.to(mean), atol=0.15 if unit == "nats" else 0.05, rtol=0)
+
+
+def test_noise_is_taken_out_where_a_codec_adds_it():
+    flow, x = plane(), torch.rand(3, 1, 1, 2, dtype=torch.float64)
+    assert CodedFlow(flow, UniformDequantization(5)).denoise(x) is x
+    coarse = Coarse(GaussianNoise(4, 0.3), 16)
+    torch.testing.assert_close(CodedFlow(flow, coarse).denoise(x), flow.denoise(x, 0.3))

@@ -15,7 +15,8 @@ from PIL import Image
 import pushforward as pf
 from pushforward.cli.main import main
 from pushforward.codecs import CodedFlow
-from pushforward.data import find
+from pushforward.data import ImageSource, find
+from pushforward.editing.holes import HOLES
 from pushforward.sampling import Sampling, samples
 from pushforward.training import MaximumLikelihood
 from tests.test_run import twin
@@ -143,9 +144,8 @@ def test_a_class_is_added_by_a_flow_that_was_told_none(typed, tmp_path):
     assert "accepted" in typed("inpaint", tmp_path / "glow", "--out", tmp_path / "p.png", "--steps", 2)
 
     np.savez(tmp_path / "bare.npz", images_train=np.zeros((4, 8, 8), "uint8"), images_test=np.zeros((2, 8, 8), "uint8"))
-    pf.train(
-        replace(recipe, data=str(tmp_path / "bare.npz"), codec=pf.codecs.UniformDequantization(256)), tmp_path / "bare"
-    )
+    bare = replace(recipe, data=ImageSource(str(tmp_path / "bare.npz")), codec=pf.codecs.UniformDequantization(256))
+    pf.train(bare, tmp_path / "bare")
     with pytest.raises(SystemExit, match=r"those of .*bare.npz have no labels. With attributes of your own, call"):
         typed("edit", tmp_path / "bare", "--out", tmp_path / "e.png")
 
@@ -156,7 +156,7 @@ def test_interpolate_shows_a_row_a_pair(typed, run, tmp_path):
         assert picture.size[0] > 6 * 9 * 3
 
 
-@pytest.mark.parametrize("mask", [*cli.editing.HOLES, "mine.png"])
+@pytest.mark.parametrize("mask", [*HOLES, "mine.png"])
 def test_inpaint_shows_how_many_proposals_were_accepted(typed, run, tmp_path, monkeypatch, mask):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save("mine.png")

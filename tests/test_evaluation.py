@@ -305,7 +305,7 @@ ZEROS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
         (
             lambda: held_out_mean(LIFTED, ZEROS + 17),
             ValueError,
-            "a lift of 17 levels takes 0 … 16; the data has 17 … 17",
+            "a codec of 17 levels takes 0 … 16; the data have 17 … 17",
         ),
         (
             lambda: held_out_mean(LIFTED, ZEROS, samples=0),

@@ -58,7 +58,9 @@ def demo(out: Path, effort: float = 1.0, *, device: str = "auto") -> None:
     print("and on with uniform dequantization, for bits/dim; not for long, or it learns the bins by heart:")
     exact = go_on(noisy.flow, bins, data, steps=max(1, round(50 * effort)))
     coded = CodedFlow(exact, bins)
-    conditional, unconditional = (held_out_mean(coded, test, context) for context in (None, torch.tensor(-1)))
+    conditional, unconditional = (
+        held_out_mean(coded, test, context) for context in (None, torch.tensor(-1, device="cpu"))
+    )
     classified = f"{accuracy:.1%} of {len(test)} held-out digits"
     note(out, {"classified by Bayes' rule": {"text": classified}, "held-out, uniform": {"text": str(conditional)}})
 
@@ -74,7 +76,7 @@ def demo(out: Path, effort: float = 1.0, *, device: str = "auto") -> None:
 
 def _panels(coded: CodedFlow, test: Images) -> dict[str, torch.Tensor]:
     """A picture for each caption, every one with a column a class."""
-    rows, classes, flow = 4, torch.arange(test.classes), coded.flow
+    rows, classes, flow = 4, torch.arange(test.classes, device="cpu"), coded.flow
     images, labels = test.fetch(range(len(test)))
     columns = torch.stack([images[labels == k][:rows] for k in classes], dim=1).flatten(0, 1)
     labels = classes.repeat(rows)

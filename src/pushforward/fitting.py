@@ -113,7 +113,7 @@ def fit_density(flow: Flow, log_density: LogDensity, context: Array | None = Non
     """
     given = None if context is None else _tensor(context, _dtype(flow)).to(flow.device)
     plan = plan_for(DRAWN if given is None else len(given), **changes)
-    data = Arrays(torch.empty(plan.batch if given is None else len(given), 0), given)
+    data = Arrays(torch.empty(plan.batch if given is None else len(given), 0, device="cpu"), given)
     n, some = (DRAWN, None) if given is None else (None, given[:DRAWN])
 
     @torch.no_grad()

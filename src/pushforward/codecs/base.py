@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.randomness import Source
+from pushforward.randomness import Source, keyed
 from pushforward.shapes import Events, PerSample
 
 
@@ -48,9 +48,9 @@ class Codec(CodecConfig):
     def decode(self, x: Events) -> Tensor:
         """x -> the data that it stands for."""
 
-    @abstractmethod
     def clean(self, data: Tensor) -> Events:
-        """data -> the x in the middle of those that stand for them: nothing is drawn."""
+        """data -> the x in the middle of those that stand for them; by default a draw that is always the same."""
+        return self.encode(data, keyed(0))[0]
 
     def initialize(self, data: Tensor, generator: Source = None) -> None:
         """Data-dependent initialisation, where the codec has weights that want it."""

@@ -94,7 +94,7 @@ class Arrays(Data):
             raise ValueError(
                 f"there are {len(self)} events to learn from, and {some} to hold out. Give more, or hold out none."
             )
-        order = torch.randperm(len(self), generator=keyed(seed))
+        order = torch.randperm(len(self), generator=keyed(seed), device="cpu")
         return self.part(order[some:]), self.part(order[:some]) if some else None
 
 

@@ -97,7 +97,7 @@ def _latents(
 ) -> Iterator[tuple[Tensor, Events]]:
     """A chunk at a time: the images' numbers, and their latents."""
     given = rows(flow, len(images), context)
-    for part in torch.arange(len(images)).split(CHUNK):
+    for part in torch.arange(len(images), device="cpu").split(CHUNK):
         data = images[part] if isinstance(images, Tensor) else images.fetch(part)[0]
         x = codec.encode(data, Keyed(seed, rows=part.tolist()))[0]
         z = encode(flow, x, conditions.each(given, lambda t, part=part: t[part]))

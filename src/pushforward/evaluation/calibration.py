@@ -57,7 +57,7 @@ class Calibration:
             return (ranks * bins).div(self.draws + 1, rounding_mode="floor")
 
         counted = torch.nn.functional.one_hot(place(self.ranks), bins).sum(0)
-        widths = place(torch.arange(self.draws + 1)).bincount()
+        widths = place(torch.arange(self.draws + 1, device=self.ranks.device)).bincount()
         return counted.double(), len(self.ranks) * widths.double() / (self.draws + 1)
 
     def p_values(self, bins: int = 10) -> Tensor:
@@ -95,7 +95,7 @@ def check_calibration(
         raise ValueError(f"ranks are of one event or more among one draw or more; got {len(x)} and draws={draws}.")
     rows = conditions.rows(flow.context(context), (len(x),))
     ranks, density_ranks = [], []
-    for part in torch.arange(len(x)).split(batch):
+    for part in torch.arange(len(x), device="cpu").split(batch):
         events, here = x[part].to(flow.device), conditions.each(rows, lambda t, part=part: t[part])
         generators = [keyed(seed, i) for i in part.tolist()]
         shape = (draws,) if here else (draws, len(part))

@@ -41,7 +41,7 @@ def plot_coverage(calibration: Calibration) -> Figure:
 
     Under the diagonal the flow is too sure of itself. Hermans et al. 2021, arXiv:2110.06581.
     """
-    contents, events = torch.linspace(0, 1, calibration.draws + 2), len(calibration.ranks)
+    contents, events = torch.linspace(0, 1, calibration.draws + 2, device="cpu"), len(calibration.ranks)
     low, high = _band(events * contents, events)
     figure = _figure(3.2, 3.2)
     axes = figure.add_subplot()

@@ -17,5 +17,6 @@ def sample_quality(
     """Compare n samples, or as many as there are images, with as many of the images, by their features."""
     n = min(n, len(images))
     fake = [extract(x) for x, _ in samples(coded, sampling, stop=n)]
-    real = [extract(placed(images.fetch(rows)[0], images.levels)) for rows in torch.arange(n).split(sampling.batch)]
+    parts = torch.arange(n, device="cpu").split(sampling.batch)
+    real = [extract(placed(images.fetch(rows)[0], images.levels)) for rows in parts]
     return compare(torch.cat(real), torch.cat(fake), features=extract.name)

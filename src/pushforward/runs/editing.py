@@ -70,10 +70,11 @@ def edit(
     rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
     has = one_hot(labels[rows], images.classes).bool()
     d = editing.directions(flow, images.images[rows], has, codec=coded.codec)
-    each = torch.arange(len(x)) % images.classes if label is None else torch.full((len(x),), label)
-    amounts = torch.linspace(-amount, amount, AMOUNTS).tolist()
+    numbers = torch.arange(len(x), device="cpu")
+    each = numbers % images.classes if label is None else torch.full_like(numbers, label)
+    amounts = torch.linspace(-amount, amount, AMOUNTS, device="cpu").tolist()
     columns = [_denoised(coded, editing.edit(flow, x, d[each], t)) for t in amounts]
-    read = editing.read(flow, x, d)[torch.arange(len(x)), each]
+    read = editing.read(flow, x, d)[numbers, each]
     told = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
     picture = _save(f"from {-amount:g} to {amount:g}", columns, out)
     return {"the images have": ", ".join(told), "picture": picture}

@@ -49,7 +49,7 @@ def evaluate(
     data = recipe.held_out_data()
     found: dict[str, HeldOut | Quality] = {"held-out": held_out_mean(coded, data, samples=samples)}
     if coded.flow.classes:
-        null = torch.tensor(-1)
+        null = torch.tensor(-1, device="cpu")
         found["held-out, not told the class"] = held_out_mean(coded, data, null, samples=samples)
     if features:
         extract = load_extractor(features, device=coded.flow.device)
@@ -85,5 +85,5 @@ def classify(run: Path, data: str | None = None, device: str = "auto") -> Classi
         device: cpu, cuda, mps, or auto.
     """
     coded, images = load_coded(run, device=device), read_recipe(run).images(data)
-    parts = torch.arange(len(images)).split(64)
+    parts = torch.arange(len(images), device="cpu").split(64)
     return Classified(torch.cat([coded.classify(images.fetch(rows)[0]) for rows in parts]), images.labels)

@@ -139,7 +139,7 @@ def _backward(network: nn.Module, batch: Batch, plan: Plan, objective: Objective
     processes; and the latents, if it gives them."""
     device = objective.flow.device
     total, latents, dtype = torch.zeros(2, device=device), [], plan.dtype_on(device)
-    parts = torch.arange(len(batch.data)).chunk(plan.accumulate)
+    parts = torch.arange(len(batch.data), device="cpu").chunk(plan.accumulate)
     for i, part in enumerate(parts):
         share = len(part) / len(batch.data)
         rows = slice(int(part[0]), int(part[-1]) + 1)
