@@ -287,7 +287,7 @@ def test_the_base_s_variance_is_left_alone_by_what_has_no_latents():
 def test_a_check_tells_of_numbers_outside_the_splines_bounds(autoregressive):
     flow = pf.models.NSF(features=2, steps=2, hidden=(8,), autoregressive=autoregressive).build()
     inside, outside = torch.full((3, 2), 4.0), torch.full((1, 2), 6.0)
-    assert "; up to 0.00% of numbers outside a spline's bounds" in str(flow.check(inside))
+    assert "; up to 0.00% of elements outside a spline's bounds" in str(flow.check(inside))
     name = "Autoregressive" if autoregressive else "Coupling"
     with pytest.warns(RuntimeWarning, match=f"outside their bounds, .*: 25.0% in step 2 {name}, 25.0% in step 4"):
         assert flow.check(torch.cat([inside, outside])).outside == 0.25

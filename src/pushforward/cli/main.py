@@ -4,8 +4,9 @@
 
 import inspect
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 
 def demo(out: Path = Path("runs/demo"), effort: float = 1.0) -> None:
@@ -49,10 +50,11 @@ def train(*arguments: str) -> str | None:
     name, *rest = arguments
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
+    model, rest = with_words(RECIPES[name]().model, rest)
 
     def command(
         out: Path,
-        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = RECIPES[name](),  # noqa: B008 - read at once
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = replace(RECIPES[name](), model=model),  # noqa: B008 - read at once
         device: str = "auto",
         tensorboard: bool = False,
     ) -> None:
@@ -60,6 +62,19 @@ def train(*arguments: str) -> str | None:
 
     command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
     return tyro.cli(command, args=rest, prog=f"pushforward train {name}")
+
+
+def with_words(model: Any, arguments: list[str]) -> tuple[Any, list[str]]:
+    """The model, with what arguments set by a word (`--model.permutation shuffle`), and the other arguments."""
+    others, pending = [], iter(arguments)
+    for argument in pending:
+        option, _, word = argument.partition("=")
+        field = option.removeprefix("--model.")
+        if field != option and field in model.words:
+            model = replace(model, **{field: word or next(pending, "")})
+        else:
+            others.append(argument)
+    return model, others
 
 
 COMMANDS = ("sample", "evaluate", "denoise", "classify", "check", "edit", "interpolate", "inpaint")  # of a run

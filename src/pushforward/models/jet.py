@@ -2,15 +2,17 @@
 
     z_kept = x_kept        z_moved = (x_moved + b(x_kept)) · s(x_kept),        0 < s < 2
 
-Four couplings of five keep a random half of every patch's numbers; the fifth keeps half of the patches: the squares of
-a checkerboard, then columns, then rows, and their opposites. No normalisation, no learned mixing, one scale.
+Four couplings of five keep a random half of the features of every patch. The fifth keeps half of the patches: the
+squares of a checkerboard, then columns, then rows, and their complements. There is no normalisation, no learned mixing
+and one scale.
 
-Kolesnikov et al. 2024, "Jet: A Modern Transformer-Based Normalizing Flow", arXiv:2412.15129. There s may come as near
-to 0 as it likes, and its inverse overflow; here it stays above 0.001. Labels, attended to there, are added here.
+Kolesnikov et al. 2024, "Jet: A Modern Transformer-Based Normalizing Flow", arXiv:2412.15129. There s has no lower
+bound, so its inverse can overflow; here s > 0.001. Labels are attended to there, and added to the patches here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -43,15 +45,16 @@ class Jet(ImageModel):
         c, h, w = self.image
         return h * w // self.patch**2, c * self.patch**2
 
-    def transforms(self) -> list[Transform]:
-        patches = Patchify(self.image, self.patch)
+    def transforms(self) -> Iterator[Transform]:
+        yield Patchify(self.image, self.patch)
         _, h, w = self.image
         if h // self.patch % 2 or w // self.patch % 2 or self.latent[1] % 2:
             raise ValueError(
-                "couplings move half of the patches of every row and column, or half of a patch, and patches of side "
-                f"{self.patch} make {h // self.patch} × {w // self.patch} of {self.latent[1]} numbers. Choose another."
+                "couplings move half of the patches of every row and column, or half of the features of a patch; "
+                f"patch={self.patch} makes {h // self.patch} × {w // self.patch} patches of {self.latent[1]} features. "
+                "Choose a patch for which all three numbers are even."
             )
-        return [patches, *(self.step(i) for i in range(self.steps))]
+        yield from (self.step(i) for i in range(self.steps))
 
     def step(self, i: int) -> Transform:
         tokens, features = self.latent
@@ -73,7 +76,7 @@ class Jet(ImageModel):
         return whole_tokens(self.pattern(i // 5).flatten(), features)
 
     def pattern(self, k: int) -> Tensor:
-        """Which patches of the grid stand still, in the k-th coupling of whole patches."""
+        """Which patches of the grid are kept by the k-th coupling of whole patches: (H / patch, W / patch) bool."""
         with torch.device("cpu"):
             rows = torch.arange(self.image[1] // self.patch)[:, None]
             columns = torch.arange(self.image[2] // self.patch)[None]
