@@ -23,7 +23,7 @@ class Model(ABC):
             value = getattr(self, field)
             if isinstance(value, str):
                 if value not in values:
-                    raise ValueError(f"{field} is {', '.join(map(repr, values))}, or an object; got {value!r}.")
+                    raise ValueError(f"{field} is an object, or one of {', '.join(map(repr, values))}; got {value!r}.")
                 object.__setattr__(self, field, values[value])
 
     @abstractmethod
