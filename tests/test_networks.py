@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pushforward.conditions import Context, Labels, Vector
+from pushforward.conditions import Label, Vector, drop, read
 from pushforward.moves import Affine, LogisticMixture
 from pushforward.networks import (
     MLP,
@@ -69,7 +69,7 @@ def asked(request, monkeypatch):
     net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    context = Labels(4)([2, -1]) if "labels" in name else None
+    context = read({"label": Label(4)}, [2, -1]) if "labels" in name else None
     tokens = torch.randn(ROWS, TOKENS, FEATURES, dtype=torch.float64)
     return net, tokens[..., 0] if isinstance(net, MaskedMLP) else tokens, context
 
@@ -180,7 +180,7 @@ def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
     if load() is None:
         pytest.skip("the kernel needs a C++ compiler")
     net = transformer(classes=4)
-    cache, one_for_all = net.start(), Labels(4)([2])
+    cache, one_for_all = net.start(), read({"label": Label(4)}, [2])
     x = torch.randn(2, TOKENS, FEATURES)
     torch.testing.assert_close(net(x, one_for_all, cache)[:, :TOKENS], net(x, one_for_all))
     for wrong in (x[:, :1], torch.randn(3, 0, FEATURES), torch.randn(2, 0, FEATURES + 1)):
@@ -232,23 +232,23 @@ def test_attention_temperature_is_a_row_s_own():
     net = transformer().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    x, null = torch.randn(2, TOKENS, FEATURES, dtype=torch.float64), torch.ones(2, dtype=torch.bool)
-    plain, warm = net(x), net(x, Context(null=null, attention_temperature=torch.tensor([1.0, 0.3])))
+    x = torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
+    plain, warm = net(x), net(x, attention_temperature=torch.tensor([1.0, 0.3]))
     torch.testing.assert_close(warm[0], plain[0])
     assert not torch.allclose(warm[1], plain[1])
 
 
 @pytest.mark.parametrize("on", ["both", "scale", "mean"])
 def test_the_linear_rule(on):
-    net, x, context = transformer(classes=4), torch.randn(2, TOKENS, FEATURES), Labels(4)([1, 3])
+    net, x, context = transformer(classes=4), torch.randn(2, TOKENS, FEATURES), read({"label": Label(4)}, [1, 3])
     torch.nn.init.normal_(net.answer.weight)
-    conditional, null = net(x, context), net(x, context.drop(torch.ones(2, dtype=torch.bool)))
+    conditional, null = net(x, context), net(x, drop(context, torch.ones(2, dtype=torch.bool)))
     guided = Guided(net, Affine(), LinearRule(2.0, on, "linear"))(x, context)
     g = 2 * torch.arange(TOKENS)[:, None, None] / (TOKENS - 1)
     acts = torch.tensor([on != "mean", on != "scale"])  # raw numbers are (log_scale, shift)
     torch.testing.assert_close(guided, torch.where(acts, conditional + g * (conditional - null), conditional))
     for weight in (0.0, 2.0):
-        same = Guided(net, Affine(), LinearRule(weight, on))(x, context.drop(torch.ones(2, dtype=torch.bool)))
+        same = Guided(net, Affine(), LinearRule(weight, on))(x, drop(context, torch.ones(2, dtype=torch.bool)))
         torch.testing.assert_close(same, null)  # nothing to move away from
 
 
@@ -318,7 +318,7 @@ def test_a_masked_step_agrees_with_zuko(context):
             torch.nn.init.zeros_(context_encoder.linear.bias)
         inner = outer
     x, given = torch.randn(7, features), torch.randn(7, context) if context else None
-    z, log_det = Autoregressive(net, Affine())(x, Vector(context)(given) if context else None)
+    z, log_det = Autoregressive(net, Affine())(x, read({"vector": Vector(context)}, given) if context else None)
     expected, slopes = theirs(given).call_and_ladj(x)
     torch.testing.assert_close(z, expected)
     torch.testing.assert_close(log_det, slopes)

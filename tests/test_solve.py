@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import distributed
 
-from pushforward.conditions import Labels
+from pushforward import conditions
+from pushforward.conditions import Label, read
 from pushforward.moves import Affine, Shift
 from pushforward.networks import (
     CausalNetwork,
@@ -122,7 +123,7 @@ def reader(request, monkeypatch):
 @pytest.mark.parametrize("way", SOLVERS)
 def test_every_way_answers_as_one_by_one(reader, way, tokens, guided):
     net = Guided(reader, Affine(), LinearRule(0.5)) if guided else reader
-    z, context = torch.randn(3, tokens, 2, dtype=torch.float64), Labels(3)([0, 2, -1])
+    z, context = torch.randn(3, tokens, 2, dtype=torch.float64), read({"label": Label(3)}, [0, 2, -1])
     expected = solved(sequential, net, Affine(), z, context)
     calls = []
     net.register_forward_hook(lambda *_: calls.append(1))
@@ -134,11 +135,11 @@ def test_every_way_answers_as_one_by_one(reader, way, tokens, guided):
 @pytest.mark.parametrize("reader", ["kernel"], indirect=True)
 def test_the_kernel_gives_the_same_bits_in_any_company(reader):
     """Alone or beside other rows, token by token or in sweeps."""
-    z, context = torch.randn(5, 13, 2), Labels(3)([0, 2, -1, 1, 1])
+    z, context = torch.randn(5, 13, 2), read({"label": Label(3)}, [0, 2, -1, 1, 1])
     net = reader.float()
     expected, _ = solved(sequential, net, Affine(), z, context)
     assert torch.equal(solved(partial(blockwise_jacobi, size=5, tolerance=0.0), net, Affine(), z, context)[0], expected)
-    alone = context.each(lambda t: t[2:3])
+    alone = conditions.each(context, lambda t: t[2:3])
     assert torch.equal(solved(sequential, net, Affine(), z[2:3], alone)[0], expected[2:3])
 
 

@@ -26,7 +26,7 @@ from pushforward.transforms import Autoregressive
 NAMES = {
     "read": "proj_in",
     "positions": "pos_embed",
-    "project.table": "class_embed",
+    "context_encoder.table": "class_embed",
     "answer": "proj_out",
     "attention.out": "attention.proj",
     "mlp.0": "mlp.norm",
@@ -73,7 +73,7 @@ def save_ml_tarflow(flow: Flow, path: str | PathLike[str] | None = None) -> dict
     for block, net in enumerate(networks):
         for name, value in net.state_dict().items():
             value = _reordered(name, value, block, raw=net.raw).clone()
-            state[_their_name(block, name)] = value[:, None] if name == "project.table" else value
+            state[_their_name(block, name)] = value[:, None] if name == "context_encoder.table" else value
         state[f"blocks.{block}.attn_mask"] = torch.ones(tokens, tokens).tril()
     if path is not None:
         torch.save(state, path)

@@ -100,10 +100,6 @@ class ImageFlowPlusPlus(FlowPlusPlus, ImageModel):
     blocks: int = 10  # in a network
     components: int = 32  # of a mixture
 
-    @property
-    def latent(self) -> tuple[int, ...]:
-        return (4 * self.image[0], self.image[1] // 2, self.image[2] // 2)
-
     def transforms(self) -> Iterator[Transform]:
         self.halved(1)
         if self.image[2] % 4:
@@ -120,9 +116,9 @@ class ImageFlowPlusPlus(FlowPlusPlus, ImageModel):
         yield from self.by_columns(squeezed, 3)
 
     def by_columns(self, image: Shape, times: int) -> list[Transform]:
-        apart = columns(image)
+        apart = columns(image)  # even ones and odd ones
         steps = [part for i in range(times) for part in self.step((2 * image[0], image[1], image[2] // 2), i)]
-        return [apart, *steps, Inverse(columns(image))]
+        return [apart, *steps, apart.inverted()]
 
     def step(self, image: Shape, i: int) -> list[Transform]:
         (channels, *_), width = image, self.width
@@ -157,14 +153,14 @@ class Dequantiser(CodecConfig):
     components: int = 32
 
     def build(self) -> VariationalDequantization:
-        halves = (2 * self.image[0], self.image[1], self.image[2] // 2)
+        halves, apart = (2 * self.image[0], self.image[1], self.image[2] // 2), columns(self.image)
         steps = [part for i in range(4) for part in step(self.net(), halves, i, self.components)]
-        to_noise = Inverse(Chain(columns(self.image), *steps, Inverse(columns(self.image))))
+        to_noise = Inverse(Chain(apart, *steps, apart.inverted()))
         noise = Flow(
             Chain(Unconstrain([Interval(0, 1)] * self.image[0]), to_noise),
             StandardNormal(*self.image),
             event=self.image,
-            embed=Image(CONTEXT, *halves[1:]),
+            conditions={"image": Image(CONTEXT, *halves[1:])},
         )
         return VariationalDequantization(self.levels, noise, Reader(self.image))
 

@@ -130,10 +130,6 @@ class ImageGlow(Glow, ImageModel):
     steps: int = 32  # in a level
     width: int = 512
 
-    @property
-    def latent(self) -> tuple[int, ...]:
-        return (self.image[0] * self.image[1] * self.image[2],)
-
     def transforms(self) -> Iterator[Transform]:
         self.halved(self.levels)
         channels = [self.image[0] * 2 ** (level + 2) for level in range(self.levels)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from pushforward.bases import StandardNormal
-from pushforward.conditions import Labels, Unconditional
+from pushforward.conditions import Label
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.networks import LabelEmbedding
@@ -30,14 +30,10 @@ class ImageModel(Model):
     def transforms(self) -> Iterator[Transform]:
         """The steps from x to z."""
 
-    @property
-    @abstractmethod
-    def latent(self) -> tuple[int, ...]:
-        """The shape of one latent."""
-
     def build(self) -> Flow:
-        embed = Labels(self.classes) if self.classes else Unconditional()
-        flow = Flow(Chain(*self.transforms()), StandardNormal(*self.latent), event=self.image, embed=embed)
+        conditions = {"label": Label(self.classes)} if self.classes else {}
+        chain = Chain(*self.transforms())
+        flow = Flow(chain, StandardNormal(*chain.latent_shape(self.image)), event=self.image, conditions=conditions)
         # the layout in which convolutions are fastest, on CPUs too
         return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 

@@ -40,24 +40,21 @@ class Jet(ImageModel):
     heads: int = 8
     move: Affine = Affine(Sigmoid())
 
-    @property
-    def latent(self) -> tuple[int, ...]:
-        c, h, w = self.image
-        return h * w // self.patch**2, c * self.patch**2
-
     def transforms(self) -> Iterator[Transform]:
-        yield Patchify(self.image, self.patch)
-        _, h, w = self.image
-        if h // self.patch % 2 or w // self.patch % 2 or self.latent[1] % 2:
+        patches = Patchify(self.image, self.patch)
+        tokens, features = patches.latent_shape(self.image)
+        rows, columns = self.image[1] // self.patch, self.image[2] // self.patch
+        if rows % 2 or columns % 2 or features % 2:
             raise ValueError(
                 "couplings move half of the patches of every row and column, or half of the features of a patch; "
-                f"patch={self.patch} makes {h // self.patch} × {w // self.patch} patches of {self.latent[1]} features. "
+                f"patch={self.patch} makes {rows} × {columns} patches of {features} features. "
                 "Choose a patch for which all three numbers are even."
             )
-        yield from (self.step(i) for i in range(self.steps))
+        yield patches
+        for i in range(self.steps):
+            yield self.step(i, tokens, features)
 
-    def step(self, i: int) -> Transform:
-        tokens, features = self.latent
+    def step(self, i: int, tokens: int, features: int) -> Transform:
         net = ViT(
             features // 2,
             self.move.raw_shape(features // 2),
@@ -67,10 +64,9 @@ class Jet(ImageModel):
             heads=self.heads,
             context_encoder=self.context_encoder(self.width),
         )
-        return Coupling(net, self.move, self.split(i))
+        return Coupling(net, self.move, self.split(i, tokens, features))
 
-    def split(self, i: int) -> Split:
-        tokens, features = self.latent
+    def split(self, i: int, tokens: int, features: int) -> Split:
         if i % 5 < 4:
             return within_tokens(tokens, features, seed=i)
         return whole_tokens(self.pattern(i // 5).flatten(), features)

@@ -77,10 +77,6 @@ class ImageRealNVP(RealNVP, ImageModel):
     blocks: int = 8  # residual blocks in a network
     move: Affine = Affine(Tanh(2.0))
 
-    @property
-    def latent(self) -> tuple[int, ...]:
-        return (self.image[0] * self.image[1] * self.image[2],)
-
     def transforms(self) -> Iterator[Transform]:
         self.halved(self.levels)
         (c, h, w), levels = self.image, []

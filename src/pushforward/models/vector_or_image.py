@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pushforward.flow import Flow
 from pushforward.models.image import ImageModel
 from pushforward.models.model import Model
 from pushforward.models.vector import VectorModel
@@ -26,3 +27,6 @@ class VectorOrImage(Model):
             )
         kind = VectorModel if "features" in fields else ImageModel
         return super().__new__(next(model for model in cls.__subclasses__() if issubclass(model, kind)))
+
+    def build(self) -> Flow:
+        return super().build()  # of VectorModel or ImageModel # pyright: ignore[reportAbstractUsage]

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from pushforward.conditions import Context
+from pushforward.conditions import Context, batch_shape, concatenate, drop
 from pushforward.moves import Affine, AffineParams, Move, Shift
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
@@ -75,23 +75,26 @@ class Guided(CausalNetwork):
         self.tokens, self.attends = net.tokens, net.attends
 
     def start(self, context: Context | None = None) -> Cache:
-        return self.net.start(None if context is None else self._both(context))
+        return self.net.start(self._both(context or {}))
 
     def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
         first = 0 if cache is None else cache.length
-        if context is None:
-            context = Context(null=torch.ones(len(x), dtype=torch.bool, device=x.device))
-        params = self.move.interpret(self.net(torch.cat([x, x]), self._both(context), cache))
+        params = self.move.interpret(
+            self.net(torch.cat([x, x]), self._both(context or {}), cache, self._temperature(x))
+            if self.attention_temperature != 1
+            else self.net(torch.cat([x, x]), self._both(context or {}), cache)
+        )
         conditional, null = (AffineParams(*half) for half in zip(*(p.chunk(2) for p in params), strict=True))
         tokens = torch.arange(first, first + conditional.shift.shape[1], device=x.device)
         progress = tokens.reshape(-1, *[1] * (x.dim() - 2)) / max(self.tokens - 1, 1)
         return torch.stack(self.rule(conditional, null, progress.to(conditional.shift.dtype)), dim=-1)
 
+    def _temperature(self, x: Tokens) -> Tensor:
+        return torch.tensor([1.0, self.attention_temperature], device=x.device).repeat_interleave(len(x))
+
     def _both(self, context: Context) -> Context:
-        """The context, and beside it the null context, with the attention's temperature."""
-        null = context.drop(torch.ones_like(context.null))
-        if self.attention_temperature != 1:
-            now = context.attention_temperature
-            now = torch.ones_like(context.null, dtype=torch.float32) if now is None else now
-            context, null = context.attending(now), null.attending(self.attention_temperature * now)
-        return context.beside(null)
+        """The context, and beside it the null context."""
+        if not context:
+            return context
+        everyone = torch.ones(batch_shape(context), dtype=torch.bool, device=next(iter(context.values())).null.device)
+        return concatenate(context, drop(context, everyone))

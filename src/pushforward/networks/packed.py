@@ -29,7 +29,7 @@ class Packed:
     Weights that change later are not seen, and no gradients pass.
     """
 
-    def __init__(self, net: CausalTransformer, rows: int, context: Context | None):
+    def __init__(self, net: CausalTransformer, rows: int, context: Context | None, temperature: Tensor | None = None):
         tokens, width = net.positions.shape
         self.storage = storage(net.positions)
         self.dtype = torch.promote_types(self.storage, torch.float32)
@@ -38,7 +38,6 @@ class Packed:
         memory = net.positions.new_empty(len(net.layers), 2, rows * width * capacity, dtype=self.dtype)
         layers: Any = [self._layer(*each) for each in zip(net.layers, memory, strict=True)]
         added = net.positions.new_zeros(width) if net.context_encoder is None else net.context_encoder(context)
-        temperature = None if context is None else context.attention_temperature
         attention: Any = net.layers[0].attention
         self.answers = net.positions.new_zeros(rows, tokens + 1, *net.raw, dtype=self.dtype)
         self.network = NetworkStruct(

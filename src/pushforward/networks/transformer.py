@@ -116,15 +116,21 @@ class CausalTransformer(CausalNetwork):
     def start(self, context: Context | None = None) -> Cache:
         return Cache(len(self.layers), self.tokens)
 
-    def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tokens,
+        context: Context | None = None,
+        cache: Cache | None = None,
+        attention_temperature: Tensor | None = None,
+    ) -> Tensor:
         if cache is None:
-            return F.pad(self._next(x[:, :-1], context), (0, 0) * len(self.raw) + (1, 0))
+            return F.pad(self._next(x[:, :-1], context, None, attention_temperature), (0, 0) * len(self.raw) + (1, 0))
         if cache.unread and self._packs(len(x)):
-            cache.packed = Packed(self, len(x), context)
+            cache.packed = Packed(self, len(x), context, attention_temperature)
         if cache.packed:
             start, cache.length = cache.length, cache.length + x.shape[1]
             return cache.packed.answer(x, start)
-        return cache.answer(self._next(x, context, cache))
+        return cache.answer(self._next(x, context, cache, attention_temperature))
 
     def _packs(self, rows: int) -> bool:
         """Whether the kernel reads in this network's stead: on a CPU, where no gradients are wanted and nothing
@@ -154,7 +160,13 @@ class CausalTransformer(CausalNetwork):
             cache.added = added
         return added
 
-    def _next(self, x: Tokens, context: Context | None, cache: Cache | None = None) -> Tensor:
+    def _next(
+        self,
+        x: Tokens,
+        context: Context | None,
+        cache: Cache | None = None,
+        temperature: Tensor | None = None,
+    ) -> Tensor:
         """What each token says of the one after it: (B, T, D) -> (B, T, *raw)."""
         if x.shape[1] == 0:
             return self.answer.weight.new_zeros(len(x), 0, *self.raw)
@@ -162,7 +174,6 @@ class CausalTransformer(CausalNetwork):
         h = self.read(x.to(self.read.weight.dtype)) + self.positions[start : start + x.shape[1]]
         if self.context_encoder is not None:
             h = h + self._added(context, cache)
-        temperature = None if context is None else context.attention_temperature
         for i, layer in enumerate(self.layers):
             h = layer(h, temperature, None if cache is None else partial(cache.recall, i))
         return self.answer(h).unflatten(-1, self.raw)

@@ -43,6 +43,9 @@ class MultiScale(Transform):
             shapes.append(Size((c, h, w)))
         return [*shapes[:-1], Size((2 * c, h, w))]
 
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        return (Size(event).numel(),)
+
     def levels(self, z: Events) -> list[Events]:
         """z_0, z_1, …, z_last as images (B, C, H, W): views of z."""
         parts = z.split([shape.numel() for shape in self.shapes], 1)

@@ -67,6 +67,10 @@ class Patchify(Rearrangement):
             )
         self.image, self.patch = image, patch
 
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        channels, height, width = event
+        return height * width // self.patch**2, channels * self.patch**2
+
     def arrange(self, x: Events) -> Tokens:
         p = self.patch
         x = x.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, C, H/p, p, W/p, p)
@@ -89,6 +93,10 @@ class Squeeze(Rearrangement):
     >>> Squeeze()(torch.arange(4.0).reshape(1, 1, 2, 2))[0].flatten()
     tensor([0., 1., 2., 3.])
     """
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        channels, height, width = event
+        return 4 * channels, height // 2, width // 2
 
     def arrange(self, x: Events) -> Events:
         return F.pixel_unshuffle(x, 2)
@@ -123,6 +131,13 @@ class Regroup(Rearrangement):
         """Set the indices, which the state dict leaves out."""
         self.there.copy_(torch.tensor(self.places, device="cpu"))
         self.back.copy_(self.there.argsort())
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        return self.latent
+
+    def inverted(self) -> Regroup:
+        """The opposite rearrangement, from z to x."""
+        return Regroup(torch.tensor(self.places, device="cpu").argsort().reshape(self.event), self.latent)
 
     def arrange(self, x: Events) -> Events:
         return x.flatten(1).index_select(1, self.there).unflatten(1, self.latent)

@@ -207,7 +207,11 @@ class Unconstrain(Triangular):
         super().__init__()
         self.supports = tuple(supports)
 
-    def support(self, event: Size) -> constraints.Constraint:
+    @property
+    def causal(self) -> bool:
+        return True
+
+    def support(self, event: tuple[int, ...]) -> constraints.Constraint:
         return ProductSupport(self.supports, event)
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
