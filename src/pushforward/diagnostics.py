@@ -64,7 +64,7 @@ class Diagnostics:
         linear = [step for step in self.steps if not math.isnan(step.condition)]
         if linear:
             worst = max(linear, key=lambda s: s.condition)
-            parts.append(f"condition numbers of linear maps up to {worst.condition:.3g} ({worst.name})")
+            parts.append(f"linear maps' condition numbers up to {worst.condition:.3g} ({worst.name})")
         if not math.isnan(self.outside):
             parts.append(f"up to {self.outside:.2%} of elements outside a spline's bounds")
         return "; ".join(parts)
