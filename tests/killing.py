@@ -2,7 +2,7 @@
 
 No clock on the wall decides: a training is killed at a flush of a checkpoint, or after so many seconds of its own
 computing, so that a busy machine kills it no later. Prints a line of JSON: for every run, how often it was killed,
-whether a checkpoint was being written when it was, and whether it ended with the weights of the run that was left alone.
+whether a checkpoint was being written then, and whether it ended with the weights of the run that was left alone.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 
 from pushforward import moves
 from pushforward.networks import perceptron, rectified, transformer
-from pushforward.networks.kernel import load
 from pushforward.transforms import Autoregressive
 from tests.laws.cases import CASES
 from tests.laws.laws import GRADIENT_FREE, LAWS, compiles
@@ -36,12 +34,12 @@ def test_law(name, law):
 @pytest.mark.parametrize("kernel", [False, True], ids=["tensors", "kernel"])
 @pytest.mark.parametrize("law", GRADIENT_FREE, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
-def test_law_without_gradients(name, law, kernel, monkeypatch):
+def test_law_without_gradients(name, law, kernel, request, monkeypatch):
     """Where gradients are not wanted inverses take other paths: sweeps, caches written in place, the kernels."""
+    if kernel:
+        request.getfixturevalue("kernels")
     for module in (transformer, rectified, perceptron, moves.kernel):
         monkeypatch.setattr(module, "WORTH", 0 if kernel else math.inf)
-    if kernel and load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
     with torch.no_grad():
         law(CASES[name])
 
@@ -76,7 +74,6 @@ def test_print_excuses(capsys):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # inductor's own
 @pytest.mark.parametrize("name", ["guided/labels"])
+@pytest.mark.usefixtures("inductor")
 def test_through_inductor(name):
-    if shutil.which("g++") is None:
-        pytest.skip("inductor needs a C++ compiler, and there is no g++")
     compiles(CASES[name], backend="inductor", dtype=torch.float32)  # torch 2.8 cannot compile float64 attention
