@@ -225,7 +225,12 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
     if given.keys() != kinds.keys():
         raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {_names(given)}.")
     context = {name: _read(kind, given[name]) for name, kind in kinds.items()}
-    shape = torch.broadcast_shapes(*(condition.null.shape for condition in context.values()))
+    shapes = {name: tuple(condition.null.shape) for name, condition in context.items()}
+    try:
+        shape = torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        told = ", ".join(f"{name} of batch shape {shape}" for name, shape in shapes.items())
+        raise ValueError(f"conditions have one batch shape, or shapes that broadcast; got {told}.") from None
     return {name: expand({name: condition}, shape)[name] for name, condition in context.items()}
 
 

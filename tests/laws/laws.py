@@ -231,10 +231,21 @@ def builds_on_the_meta_device(case: Case) -> None:
 
 
 def copies_and_prints(case: Case) -> None:
+    """A copy prints and answers alike, and what is done to it is not done to the original."""
     transform, context = case.build(), case.context(N)
     assert type(transform).__name__ in repr(transform)
+    assert " at 0x" not in repr(transform), "prints an address in memory"
     twin = copy.deepcopy(transform)
-    assert torch.equal(twin(case.x(N), context)[0], transform(case.x(N), context)[0])
+    assert repr(twin) == repr(transform)
+    for (door, given), (other, _) in zip(doors(transform, case), doors(twin, case), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(door(given, context), other(given, context), strict=True))
+    state, kept = ([*module.parameters(), *module.buffers()] for module in (twin, transform))
+    before = [tensor.clone() for tensor in kept]
+    with torch.no_grad():
+        for tensor in state:
+            tensor.zero_()
+    assert len(state) == len(kept)
+    assert all(torch.equal(a, b) for a, b in zip(kept, before, strict=True)), "a copy shares its memory"
 
 
 def no_grad_agrees(case: Case) -> None:
