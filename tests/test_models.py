@@ -166,10 +166,12 @@ def test_samples_lie_in_the_support(model):
 
 
 @pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
-def test_models_build_on_the_meta_device(model):
+def test_models_build_and_score_on_the_meta_device(model):
     with torch.device("meta"):
         flow = model.build()
     assert all(t.is_meta for t in (*flow.parameters(), *flow.buffers()))
+    with torch.no_grad():  # whatever is made on the way is made there too
+        assert flow.log_prob(torch.zeros(8, *flow.event, device="meta"), context_of(model, 8)).is_meta
 
 
 @pytest.mark.parametrize("default", [torch.float32, torch.float64])

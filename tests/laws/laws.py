@@ -257,6 +257,10 @@ def no_grad_agrees(case: Case) -> None:
         assert all(close(a, b) for a, b in zip(with_gradients, without, strict=True))
 
 
+def shape_of_latents(case: Case) -> None:
+    assert tuple(case.make().latent_shape(case.event)) == case.latent
+
+
 LAWS = (
     round_trip,
     log_dets_cancel,
@@ -278,6 +282,7 @@ LAWS = (
     builds_on_the_meta_device,
     copies_and_prints,
     no_grad_agrees,
+    shape_of_latents,
 )
 
 GRADIENT_FREE = (

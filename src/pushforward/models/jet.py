@@ -73,7 +73,6 @@ class Jet(ImageModel):
 
     def pattern(self, k: int) -> Tensor:
         """Which patches of the grid are kept by the k-th coupling of whole patches: (H / patch, W / patch) bool."""
-        with torch.device("cpu"):
-            rows = torch.arange(self.image[1] // self.patch)[:, None]
-            columns = torch.arange(self.image[2] // self.patch)[None]
+        rows = torch.arange(self.image[1] // self.patch, device="cpu")[:, None]
+        columns = torch.arange(self.image[2] // self.patch, device="cpu")[None]
         return (rows + columns, columns + 0 * rows, rows + 0 * columns)[k // 2 % 3] % 2 == k % 2

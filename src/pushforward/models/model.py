@@ -10,10 +10,10 @@ from pushforward.flow import Flow
 
 
 class Model(ABC):
-    """The configuration of a flow: a frozen dataclass of numbers, tuples and other such dataclasses.
+    """The configuration of a flow: a frozen dataclass of numbers, tuples and other frozen dataclasses.
 
-    `words` has short names for values, field -> word -> value: a word in place of the value is replaced by it. The
-    command line has words, and recipes of older versions.
+    `words` names values of fields: field -> word -> value. A word given for a field becomes its value, and any other
+    word raises ValueError. The command line and the recipes of older versions have words.
     """
 
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -65,7 +65,7 @@ class Roulette:
     def __call__(self, push: Push, x: Events) -> PerSample:
         source = None if self.seed is None else keyed(self.seed)
         v = draw(torch.randn, x.shape, x, source)[..., None]
-        u = torch.rand((), generator=source, dtype=torch.float64).item()
+        u = torch.rand((), generator=source, dtype=torch.float64, device="cpu").item()
         further = int(math.log(1 - u) / math.log(self.going_on))  # geometric: k or more with probability going_on^k
         total, w = torch.zeros_like(v[:, 0, 0]), v
         for k in range(1, self.always + further + 1):
