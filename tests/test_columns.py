@@ -144,7 +144,7 @@ def test_columns_of_a_table_have_supports(tmp_path, monkeypatch):
     assert {jets for jets, *_ in drawn} <= set("01234")
     assert all(0 <= float(phi) < 360 and float(mass) > 0 for _, phi, mass in drawn)
     for wrong, message in (
-        (["--supports", "phi=circle:0:360"], "NSF is for the real line: CircularNSF takes both"),
+        (["--supports", "phi=circle:0:360"], "NSF takes intervals and integers alone. CircularNSF takes both"),
         (["--supports", "psi=circle:0:360"], "of a column that is learned .*; got 'psi'"),
         (["--supports", "phi=ring:0:360"], "got 'phi=ring:0:360'"),
         (["--supports", "phi=circle:0"], "got 'phi=circle:0'"),

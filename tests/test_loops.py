@@ -79,10 +79,9 @@ def case(request) -> Case:
 
 
 @pytest.fixture
-def both(monkeypatch):
+def both(request, monkeypatch):
     """Calls a function once with the loops and once without."""
-    if moving.load("spline.cpp") is None or perceptron.load() is None:
-        pytest.skip("loops need a C++ compiler")
+    request.getfixturevalue("kernels")
 
     def run(function):
         answers = []

@@ -62,8 +62,8 @@ NETWORKS = {
 def asked(request, monkeypatch):
     """A network with random weights, tokens for it, and labels. Without gradients its kernel may read for it."""
     name, reader = request.param
-    if reader == "kernel" and load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
+    if reader == "kernel":
+        request.getfixturevalue("kernels")
     for reads in (module, rectified):
         monkeypatch.setattr(reads, "WORTH", 0 if reader == "kernel" else math.inf)
     net = NETWORKS[name]().double()
@@ -130,6 +130,7 @@ def fed(net, x, context=None):
     return torch.cat(answers, 1), cache.packed is not None
 
 
+@pytest.mark.usefixtures("kernels")
 def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch):
     net = CausalTransformer(3, (3, 2), tokens=TOKENS, width=128, depth=2, heads=2)
     torch.nn.init.normal_(net.answer.weight, std=0.1)
@@ -141,17 +142,16 @@ def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch)
         assert not by_kernel
         monkeypatch.setattr(module, "WORTH", 0)
         answer, by_kernel = fed(net, x)
-    assert by_kernel == (load() is not None)
+    assert by_kernel
     assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("kernels")
 def test_loops_read_rectifiers_in_blocks_of_rows(monkeypatch, dtype):
     """More rows than a block has: they are answered for as alone, to the last bit."""
     monkeypatch.setattr(rectified, "WORTH", 0)
-    if rectified.load() is None:
-        pytest.skip("the loops need a C++ compiler")
     net = MaskedMLP(TOKENS, (2,), hidden=(50, 70)).to(dtype)
     torch.nn.init.normal_(net.layers.answer.weight, std=0.3)
     x = torch.randn(150, TOKENS, dtype=dtype)
@@ -175,10 +175,9 @@ def hooked(net):
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("kernels")
 def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
     monkeypatch.setattr(module, "WORTH", 0)
-    if load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
     net = transformer(classes=4)
     cache, one_for_all = net.start(), read({"label": Label(4)}, [2])
     x = torch.randn(2, TOKENS, FEATURES)
@@ -189,22 +188,25 @@ def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [wrapped, hooked], ids=lambda change: change.__name__)
+@pytest.mark.usefixtures("kernels")
 def test_the_kernel_stands_back_where_layers_are_not_as_built(change, monkeypatch):
     monkeypatch.setattr(module, "WORTH", 0)
     net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
     torch.nn.init.normal_(net.answer.weight)
-    assert fed(net, x)[1] == (load() is not None)
+    assert fed(net, x)[1]
     change(net)
     answer, by_kernel = fed(net, x)
     assert not by_kernel
     torch.testing.assert_close(answer, net(x))
 
 
+@pytest.mark.usefixtures("kernels")
 def test_without_a_compiler_the_answers_are_the_same(monkeypatch):
     monkeypatch.setattr(module, "WORTH", 0)
     net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
     torch.nn.init.normal_(net.answer.weight)
-    before, _ = fed(net, x)
+    before, by_kernel = fed(net, x)
+    assert by_kernel
     monkeypatch.setenv("CXX", "no-such-compiler")
     load.cache_clear()
     try:

@@ -77,13 +77,14 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(trained, tmp_path
 
 
 @pytest.mark.slow
-def test_twenty_kills_leave_no_trace_in_the_weights(tmp_path):
+def test_kills_leave_no_trace_in_the_weights(tmp_path):
     command = [sys.executable, "-m", "tests.killing", str(tmp_path), "20"]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=280)
+    told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     runs = json.loads(told.stdout.splitlines()[-1])
     assert len(runs) == 20
     assert all(run["same"] for run in runs), runs
-    assert sum(run["in a checkpoint"] for run in runs) >= 3, "no kill met a checkpoint that was being written"
+    assert all(run["in a checkpoint"] for run in runs[::4]), "a kill missed the checkpoint that was being written"
+    assert sum(run["killed"] for run in runs) >= 10, "too few were killed to show anything"
 
 
 def test_a_finished_run_can_be_given_again_and_longer(trained, tmp_path):

@@ -24,7 +24,6 @@ from pushforward.networks import (
     MaskedMLP,
     transformer,
 )
-from pushforward.networks.kernel import load
 from pushforward.solve import autotuned, blockwise_jacobi, jacobi, sequential
 from tests.laws.cases import CASES, TOKENS
 from tests.toys import picture
@@ -108,8 +107,8 @@ def solved(way, net, move, z, context=None):
 def reader(request, monkeypatch):
     """Sequences of 13 tokens, read by tensor operations or by the kernel."""
     monkeypatch.setattr(transformer, "WORTH", 0 if request.param == "kernel" else math.inf)
-    if request.param == "kernel" and load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
+    if request.param == "kernel":
+        request.getfixturevalue("kernels")
     net = CausalTransformer(
         2, (2, 2), tokens=13, width=8, depth=2, heads=2, context_encoder=LabelEmbedding(3, 8)
     ).double()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import pytest
 import torch
@@ -18,8 +17,8 @@ SPLINE = RationalQuadraticSpline(bins=8, bound=BOUND)
 @pytest.fixture(params=["tensors", "kernel"])
 def either(request, monkeypatch) -> None:
     """Splines by tensor operations and by the kernel."""
-    if request.param == "kernel" and kernel.load("spline.cpp") is None:
-        pytest.skip("the kernel needs a C++ compiler")
+    if request.param == "kernel":
+        request.getfixturevalue("kernels")
     monkeypatch.setattr(kernel, "WORTH", 0 if request.param == "kernel" else math.inf)
 
 
@@ -133,16 +132,14 @@ def test_agrees_with_nflows():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # inductor's own
 @pytest.mark.parametrize("move", [SPLINE, CircularSpline(bins=16)], ids=repr)
+@pytest.mark.usefixtures("inductor")
 def test_through_inductor(move):
     """Values and gradients: torch 2.13 compiles the gradient of a cumulated softmax wrongly, which splines avoid."""
-    if shutil.which("g++") is None:
-        pytest.skip("inductor needs a C++ compiler, and there is no g++")
 
     def both(x: Tensor, raw: Tensor) -> tuple[Tensor, ...]:
         params = move.interpret(raw)
         return *move.forward(x, params), *move.inverse(x, params)
 
-    torch.compiler.reset()
     answers = []
     for run in (both, torch.compile(both, fullgraph=True)):
         torch.manual_seed(0)

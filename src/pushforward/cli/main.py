@@ -4,9 +4,9 @@
 
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 COMMANDS = ("sample", "evaluate", "denoise", "classify", "check", "edit", "interpolate", "inpaint")  # of a run
 
@@ -88,9 +88,11 @@ def _train_by(name: str, arguments: list[str]) -> str | None:
     from pushforward.recipe import Recipe
     from pushforward.recipes import RECIPES
 
+    model, arguments = with_words(RECIPES[name]().model, arguments)
+
     def command(
         out: Path,
-        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = RECIPES[name](),  # noqa: B008 - read at once
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = replace(RECIPES[name](), model=model),  # noqa: B008 - read at once
         device: str = "auto",
         tensorboard: bool = False,
     ) -> str | None:
@@ -98,6 +100,19 @@ def _train_by(name: str, arguments: list[str]) -> str | None:
 
     command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
     return tyro.cli(command, args=arguments, prog=f"pushforward train {name}")
+
+
+def with_words(model: Any, arguments: list[str]) -> tuple[Any, list[str]]:
+    """The model, with what arguments set by a word (`--model.permutation shuffle`), and the other arguments."""
+    others, pending = [], iter(arguments)
+    for argument in pending:
+        option, _, word = argument.partition("=")
+        field = option.removeprefix("--model.")
+        if field != option and field in model.words:
+            model = replace(model, **{field: word or next(pending, "")})
+        else:
+            others.append(argument)
+    return model, others
 
 
 def _train_on_table(arguments: tuple[str, ...]) -> str | None:

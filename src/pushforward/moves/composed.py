@@ -39,6 +39,9 @@ class Composed(Elementwise):
         first, second = raw.tensor_split((self.first.params_per_element,), -1)
         return ComposedParams(self.first.interpret(first), self.second.interpret(second))
 
+    def outside(self, x: Tensor) -> Tensor | None:
+        return self.first.outside(x)
+
     def forward(self, x: Tensor, params: ComposedParams) -> tuple[Tensor, Tensor]:
         between, log_slopes = self.first.forward(x, params.first)
         y, more = self.second.forward(between, params.second)

@@ -51,6 +51,11 @@ class Concatenated(Elementwise):
     def inverse(self, y: Tensor, params: ConcatenatedParams) -> tuple[Tensor, Tensor]:
         return self._both(self.first.inverse, self.rest.inverse, y, params)
 
+    def outside(self, x: Tensor) -> Tensor | None:
+        parts = zip((self.first, self.rest), x.tensor_split((self.count,), -1), strict=True)
+        found = [outside.flatten() for move, part in parts if (outside := move.outside(part)) is not None]
+        return torch.cat(found) if found else None
+
     def _both(self, first: Callable, rest: Callable, x: Tensor, params: ConcatenatedParams) -> tuple[Tensor, Tensor]:
         one, other = x.tensor_split((self.count,), -1)
         (one, slopes), (other, more) = first(one, params.first), rest(other, params.rest)

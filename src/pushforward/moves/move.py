@@ -30,6 +30,10 @@ class Move(ABC):
     @abstractmethod
     def inverse(self, y: Tensor, params: Any) -> tuple[Tensor, Tensor]: ...
 
+    def outside(self, x: Tensor) -> Tensor | None:
+        """Which elements it leaves as they are, beyond its bounds: bool, of any shape; None where it has no bounds."""
+        return None
+
 
 class Elementwise(Move):
     """A move in which every number moves by parameters of its own: raw is (*x.shape, params_per_element).

@@ -89,6 +89,9 @@ class RationalQuadraticSpline(Elementwise):
         widths, heights, slopes = params.raw.split((self.bins, self.bins, self.bins - 1), -1)
         return _knots(widths, heights, F.pad(slopes, (1, 1)), self.bound, self.contrast)
 
+    def outside(self, x: Tensor) -> Tensor:
+        return x.abs() >= self.bound
+
     def forward(self, x: Tensor, params: Logits) -> tuple[Tensor, Tensor]:
         return self._moved(x, params, inverse=False)
 
