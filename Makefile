@@ -1,14 +1,15 @@
-# Each target does all its own set-up in a fresh clone.
+# Each target does all its own set-up in a fresh clone. Other versions: make test PYTHON=python3.13 CONSTRAINTS=file.txt
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
 .PHONY: setup demo bench lint test clean
 
 setup: .venv/dev
 
 # what the package needs: enough for the demo
-.venv/run: pyproject.toml constraints.txt
+.venv/run: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch
 	$(INSTALL) --editable .
