@@ -4,7 +4,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
-.PHONY: setup demo bench lint test clean
+.PHONY: setup demo bench docs lint test clean
 
 setup: .venv/dev
 
@@ -20,12 +20,21 @@ setup: .venv/dev
 	$(INSTALL) --editable '.[dev]'
 	touch $@
 
+# and what the site needs
+.venv/docs: .venv/run
+	$(INSTALL) --editable '.[docs]'
+	touch $@
+
 demo: .venv/run
 	$(BIN)/pushforward demo --out runs/demo
 
 # every benchmark, side by side, into benchmarks/results.md
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
+
+# the site, into docs/_build/html; its pages are executed
+docs: .venv/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 lint: .venv/dev
 	$(BIN)/ruff format --check
@@ -36,4 +45,4 @@ test: lint
 	$(BIN)/pytest -n 2
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs docs/_build
