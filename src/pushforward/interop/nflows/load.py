@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.bases import StandardNormal
-from pushforward.context import Unconditional, Vector
+from pushforward.conditions import Vector
 from pushforward.flow import Flow
 from pushforward.interop.nflows.moves import ScaleShift, SoftmaxSpline
 from pushforward.interop.nflows.networks import Branch, Layer, MaskedNet, ResidualNet
@@ -67,10 +67,10 @@ def load_nflows(
             f"load_nflows reads no such entries: {_listed(entries.state)}. Its docstring says what it reads."
         )
     features, context = entries.sizes["features"], entries.sizes.get("context", 0)
-    embed = Vector(context) if context else Unconditional()
-    flow = Flow(Chain(*parts), StandardNormal(features), event=(features,), embed=embed)
-    if flow.measured is not None:
-        flow.measured.fill_(True)  # what is measured was measured before it was saved
+    conditions = {"vector": Vector(context)} if context else {}
+    flow = Flow(Chain(*parts), StandardNormal(features), event=(features,), conditions=conditions)
+    if flow.initialized is not None:
+        flow.initialized.fill_(True)  # before it was saved
     return flow.to(next((t.dtype for t in state_dict.values() if t.is_floating_point()), None))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.context import Context
+from pushforward.conditions import Context, find
 from pushforward.networks import CausalNetwork
 from pushforward.networks.mlp import Activation
 
@@ -124,6 +124,6 @@ class Reread:
 
 def _vector(context: Context | None, like: Tensor) -> Tensor | None:
     """The context's vector in the precision of `like`; zeros for a row that is conditioned on nothing."""
-    if context is None or context.vector is None:
+    if not context:
         return None
-    return torch.where(context.null[:, None], 0, context.vector.to(like.dtype))
+    return torch.where(find(context, "vector").null[:, None], 0, find(context, "vector").value.to(like.dtype))
