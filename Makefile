@@ -45,4 +45,4 @@ test: lint
 	$(BIN)/pytest -n 2
 
 clean:
-	rm -rf .venv runs docs/_build
+	rm -rf .venv runs docs/_build docs/api

@@ -1,7 +1,12 @@
-"""State dicts of nflows, read.
+"""State dicts of nflows, read: of these transforms, alone, in a `CompositeTransform` or in an `InverseTransform`.
 
-A state dict holds names and tensors, and no classes. Each transform is recognised by the names of its entries, and its
-sizes by their shapes. What leaves no trace in a state dict is asked for, or refused.
+    MaskedAffineAutoregressiveTransform
+    MaskedPiecewiseRationalQuadraticAutoregressiveTransform    with tails="linear"
+    PiecewiseRationalQuadraticCouplingTransform                with tails="linear" and a ResidualNet
+    Permutation, RandomPermutation, ReversePermutation, LULinear, ActNorm, BatchNorm
+
+It holds names and tensors, and no classes. Each transform is recognised by the names of its entries, and its sizes by
+their shapes. What leaves no trace in a state dict is asked for, or refused.
 """
 
 from __future__ import annotations
@@ -38,23 +43,14 @@ def load_nflows(
     min_derivative: float = 1e-3,
     activation: Activation = F.relu,
 ) -> Flow:
-    """A flow from the state dict of an nflows `Flow` over vectors whose base is `StandardNormal`.
+    """A flow from the state dict of an nflows `Flow` over vectors, whose base is `StandardNormal`.
 
-    These transforms are read, alone, in a `CompositeTransform` or in an `InverseTransform`:
-
-        MaskedAffineAutoregressiveTransform
-        MaskedPiecewiseRationalQuadraticAutoregressiveTransform    with tails="linear"
-        PiecewiseRationalQuadraticCouplingTransform                with tails="linear" and a ResidualNet
-        Permutation, RandomPermutation, ReversePermutation, LULinear, ActNorm, BatchNorm
-
-    The flow is on the CPU, in the state dict's precision. A flow with a context is conditioned on a vector:
-    `flow.log_prob(x, context)`. A `BatchNorm` between transforms is read as it is in evaluation, and is an `ActNorm`
-    here; batch normalisation inside networks is refused.
+    It is on the CPU, in the state dict's precision. A flow with a context is conditioned on a vector. A `BatchNorm`
+    between transforms becomes an `ActNorm`, as it is in evaluation; batch normalisation inside networks is refused.
 
     The keyword arguments are what a state dict does not say. Their defaults are those of nflows; `tail_bound` must be
-    given where there are splines. The kind of a spline is not recorded either: all are taken for rational-quadratic
-    ones. A transform without entries, `Tanh` say, is noticed only where others follow it. Raises ValueError where an
-    entry is missing or unknown, and names it.
+    given where there are splines. All splines are taken for rational-quadratic ones. A transform without entries,
+    `Tanh` say, is noticed only where others follow it. Raises ValueError for entries that are missing or unknown.
     """
     spline = None
     if tail_bound is not None:
@@ -64,7 +60,8 @@ def load_nflows(
     parts = list(_transforms(entries.below("_transform")))
     if entries.state:
         raise ValueError(
-            f"load_nflows reads no such entries: {_listed(entries.state)}. Its docstring says what it reads."
+            f"load_nflows reads no such entries: {_listed(entries.state)}. pushforward.interop.nflows.load says which "
+            "transforms it reads."
         )
     features, context = entries.sizes["features"], entries.sizes.get("context", 0)
     conditions = {"vector": Vector(context)} if context else {}
