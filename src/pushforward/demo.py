@@ -70,7 +70,7 @@ def demo(out: Path, effort: float = 1.0, *, device: str = "auto") -> None:
         print(f"float64: {copy.deepcopy(exact).double().check(x.double(), labels)}")
     print(f"classified by Bayes' rule: {classified}")
     print(f"pictures: {out / 'demo.png'}; {time.monotonic() - started:.0f} s in all")
-    print(f"not told the class: {unconditional.mean:.3f} bits/dim")
+    print(f"without the class: {unconditional.mean:.3f} bits/dim")
     print(f"held-out {conditional.mean:.3f} bits/dim")
 
 

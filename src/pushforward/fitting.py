@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.codecs import Codec, CodedFlow, Identity, codec_of
+from pushforward.codecs import Codec, CodedFlow, codec_of
 from pushforward.data import Arrays, Data
 from pushforward.evaluation import mean_cost
 from pushforward.flow import Flow
@@ -98,11 +98,8 @@ def fit(
     plan = plan_for(len(training), **changes if held_out else {**changes, "patience": 0})
     if held_out and not plan.patience:
         raise ValueError("events are held out to end by: patience is at least 1; got 0. Or give validation=0.")
-    measured = f"held-out {'log p' if isinstance(codec, Identity) else 'bound on log P'}"
-    if not flow.exact:
-        measured += ", log-dets estimated"
     measure = None if held_out is None else looking_at(held_out, codec)
-    return _learned(Likelihood(flow, codec), training, plan, measure, measured)
+    return _learned(Likelihood(flow, codec), training, plan, measure, score_name(CodedFlow(flow, codec)))
 
 
 def fit_density(flow: Flow, log_density: LogDensity, context: Array | None = None, **changes: Any) -> Fit:
@@ -129,6 +126,12 @@ def fit_density(flow: Flow, log_density: LogDensity, context: Array | None = Non
 def looking_at(data: Data, codec: Codec) -> Callable[[Flow], Look]:
     """What a training looks at now and then: the mean cost of these events, in the codec's unit."""
     return lambda flow: Look(f"held-out {codec.unit}", *mean_cost(CodedFlow(flow, codec), data))
+
+
+def score_name(coded: CodedFlow) -> str:
+    """What a look at held-out events finds, in words: of nats the higher is better, of bits/dim the lower."""
+    name = coded.codec.quantity if coded.codec.unit == "nats" else coded.codec.unit
+    return f"held-out {name}" + ("" if coded.flow.exact else ", log-dets estimated")
 
 
 def check_rows(coded: CodedFlow, data: Arrays) -> None:

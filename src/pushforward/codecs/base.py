@@ -35,6 +35,7 @@ class Codec(CodecConfig):
     """
 
     unit: str = "nats"
+    quantity: str = "bound on log P"  # what `CodedFlow.bound` gives
     noise_sigma: float | None = None  # of Gaussian noise in events, which a flow's score can remove; None: none
 
     def build(self) -> Codec:
@@ -74,6 +75,7 @@ class Identity(Codec):
     """
 
     levels: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    quantity: ClassVar[str] = "log p"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         return data, data.new_zeros(len(data))

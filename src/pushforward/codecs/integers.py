@@ -11,7 +11,7 @@ from pushforward.codecs.base import Codec
 
 
 class IntegerCodec(Codec):
-    """A codec of integers 0 … levels − 1, pixels say. A bound is told in bits for each integer of a row."""
+    """A codec of integers 0 … levels − 1, such as pixels. The unit of a bound is bits for each integer of a row."""
 
     unit = "bits/dim"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_ranks(calibration: Calibration, names: Sequence[str] = (), *, bins: int = 10, columns: int = 4) -> Figure:
-    """A histogram of ranks for each number of an event, over the band in which 95% of an exact flow's bars end.
+    """A histogram of ranks for each element of an event, over the band in which 95% of an exact flow's bars end.
 
     A hump in the middle: the flow is not sure enough. A valley: too sure. A slope: biased. Talts et al. 2018,
     arXiv:1804.06788.

@@ -75,9 +75,9 @@ def edit(
     amounts = torch.linspace(-amount, amount, AMOUNTS, device="cpu").tolist()
     columns = [_denoised(coded, editing.edit(flow, x, d[each], t)) for t in amounts]
     read = editing.read(flow, x, d)[numbers, each]
-    told = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
+    readings = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
     picture = _save(f"from {-amount:g} to {amount:g}", columns, out)
-    return {"the images have": ", ".join(told), "picture": picture}
+    return {"the images have": ", ".join(readings), "picture": picture}
 
 
 def interpolate(

@@ -50,7 +50,7 @@ def evaluate(
     found: dict[str, HeldOut | Quality] = {"held-out": held_out_mean(coded, data, samples=samples)}
     if coded.flow.classes:
         null = torch.tensor(-1, device="cpu")
-        found["held-out, not told the class"] = held_out_mean(coded, data, null, samples=samples)
+        found["held-out, without the class"] = held_out_mean(coded, data, null, samples=samples)
     if features:
         extract = load_extractor(features, device=coded.flow.device)
         judged = sample_quality(coded, recipe.images(), extract, n, sampling)

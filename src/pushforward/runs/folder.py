@@ -5,7 +5,7 @@
     codec.safetensors    those of the codec, where it has any
     README.md            its model card
     results.json         what was measured of it
-    log.jsonl            what training told of itself
+    log.jsonl            the losses and gradients of its steps
     checkpoints/         what training can be taken up from
 
 The first three alone are a release: `load` needs no more. Recipes and weights of older formats are read as well.
@@ -40,7 +40,7 @@ def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
 def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow:
     """The flow of a run folder, or of a release, with the codec that it learned with."""
     objective, folder = read_recipe(folder).build(), Path(folder)
-    codec: Codec = getattr(objective, "codec")  # noqa: B009 - of every objective that a recipe names
+    codec: Codec = getattr(objective, "codec")  # noqa: B009 - every objective that a recipe names has one
     _read_weights(objective.flow, folder / WEIGHTS)
     if isinstance(codec, nn.Module):
         _read_weights(codec, folder / CODEC)
@@ -57,7 +57,7 @@ def read_recipe(folder: str | PathLike[str]) -> Recipe:
 
 
 def read_results(folder: str | PathLike[str]) -> dict[str, Any]:
-    """What was measured of a run, by name: each has its `text`, and its numbers."""
+    """What was measured of a run, by name: each has its `text`, and its values."""
     path = Path(folder) / RESULTS
     return json.loads(path.read_text()) if path.exists() else {}
 

@@ -58,10 +58,10 @@ def sample(
 
 def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    settings, told = folder / "sampling.json", json.dumps(asdict(sampling), indent=2) + "\n"
-    if settings.exists() and settings.read_text() != told:
+    settings, chosen = folder / "sampling.json", json.dumps(asdict(sampling), indent=2) + "\n"
+    if settings.exists() and settings.read_text() != chosen:
         raise ValueError(f"{folder} holds samples that were drawn otherwise, see {settings}. Give another folder.")
-    write(settings, told)
+    write(settings, chosen)
     for start in range(0, n, SHARD):
         path, stop = folder / f"samples-{start:06d}.npz", min(n, start + SHARD)
         if path.exists() and len(np.load(path)["images"]) == stop - start:

@@ -101,9 +101,9 @@ def _step(network: nn.Module, batch: Batch, state: State, plan: Plan) -> dict[st
     objective, weights = state.objective, list(state.objective.parameters())
     for group in state.optimiser.param_groups:
         group["lr"] = plan.lr_at(state.step)
-    told, z = _backward(network, batch, plan, objective)
+    losses, z = _backward(network, batch, plan, objective)
     norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
-    loss, value, slope = torch.cat([told, norm[None]]).tolist()  # the one wait for the device
+    loss, value, slope = torch.cat([losses, norm[None]]).tolist()  # the one wait for the device
     if not (math.isfinite(loss) and math.isfinite(slope)):
         raise FloatingPointError(_what_happened(objective, batch, plan, state.step, loss, slope))
     torch.nn.utils.clip_grads_with_norm_(weights, plan.clip or math.inf, norm)

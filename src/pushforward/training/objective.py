@@ -88,8 +88,8 @@ class Likelihood(Objective):
             context = conditions.drop(context, null)
         log_p, z = self.flow.log_prob_and_latent(x, context)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
-        told = self.codec.in_unit(bound.detach(), data)
-        return -bound.mean() / x[0].numel(), {self.unit: told.mean(), "z": z.detach()}
+        cost = self.codec.in_unit(bound.detach(), data)
+        return -bound.mean() / x[0].numel(), {self.unit: cost.mean(), "z": z.detach()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         self.codec.initialize(data, generator)

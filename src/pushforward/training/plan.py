@@ -1,4 +1,4 @@
-"""How a flow is trained: the numbers of a training."""
+"""How a flow is trained: the hyper-parameters."""
 
 from __future__ import annotations
 
