@@ -20,7 +20,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"shapes", "context", "randomness", "files", "version", "extras", "compiled"},
+    {"shapes", "context", "randomness", "files", "version", "extras"},
+    {"kernels"},
     {"moves", "transform"},
     {"networks"},
     {"solve", "bases"},
