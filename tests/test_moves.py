@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
@@ -27,8 +26,8 @@ from pushforward.moves import (
     Sigmoid,
     SoftClip,
     Tanh,
-    kernel,
 )
+from tests.kernels import switch
 
 MOVES = {
     "affine": Affine(),
@@ -50,15 +49,13 @@ UNBOUNDED = (Affine(), Affine(Sigmoid(0, 2)))  # which overflow at raw numbers o
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}  # where the slope is 1; an error grows as the slope falls
 
 
-LOOPS = {"affine", "affine/tanh", "affine/soft-clip", "spline", "spline/5 bins", "circular spline"}  # which have them
+KERNELS = {"affine", "affine/tanh", "affine/soft-clip", "spline", "spline/5 bins", "circular spline"}  # which have them
 
 
-@pytest.fixture(params=[*MOVES, *(f"{name} by kernel" for name in MOVES if name in LOOPS)])
+@pytest.fixture(params=[*MOVES, *(f"{name} by kernel" for name in MOVES if name in KERNELS)])
 def move(request, monkeypatch) -> Elementwise:
     name, by, _ = request.param.partition(" by ")
-    if by and kernel.load("affine.cpp") is None:
-        pytest.skip("the kernel needs a C++ compiler")
-    monkeypatch.setattr(kernel, "WORTH", 0 if by else math.inf)
+    switch(monkeypatch, bool(by))
     torch.manual_seed(0)
     return MOVES[name]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import product
 
 import pytest
@@ -19,12 +18,10 @@ from pushforward.networks import (
     LinearRule,
     MaskedMLP,
     VectorEmbedding,
-    rectified,
 )
-from pushforward.networks import transformer as module
-from pushforward.networks.kernel import load
 from pushforward.solve import sequential
 from pushforward.transforms import Autoregressive
+from tests.kernels import switch
 
 TOKENS, FEATURES, ROWS = 6, 3, 2
 # who reads whom: 0 -> 1 -> 2, 3 is read by none and reads none, 4 reads 0 and 2, 5 reads 4
@@ -62,10 +59,7 @@ NETWORKS = {
 def asked(request, monkeypatch):
     """A network with random weights, tokens for it, and labels. Without gradients its kernel may read for it."""
     name, reader = request.param
-    if reader == "kernel" and load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
-    for reads in (module, rectified):
-        monkeypatch.setattr(reads, "WORTH", 0 if reader == "kernel" else math.inf)
+    switch(monkeypatch, reader == "kernel")
     net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -127,7 +121,7 @@ def fed(net, x, context=None):
     """Its answers through a cache, token by token, and whether the kernel gave them."""
     cache = net.start(context)
     answers = [net(token, context, cache)[:, -1:] for token in (x[:, :0], *x[:, :-1].split(1, 1))]
-    return torch.cat(answers, 1), cache.packed is not None
+    return torch.cat(answers, 1), cache.kernel is not None
 
 
 def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch):
@@ -136,28 +130,26 @@ def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch)
     x = torch.randn(40, TOKENS, 3)
     exact, _ = fed(net, x)
     with torch.autocast("cpu", torch.bfloat16):
-        monkeypatch.setattr(module, "WORTH", math.inf)
+        switch(monkeypatch, on=False)
         expected, by_kernel = fed(net, x)
         assert not by_kernel
-        monkeypatch.setattr(module, "WORTH", 0)
+        switch(monkeypatch, on=True)
         answer, by_kernel = fed(net, x)
-    assert by_kernel == (load() is not None)
+    assert by_kernel
     assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_loops_read_rectifiers_in_blocks_of_rows(monkeypatch, dtype):
+def test_the_masked_kernel_decodes_blocks_of_rows(monkeypatch, dtype):
     """More rows than a block has: they are answered for as alone, to the last bit."""
-    monkeypatch.setattr(rectified, "WORTH", 0)
-    if rectified.load() is None:
-        pytest.skip("the loops need a C++ compiler")
+    switch(monkeypatch, on=True)
     net = MaskedMLP(TOKENS, (2,), hidden=(50, 70)).to(dtype)
     torch.nn.init.normal_(net.layers.answer.weight, std=0.3)
     x = torch.randn(150, TOKENS, dtype=dtype)
     cache, alone = net.start(), net.start()
     answer = net(x[:, :2], cache=cache)
-    assert cache.loops is not None
+    assert cache.kernel is not None
     torch.testing.assert_close(answer, net(x)[:, :3])
     assert torch.equal(net(x[-1:, :1], cache=alone), answer[-1:, :2])
     assert torch.equal(net(x[-1:, 1:2], cache=alone), answer[-1:, 1:])
@@ -176,9 +168,7 @@ def hooked(net):
 
 @torch.no_grad()
 def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(module, "WORTH", 0)
-    if load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
+    switch(monkeypatch, on=True)
     net = transformer(classes=4)
     cache, one_for_all = net.start(), Labels(4)([2])
     x = torch.randn(2, TOKENS, FEATURES)
@@ -190,42 +180,14 @@ def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
 
 @pytest.mark.parametrize("change", [wrapped, hooked], ids=lambda change: change.__name__)
 def test_the_kernel_stands_back_where_layers_are_not_as_built(change, monkeypatch):
-    monkeypatch.setattr(module, "WORTH", 0)
+    switch(monkeypatch, on=True)
     net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
     torch.nn.init.normal_(net.answer.weight)
-    assert fed(net, x)[1] == (load() is not None)
+    assert fed(net, x)[1]
     change(net)
     answer, by_kernel = fed(net, x)
     assert not by_kernel
     torch.testing.assert_close(answer, net(x))
-
-
-def test_without_a_compiler_the_answers_are_the_same(monkeypatch):
-    monkeypatch.setattr(module, "WORTH", 0)
-    net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
-    torch.nn.init.normal_(net.answer.weight)
-    before, _ = fed(net, x)
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    load.cache_clear()
-    try:
-        after, by_kernel = fed(net, x)
-    finally:
-        load.cache_clear()
-    assert not by_kernel
-    torch.testing.assert_close(after, before)
-
-
-def test_a_kernel_that_does_not_build_is_warned_of(monkeypatch, tmp_path):
-    compiler = tmp_path / "c++"
-    compiler.write_text("#!/bin/sh\necho no such flag >&2; exit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    load.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="no such flag"):
-            assert load() is None
-    finally:
-        load.cache_clear()
 
 
 def test_attention_temperature_is_a_row_s_own():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,9 @@ from pushforward.networks import (
     LabelEmbedding,
     LinearRule,
     MaskedMLP,
-    transformer,
 )
-from pushforward.networks.kernel import load
 from pushforward.solve import autotuned, blockwise_jacobi, jacobi, sequential
+from tests.kernels import switch
 from tests.laws.cases import CASES, TOKENS
 from tests.toys import picture
 
@@ -106,9 +104,7 @@ def solved(way, net, move, z, context=None):
 @pytest.fixture(params=["tensors", "kernel"])
 def reader(request, monkeypatch):
     """Sequences of 13 tokens, read by tensor operations or by the kernel."""
-    monkeypatch.setattr(transformer, "WORTH", 0 if request.param == "kernel" else math.inf)
-    if request.param == "kernel" and load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
+    switch(monkeypatch, request.param == "kernel")
     net = CausalTransformer(
         2, (2, 2), tokens=13, width=8, depth=2, heads=2, context_encoder=LabelEmbedding(3, 8)
     ).double()

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pushforward.moves import CircularSpline, Elementwise, RationalQuadraticSpline, kernel
+from pushforward.moves import CircularSpline, Elementwise, RationalQuadraticSpline
+from tests.kernels import switch
 
 BOUND, ELEMENTS = 5.0, 20_000
 SPLINE = RationalQuadraticSpline(bins=8, bound=BOUND)
@@ -18,9 +19,7 @@ SPLINE = RationalQuadraticSpline(bins=8, bound=BOUND)
 @pytest.fixture(params=["tensors", "kernel"])
 def either(request, monkeypatch) -> None:
     """Splines by tensor operations and by the kernel."""
-    if request.param == "kernel" and kernel.load("spline.cpp") is None:
-        pytest.skip("the kernel needs a C++ compiler")
-    monkeypatch.setattr(kernel, "WORTH", 0 if request.param == "kernel" else math.inf)
+    switch(monkeypatch, request.param == "kernel")
 
 
 def stressed(dtype: torch.dtype, scale: float, move: Elementwise = SPLINE) -> tuple[Tensor, Tensor]:
@@ -54,7 +53,7 @@ def test_the_round_trip_is_within_the_conditioning_limit(dtype, scale):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_knots_go_to_knots(dtype, monkeypatch):
     """In tensor operations, which these knots are made by: the kernel's may be an ulp away."""
-    monkeypatch.setattr(kernel, "WORTH", math.inf)
+    switch(monkeypatch, on=False)
     params = SPLINE.interpret(10 * torch.randn(1000, SPLINE.params_per_element, dtype=dtype))
     knots = SPLINE.knots(params)
     for k in range(9):

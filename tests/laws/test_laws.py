@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
-from pushforward import moves
-from pushforward.networks import perceptron, rectified, transformer
-from pushforward.networks.kernel import load
 from pushforward.transforms import Autoregressive
+from tests.kernels import switch
 from tests.laws.cases import CASES
 from tests.laws.laws import GRADIENT_FREE, LAWS, compiles
 from tests.laws.mutants import MUTANTS, WELL, Mutant
@@ -38,10 +35,7 @@ def test_law(name, law):
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
 def test_law_without_gradients(name, law, kernel, monkeypatch):
     """Where gradients are not wanted inverses take other paths: sweeps, caches written in place, the kernels."""
-    for module in (transformer, rectified, perceptron, moves.kernel):
-        monkeypatch.setattr(module, "WORTH", 0 if kernel else math.inf)
-    if kernel and load() is None:
-        pytest.skip("the kernel needs a C++ compiler")
+    switch(monkeypatch, kernel)
     with torch.no_grad():
         law(CASES[name])
 

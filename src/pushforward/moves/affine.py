@@ -15,12 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pushforward.kernels import affine as kernel
 from pushforward.moves.bounds import Bound, Exp, SoftClip, Tanh
-from pushforward.moves.kernel import AffineKind, by_kernel
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
-LAWS = (Exp, Tanh, SoftClip)  # the bounds that affine.cpp knows
+BOUNDS = {Exp: "exp", Tanh: "tanh", SoftClip: "soft_clip"}  # those that the kernel knows
 
 
 class AffineParams(NamedTuple):
@@ -32,7 +32,7 @@ class AffineParams(NamedTuple):
 
 @dataclass(frozen=True)
 class RawAffine:
-    """What `AffineParams` are made of, raw numbers (*, 2) and a bound: loops make them and move in one go.
+    """What `AffineParams` are made of, raw numbers (*, 2) and a bound: the kernel makes them and moves in one go.
 
     To all others it is the pair that it stands for.
     """
@@ -127,7 +127,7 @@ def _moved(
     def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         return door(given, AffineParams(*RawAffine(raw, bound)))
 
-    if type(bound) not in LAWS:
+    if type(bound) not in BOUNDS or not kernel.serves(given, params.raw):
         return tensors(given, params.raw)
-    kind = AffineKind(LAWS.index(type(bound)), inverse, getattr(bound, "limit", 0.0))
-    return by_kernel(kind, given, params.raw, tensors)
+    choices = {"bound": BOUNDS[type(bound)], "limit": getattr(bound, "limit", 0.0)}
+    return kernel.moved(given, params.raw, **choices, inverse=inverse, tensors=tensors)

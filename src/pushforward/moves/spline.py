@@ -28,8 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.kernels import spline as kernel
 from pushforward.moves.bounds import SoftClip
-from pushforward.moves.kernel import SplineKind, by_kernel
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
@@ -45,7 +45,7 @@ class Knots(NamedTuple):
 class Logits(NamedTuple):
     """Of the bins' widths, then of their heights, and the log-slopes where they meet: (*, 3 · bins − 1) in all.
 
-    They are clipped where they become knots: the loops in `spline.cpp` do all of it at once.
+    They are clipped where they become knots: the kernel does all of it at once.
     """
 
     raw: Tensor
@@ -102,7 +102,10 @@ class RationalQuadraticSpline(Elementwise):
             inside = given.abs() < self.bound
             return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
 
-        return by_kernel(SplineKind(self.bins, False, inverse, self.bound, self.contrast), given, params.raw, tensors)
+        spline = kernel.Spline(self.bins, False, self.bound, self.contrast)
+        if not kernel.serves(given, params.raw, spline):
+            return tensors(given, params.raw)
+        return kernel.moved(given, params.raw, spline, inverse=inverse, tensors=tensors)
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,10 @@ class CircularSpline(Elementwise):
             knots = _knots(widths, heights, slopes, self.bound, self.contrast)
             return (_inverse if inverse else _forward)(angle, knots)
 
-        return by_kernel(SplineKind(self.bins, True, inverse, self.bound, self.contrast), angle, params.raw, tensors)
+        spline = kernel.Spline(self.bins, True, self.bound, self.contrast)
+        if not kernel.serves(angle, params.raw, spline):
+            return tensors(angle, params.raw)
+        return kernel.moved(angle, params.raw, spline, inverse=inverse, tensors=tensors)
 
     def _unwind(self, x: Tensor) -> tuple[Tensor, Tensor]:
         turns = 2 * self.bound * (x / (2 * self.bound)).round()

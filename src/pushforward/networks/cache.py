@@ -6,13 +6,10 @@ has to be reset.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from pushforward.networks.packed import Packed
+from pushforward.kernels.transformer import TransformerDecoder
 
 
 class Growing:
@@ -51,12 +48,12 @@ class Cache:
         self.values = [Growing(axis=2, capacity=capacity) for _ in range(depth)]
         self.answers = Growing(axis=1, capacity=capacity + 1)
         self.added: Tensor | None = None  # what the context adds to every token
-        self.packed: Packed | None = None  # what remembers all this where the kernel reads
+        self.kernel: TransformerDecoder | None = None  # remembers all this where the kernel decodes
 
     @property
     def unread(self) -> bool:
         """Whether nothing has been asked of it yet."""
-        return self.answers.data is None and self.packed is None
+        return self.answers.data is None and self.kernel is None
 
     def recall(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Remember a layer's new keys and values (B, H, n, W/H), and answer all so far."""
@@ -73,3 +70,5 @@ class Cache:
     def truncate(self, length: int) -> None:
         assert 0 <= length <= self.length, f"cannot truncate {self.length} tokens to {length}"
         self.length = length
+        if self.kernel is not None:
+            self.kernel.truncate(length)

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
+from pushforward.kernels import masked as kernel
 from pushforward.networks.cache import Growing
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.mlp import Activation, Layers, widths
-from pushforward.networks.rectified import Rectified, serves
 
 
 class MaskedLinear(nn.Linear):
@@ -93,6 +93,8 @@ class MaskedMLP(CausalNetwork):
     def forward(self, x: Tensor, context: Context | None = None, cache: Known | None = None) -> Tensor:
         if cache is None:
             return self.layers.run(x, context).view(-1, self.tokens, *self.raw)
+        if cache.decodes_by_kernel(x):
+            return cache.read_by_kernel(x).unflatten(-1, self.raw)
         first = cache.length
         answers = cache.learn(x)[first * math.prod(self.raw) :]
         # a copy: what is learned after truncate may write over them
@@ -107,28 +109,44 @@ class Known:
 
     def __init__(self, layers: Layers, counts: list[list[int]], context: Context | None):
         self.length = 0
-        self.counts, self.activation, self.skips = counts, layers.activation, layers.skips
+        self.counts, self.activation, self.skips, self.residual = (
+            counts,
+            layers.activation,
+            layers.skips,
+            layers.residual,
+        )
         maps: list[tuple[Tensor, Tensor]] = [(layer.masked, layer.bias[:, None]) for layer in layers]  # pyright: ignore
         *self.maps, self.answer = maps
         self.projected = None if layers.context_encoder is None else layers.context_encoder(context).T
         self.values = [Growing(axis=0, capacity=layer[-1]) for layer in counts]
         self.answers = Growing(axis=0, capacity=len(self.answer[0]))  # (raw numbers of all tokens, batch)
         self.answered = 0  # tokens: those fed, and the next
-        self.loops: Rectified | None = None  # what remembers all this where loops read
+        self.kernel: kernel.MaskedDecoder | None = None  # remembers all this where the kernel decodes
 
     @property
     def tokens(self) -> int:
         return self.counts[0][-1]
 
+    def decodes_by_kernel(self, x: Tensor) -> bool:
+        """Whether the kernel reads x; decided when the first features are read."""
+        if not self.answered and self.activation is F.relu and type(x) is Tensor and x.is_cpu:
+            maps = [(weight, bias[:, 0]) for weight, bias in (*self.maps, self.answer)]
+            weights = kernel.Weights(maps, self.counts, self.residual)
+            if kernel.serves(weights, len(x)):
+                added = None if self.projected is None else self.projected.T
+                self.kernel = kernel.MaskedDecoder(weights, len(x), added)
+        return self.kernel is not None
+
+    def read_by_kernel(self, x: Tensor) -> Tensor:
+        assert self.kernel is not None
+        answers = self.kernel.read(x)
+        self.length, self.answered = self.kernel.length, min(self.kernel.length + 1, self.tokens)
+        return answers
+
     def learn(self, x: Tensor) -> Tensor:
         """Compute every unit that x (batch, n) makes known, and return all answers that are known then."""
         start, self.length = self.length, self.length + x.shape[1]
         answered, self.answered = self.answered, min(self.length + 1, self.tokens)
-        if not answered and serves(self, x):
-            self.loops = Rectified(self, len(x))
-        return self.loops.learn(x, start, answered) if self.loops else self._learn(x, start, answered)
-
-    def _learn(self, x: Tensor, start: int, answered: int) -> Tensor:
         v = before = self.values[0].extend(x.T.to(self.answer[0].dtype), start)
         for k, layer in enumerate(self.maps, 1):
             old, now = self.counts[k][start] if answered else 0, self.counts[k][self.length]
@@ -146,6 +164,8 @@ class Known:
     def truncate(self, length: int) -> None:
         assert 0 <= length <= self.length, f"cannot truncate {self.length} numbers to {length}"
         self.length, self.answered = length, min(self.answered, length + 1)
+        if self.kernel is not None:
+            self.kernel.truncate(length)
 
 
 def _rows(layer: tuple[Tensor, Tensor], start: int, stop: int, v: Tensor) -> Tensor:

@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
-from pushforward.networks.perceptron import by_kernel
+from pushforward.kernels import perceptron as kernel
+from pushforward.networks.plain import is_plain, is_watched
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -53,16 +56,33 @@ class Layers(nn.Module):
         """Whether value k, counted from 1, is the end of a residual branch."""
         return self.residual and k > 1 and k % 2 == 1
 
-    def unchanged(self) -> bool:
-        """Whether its maps are of the kinds it was made of, and nobody is told when they are called."""
-        layers = list(self)
-        hooked = any(layer._forward_hooks or layer._forward_pre_hooks for layer in (self, *layers))
-        return not hooked and self.kinds == tuple(map(type, layers))
-
     def run(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """The answers to a context: by loops where they serve."""
+        """The answers to a context, by the kernel where it serves."""
+        x = x.to(self.answer.weight.dtype)
         added = None if self.context_encoder is None else self.context_encoder(context)
-        return by_kernel(self, x.to(self.answer.weight.dtype), added)
+        if self.activation is not F.relu or kernel.serving.recorded() or not self._plain():
+            return self(x, added)
+        maps: list[Any] = list(self)
+        layers = [kernel.Linear(layer.weight, layer.bias, layer._buffers.get("mask")) for layer in maps]
+        if not kernel.serves(x, added, layers, residual=self.residual):
+            return self(x, added)
+        return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
+
+    def _plain(self) -> bool:
+        """Whether its maps are those it was made of, unchanged and unwatched."""
+        maps: list[Any] = list(self)
+        return (
+            not is_watched(self)
+            and len(maps) == len(self.kinds)
+            and all(
+                is_plain(layer, kind) and layer.bias is not None for layer, kind in zip(maps, self.kinds, strict=True)
+            )
+        )
+
+    def _by_tensors(self, x: Tensor, added: Tensor | None, *parameters: Tensor) -> Tensor:
+        maps = [*(f"maps.{k}" for k in range(len(self.maps))), "answer"]
+        names = [f"{layer}.{name}" for layer in maps for name in ("weight", "bias")]
+        return functional_call(self, dict(zip(names, parameters, strict=True)), (x, added))
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         v = before = self.maps[0](x)

@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
+from pushforward.kernels import transformer as kernel
 from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
-from pushforward.networks.kernel import load
-from pushforward.networks.packed import Packed, storage
+from pushforward.networks.plain import is_plain
 from pushforward.shapes import Tokens
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far
@@ -68,19 +69,8 @@ class Layer(nn.Module):
         return h + self.mlp(h)
 
 
-BUILT = [
-    Layer,
-    Attention,
-    nn.LayerNorm,
-    nn.Linear,
-    nn.Linear,
-    nn.Sequential,
-    nn.LayerNorm,
-    nn.Linear,
-    nn.GELU,
-    nn.Linear,
-]
-WORTH = 2**24  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
+MLP = (nn.Sequential, nn.LayerNorm, nn.Linear, nn.GELU, nn.Linear)
+KINDS = (Layer, Attention, nn.LayerNorm, nn.Linear, nn.Linear, *MLP)  # the parts of a layer, in the order of modules()
 
 
 class CausalTransformer(CausalNetwork):
@@ -119,31 +109,66 @@ class CausalTransformer(CausalNetwork):
     def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
         if cache is None:
             return F.pad(self._next(x[:, :-1], context), (0, 0) * len(self.raw) + (1, 0))
-        if cache.unread and self._packs(len(x)):
-            cache.packed = Packed(self, len(x), context)
-        if cache.packed:
-            start, cache.length = cache.length, cache.length + x.shape[1]
-            return cache.packed.answer(x, start)
+        if cache.unread:
+            cache.kernel = self._kernel(len(x), context)
+        if cache.kernel is not None:
+            answers = cache.kernel.read(x)
+            cache.length = cache.kernel.length
+            return answers.unflatten(-1, self.raw)
         return cache.answer(self._next(x, context, cache))
 
-    def _packs(self, rows: int) -> bool:
-        """Whether the kernel reads in this network's stead: on a CPU, where no gradients are wanted and nothing
-        traces, where the layers are those built here, without wrappers or hooks, and where it is worth the trouble."""
-        width, parts = self.positions.shape[1], [self.read, self.answer, *self.layers.modules()]
-        layers = [[type(part) for part in layer.modules()] for layer in self.layers]
-        return (
-            12 * width**2 * len(self.layers) * self.tokens * rows >= WORTH
-            and not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-            and torch._C._functorch.peek_interpreter_stack() is None  # pyright: ignore[reportAttributeAccessIssue]
-            and type(self.positions) is nn.Parameter
-            and self.positions.device.type == "cpu"
-            and all(layer == BUILT for layer in layers)
-            and type(self.read) is type(self.answer) is nn.Linear
-            and not any(part._forward_hooks or part._forward_pre_hooks for part in parts)
-            and len({parameter.dtype for part in parts for parameter in part.parameters(recurse=False)}) == 1
-            and storage(self.positions) in (torch.float64, torch.float32, torch.bfloat16)
-            and load() is not None
+    def _kernel(self, rows: int, context: Context | None) -> kernel.TransformerDecoder | None:
+        """The compiled decoder of `rows` sequences; None where it may not serve."""
+        if torch.is_grad_enabled() or kernel.serving.recorded():
+            return None
+        weights = self._weights()
+        if weights is None or not kernel.serves(weights, rows):
+            return None
+        added = None if self.context_encoder is None else self.context_encoder(context)
+        return kernel.TransformerDecoder(
+            weights, rows, added, None if context is None else context.attention_temperature
+        )
+
+    def _weights(self) -> kernel.Weights | None:
+        """The tensors of the layers, where they are those of this file, unchanged and unwatched."""
+        layers: list[Any] = list(self.layers)
+        if not all(is_plain(layer, *KINDS) for layer in layers) or not (
+            is_plain(self.read, nn.Linear) and is_plain(self.answer, nn.Linear)
+        ):
+            return None
+        heads = layers[0].attention.heads
+        if any(layer.attention.heads != heads or layer.mlp[2].approximate != "none" for layer in layers):
+            return None
+        linears = [
+            self.read,
+            self.answer,
+            *(part for layer in layers for part in layer.modules() if hasattr(part, "bias")),
+        ]
+        if any(part.weight is None or part.bias is None for part in linears):
+            return None
+
+        def linear(part: nn.Linear) -> kernel.Linear:
+            return kernel.Linear(part.weight, part.bias)
+
+        def norm(part: nn.LayerNorm) -> kernel.Norm:
+            return kernel.Norm(part.weight, part.bias, part.eps)
+
+        return kernel.Weights(
+            linear(self.read),
+            self.positions,
+            [
+                kernel.Layer(
+                    norm(layer.attention.norm),
+                    linear(layer.attention.qkv),
+                    linear(layer.attention.out),
+                    norm(layer.mlp[0]),
+                    linear(layer.mlp[1]),
+                    linear(layer.mlp[3]),
+                )
+                for layer in layers
+            ],
+            linear(self.answer),
+            heads,
         )
 
     def _added(self, context: Context | None, cache: Cache | None) -> Tensor:
