@@ -26,7 +26,7 @@ LAYERS = [
     {"networks"},
     {"solve", "bases"},
     {"transforms"},
-    {"diagnostics"},
+    {"diagnostics", "guidance"},
     {"flow"},
     {"codecs", "importance"},
     {"models", "data"},

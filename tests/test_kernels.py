@@ -45,7 +45,7 @@ class Case:
 
 def moved(move, way: str) -> Case:
     assert isinstance(move, Move)
-    return Case(lambda x, raw: getattr(move, way)(x, move.interpret(raw)), 3, move.params_per_element)
+    return Case(lambda x, raw: getattr(move, way)(x, raw), 3, move.params_per_element)
 
 
 def network(make, *shape, hidden=(20, 33), **choices) -> Case:

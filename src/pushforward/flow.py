@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,7 @@ from torch.distributions import Distribution, constraints
 from pushforward.bases import Base
 from pushforward.conditions import Context, Embed, Given, Labels, Unconditional
 from pushforward.diagnostics import Diagnostics, check, is_exact
-from pushforward.moves import Affine, Shift
-from pushforward.networks import Guided, LinearRule
+from pushforward.guidance import Linear, guide
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import Solve
@@ -174,24 +174,17 @@ class Flow(nn.Module):
 
         In every autoregressive step the parameters are extrapolated by `weight` from those of the null context to those
         of the context. An unconditional flow is pushed away from itself with the attention's logits divided by
-        `attention_temperature`; a conditional one may be given both. See `pushforward.networks.LinearRule`.
+        `attention_temperature`; a conditional one may be given both. See `pushforward.guidance.Linear`.
         """
         if attention_temperature == 1 and isinstance(self._embed, Unconditional):
             raise ValueError(
                 "guidance needs something to move away from: this flow is unconditional, "
                 "so give attention_temperature other than 1 (0.5, say)."
             )
-        if not any(isinstance(part, Autoregressive) for part in self.modules()):
-            raise ValueError("guidance acts in autoregressive steps, and this flow has none.")
-        rule = LinearRule(weight, on, schedule)
-
-        def guide(step: Autoregressive) -> Autoregressive:
-            if on == "scale" and isinstance(step.move, Shift):
-                raise ValueError('a shift has no scale to guide; use on="mean" or "both".')
-            net = Guided(step.net, step.move, rule, attention_temperature=attention_temperature)
-            return Autoregressive(net, Affine(), solve=step.solve)
-
-        return replaced(self, Autoregressive, guide)  # pyright: ignore[reportReturnType]
+        twin = copy.copy(self)
+        guided = guide(self.transform, Linear(weight, on, schedule), attention_temperature=attention_temperature)
+        twin._modules = {**self._modules, "transform": guided}
+        return twin
 
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
         """The mean of the clean event, given x = clean + sigma · noise where x is a draw of this flow:

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from pushforward.conditions import Context, Embed, Image, Labels, Unconditional, Vector
+from pushforward.guidance import Linear
 from pushforward.moves import (
     Affine,
     CircularSpline,
@@ -33,9 +34,11 @@ from pushforward.networks import (
     GatedAttentionNet,
     Guided,
     LabelEmbedding,
-    LinearRule,
+    Learned,
     MaskedMLP,
+    Positions,
     ResNet,
+    Rotary,
     VectorEmbedding,
     ViT,
 )
@@ -131,12 +134,14 @@ BLOCKS = partial(blockwise_jacobi, size=2)
 SWEEPS = {"stays_on_its_device": "without gradients sweeps end when tokens have settled, which asks for values"}
 
 
-def network(move: Elementwise, embed: Embed, tokens: int = TOKENS) -> CausalTransformer:
+def network(
+    move: Elementwise, embed: Embed, tokens: int = TOKENS, positions: Positions | None = None
+) -> CausalTransformer:
     context_encoder = {LABELS: partial(LabelEmbedding, 3, WIDTH), VECTOR: partial(VectorEmbedding, 5, WIDTH)}.get(embed)
     return CausalTransformer(
         FEATURES,
         move.raw_shape(FEATURES),
-        tokens=tokens,
+        positions=positions or Learned(tokens, WIDTH),
         width=WIDTH,
         depth=2,
         heads=2,
@@ -148,13 +153,17 @@ def autoregressive(move: Elementwise = Affine(), embed: Embed = Unconditional(),
     return Autoregressive(network(move, embed), move, **options)
 
 
+def rotary(*sizes: int | None, embed: Embed = Unconditional()) -> Autoregressive:
+    return Autoregressive(network(Affine(), embed, positions=Rotary(*sizes)), Affine())
+
+
 def short(move: Elementwise) -> Case:
     """An autoregressive step of two tokens, for moves that take long to trace."""
     event = (2, FEATURES)
     return Case(lambda: Autoregressive(network(move, Unconditional(), tokens=2), move), event=event, latent=event)
 
 
-def guided(move: Elementwise, embed: Embed, temperature: float, rule: LinearRule) -> Autoregressive:
+def guided(move: Elementwise, embed: Embed, temperature: float, rule: Linear) -> Autoregressive:
     return Autoregressive(Guided(network(move, embed), move, rule, attention_temperature=temperature), Affine())
 
 
@@ -238,20 +247,22 @@ CASES = {
     "autoregressive/monotone": short(MonotoneNetwork(3)),
     "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
+    "autoregressive/rotary": Case(partial(rotary, None, embed=LABELS), embed=LABELS),
+    "autoregressive/rotary of a grid": Case(partial(rotary, 2, 2)),
     "autoregressive/one by one": Case(partial(autoregressive, solve=sequential)),
     "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi), excused=SWEEPS),
     "autoregressive/blockwise": Case(partial(autoregressive, embed=LABELS, solve=BLOCKS), embed=LABELS, excused=SWEEPS),
-    "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
-    "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, LinearRule(0.7, "mean", "linear"))),
-    "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, LinearRule(0.7, "scale", "linear")), embed=LABELS),
-    "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, LinearRule(0.7)), embed=LABELS),
+    "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, Linear(0.7)), embed=LABELS),
+    "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, Linear(0.7, "mean", "linear"))),
+    "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, Linear(0.7, "scale", "linear")), embed=LABELS),
+    "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, Linear(0.7)), embed=LABELS),
     "reordered": Case(lambda: Permuted(Flip(), autoregressive())),
     "inverse": Case(lambda: Inverse(autoregressive(embed=LABELS)), embed=LABELS),
     "chain": Case(
         lambda: Chain(
             Patchify((1, 4, 4), 2),
-            Autoregressive(CausalTransformer(4, (4, 2), tokens=4, width=WIDTH, depth=1), Affine()),
-            Chain(Flip(), Autoregressive(CausalTransformer(4, (4, 1), tokens=4, width=WIDTH, depth=1), Shift())),
+            Autoregressive(CausalTransformer(4, (4, 2), positions=Learned(4, WIDTH), width=WIDTH, depth=1), Affine()),
+            Chain(Flip(), Autoregressive(CausalTransformer(4, (4, 1), positions=Learned(4, WIDTH), width=WIDTH, depth=1), Shift())),
         ),
         event=(1, 4, 4),
         latent=(4, 4),
@@ -263,7 +274,7 @@ CASES = {
     "masked/jacobi": vectors(partial(masked, solve=jacobi), excused=SWEEPS),
     "masked/order": vectors(lambda: Permuted(shuffled(5, seed=0), masked())),
     "masked/guided": vectors(
-        lambda: Autoregressive(Guided(masked(embed=VECTOR).net, Affine(), LinearRule(0.7)), Affine()), embed=VECTOR
+        lambda: Autoregressive(Guided(masked(embed=VECTOR).net, Affine(), Linear(0.7)), Affine()), embed=VECTOR
     ),
     "masked/inverse": vectors(lambda: Inverse(masked(embed=VECTOR)), embed=VECTOR),
     "coupling/halves": vectors(lambda: coupling(halves(5))),

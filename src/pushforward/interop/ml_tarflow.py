@@ -25,8 +25,8 @@ from pushforward.transforms import Autoregressive
 # ours -> theirs, in a block; `layers.{l}` is their `attn_blocks.{l}`
 NAMES = {
     "read": "proj_in",
-    "positions": "pos_embed",
-    "project.table": "class_embed",
+    "positions.weight": "pos_embed",
+    "context_encoder.table": "class_embed",
     "answer": "proj_out",
     "attention.out": "attention.proj",
     "mlp.0": "mlp.norm",
@@ -73,7 +73,7 @@ def save_ml_tarflow(flow: Flow, path: str | PathLike[str] | None = None) -> dict
     for block, net in enumerate(networks):
         for name, value in net.state_dict().items():
             value = _reordered(name, value, block, raw=net.raw).clone()
-            state[_their_name(block, name)] = value[:, None] if name == "project.table" else value
+            state[_their_name(block, name)] = value[:, None] if name == "context_encoder.table" else value
         state[f"blocks.{block}.attn_mask"] = torch.ones(tokens, tokens).tril()
     if path is not None:
         torch.save(state, path)
@@ -126,7 +126,7 @@ def _their_name(block: int, ours: str) -> str:
 
 def _reordered(name: str, value: Tensor, block: int, raw: tuple[int, ...]) -> Tensor:
     """A weight with its rows in the other code's order; `raw` is the order its answers have now."""
-    if name == "positions" and block % 2:
+    if name == "positions.weight" and block % 2:
         return value.flip(0)
     if name.startswith("answer."):
         return value.unflatten(0, raw).transpose(0, 1).flatten(0, 1)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.kernels import perceptron as kernel
-from pushforward.networks.plain import is_plain, is_watched
+from pushforward.networks.plain import computes_in, is_plain, is_watched
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -58,9 +58,9 @@ class Layers(nn.Module):
 
     def run(self, x: Tensor, context: Context | None = None) -> Tensor:
         """The answers to a context, by the kernel where it serves."""
-        x = x.to(self.answer.weight.dtype)
+        x = x.to(computes_in(self.answer))
         added = None if self.context_encoder is None else self.context_encoder(context)
-        if self.activation is not F.relu or kernel.serving.recorded() or not self._plain():
+        if self.activation is not F.relu or kernel.serving.recorded() or not self.plain():
             return self(x, added)
         maps: list[Any] = list(self)
         layers = [kernel.Linear(layer.weight, layer.bias, layer._buffers.get("mask")) for layer in maps]
@@ -68,7 +68,7 @@ class Layers(nn.Module):
             return self(x, added)
         return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
 
-    def _plain(self) -> bool:
+    def plain(self) -> bool:
         """Whether its maps are those it was made of, unchanged and unwatched."""
         maps: list[Any] = list(self)
         return (
@@ -99,7 +99,7 @@ class MLP(nn.Module):
     """(batch, features) -> (batch, *raw): raw parameters from numbers that stand still.
 
     `hidden` has the widths of the hidden layers; of the branches, all of one width, where the network is residual.
-    `project` turns the context into a vector of the first width; without it the context is ignored.
+    `context_encoder` turns the context into a vector of the first width; without it the context is ignored.
 
     >>> MLP(3, (2, 5), hidden=(64, 64))(torch.zeros(7, 3)).shape
     torch.Size([7, 2, 5])

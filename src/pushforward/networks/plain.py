@@ -6,7 +6,8 @@ quantised or parametrised.
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -22,8 +23,27 @@ def is_watched(module: nn.Module) -> bool:
     """Whether calling the module does more than its class's forward: hooks of any sort, those on all modules included,
     another `forward` set on it, or a compiled one."""
     return (
-        any(getattr(module, hooks) for hooks in HOOKS)
+        is_hooked(module)
         or "forward" in module.__dict__
         or module._compiled_call_impl is not None
         or any(getattr(torch_module, f"_global{hooks}") for hooks in HOOKS)
     )
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether the module itself has hooks, of any sort."""
+    return any(getattr(module, hooks) for hooks in HOOKS)
+
+
+def keeps_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether the module computes what `kind` does. Its class may be another, as wrappers that shard make it."""
+    return getattr(type(module), "forward", None) is kind.forward and "forward" not in module.__dict__
+
+
+def computes_in(layer: nn.Module) -> torch.dtype:
+    """The precision of a layer's weight; of its first real parameter, where it is wrapped."""
+    weight = getattr(layer, "weight", None)
+    if isinstance(weight, Tensor) and weight.is_floating_point():
+        return weight.dtype
+    kinds = (parameter.dtype for parameter in layer.parameters() if parameter.is_floating_point())
+    return next(kinds, torch.get_default_dtype())

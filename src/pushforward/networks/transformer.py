@@ -18,9 +18,11 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.kernels import transformer as kernel
-from pushforward.networks.cache import Cache
+from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
-from pushforward.networks.plain import is_plain
+from pushforward.networks.decoder import Decoder, KernelDecoder
+from pushforward.networks.plain import computes_in, is_hooked, is_plain, keeps_forward
+from pushforward.networks.positions import Learned, Positions, Rotation
 from pushforward.shapes import Tokens
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far
@@ -29,7 +31,8 @@ Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and value
 class Attention(nn.Module):
     """Multi-head self-attention: (B, T, W) -> (B, T, W). If it is causal, tokens see themselves and those before them.
 
-    `temperature` (B,) divides each row's logits. With `recall`, h continues the tokens that it remembers.
+    `temperature` (B,) divides each row's logits; `rotation` turns queries and keys. With `recall`, h continues the
+    tokens that it remembers.
     """
 
     def __init__(self, width: int, heads: int, *, causal: bool = True):
@@ -39,9 +42,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, h: Tensor, temperature: Tensor | None = None, recall: Recall | None = None) -> Tensor:
+    def forward(
+        self,
+        h: Tensor,
+        temperature: Tensor | None = None,
+        rotation: Rotation | None = None,
+        recall: Recall | None = None,
+    ) -> Tensor:
         qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, W/H)
+        if rotation is not None:
+            q, k = rotation(q), rotation(k)
         if temperature is not None:
             q = q / temperature[:, None, None, None].to(q.dtype)
         if recall is not None:
@@ -64,8 +75,14 @@ class Layer(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(self, h: Tensor, temperature: Tensor | None = None, recall: Recall | None = None) -> Tensor:
-        h = h + self.attention(h, temperature, recall)
+    def forward(
+        self,
+        h: Tensor,
+        temperature: Tensor | None = None,
+        rotation: Rotation | None = None,
+        recall: Recall | None = None,
+    ) -> Tensor:
+        h = h + self.attention(h, temperature, rotation, recall)
         return h + self.mlp(h)
 
 
@@ -76,8 +93,13 @@ KINDS = (Layer, Attention, nn.LayerNorm, nn.Linear, nn.Linear, *MLP)  # the part
 class CausalTransformer(CausalNetwork):
     """(B, T, D) -> (B, T, *raw): raw parameters of shape `raw` for each token, from the tokens before it.
 
-    `project` turns the context into a vector that is added to every token; without it the context is ignored. At the
-    start the answer is zero, which for an elementwise move is the identity.
+    `positions` say where tokens stand, and so how many there may be: `Learned(tokens, width)`, or `Rotary(None)` for
+    sequences of any length. `context_encoder` turns the context into a vector that is added to every token; without it
+    the context is ignored. At the start the answer is zero, which for an elementwise move is the identity.
+
+    >>> net = CausalTransformer(3, (3, 2), positions=Learned(16, 32), width=32, depth=2)
+    >>> net(torch.zeros(5, 16, 3)).shape
+    torch.Size([5, 16, 3, 2])
     """
 
     attends = True
@@ -87,107 +109,136 @@ class CausalTransformer(CausalNetwork):
         features: int,
         raw: tuple[int, ...],
         *,
-        tokens: int,
+        positions: Positions,
         width: int,
         depth: int,
         heads: int = 1,
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        self.tokens, self.raw = tokens, raw
+        positions.rotation(0, 1, width // heads, torch.device("meta"))  # refuses heads that it cannot turn
+        self.tokens, self.token, self.raw, self.head = positions.tokens, (features,), raw, width // heads
         self.read = nn.Linear(features, width)
-        self.positions = nn.Parameter(0.01 * torch.randn(tokens, width))
-        self.context_encoder = context_encoder
+        self.positions, self.context_encoder = positions, context_encoder
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(depth))
         self.answer = nn.Linear(width, math.prod(raw))
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)
 
-    def start(self, context: Context | None = None) -> Cache:
-        return Cache(len(self.layers), self.tokens)
+    def forward(
+        self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
+    ) -> Tensor:
+        if self.tokens is not None and x.shape[1] > self.tokens:
+            raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
+        answers = self._following(x[:, :-1], self._added(context), attention_temperature)
+        return F.pad(answers, (0, 0) * len(self.raw) + (1, 0))
 
-    def forward(self, x: Tokens, context: Context | None = None, cache: Cache | None = None) -> Tensor:
-        if cache is None:
-            return F.pad(self._next(x[:, :-1], context), (0, 0) * len(self.raw) + (1, 0))
-        if cache.unread:
-            cache.kernel = self._kernel(len(x), context)
-        if cache.kernel is not None:
-            answers = cache.kernel.read(x)
-            cache.length = cache.kernel.length
-            return answers.unflatten(-1, self.raw)
-        return cache.answer(self._next(x, context, cache))
-
-    def _kernel(self, rows: int, context: Context | None) -> kernel.TransformerDecoder | None:
-        """The compiled decoder of `rows` sequences; None where it may not serve."""
-        if torch.is_grad_enabled() or kernel.serving.recorded():
-            return None
+    def start(
+        self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
+    ) -> Decoder:
+        if not self._reads_token_by_token():
+            return self.whole(rows, context, attention_temperature=attention_temperature)
+        added, first = self._added(context), self._blank(rows, 1)
         weights = self._weights()
-        if weights is None or not kernel.serves(weights, rows):
-            return None
-        added = None if self.context_encoder is None else self.context_encoder(context)
-        return kernel.TransformerDecoder(
-            weights, rows, added, None if context is None else context.attention_temperature
+        if weights is not None and kernel.serves(weights, rows):
+            decoder = kernel.TransformerDecoder(
+                weights, rows, None if added is None else added[:, 0], attention_temperature
+            )
+            return KernelDecoder(decoder, self.raw, first.new_zeros(rows, 0, *self.token), self.tokens)
+        following = partial(self._following, added=added, temperature=attention_temperature)
+        return AttentionDecoder(following, len(self.layers), first, self.tokens)
+
+    def _following(
+        self,
+        x: Tokens,
+        added: Tensor | None,
+        temperature: Tensor | None,
+        start: int = 0,
+        recalls: list[Recall] | None = None,
+    ) -> Tensor:
+        """Tokens that stand at `start` and after -> raw parameters of the token after each: (B, n, D) -> (B, n, *raw).
+
+        `recalls` remember the keys and values of the tokens before them, a layer each.
+        """
+        if x.shape[1] == 0:
+            return self._blank(len(x), 0)
+        h = self.positions(self.read(x.to(computes_in(self.read))), start)
+        if added is not None:
+            h = h + added
+        rotation = self.positions.rotation(start, start + x.shape[1], self.head, h.device)
+        for i, layer in enumerate(self.layers):
+            h = layer(h, temperature, rotation, None if recalls is None else recalls[i])
+        return self.answer(h).unflatten(-1, self.raw)
+
+    def _added(self, context: Context | None) -> Tensor | None:
+        """What the context adds to every token, (B or 1, 1, W)."""
+        return None if self.context_encoder is None else self.context_encoder(context)[:, None]
+
+    def _blank(self, rows: int, tokens: int) -> Tensor:
+        """Raw parameters of zero."""
+        parameter = next(self.parameters())
+        return torch.zeros(rows, tokens, *self.raw, dtype=computes_in(self.answer), device=parameter.device)
+
+    def _reads_token_by_token(self) -> bool:
+        """Whether its layers read new tokens as if they had read all: not where another attention was put in, or where
+        this network has hooks of its own. All other parts may be changed and watched: they are called."""
+        layers: list[Any] = list(self.layers)
+        return (
+            keeps_forward(self, CausalTransformer)
+            and not is_hooked(self)
+            and all(keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers)
         )
 
     def _weights(self) -> kernel.Weights | None:
-        """The tensors of the layers, where they are those of this file, unchanged and unwatched."""
+        """What the kernel reads; None where parts are not as they were built, or are watched."""
+        if torch.is_grad_enabled() or kernel.serving.recorded():
+            return None
         layers: list[Any] = list(self.layers)
-        if not all(is_plain(layer, *KINDS) for layer in layers) or not (
-            is_plain(self.read, nn.Linear) and is_plain(self.answer, nn.Linear)
+        parts = [self.read, self.answer, *(part for layer in layers for part in layer.modules())]
+        if not (
+            is_plain(self.read, nn.Linear)
+            and is_plain(self.answer, nn.Linear)
+            and is_plain(self.positions, Learned)
+            and all(is_plain(layer, *KINDS) for layer in layers)
+            and all(layer.attention.heads == layers[0].attention.heads for layer in layers)
+            and all(layer.mlp[2].approximate == "none" for layer in layers)
+            and all(part.weight is not None and part.bias is not None for part in parts if hasattr(part, "bias"))
         ):
             return None
-        heads = layers[0].attention.heads
-        if any(layer.attention.heads != heads or layer.mlp[2].approximate != "none" for layer in layers):
-            return None
-        linears = [
-            self.read,
-            self.answer,
-            *(part for layer in layers for part in layer.modules() if hasattr(part, "bias")),
-        ]
-        if any(part.weight is None or part.bias is None for part in linears):
-            return None
+        read, answer = (kernel.Linear(part.weight, part.bias) for part in (self.read, self.answer))
+        positions: Any = self.positions
+        return kernel.Weights(read, positions.weight, [*map(_weights, layers)], answer, layers[0].attention.heads)
 
-        def linear(part: nn.Linear) -> kernel.Linear:
-            return kernel.Linear(part.weight, part.bias)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Weights saved before positions were modules have them under the module's own name."""
+        if f"{prefix}positions" in state_dict:
+            state_dict[f"{prefix}positions.weight"] = state_dict.pop(f"{prefix}positions")
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
-        def norm(part: nn.LayerNorm) -> kernel.Norm:
-            return kernel.Norm(part.weight, part.bias, part.eps)
 
-        return kernel.Weights(
-            linear(self.read),
-            self.positions,
-            [
-                kernel.Layer(
-                    norm(layer.attention.norm),
-                    linear(layer.attention.qkv),
-                    linear(layer.attention.out),
-                    norm(layer.mlp[0]),
-                    linear(layer.mlp[1]),
-                    linear(layer.mlp[3]),
-                )
-                for layer in layers
-            ],
-            linear(self.answer),
-            heads,
-        )
+def _weights(layer: Any) -> kernel.Layer:
+    attention, (norm, up, _, down) = layer.attention, layer.mlp
+    norms = (kernel.Norm(part.weight, part.bias, part.eps) for part in (attention.norm, norm))
+    qkv, out, up, down = (kernel.Linear(part.weight, part.bias) for part in (attention.qkv, attention.out, up, down))
+    first, second = norms
+    return kernel.Layer(first, qkv, out, second, up, down)
 
-    def _added(self, context: Context | None, cache: Cache | None) -> Tensor:
-        """What the context adds to every token, (B, 1, W): projected once where there is a cache."""
-        assert self.context_encoder is not None
-        added = self.context_encoder(context)[:, None] if cache is None or cache.added is None else cache.added
-        if cache is not None:
-            cache.added = added
-        return added
 
-    def _next(self, x: Tokens, context: Context | None, cache: Cache | None = None) -> Tensor:
-        """What each token says of the one after it: (B, T, D) -> (B, T, *raw)."""
-        if x.shape[1] == 0:
-            return self.answer.weight.new_zeros(len(x), 0, *self.raw)
-        start = 0 if cache is None else cache.length
-        h = self.read(x.to(self.read.weight.dtype)) + self.positions[start : start + x.shape[1]]
-        if self.context_encoder is not None:
-            h = h + self._added(context, cache)
-        temperature = None if context is None else context.attention_temperature
-        for i, layer in enumerate(self.layers):
-            h = layer(h, temperature, None if cache is None else partial(cache.recall, i))
-        return self.answer(h).unflatten(-1, self.raw)
+class AttentionDecoder(Decoder):
+    """Keys and values (B, H, n, W/H) of the tokens that were read, for each layer."""
+
+    kind = "tensors"
+
+    def __init__(self, following: Callable[..., Tensor], depth: int, answer: Tensor, tokens: int | None):
+        super().__init__(answer, tokens)
+        room = {} if tokens is None else {"room": tokens}
+        self._following = following
+        self._memory = [(Buffer(2, **room), Buffer(2, **room)) for _ in range(depth)]
+
+    def _read(self, x: Tensor) -> Tensor:
+        recalls = [partial(_recalled, buffers, self.length) for buffers in self._memory]
+        return self._following(x, start=self.length, recalls=recalls)
+
+
+def _recalled(buffers: tuple[Buffer, Buffer], start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    return buffers[0].extend(keys, start), buffers[1].extend(values, start)

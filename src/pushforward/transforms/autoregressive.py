@@ -27,7 +27,7 @@ class Autoregressive(Triangular):
         self.net, self.move, self.solve = net, move, solve
 
     def slopes(self, x: Tokens, context: Context | None = None) -> tuple[Tokens, Tokens]:
-        return self.move.forward(x, self.move.interpret(self.net(x, context)))
+        return self.move.forward(x, self.net(x, context))
 
     def inverse(self, z: Tokens, context: Context | None = None) -> tuple[Tokens, PerSample]:
         x, log_slopes = zip(*self.solve(self.net, self.move, z, context), strict=True)

@@ -25,10 +25,10 @@ class ConditionalAffine(Triangular):
         self.net, self.move = net, move
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        return self.move.forward(x, self.move.interpret(self.net(torch.zeros_like(x), context)))
+        return self.move.forward(x, self.net(torch.zeros_like(x), context))
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = self.move.inverse(z, self.move.interpret(self.net(torch.zeros_like(z), context)))
+        x, log_slopes = self.move.inverse(z, self.net(torch.zeros_like(z), context))
         return x, sum_event(log_slopes).to(x.dtype)
 
     def extra_repr(self) -> str:

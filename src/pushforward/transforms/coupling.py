@@ -116,7 +116,7 @@ class Coupling(Triangular):
         self, door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None
     ) -> tuple[Events, Events, Events]:
         kept, moved = self.split.apart(x)
-        return at_least_float32(kept), *door(moved, self.move.interpret(self.net(kept, context)))
+        return at_least_float32(kept), *door(moved, self.net(kept, context))
 
     def extra_repr(self) -> str:
         return f"move={type(self.move).__name__}"
