@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pushforward.conditions import Context
+from pushforward.conditions import Condition
 from pushforward.flow import Flow
 from pushforward.recipes import RECIPES
 
@@ -29,7 +29,7 @@ PUBLISHED = (
 def operations(flow: Flow) -> int:
     """Of the loss and the gradients of one image; the flow and the image are on the meta device."""
     x, none = torch.empty(2, *flow.event, device="meta"), torch.zeros(2, dtype=torch.bool, device="meta")
-    context = Context(null=none, labels=none.long()) if flow.classes else None
+    context = {"label": Condition(none.long(), none)} if flow.classes else None
     with FlopCounterMode(display=False) as counter:
         z, log_det = flow.transform(x, context)
         (z.square().sum() - log_det.sum()).backward()

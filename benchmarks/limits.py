@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pushforward.codecs import UniformDequantization
-from pushforward.conditions import Context
+from pushforward.conditions import Condition
 from pushforward.models import TarFlow
 from pushforward.training import Likelihood
 
@@ -80,7 +80,7 @@ def count_published() -> None:
     for name, model in PUBLISHED.items():
         with torch.device("meta"):
             flow, x = model.build(), torch.zeros(1, *model.image)
-            context = Context(null=torch.zeros(1, dtype=torch.bool), labels=torch.zeros(1, dtype=torch.long))
+            context = {"label": Condition(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.bool))}
         transform = partial(flow.transform, x, context if model.classes else None)
         scoring, step = flops(transform), flops(lambda: transform()[1].sum().backward())  # noqa: B023
         parameters = sum(p.numel() for p in flow.parameters())

@@ -26,7 +26,7 @@ LAYERS = [
     {"networks"},
     {"solve", "bases"},
     {"transforms"},
-    {"diagnostics", "guidance"},
+    {"diagnostics", "distribution", "guidance", "denoising", "initialization"},
     {"flow"},
     {"codecs", "importance"},
     {"models", "data"},
@@ -40,30 +40,47 @@ LAYERS = [
 FLOOR = {room: i for i, layer in enumerate(LAYERS) for room in layer}
 
 
-def room(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+NAMES = {
+    ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES
+}
+
+
+def room(name: str) -> str:
+    """The room of a module, pushforward.ROOM.…"""
+    return (*name.split("."), "__init__")[1]
 
 
 def imported(path: Path) -> set[str]:
-    """The rooms that a file imports from."""
-    rooms = set()
+    """The modules of the package that a file imports, in functions and for the type checker too."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pushforward."):
-            rooms.add(node.module.split(".")[1])
-        elif isinstance(node, ast.ImportFrom) and node.module == "pushforward":
-            rooms |= {name.name for name in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in NAMES else node.module for name in inner}
         elif isinstance(node, ast.Import):
-            rooms |= {name.name.split(".")[1] for name in node.names if name.name.startswith("pushforward.")}
-    return rooms
+            found |= {alias.name for alias in node.names}
+    return found & NAMES.keys()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_layers_point_one_way(path):
-    here = room(path)
-    if here in ("__init__", "__main__"):
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_point_one_way(name):
+    if room(name) in ("__init__", "__main__"):
         return
-    for there in imported(path) - {here}:
-        assert FLOOR[there] < FLOOR[here], f"{here} must not import {there}"
+    for there in {room(other) for other in imported(NAMES[name])} - {room(name)}:
+        assert FLOOR[there] < FLOOR[room(name)], f"{name} must not import {there}"
+
+
+def test_no_import_goes_round_in_a_circle():
+    """Inside rooms too, where files import each other and not their room."""
+    graph = {(name, other) for name, file in NAMES.items() if room(name) != "__init__" for other in imported(file)}
+    while ends := {a for a, _ in graph} ^ {b for _, b in graph}:
+        graph = {edge for edge in graph if not ends & set(edge)}  # what imports nothing or is imported by nobody
+    assert not graph, "circles: " + ", ".join(f"{a} -> {b}" for a, b in sorted(graph))
+
+
+def test_a_flow_knows_no_family_no_network_and_no_solver():
+    rooms = {room(name) for name in imported(SOURCE / "flow.py")}
+    assert not rooms & {"moves", "networks", "solve", "transforms", "models", "kernels"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

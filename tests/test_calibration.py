@@ -21,16 +21,16 @@ class Posterior(pf.Transform):
         self.deviation, self.bias = width * 0.2**0.5, bias
 
     def forward(self, x, context=None):
-        z = (x - 0.8 * context.vector - self.bias) / self.deviation
+        z = (x - 0.8 * context["vector"].value - self.bias) / self.deviation
         return z, -torch.full((len(x),), self.deviation).log() * x.shape[1]
 
     def inverse(self, z, context=None):
-        x = z * self.deviation + 0.8 * context.vector + self.bias
+        x = z * self.deviation + 0.8 * context["vector"].value + self.bias
         return x, torch.full((len(z),), self.deviation).log() * z.shape[1]
 
 
 def calibration(events: int = 1000, **wrong) -> Calibration:
-    flow = pf.Flow(Posterior(**wrong), pf.bases.StandardNormal(3), event=(3,), embed=Vector(3))
+    flow = pf.Flow(Posterior(**wrong), pf.bases.StandardNormal(3), event=(3,), conditions={"vector": Vector(3)})
     theta = torch.randn(events, 3)
     return check_calibration(flow, theta, theta + 0.5 * torch.randn(events, 3), batch=100)
 

@@ -58,7 +58,7 @@ class Shards(Data):
 def test_held_out_is_the_bound_of_each_event_in_order(batch):
     coded = CodedFlow(picture(), Noiseless())
     images, labels = torch.randint(17, (7, 1, 8, 8)), torch.tensor([0, 1, 2, -1, 0, 1, 2])
-    for context in (labels, coded.flow.embed(labels), 1, -1):
+    for context in (labels, coded.flow.context(labels), 1, -1):
         log_p = held_out(coded, images, context, batch=batch)
         torch.testing.assert_close(log_p, coded.bound(images, context).detach())
     assert held_out(coded, images[:0], 1, batch=batch).shape == (0,)

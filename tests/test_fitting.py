@@ -197,7 +197,7 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: pf.fit(maf(), HOLED), "rows 3, 7 of the events hold numbers that are not finite"),
         (lambda: pf.fit(maf(), X[:, :1]), r"of shape \(batch, 2\); x has shape \(1, 1\)"),
         (lambda: pf.fit(maf(), X[:, 0]), r"these are \(40,\)"),
-        (lambda: pf.fit(maf(), X.long()), "takes real numbers; x is torch.int64"),
+        (lambda: pf.fit(maf(), X.long()), "takes real events; x is torch.int64"),
         (lambda: pf.fit(maf(), X, X), "this flow is unconditional"),
         (lambda: pf.fit(maf(context=2), X), "this flow is conditional"),
         (lambda: pf.fit(maf(context=2), X, X[:3]), "one row of context for each of 40 events"),

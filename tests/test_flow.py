@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.conditions import Labels
+from pushforward.conditions import Condition, Label, read
 from tests.toys import picture, plane, randomised, vector
 
 DENSITIES = {
@@ -207,28 +207,28 @@ ERRORS = {
         r"\(batch, 1, 8, 8\); x has shape \(2, 3, 8, 8\)",
     ),
     "wrong latent": (lambda: picture().decode(torch.zeros(2, 4, 4), 0), r"\(batch, 4, 16\); x has shape \(2, 4, 4\)"),
-    "integers": (lambda: picture().log_prob(X.long(), 0), "x is torch.int64. Lift integers first"),
+    "integers": (lambda: picture().log_prob(X.long(), 0), "x is torch.int64. Encode integers first"),
     "no context": (
         lambda: picture().sample(3),
         r"labels 0 … 2, or −1 for the null label\) and was called without a context",
     ),
     "label too great": (
         lambda: picture().log_prob(X, torch.tensor([0, 3])),
-        "labels 0 … 2, and −1 for the null label; got 3",
+        "labels 0 … 2, or −1 for the null label; got 3",
     ),
     "label too small": (lambda: picture().sample(2, -2), "got -2"),
     "real labels": (lambda: picture().log_prob(X, torch.tensor([0.0, 1.0])), "these are torch.float32"),
     "rows": (lambda: picture().log_prob(X, torch.tensor([0, 1, 2])), r"batch shape \(3,\), and x has \(2,\)"),
     "needless context": (lambda: picture(classes=0).log_prob(X, 1), r"unconditional and was given a context \(1\)"),
     "vector size": (lambda: vector(2, context=3).sample(1, torch.zeros(4)), r"\(batch, 3\); got \(4,\)"),
-    "vector missing": (lambda: vector(2, context=3).sample(1), "vectors of 3 numbers"),
+    "vector missing": (lambda: vector(2, context=3).sample(1), "vectors of shape"),
     "guidance of nothing": (lambda: picture(classes=0).guided(1.0), "give attention_temperature other than 1"),
     "ready context of nothing": (
-        lambda: picture().log_prob(X, pf.Context(null=torch.zeros(2, dtype=torch.bool))),
-        "was called without a context",
+        lambda: picture().log_prob(X, {"vector": Condition(torch.zeros(2, 3), torch.zeros(2, dtype=torch.bool))}),
+        "takes the conditions label: labels 0 … 2, .* got 'vector'",
     ),
     "needless ready context": (
-        lambda: picture(classes=0).log_prob(X, Labels(3)([0, 1])),
+        lambda: picture(classes=0).log_prob(X, read({"label": Label(3)}, [0, 1])),
         "unconditional and was given a context",
     ),
     "blunted attention of none": (
@@ -236,7 +236,9 @@ ERRORS = {
         "a MaskedMLP has none; got 0.5. Leave it out",
     ),
     "guidance of no step": (
-        lambda: pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(2, 1), event=(2, 1), embed=Labels(3)).guided(1.0),
+        lambda: pf.Flow(
+            pf.transforms.Flip(), pf.bases.StandardNormal(2, 1), event=(2, 1), conditions={"label": Label(3)}
+        ).guided(1.0),
         "this flow has none",
     ),
     "guided scale of a shift": (
@@ -288,9 +290,9 @@ def test_one_row_that_is_not_a_number_leaves_the_others_alone():
 
 def test_contexts_may_be_lists_arrays_and_numbers():
     numpy = pytest.importorskip("numpy")
-    embed = Labels(4)
-    assert torch.equal(embed([1, -1]).labels, embed(numpy.array([1, -1])).labels)
-    assert embed(3).batch_shape == ()
+    label = Label(4)
+    assert torch.equal(label.read([1, -1]).value, label.read(numpy.array([1, -1])).value)
+    assert label.read(3).null.shape == ()
     log_p = picture().log_prob(X, 1)
     torch.testing.assert_close(log_p, picture().log_prob(X, [1, 1]))
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from pushforward.bases import ObservedNormal
+from pushforward.conditions import rows
 from pushforward.interop import load_ml_tarflow, save_ml_tarflow
 from tests.toys import picture
 
@@ -39,7 +40,7 @@ def agree(ours, theirs, tolerance):
 @torch.no_grad()
 def test_latents_log_dets_and_loss(golden):
     flow, vectors, _ = golden
-    context = flow.embed(vectors.get("y"))
+    context = flow.context(vectors.get("y"))
     z, log_det = flow.transform(vectors["x"], context)
     agree(z, vectors["z"], ONE_PASS)
     agree(log_det / z[0].numel(), vectors["log_det_per_dim"], ONE_PASS)
@@ -55,7 +56,7 @@ def test_dropped_labels(golden):
     x, numbers = vectors["x"], vectors["z"][0].numel()
     for context, name in ((vectors["y_dropped"], "dropped"), (-1, "unconditional")):
         agree(flow.encode(x, context), vectors[f"z_{name}"], ONE_PASS)
-        log_det = flow.transform(x, flow.embed(context).rows((len(x),)))[1]
+        log_det = flow.transform(x, rows(flow.context(context), (len(x),)))[1]
         agree(log_det / numbers, vectors[f"log_det_{name}"], ONE_PASS)
     labels = vectors["y_dropped"]  # in their sampler a dropped label means the last class; ours goes back as it came
     agree(flow.decode(vectors["z_dropped"], labels), x, SAMPLE)

@@ -77,9 +77,7 @@ def test_zero_is_the_identity_to_the_last_bit(move):
 def test_value_and_slope_are_continuous_at_the_bounds():
     raw = torch.randn(1000, SPLINE.params_per_element, dtype=torch.float64)
     for bound in (-BOUND, BOUND):
-        y, log_slopes = SPLINE.forward(
-            torch.full((1000,), bound * (1 - 1e-9), dtype=torch.float64), raw
-        )
+        y, log_slopes = SPLINE.forward(torch.full((1000,), bound * (1 - 1e-9), dtype=torch.float64), raw)
         torch.testing.assert_close(y, torch.full_like(y, bound), rtol=1e-8, atol=0)
         torch.testing.assert_close(log_slopes, torch.zeros_like(y), rtol=0, atol=1e-6)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import pushforward as pf
-from pushforward.conditions import Unconditional, Vector
+from pushforward.conditions import Vector
 
 
 def randomised(flow: pf.Flow, std: float = 0.3) -> pf.Flow:
@@ -37,14 +37,19 @@ def vector(features: int, context: int = 0) -> pf.Flow:
     def step():
         context_encoder = pf.networks.VectorEmbedding(context, 16) if context else None
         net = pf.networks.CausalTransformer(
-            1, move.raw_shape(1), positions=pf.networks.Learned(features, 16), width=16, depth=1, context_encoder=context_encoder
+            1,
+            move.raw_shape(1),
+            positions=pf.networks.Learned(features, 16),
+            width=16,
+            depth=1,
+            context_encoder=context_encoder,
         )
         return pf.transforms.Autoregressive(net, move)
 
     shape = Column(features)
     transform = pf.Chain(shape, step(), pf.transforms.Permuted(pf.transforms.Flip(), step()))
     base = pf.bases.StandardNormal(features, 1)
-    return pf.Flow(transform, base, event=(features,), embed=Vector(context) if context else Unconditional())
+    return pf.Flow(transform, base, event=(features,), conditions={"vector": Vector(context)} if context else {})
 
 
 class Column(pf.transforms.Rearrangement):

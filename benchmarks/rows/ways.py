@@ -52,4 +52,6 @@ def picks(flow: Flow, batch: int) -> tuple[str, str]:
     flow.decode(z, labels, solve=autotuned)
     sides = {"one": sequential, "auto": autotuned}
     times = in_turn({side: partial(flow.decode, z, labels, solve=solve) for side, solve in sides.items()}, budget=10)
-    return ", ".join(autotuned.notes.values()) or "sequential, too small to try", f"{ratio(times['one'], times['auto']):.2f}"
+    return ", ".join(
+        autotuned.notes.values()
+    ) or "sequential, too small to try", f"{ratio(times['one'], times['auto']):.2f}"

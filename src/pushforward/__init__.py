@@ -7,6 +7,7 @@ A flow is a chain of invertible transforms. A transform is **who moves** (coupli
 from pushforward import (
     bases,
     codecs,
+    conditions,
     data,
     editing,
     evaluation,
@@ -21,7 +22,7 @@ from pushforward import (
     transforms,
 )
 from pushforward.cli import evaluate, sample
-from pushforward.conditions import Context
+from pushforward.conditions import Condition
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
@@ -31,7 +32,7 @@ from pushforward.version import __version__
 
 __all__ = [
     "Chain",
-    "Context",
+    "Condition",
     "Fit",
     "Flow",
     "Inverse",
@@ -48,6 +49,7 @@ __all__ = [
     "hub",
     "interop",
     "codecs",
+    "conditions",
     "load",
     "models",
     "moves",

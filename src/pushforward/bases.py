@@ -17,7 +17,7 @@ from pushforward.shapes import Events, PerSample, sum_event
 class Base(nn.Module, ABC):
     """A distribution over latents of shape `event`: a density and a sampler."""
 
-    event: tuple[int, ...]
+    event: tuple[int, ...]  # None where an axis is open
 
     @abstractmethod
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
@@ -25,9 +25,18 @@ class Base(nn.Module, ABC):
 
     @abstractmethod
     def sample(
-        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+        self,
+        n: int,
+        context: Context | None = None,
+        *,
+        event: tuple[int, ...] | None = None,
+        temperature: float = 1.0,
+        generator: Source = None,
     ) -> Events:
-        """n draws, one for each row of the context where there is one; `temperature` multiplies the noise."""
+        """n draws, one for each row of the context where there is one; `temperature` multiplies the noise.
+
+        `event` is the shape of one draw, where the base's own has open axes.
+        """
 
     def extra_repr(self) -> str:
         return f"event={tuple(self.event)}"
@@ -42,9 +51,9 @@ class Fixed(Base):
 
     like: Tensor
 
-    def __init__(self, *event: int):
+    def __init__(self, *event: int | None):
         super().__init__()
-        self.event = event
+        self.event = event  # pyright: ignore[reportAttributeAccessIssue]
         self.register_buffer("like", torch.zeros(()), persistent=False)  # only its dtype and device are read
 
     @abstractmethod
@@ -52,9 +61,15 @@ class Fixed(Base):
         """Independent draws."""
 
     def sample(
-        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+        self,
+        n: int,
+        context: Context | None = None,
+        *,
+        event: tuple[int, ...] | None = None,
+        temperature: float = 1.0,
+        generator: Source = None,
     ) -> Events:
-        return temperature * self.noise((n, *self.event), generator)
+        return temperature * self.noise((n, *(event or self.event)), generator)
 
     def observe(self, z: Events) -> None:
         pass
@@ -122,7 +137,13 @@ class Concatenated(Base):
         return self.first.log_prob(first, context) + self.rest.log_prob(rest, context)
 
     def sample(
-        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+        self,
+        n: int,
+        context: Context | None = None,
+        *,
+        event: tuple[int, ...] | None = None,
+        temperature: float = 1.0,
+        generator: Source = None,
     ) -> Events:
         parts = [
             base.sample(n, context, temperature=temperature, generator=generator) for base in (self.first, self.rest)
@@ -159,7 +180,13 @@ class ObservedNormal(Base):
         return -0.5 * sum_event(z.square() / self.variance + torch.log(2 * math.pi * self.variance))
 
     def sample(
-        self, n: int, context: Context | None = None, *, temperature: float = 1.0, generator: Source = None
+        self,
+        n: int,
+        context: Context | None = None,
+        *,
+        event: tuple[int, ...] | None = None,
+        temperature: float = 1.0,
+        generator: Source = None,
     ) -> Events:
         return temperature * self.variance.sqrt() * draw(torch.randn, (n, *self.event), self.variance, generator)
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Given
-from pushforward.flow import Flow, initializing
+from pushforward.flow import Flow
+from pushforward.initialization import initializing
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample, sum_event
 from pushforward.transforms import Integers, Unconstrain

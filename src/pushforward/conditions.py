@@ -1,142 +1,195 @@
-"""What a flow is conditioned on.
+"""What a flow is conditioned on: named conditions, each with its own null.
 
-The user gives labels or vectors, of any batch shape; `flow.embed` checks them once and turns them into a `Context`:
-normalised, but not projected. Each network owns its projection of the context and its null, the answer it gives
-for a row that is conditioned on nothing.
+A `Context` maps names ("label", "vector", "text", …) to conditions. The user gives labels, vectors or images of any
+batch shape; `read` checks them once and makes a context of them. Each network owns its embedding of a condition, and
+that of the null: what it reads where a row is not conditioned on it. Guidance drops conditions by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Size, Tensor
 
-Given = object  # what the user has: None, labels, vectors, or a ready Context
+Given = object  # what the user has: None, a value of the one condition, a dict of values by name, or a ready Context
 
 
-class Context(NamedTuple):
-    """What each row is conditioned on; every field present starts with the batch shape.
+class Condition(NamedTuple):
+    """One condition of a batch of rows. A NamedTuple is a pytree: compilers and sharding see inside."""
 
-    A NamedTuple is a pytree: compilers and sharding see inside.
+    value: Tensor  # (*batch, …)
+    null: Tensor  # (*batch,) bool: True where the row is not conditioned on it
+    mask: Tensor | None = None  # (*batch, token) bool, where the value has tokens: False for padding
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        """The condition with `change` applied to every tensor."""
+        return Condition(change(self.value), change(self.null), None if self.mask is None else change(self.mask))
+
+
+Context = Mapping[str, Condition]  # conditions of one batch shape; empty where a flow is unconditional
+
+
+def batch_shape(context: Context) -> Size:
+    """The batch shape that all conditions have; () where there are none."""
+    return next((condition.null.shape for condition in context.values()), Size())
+
+
+def each(context: Context, change: Callable[[Tensor], Tensor]) -> Context:
+    """The context with `change` applied to every tensor."""
+    return {name: condition.each(change) for name, condition in context.items()}
+
+
+def expand(context: Context, shape: tuple[int, ...]) -> Context:
+    """The context broadcast to the batch shape `shape`. Raises ValueError where it cannot be."""
+    given = batch_shape(context)
+    try:
+        return each(context, lambda t: t.expand((*shape, *t.shape[len(given) :])))
+    except RuntimeError:
+        raise ValueError(
+            f"the context has batch shape {tuple(given)}, and x has {tuple(shape)}. "
+            "Give one context for each row, or a single one for all."
+        ) from None
+
+
+def rows(context: Context, shape: tuple[int, ...]) -> Context:
+    """The context broadcast to the batch shape `shape`, as one batch dimension."""
+    return each(expand(context, shape), lambda t: t.reshape(-1, *t.shape[len(shape) :]))
+
+
+def drop(context: Context, null: Tensor, *names: str) -> Context:
+    """The context without the named conditions, or without all, in the rows where `null` (*batch,) is True.
+
+    Raises ValueError where a name is not there.
     """
+    for name in names:
+        find(context, name)
+    return {
+        name: condition._replace(null=condition.null | null) if not names or name in names else condition
+        for name, condition in context.items()
+    }
 
-    null: Tensor  # (*batch,) bool: True where the row is conditioned on nothing
-    labels: Tensor | None = None  # (*batch,) int64, 0 where null
-    vector: Tensor | None = None  # (*batch, feature)
-    image: Tensor | None = None  # (*batch, channel, height, width)
-    attention_temperature: Tensor | None = None  # (*batch,), 1 where None: what guidance asks of a network
+
+def concatenate(first: Context, second: Context) -> Context:
+    """Both contexts, of the same conditions, as one batch: the rows of the first, then those of the second."""
+    if first.keys() != second.keys():
+        raise ValueError(
+            f"two contexts of one batch have the same conditions; got {_names(first)} and {_names(second)}."
+        )
+    joined = {}
+    for name, condition in first.items():
+        pairs = zip(condition, second[name], strict=True)
+        joined[name] = Condition(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # pyright: ignore[reportArgumentType]
+    return joined
+
+
+def find(context: Context | None, name: str) -> Condition:
+    """The condition of this name. Raises ValueError, with what there is, where the context has none."""
+    if not context or name not in context:
+        raise ValueError(f"the condition {name!r} is missing; the context has {_names(context or {})}.")
+    return context[name]
+
+
+class Kind(ABC):
+    """What a condition is: how it is read from what the user has, and what its null looks like."""
 
     @property
-    def batch_shape(self) -> Size:
-        return self.null.shape
+    @abstractmethod
+    def expected(self) -> str:
+        """What it takes, for an error."""
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Context:
-        """The context with `change` applied to every field present."""
-        return Context(*(None if field is None else change(field) for field in self))  # pyright: ignore[reportArgumentType]
+    @abstractmethod
+    def read(self, given: Given) -> Condition:
+        """What the user has -> a condition. Raises ValueError where it is none."""
 
-    def expand(self, shape: tuple[int, ...]) -> Context:
-        """The context broadcast to the batch shape `shape`."""
-        given = len(self.batch_shape)
-        try:
-            return self.each(lambda t: t.expand((*shape, *t.shape[given:])))
-        except RuntimeError:
-            raise ValueError(
-                f"the context has batch shape {tuple(self.batch_shape)}, and x has {tuple(shape)}. "
-                "Give one context for each row, or a single one for all."
-            ) from None
-
-    def rows(self, shape: tuple[int, ...]) -> Context:
-        """The context broadcast to the batch shape `shape`, as one batch dimension."""
-        return self.expand(shape).each(lambda t: t.reshape(-1, *t.shape[len(shape) :]))
-
-    def drop(self, rows: Tensor) -> Context:
-        """The context with the given rows (bool, of the batch shape) conditioned on nothing."""
-        return self._replace(null=self.null | rows)
-
-    def attending(self, temperature: Tensor) -> Context:
-        """The context with an attention temperature for each row."""
-        return self._replace(attention_temperature=temperature)
-
-    def beside(self, other: Context) -> Context:
-        """Both contexts as one batch: these rows, then the other's."""
-        pairs = list(zip(self, other, strict=True))
-        assert all((a is None) == (b is None) for a, b in pairs), "both contexts have the same fields"
-        return Context(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # pyright: ignore[reportArgumentType]
-
-
-class Embed(Protocol):
-    """How what the user has becomes a `Context`; None where a flow is conditioned on nothing.
-
-    A ready context is let through if it has what the flow is conditioned on.
-    """
-
-    def __call__(self, given: Given) -> Context | None: ...
+    @abstractmethod
+    def null(self) -> Condition:
+        """No condition, of batch shape ()."""
 
 
 @dataclass(frozen=True)
-class Unconditional:
-    """Conditioned on nothing: takes None and answers None."""
+class Label(Kind):
+    """A class label 0 … classes − 1, or −1 for the null: an int or integers of shape (*batch,).
 
-    def __call__(self, given: Given) -> Context | None:
-        if given is None or (isinstance(given, Context) and given.labels is given.vector is given.image is None):
-            return given
-        raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
+    On a CPU a label out of range raises ValueError. On other devices a check would wait for the device: there, and in
+    compiled code, an embedding finds it when it is read.
 
-
-@dataclass(frozen=True)
-class Labels:
-    """Class labels 0 … classes − 1, or −1 for the null label: an int or integers of shape (*batch,).
-
-    >>> Labels(10)([3, -1]).null
+    >>> Label(10).read([3, -1]).null
     tensor([False,  True])
     """
 
     classes: int
 
-    def __call__(self, given: Given) -> Context:
-        if ready := _ready(given, "labels", f"labels 0 … {self.classes - 1}, or −1 for the null label"):
-            return ready
+    @property
+    def expected(self) -> str:
+        return f"labels 0 … {self.classes - 1}, or −1 for the null label"
+
+    def read(self, given: Given) -> Condition:
         labels = torch.as_tensor(given)
         if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
             raise ValueError(f"labels are integers; these are {labels.dtype}. Convert them with .long().")
         labels = labels.long()  # small integers could not be compared with a large number of classes
-        wrong = labels[(labels < -1) | (labels >= self.classes)]
-        if wrong.numel():
-            raise ValueError(
-                f"this flow takes labels 0 … {self.classes - 1}, and −1 for the null label; got {wrong.flatten()[0]}."
-            )
-        return Context(null=labels < 0, labels=labels.clamp(min=0))
+        if labels.is_cpu and not (torch.compiler.is_compiling() or torch._C._get_tracing_state()):
+            wrong = labels[(labels < -1) | (labels >= self.classes)]
+            if wrong.numel():
+                raise ValueError(f"this flow takes {self.expected}; got {wrong.flatten()[0]}.")
+        null = labels == -1
+        value = torch.where(labels < 0, self.classes, labels)  # no index wraps around
+        return Condition(torch.where(null, 0, value), null)
+
+    def null(self) -> Condition:
+        return self.read(-1)
 
 
 @dataclass(frozen=True)
-class Vector:
-    """A vector of `features` real numbers: shape (*batch, features). `embed(vector).drop(rows)` makes rows null.
+class Array(Kind):
+    """A real array of a fixed shape. The null is zeros, which no network reads."""
 
-    >>> Vector(2)([0.5, 1.0]).batch_shape
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of one value."""
+
+    @property
+    def expected(self) -> str:
+        return f"{type(self).__name__.lower()}s of shape (batch, {', '.join(map(str, self.shape))})"
+
+    def read(self, given: Given) -> Condition:
+        value = torch.as_tensor(given)
+        if value.shape[value.dim() - len(self.shape) :] != self.shape or value.is_complex():
+            raise ValueError(f"this flow takes {self.expected}; got {tuple(value.shape)} of {value.dtype}.")
+        if not value.is_floating_point():
+            value = value.to(torch.get_default_dtype())
+        batch = value.shape[: value.dim() - len(self.shape)]
+        return Condition(value, torch.zeros(batch, dtype=torch.bool, device=value.device))
+
+    def null(self) -> Condition:
+        return Condition(torch.zeros(self.shape), torch.tensor(True))
+
+
+@dataclass(frozen=True)
+class Vector(Array):
+    """A vector of `features` real numbers: (*batch, features).
+
+    >>> Vector(2).read([0.5, 1.0]).null.shape
     torch.Size([])
     """
 
     features: int
 
-    def __call__(self, given: Given) -> Context:
-        if ready := _ready(given, "vector", f"vectors of {self.features} numbers"):
-            return ready
-        vector = torch.as_tensor(given)
-        if vector.shape[-1:] != (self.features,):
-            raise ValueError(f"this flow takes contexts of shape (batch, {self.features}); got {tuple(vector.shape)}.")
-        if not vector.is_floating_point():
-            vector = vector.to(torch.get_default_dtype())
-        return Context(null=torch.zeros(vector.shape[:-1], dtype=torch.bool, device=vector.device), vector=vector)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.features,)
 
 
 @dataclass(frozen=True)
-class Image:
-    """An image, or any map of features, of this shape: (*batch, channel, height, width).
+class Image(Array):
+    """An image, or any map of features: (*batch, channels, height, width).
 
-    >>> Image(3, 8, 8)(torch.zeros(5, 3, 8, 8)).batch_shape
+    >>> Image(3, 8, 8).read(torch.zeros(5, 3, 8, 8)).null.shape
     torch.Size([5])
     """
 
@@ -144,27 +197,55 @@ class Image:
     height: int
     width: int
 
-    def __call__(self, given: Given) -> Context:
-        shape = (self.channels, self.height, self.width)
-        if ready := _ready(given, "image", f"images of shape {shape}"):
-            return ready
-        image = torch.as_tensor(given)
-        if image.shape[-3:] != shape or not image.is_floating_point():
-            raise ValueError(
-                f"this flow takes contexts of shape (batch, {', '.join(map(str, shape))}), of real numbers; got "
-                f"{tuple(image.shape)} of {image.dtype}."
-            )
-        return Context(null=torch.zeros(image.shape[:-3], dtype=torch.bool, device=image.device), image=image)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.channels, self.height, self.width
 
 
-def _ready(given: Given, field: str, expected: str) -> Context | None:
-    """The context, if it is ready and has the field; None if it is not one yet."""
-    if given is None or (isinstance(given, Context) and getattr(given, field) is None):
+def read(kinds: Mapping[str, Kind], given: Given) -> Context:
+    """What the user has -> the context of a flow with these conditions, all of one batch shape.
+
+    One condition: its value as it is. Several: a dict of values by name, in which None stands for the null. A ready
+    condition, or a whole context, is let through. Raises ValueError, with the name, where one is missing, unknown or of
+    the wrong kind.
+    """
+    if not kinds:
+        if given is None or given == {}:
+            return {}
+        raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
+    if given is None:
         raise ValueError(
-            f"this flow is conditional ({expected}) and was called without a context. "
+            f"this flow is conditional ({_expected(kinds)}) and was called without a context. "
             "Give one for each row, or a single one for all."
         )
-    return given if isinstance(given, Context) else None
+    if not isinstance(given, Mapping):
+        if len(kinds) > 1:
+            raise ValueError(f"this flow has several conditions: give a dict of them ({_expected(kinds)}).")
+        given = dict.fromkeys(kinds, given)
+    if given.keys() != kinds.keys():
+        raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {_names(given)}.")
+    context = {name: _read(kind, given[name]) for name, kind in kinds.items()}
+    shapes = {name: tuple(condition.null.shape) for name, condition in context.items()}
+    try:
+        shape = torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        told = ", ".join(f"{name} of batch shape {shape}" for name, shape in shapes.items())
+        raise ValueError(f"conditions have one batch shape, or shapes that broadcast; got {told}.") from None
+    return {name: expand({name: condition}, shape)[name] for name, condition in context.items()}
+
+
+def _read(kind: Kind, given: Given) -> Condition:
+    if given is None:
+        return kind.null()
+    return given if isinstance(given, Condition) else kind.read(given)
+
+
+def _expected(kinds: Mapping[str, Kind]) -> str:
+    return "; ".join(f"{name}: {kind.expected}" for name, kind in kinds.items())
+
+
+def _names(given: Mapping) -> str:
+    return ", ".join(map(repr, given)) or "none"
 
 
 def _describe(given: Given) -> str:

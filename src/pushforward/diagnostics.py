@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.conditions import Context
+from pushforward.conditions import Context, each
 from pushforward.moves import Concatenated, Move, RationalQuadraticSpline
 from pushforward.shapes import Events
 from pushforward.transform import Inverse, Transform, Triangular
@@ -175,7 +175,7 @@ def _outside(step: nn.Module, x: Events) -> float:
 
 def jacobian_log_det(transform: Transform, x: Events, context: Context | None, *, row: int) -> Tensor:
     """log|det dz/dx| of one row of x from its autograd Jacobian, in float64: a backward pass for each number."""
-    context = context and context.each(lambda t: t[row : row + 1])
+    context = each(context or {}, lambda t: t[row : row + 1])
     with torch.enable_grad():
         jacobian = torch.autograd.functional.jacobian(lambda t: transform(t, context)[0].flatten(), x[row : row + 1])
     return torch.linalg.slogdet(jacobian.reshape(x[0].numel(), -1).double()).logabsdet

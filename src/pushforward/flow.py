@@ -1,38 +1,25 @@
-"""A flow: a transform, the base distribution of its latent, and what it is conditioned on; and it as a Distribution."""
+"""A flow: a transform, the base distribution of its latent, and what it is conditioned on."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
+from pushforward import conditions, denoising, diagnostics, guidance
 from pushforward.bases import Base
-from pushforward.conditions import Context, Embed, Given, Labels, Unconditional
-from pushforward.diagnostics import Diagnostics, check, is_exact
-from pushforward.guidance import Linear, guide
+from pushforward.conditions import Context, Given, Kind, Label
+from pushforward.distribution import FlowDistribution
+from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
-from pushforward.solve import Solve
-from pushforward.transform import Chain, Transform, Triangular, replaced
-from pushforward.transforms import Autoregressive, Unconstrain
-
-
-class Traced(NamedTuple):
-    """What a trace tells of one transform: what came out of it, and log-slopes of z's shape.
-
-    log_slopes is the log-det, (batch,), for a transform that does not know a slope for each element.
-    """
-
-    transform: Transform
-    z: Events
-    log_slopes: Tensor
+from pushforward.transform import Solver, Traced, Transform, solved_by, trace
 
 
 class Flow(nn.Module):
@@ -40,8 +27,9 @@ class Flow(nn.Module):
 
         log p(x | context) = log p_base(f(x) | context) + log|det df/dx|
 
-    `event` is the shape of one sample. `context` is what the flow is conditioned on, as the user has it: nothing,
-    labels or vectors, one a row or one for all rows, or a ready `Context`. Log-densities are in nats.
+    `event` is the shape of one sample; an axis of None has any size. `conditions` names what the flow is conditioned on
+    and says what each is: {"label": Label(10)}. `context` is then what the user has: nothing, or a value of the one
+    condition, one a row or one for all rows, or a dict of values by name. Log-densities are in nats.
 
     >>> from pushforward.bases import StandardNormal
     >>> from pushforward.transforms import Flip
@@ -50,13 +38,22 @@ class Flow(nn.Module):
     (torch.Size([5, 2, 1]), tensor([-1.8379]))
     """
 
-    initialized: Tensor | None  # whether `initialize` was called, where there is anything to measure
+    event: tuple[int, ...]  # None where an axis is open
+    initialized: Tensor | None  # whether `initialize` was called, where any part is initialised from data
 
-    def __init__(self, transform: Transform, base: Base, *, event: tuple[int, ...], embed: Embed = Unconditional()):
+    def __init__(
+        self,
+        transform: Transform,
+        base: Base,
+        *,
+        event: tuple[int | None, ...],
+        conditions: Mapping[str, Kind] | None = None,
+    ):
         super().__init__()
-        self.transform, self.base, self.event, self._embed = transform, base, Size(event), embed
-        measurable = any(hasattr(part, "initialize_from") for part in self.modules())
-        self.register_buffer("initialized", torch.tensor(False) if measurable else None)
+        self.transform, self.base = transform, base
+        self.event = tuple(event) if None in event else Size(event)  # pyright: ignore
+        self.conditions = dict(conditions or {})
+        self.register_buffer("initialized", torch.tensor(False) if needs_data(self) else None)
 
     @property
     def device(self) -> torch.device:
@@ -65,21 +62,25 @@ class Flow(nn.Module):
     @property
     def classes(self) -> int:
         """How many class labels it is conditioned on; 0 if it is not conditioned on labels."""
-        return self._embed.classes if isinstance(self._embed, Labels) else 0
+        return next((kind.classes for kind in self.conditions.values() if isinstance(kind, Label)), 0)
 
     @property
     def exact(self) -> bool:
         """Whether densities are computed; False where a log-det is estimated, and they are right on average alone."""
-        return is_exact(self.transform)
+        return diagnostics.is_exact(self.transform)
 
-    def embed(self, context: Given) -> Context | None:
-        """What the user has -> a `Context` on the flow's device; None for an unconditional flow."""
-        embedded = self._embed(context)
-        return embedded and embedded.each(lambda t: t.to(self.device))
+    @property
+    def support(self) -> constraints.Constraint:
+        """Where events lie, as torch.distributions says it."""
+        return self.transform.support(self.event) or constraints.independent(constraints.real, len(self.event))
+
+    def context(self, given: Given) -> Context:
+        """What the user has -> the context, on the flow's device. Raises ValueError where it does not fit."""
+        return conditions.each(conditions.read(self.conditions, given), lambda t: t.to(self.device))
 
     def forward(self, context: Given = None) -> FlowDistribution:
         """p(x | context) as a torch Distribution, whose batch shape is the context's."""
-        return FlowDistribution(self, self.embed(context))
+        return FlowDistribution(self, self.context(context))
 
     def log_prob(self, x: Events, context: Given = None) -> PerSample:
         """log p(x | context) in nats, (batch,)."""
@@ -87,9 +88,9 @@ class Flow(nn.Module):
 
     def log_prob_and_latent(self, x: Events, context: Given = None) -> tuple[PerSample, Events]:
         """log p(x | context) in nats, (batch,), and the z where the base was asked."""
-        context = self._rows(x, self.event, context)
-        z, log_det = self.transform(x, context)
-        return self.base.log_prob(z, context) + log_det, z
+        rows = self._rows(x, self.event, context)
+        z, log_det = self.transform(x, rows)
+        return self.base.log_prob(z, rows) + log_det, z
 
     @torch.no_grad()
     def log_probs(self, batches: Iterable[tuple[Events, Given]]) -> Iterator[PerSample]:
@@ -101,18 +102,34 @@ class Flow(nn.Module):
         """x -> z."""
         return self.transform(x, self._rows(x, self.event, context))[0]
 
-    def decode(self, z: Events, context: Given = None, *, solve: Solve | None = None) -> Events:
+    def decode(
+        self, z: Events, context: Given = None, *, known: Events | None = None, solve: Solver | None = None
+    ) -> Events:
         """z -> x, differentiably; under torch.no_grad() it is faster.
 
-        Autoregressive steps go back by `solve`, a function in `pushforward.solve`, or by their own where None.
+        Every step that solves for its inverse does so by `solve` (`pushforward.solve`), or by its own solver if None.
+        `known` (batch, n, …) fixes the first n elements along the event's first axis: the rest is decoded given them,
+        from the rest of z. Raises ValueError where the transform is not causal: z[:, :n] must depend on x[:, :n] alone.
         """
-        return self._solved(solve).inverse(z, self._rows(z, self.base.event, context))[0]
+        rows, transform = self._rows(z, self.base.event, context), solved_by(self.transform, solve)
+        if known is None:
+            return transform.inverse(z, rows)[0]
+        if not transform.causal:
+            raise ValueError(
+                "known= fixes the first elements of an event, and this flow is not causal: its first latents depend on "
+                "later elements. Draw the rest by pushforward.editing.inpaint."
+            )
+        n = known.shape[1]
+        rest = known.new_zeros(len(z), *z.shape[1:])[:, n:]  # z[:, :n] does not depend on it
+        start = transform(torch.cat([known, rest], 1), rows)[0][:, :n]
+        x = transform.inverse(torch.cat([start, z[:, n:]], 1), rows)[0]
+        return torch.cat([known.to(x), x[:, n:]], 1)
 
     @torch.no_grad()
     def initialize(self, x: Events, context: Given = None) -> None:
-        """Let every part that is measured, an `ActNorm` or the units of a context, measure what reaches it, in turn.
+        """Let every part that is initialised from data, an `ActNorm` or the units of a context, take it from these.
 
-        The only door to such state: until it is used such parts are the identity, and a second call measures anew.
+        The only way to set such state: until it is used such parts are the identity, and a second call sets them anew.
         """
         with initializing(self):
             self.transform(x, self._rows(x, self.event, context))
@@ -122,45 +139,42 @@ class Flow(nn.Module):
         shape: int | tuple[int, ...] = (),
         context: Given = None,
         *,
+        size: tuple[int, ...] | None = None,
         temperature: float = 1.0,
         generator: Source = None,
-        solve: Solve | None = None,
+        solve: Solver | None = None,
     ) -> Events:
         """Draws of shape (*shape, *batch, *event), where batch is the context's: (B,) for B rows, () for none or one.
 
-        `temperature` multiplies the base's noise; `solve` is that of `decode`. Draws that overflowed are kept, and
-        warned of.
+        `size` is the shape of one sample, for a flow whose event has open axes. `temperature` multiplies the base's
+        noise; `solve` is that of `decode`. Draws that overflowed are kept, and warned of.
         """
         with torch.no_grad():
-            return self._draw(shape, context, temperature, generator, solve)[0]
+            return self._draw(shape, context, size=size, temperature=temperature, generator=generator, solve=solve)[0]
 
     def sample_and_log_prob(
         self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
     ) -> tuple[Events, Tensor]:
         """Draws and their log-densities, at the cost of the draws alone."""
         with torch.no_grad():
-            return self._draw(shape, context, 1.0, generator)
+            return self._draw(shape, context, generator=generator)
 
     def rsample(self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None) -> Events:
         """Draws with gradients to the flow's parameters and its context."""
-        return self._draw(shape, context, 1.0, generator)[0]
+        return self._draw(shape, context, generator=generator)[0]
 
     def rsample_and_log_prob(
         self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
     ) -> tuple[Events, Tensor]:
         """Draws and their log-densities, both with gradients."""
-        return self._draw(shape, context, 1.0, generator)
+        return self._draw(shape, context, generator=generator)
 
     def trace(self, x: Events, context: Given = None) -> Iterator[Traced]:
         """Every transform of the chain in turn: what came out, and its log-slopes unsummed.
 
         With the base's log_prob of the last z, the sum of all slopes is log_prob.
         """
-        context = self._rows(x, self.event, context)
-        for transform in _flattened(self.transform):
-            slopes = transform.slopes if isinstance(transform, Triangular) else transform
-            x, log_slopes = slopes(x, context)
-            yield Traced(transform, x, log_slopes)
+        return trace(self.transform, x, self._rows(x, self.event, context))
 
     def guided(
         self,
@@ -174,36 +188,25 @@ class Flow(nn.Module):
 
         In every autoregressive step the parameters are extrapolated by `weight` from those of the null context to those
         of the context. An unconditional flow is pushed away from itself with the attention's logits divided by
-        `attention_temperature`; a conditional one may be given both. See `pushforward.guidance.Linear`.
+        `attention_temperature`; a conditional one may be given both. See `pushforward.guidance`.
         """
-        if attention_temperature == 1 and isinstance(self._embed, Unconditional):
+        if attention_temperature == 1 and not self.conditions:
             raise ValueError(
                 "guidance needs something to move away from: this flow is unconditional, "
                 "so give attention_temperature other than 1 (0.5, say)."
             )
-        twin = copy.copy(self)
-        guided = guide(self.transform, Linear(weight, on, schedule), attention_temperature=attention_temperature)
+        rule, twin = guidance.Linear(weight, on, schedule), copy.copy(self)
+        guided = guidance.guide(self.transform, rule, attention_temperature=attention_temperature)
         twin._modules = {**self._modules, "transform": guided}
         return twin
 
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
-        """The mean of the clean event, given x = clean + sigma · noise where x is a draw of this flow:
+        """The mean of the clean event, given x = clean + sigma · noise: Tweedie's formula (`pushforward.denoising`).
 
-            E[clean | x] = x + sigma² · d log p(x) / dx        (Tweedie's formula; Robbins 1956, Efron 2011)
-
-        Exact if the flow is. Never clips. `sigma` is a number or one for each row. `chunk` rows at a time are scored:
-        memory does not grow with the batch.
+        Exact if the flow is. `sigma` is a number or one for each row; `chunk` rows at a time are scored. Never clips.
         """
-        with torch.inference_mode(False), torch.enable_grad():
-            rows = self._rows(x, self.event, context)
-            score = torch.cat([self._score(*piece) for piece in _chunked(x, rows, chunk)])
-        sigma = torch.as_tensor(sigma, dtype=score.dtype, device=x.device)
-        return x.detach() + sigma.reshape(-1, *[1] * len(self.event)).square() * score
-
-    def _score(self, x: Events, context: Context | None) -> Events:
-        """d log p(x | context) / dx."""
-        x = x.detach().clone().requires_grad_()
-        return torch.autograd.grad(self.log_prob(x, context).sum(), x)[0]
+        with torch.inference_mode(False):  # gradients are needed, of the context's encoders too
+            return denoising.denoise(self.log_prob, x, sigma, self._rows(x, self.event, context), chunk=chunk)
 
     @torch.no_grad()
     def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:
@@ -219,147 +222,57 @@ class Flow(nn.Module):
         """The most probable class of each event, (batch,) int64: argmax over classes of p(x | class) · p(class)."""
         return self.class_log_probs(x, prior).argmax(1)
 
-    def check(self, x: Events, context: Given = None, *, rows: int = 2) -> Diagnostics:
-        """How exact the flow's arithmetic is on these events: round trips, log-det, what overflowed, how much each step
-        stretches, condition numbers, what lies outside splines' bounds. Print it.
+    def check(self, x: Events, context: Given = None, *, rows: int = 2) -> diagnostics.Diagnostics:
+        """How exact the flow's arithmetic is on these events: `pushforward.diagnostics.check`. Print it.
 
-        The log-dets of the first `rows` are compared with autograd's, at a backward pass for each number of an event:
+        The log-dets of the first `rows` are compared with autograd's, at a backward pass for each element of an event:
         0 for large ones.
         """
-        return check(self.transform, x, self._rows(x, self.event, context), rows=rows)
+        return diagnostics.check(self.transform, x, self._rows(x, self.event, context), rows=rows)
 
-    def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context | None:
+    def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context:
         """The context of every row of x, after x has been checked."""
-        if x.shape[1:] != event:
+        if not _fits(x.shape[1:], event):
             raise ValueError(
                 f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); x has shape {tuple(x.shape)}."
             )
         if not x.is_floating_point():
-            raise ValueError(f"this flow takes real numbers; x is {x.dtype}. Lift integers first (pushforward.codecs).")
-        embedded = self.embed(context)
-        return embedded and embedded.rows(x.shape[:1])
-
-    def _solved(self, solve: Solve | None) -> Transform:
-        """The transform, with every autoregressive step going back by `solve`."""
-        if solve is None:
-            return self.transform
-        change = lambda step: Autoregressive(step.net, step.move, solve=solve)  # noqa: E731
-        return replaced(self.transform, Autoregressive, change)  # pyright: ignore[reportReturnType]
+            raise ValueError(
+                f"this flow takes real events; x is {x.dtype}. Encode integers first (pushforward.codecs)."
+            )
+        return conditions.rows(self.context(context), x.shape[:1])
 
     def _draw(
         self,
         shape: int | tuple[int, ...],
         context: Given,
-        temperature: float,
-        generator: Source,
-        solve: Solve | None = None,
+        *,
+        size: tuple[int, ...] | None = None,
+        temperature: float = 1.0,
+        generator: Source = None,
+        solve: Solver | None = None,
     ) -> tuple[Events, Tensor]:
-        embedded = self.embed(context)
-        shape = Size((shape,) if isinstance(shape, int) else shape) + (embedded.batch_shape if embedded else Size())
-        rows = embedded and embedded.rows(shape)
-        z = self.base.sample(shape.numel(), rows, temperature=temperature, generator=generator)
-        x, log_det = self._solved(solve).inverse(z, rows)
+        event, given = self._sample_shape(size), self.context(context)
+        shape = Size((shape,) if isinstance(shape, int) else shape) + conditions.batch_shape(given)
+        rows, latent = conditions.rows(given, shape), None if size is None else self.transform.latent_shape(event)
+        z = self.base.sample(shape.numel(), rows, event=latent, temperature=temperature, generator=generator)
+        x, log_det = solved_by(self.transform, solve).inverse(z, rows)
         log_prob = self.base.log_prob(z, rows) - log_det
         lost = (~x.detach().flatten(1).isfinite().all(1)).sum().item()
         if lost:
             warnings.warn(f"{lost} of {len(x)} samples are not finite", RuntimeWarning, stacklevel=3)
-        return x.reshape((*shape, *self.event)), log_prob.reshape(shape)
+        return x.reshape((*shape, *event)), log_prob.reshape(shape)
 
-
-class FlowDistribution(Distribution):
-    """p(x | context) as lampe and Pyro take it, of any batch shape: the context's, or what `expand` made of it.
-
-    It holds the flow and its context and calls the flow; nothing is built or cached on the way.
-    """
-
-    arg_constraints = {}  # pyright: ignore
-    has_rsample = True
-
-    def __init__(self, flow: Flow, context: Context | None, batch_shape: Size = Size()):
-        self.flow, self.context = flow, context
-        super().__init__(context.batch_shape if context else batch_shape, flow.event, validate_args=False)
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """Where samples lie: what the supports of a flow of vectors say, else every number."""
-        first = next(_flattened(self.flow.transform))
-        if isinstance(first, Unconstrain):
-            return constraints.stack([support.constraint for support in first.supports], -1)
-        return constraints.independent(constraints.real, len(self.event_shape))
-
-    @property
-    def transform(self) -> Callable[[Tensor], Tensor]:
-        """x -> z, of shapes (*sample, *batch, *event) -> (*sample, *batch, *latent)."""
-        return lambda x: self._by_rows(self.flow.encode, x)
-
-    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> FlowDistribution:
-        return FlowDistribution(self.flow, self.context and self.context.expand(tuple(batch_shape)), Size(batch_shape))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log p(value | context) in nats, (*sample, *batch)."""
-        return self._by_rows(self.flow.log_prob, value)
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        return self.flow.sample(self._shape(sample_shape), self.context)
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        return self.flow.rsample(self._shape(sample_shape), self.context)
-
-    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        return self.flow.rsample_and_log_prob(self._shape(sample_shape), self.context)
-
-    def _shape(self, sample_shape: Sequence[int]) -> Size:
-        """What to ask the flow for, which adds the context's batch shape itself."""
-        return Size(sample_shape) if self.context else Size(sample_shape) + self.batch_shape
-
-    def _by_rows(self, function: Callable, value: Tensor) -> Tensor:
-        """function(events, context) on value's events as one batch."""
-        events = len(self.event_shape)
-        if value.shape[value.dim() - events :] != self.event_shape:
+    def _sample_shape(self, size: tuple[int, ...] | None) -> Size:
+        """The shape of one sample: the event's own, or `size` where its axes are open."""
+        size = size or self.event
+        if None in size or not _fits(size, self.event):
             raise ValueError(
-                f"events of this distribution have shape {tuple(self.event_shape)}; the value has {tuple(value.shape)}."
+                f"give size=, the shape of one sample, of the form {tuple(self.event)}; got {tuple(size)}."
             )
-        batch = torch.broadcast_shapes(value.shape[: value.dim() - events], self.batch_shape)
-        rows = value.expand((*batch, *self.event_shape)).reshape(-1, *self.event_shape)
-        answer = function(rows, self.context and self.context.rows(batch))
-        return answer.reshape((*batch, *answer.shape[1:]))
+        return Size(size)
 
 
-@contextmanager
-def initializing(module: nn.Module) -> Iterator[None]:
-    """Let every part measure what it is called with meanwhile, before it answers."""
-    missed = {part for part in module.modules() if hasattr(part, "initialize_from")}
-
-    def measure(part: nn.Module, args: tuple[Any, ...]) -> None:
-        part.initialize_from(args[0])  # pyright: ignore[reportCallIssue]
-        missed.discard(part)
-
-    hooks = [part.register_forward_pre_hook(measure) for part in missed]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if missed:
-        raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way.")
-    for flow in module.modules():
-        if isinstance(flow, Flow) and flow.initialized is not None:
-            flow.initialized.fill_(True)
-
-
-def _flattened(transform: Transform) -> Iterator[Transform]:
-    """The transforms of a chain, and of the chains in it, in order."""
-    if isinstance(transform, Chain):
-        for part in transform:
-            yield from _flattened(part)
-    else:
-        yield transform
-
-
-def _chunked(x: Events, context: Context | None, size: int) -> Iterator[tuple[Events, Context | None]]:
-    """So many rows at a time, and their context; one empty piece of an empty batch."""
-    if size < 1:
-        raise ValueError(f"a chunk has at least one row; got chunk={size}.")
-    for start in range(0, max(len(x), 1), size):
-        rows = slice(start, start + size)
-        yield x[rows], context and context.each(lambda t: t[rows])  # noqa: B023
+def _fits(size: tuple[int, ...], event: tuple[int, ...]) -> bool:
+    """Whether an event is of this size, where None stands for any."""
+    return len(size) == len(event) and all(axis in (None, n) for n, axis in zip(size, event, strict=True))

@@ -17,8 +17,10 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, sum_event
@@ -39,6 +41,30 @@ class Transform(nn.Module, ABC):
 
     @abstractmethod
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
+
+    @property
+    def causal(self) -> bool:
+        """Whether z[:, :n] depends on x[:, :n] alone, for every n: what comes first can be decoded first."""
+        return False
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one z for events x of this shape."""
+        return event
+
+    def support(self, event: tuple[int, ...]) -> Constraint | None:  # noqa: ARG002
+        """Where x lies, for events of this shape; None where it may be any real event."""
+        return None
+
+
+class Solving(Transform):
+    """A transform one door of which has no formula and is solved for."""
+
+    @abstractmethod
+    def solved_by(self, solve: Solver) -> Transform:
+        """The same step, of the same weights, solved by `solve`."""
+
+
+Solver = Callable[..., Any]  # of the kind that a step takes: for autoregressive steps a function in `pushforward.solve`
 
 
 class Triangular(Transform):
@@ -81,6 +107,18 @@ class Chain(Transform):
     def __len__(self) -> int:
         return len(self.parts)
 
+    @property
+    def causal(self) -> bool:
+        return all(part.causal for part in self)
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        for part in self:
+            event = part.latent_shape(event)
+        return event
+
+    def support(self, event: tuple[int, ...]) -> Constraint | None:
+        return self[0].support(event)
+
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         total = 0
         for part in self:
@@ -110,10 +148,48 @@ class Inverse(Transform):
         return self.transform(z, context)
 
 
+class Traced(NamedTuple):
+    """What a trace tells of one transform: what came out of it, and log-slopes of z's shape.
+
+    log_slopes is the log-det, (batch,), for a transform that does not know a slope for each element.
+    """
+
+    transform: Transform
+    z: Events
+    log_slopes: Tensor
+
+
+def trace(transform: Transform, x: Events, context: Context | None = None) -> Iterator[Traced]:
+    """Every transform of a chain, and of the chains in it, in turn."""
+    for part in flattened(transform):
+        x, log_slopes = (part.slopes if isinstance(part, Triangular) else part)(x, context)
+        yield Traced(part, x, log_slopes)
+
+
+def flattened(transform: Transform) -> Iterator[Transform]:
+    """The transforms of a chain, and of the chains in it, in order."""
+    if isinstance(transform, Chain):
+        for part in transform:
+            yield from flattened(part)
+    else:
+        yield transform
+
+
+def solved_by(transform: Transform, solve: Solver | None) -> Transform:
+    """The transform with every step that solves for its inverse solved by `solve`; itself where that is None."""
+    if solve is None:
+        return transform
+    return replaced(transform, Solving, lambda step: step.solved_by(solve))  # pyright: ignore[reportReturnType]
+
+
 def replaced(module: nn.Module, kind: type, change: Callable) -> nn.Module:
-    """The module with every part of a kind changed. The original keeps its parts; the weights are one."""
+    """The module with every part of a kind changed. What holds such a part is copied, all else is shared: the original
+    keeps its parts, and the weights are one."""
     if isinstance(module, kind):
         return change(module)
+    children = {name: child and replaced(child, kind, change) for name, child in module._modules.items()}
+    if all(child is module._modules[name] for name, child in children.items()):
+        return module
     twin = copy.copy(module)
-    twin._modules = {name: child and replaced(child, kind, change) for name, child in module._modules.items()}
+    twin._modules = children  # pyright: ignore[reportAttributeAccessIssue]
     return twin

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 
-from pushforward.conditions import Context, Embed, Image, Labels, Unconditional, Vector
+from pushforward import conditions
+from pushforward.conditions import Context, Image, Kind, Label, Vector
 from pushforward.guidance import Linear
 from pushforward.moves import (
     Affine,
@@ -95,7 +96,7 @@ class Case:
     make: Callable[[], Transform]
     event: tuple[int, ...] = (TOKENS, FEATURES)
     latent: tuple[int, ...] = (TOKENS, FEATURES)
-    embed: Embed = field(default_factory=Unconditional)
+    conditions: Mapping[str, Kind] = field(default_factory=dict)
     excused: dict[str, str] = field(default_factory=dict)  # law -> why it does not hold
 
     def build(self, dtype: torch.dtype = torch.float64) -> Transform:
@@ -111,16 +112,15 @@ class Case:
 
     def context(self, n: int, seed: int = 0) -> Context | None:
         """n rows of context, the last of them null."""
-        if isinstance(self.embed, Labels):
-            given = (torch.arange(n) + seed) % self.embed.classes
-        elif isinstance(self.embed, Vector):
-            given = torch.randn(n, self.embed.features, generator=torch.Generator().manual_seed(seed))
-        elif isinstance(self.embed, Image):
-            shape = (self.embed.channels, self.embed.height, self.embed.width)
-            given = torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed))
-        else:
+        if not self.conditions:
             return None
-        return self.embed(given).drop(torch.arange(n) == n - 1)
+        given = {name: self._given(kind, n, seed) for name, kind in self.conditions.items()}
+        return conditions.drop(conditions.read(self.conditions, given), torch.arange(n) == n - 1)
+
+    def _given(self, kind: Kind, n: int, seed: int) -> torch.Tensor:
+        if isinstance(kind, Label):
+            return (torch.arange(n) + seed) % kind.classes
+        return torch.randn(n, *kind.shape, generator=torch.Generator().manual_seed(seed))
 
     def x(self, n: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
         return torch.randn(n, *self.event, generator=torch.Generator().manual_seed(seed)).to(dtype)
@@ -129,15 +129,22 @@ class Case:
         return torch.randn(n, *self.latent, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-LABELS, VECTOR, PICTURE = Labels(3), Vector(5), Image(2, 2, 2)
+Conditions = Mapping[str, Kind]
+NOTHING, LABELS, VECTOR, PICTURE = {}, {"label": Label(3)}, {"vector": Vector(5)}, {"image": Image(2, 2, 2)}
 BLOCKS = partial(blockwise_jacobi, size=2)
 SWEEPS = {"stays_on_its_device": "without gradients sweeps end when tokens have settled, which asks for values"}
 
 
+def encoder(conditions: Conditions, width: int) -> torch.nn.Module | None:
+    if "label" in conditions:
+        return LabelEmbedding(3, width)
+    return VectorEmbedding(5, width) if "vector" in conditions else None
+
+
 def network(
-    move: Elementwise, embed: Embed, tokens: int = TOKENS, positions: Positions | None = None
+    move: Elementwise, conditions: Conditions, tokens: int = TOKENS, positions: Positions | None = None
 ) -> CausalTransformer:
-    context_encoder = {LABELS: partial(LabelEmbedding, 3, WIDTH), VECTOR: partial(VectorEmbedding, 5, WIDTH)}.get(embed)
+    context_encoder = encoder(conditions, WIDTH)
     return CausalTransformer(
         FEATURES,
         move.raw_shape(FEATURES),
@@ -145,39 +152,39 @@ def network(
         width=WIDTH,
         depth=2,
         heads=2,
-        context_encoder=context_encoder and context_encoder(),
+        context_encoder=context_encoder,
     )
 
 
-def autoregressive(move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Autoregressive:
-    return Autoregressive(network(move, embed), move, **options)
+def autoregressive(move: Elementwise = Affine(), conditions: Conditions = NOTHING, **options) -> Autoregressive:
+    return Autoregressive(network(move, conditions), move, **options)
 
 
-def rotary(*sizes: int | None, embed: Embed = Unconditional()) -> Autoregressive:
-    return Autoregressive(network(Affine(), embed, positions=Rotary(*sizes)), Affine())
+def rotary(*sizes: int | None, conditions: Conditions = NOTHING) -> Autoregressive:
+    return Autoregressive(network(Affine(), conditions, positions=Rotary(*sizes)), Affine())
 
 
 def short(move: Elementwise) -> Case:
     """An autoregressive step of two tokens, for moves that take long to trace."""
     event = (2, FEATURES)
-    return Case(lambda: Autoregressive(network(move, Unconditional(), tokens=2), move), event=event, latent=event)
+    return Case(lambda: Autoregressive(network(move, NOTHING, tokens=2), move), event=event, latent=event)
 
 
-def guided(move: Elementwise, embed: Embed, temperature: float, rule: Linear) -> Autoregressive:
-    return Autoregressive(Guided(network(move, embed), move, rule, attention_temperature=temperature), Affine())
+def guided(move: Elementwise, conditions: Conditions, temperature: float, rule: Linear) -> Autoregressive:
+    return Autoregressive(Guided(network(move, conditions), move, rule, attention_temperature=temperature), Affine())
 
 
 def masked(
-    move: Elementwise = Affine(), embed: Embed = Unconditional(), solve: Solve = sequential, **options
+    move: Elementwise = Affine(), conditions: Conditions = NOTHING, solve: Solve = sequential, **options
 ) -> Autoregressive:
     """A vector of five numbers, a token each."""
-    context_encoder = VectorEmbedding(5, 16) if embed is VECTOR else None
+    context_encoder = encoder(conditions, 16)
     net = MaskedMLP(5, (move.params_per_element,), hidden=(16, 16), context_encoder=context_encoder, **options)
     return Autoregressive(net, move, solve=solve)
 
 
-def coupling(split: Split, move: Elementwise = Affine(), embed: Embed = Unconditional(), **options) -> Coupling:
-    context_encoder = VectorEmbedding(5, 16) if embed is VECTOR else None
+def coupling(split: Split, move: Elementwise = Affine(), conditions: Conditions = NOTHING, **options) -> Coupling:
+    context_encoder = encoder(conditions, 16)
     return Coupling(
         MLP(split.kept, move.raw_shape(split.moved), hidden=(16, 16), context_encoder=context_encoder, **options),
         move,
@@ -185,21 +192,21 @@ def coupling(split: Split, move: Elementwise = Affine(), embed: Embed = Uncondit
     )
 
 
-def residual(embed: Embed = Unconditional(), **options) -> Residual:
-    context_encoder = VectorEmbedding(5, 16) if embed is VECTOR else None
+def residual(conditions: Conditions = NOTHING, **options) -> Residual:
+    context_encoder = encoder(conditions, 16)
     return Residual(ContractiveMLP(5, hidden=(16, 16), context_encoder=context_encoder), **options)
 
 
-def convolutional(embed: Embed = Unconditional()) -> Coupling:
+def convolutional(conditions: Conditions = NOTHING) -> Coupling:
     """Flow++'s network on the columns of an image."""
-    move, context_encoder = Composed(Shift(), Affine()), LabelEmbedding(3, WIDTH) if embed is LABELS else None
+    move, context_encoder = Composed(Shift(), Affine()), encoder(conditions if conditions is LABELS else NOTHING, WIDTH)
     net = GatedAttentionNet(
         2,
         (2, 3),
         size=(2, 2),
         width=WIDTH,
         blocks=1,
-        given=2 if embed is PICTURE else 0,
+        given=2 if conditions is PICTURE else 0,
         context_encoder=context_encoder,
     )
     return Coupling(net, move, halves(4, swapped=True))
@@ -245,41 +252,49 @@ CASES = {
     "autoregressive/logistic mixture": short(LogisticMixture(3)),
     "autoregressive/gaussian mixture": short(GaussianMixture(3)),
     "autoregressive/monotone": short(MonotoneNetwork(3)),
-    "autoregressive/labels": Case(partial(autoregressive, embed=LABELS), embed=LABELS),
-    "autoregressive/vector": Case(partial(autoregressive, embed=VECTOR), embed=VECTOR),
-    "autoregressive/rotary": Case(partial(rotary, None, embed=LABELS), embed=LABELS),
+    "autoregressive/labels": Case(partial(autoregressive, conditions=LABELS), conditions=LABELS),
+    "autoregressive/vector": Case(partial(autoregressive, conditions=VECTOR), conditions=VECTOR),
+    "autoregressive/rotary": Case(partial(rotary, None, conditions=LABELS), conditions=LABELS),
     "autoregressive/rotary of a grid": Case(partial(rotary, 2, 2)),
     "autoregressive/one by one": Case(partial(autoregressive, solve=sequential)),
     "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi), excused=SWEEPS),
-    "autoregressive/blockwise": Case(partial(autoregressive, embed=LABELS, solve=BLOCKS), embed=LABELS, excused=SWEEPS),
-    "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, Linear(0.7)), embed=LABELS),
-    "guided/attention": Case(partial(guided, Affine(), Unconditional(), 0.5, Linear(0.7, "mean", "linear"))),
-    "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, Linear(0.7, "scale", "linear")), embed=LABELS),
-    "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, Linear(0.7)), embed=LABELS),
+    "autoregressive/blockwise": Case(
+        partial(autoregressive, conditions=LABELS, solve=BLOCKS), conditions=LABELS, excused=SWEEPS
+    ),
+    "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, Linear(0.7)), conditions=LABELS),
+    "guided/attention": Case(partial(guided, Affine(), NOTHING, 0.5, Linear(0.7, "mean", "linear"))),
+    "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, Linear(0.7, "scale", "linear")), conditions=LABELS),
+    "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, Linear(0.7)), conditions=LABELS),
     "reordered": Case(lambda: Permuted(Flip(), autoregressive())),
-    "inverse": Case(lambda: Inverse(autoregressive(embed=LABELS)), embed=LABELS),
+    "inverse": Case(lambda: Inverse(autoregressive(conditions=LABELS)), conditions=LABELS),
     "chain": Case(
         lambda: Chain(
             Patchify((1, 4, 4), 2),
             Autoregressive(CausalTransformer(4, (4, 2), positions=Learned(4, WIDTH), width=WIDTH, depth=1), Affine()),
-            Chain(Flip(), Autoregressive(CausalTransformer(4, (4, 1), positions=Learned(4, WIDTH), width=WIDTH, depth=1), Shift())),
+            Chain(
+                Flip(),
+                Autoregressive(
+                    CausalTransformer(4, (4, 1), positions=Learned(4, WIDTH), width=WIDTH, depth=1), Shift()
+                ),
+            ),
         ),
         event=(1, 4, 4),
         latent=(4, 4),
     ),
     "masked": vectors(masked),
     "masked/residual": vectors(partial(masked, residual=True)),
-    "masked/vector": vectors(partial(masked, embed=VECTOR), embed=VECTOR),
+    "masked/vector": vectors(partial(masked, conditions=VECTOR), conditions=VECTOR),
     "masked/graph": vectors(partial(masked, graph=COLLIDER)),
     "masked/jacobi": vectors(partial(masked, solve=jacobi), excused=SWEEPS),
     "masked/order": vectors(lambda: Permuted(shuffled(5, seed=0), masked())),
     "masked/guided": vectors(
-        lambda: Autoregressive(Guided(masked(embed=VECTOR).net, Affine(), Linear(0.7)), Affine()), embed=VECTOR
+        lambda: Autoregressive(Guided(masked(conditions=VECTOR).net, Affine(), Linear(0.7)), Affine()),
+        conditions=VECTOR,
     ),
-    "masked/inverse": vectors(lambda: Inverse(masked(embed=VECTOR)), embed=VECTOR),
+    "masked/inverse": vectors(lambda: Inverse(masked(conditions=VECTOR)), conditions=VECTOR),
     "coupling/halves": vectors(lambda: coupling(halves(5))),
     "coupling/alternating": vectors(lambda: coupling(alternating(5, swapped=True), Shift(), residual=True)),
-    "coupling/scattered": vectors(lambda: coupling(scattered(5, seed=0), embed=VECTOR), embed=VECTOR),
+    "coupling/scattered": vectors(lambda: coupling(scattered(5, seed=0), conditions=VECTOR), conditions=VECTOR),
     "permutation": vectors(partial(shuffled, 5, seed=0)),
     "lu": vectors(partial(LU, 5)),
     "lu/image": Case(partial(LU, 3), event=(3, 2, 4), latent=(3, 2, 4)),
@@ -296,10 +311,10 @@ CASES = {
     "coupling/beside": vectors(
         lambda: coupling(halves(5), Concatenated(1, CircularSpline(bins=4), RationalQuadraticSpline(bins=4, bound=2.0)))
     ),
-    "partial": vectors(lambda: Masked(alternating(5), coupling(halves(3), embed=VECTOR)), embed=VECTOR),
+    "partial": vectors(lambda: Masked(alternating(5), coupling(halves(3), conditions=VECTOR)), conditions=VECTOR),
     "supports/circles": vectors(lambda: Unconstrain([Circle(-5, 5)] * 5)),
     "residual": vectors(residual, excused=SEARCHES),
-    "residual/vector": vectors(partial(residual, VECTOR), embed=VECTOR, excused=SEARCHES),
+    "residual/vector": vectors(partial(residual, VECTOR), conditions=VECTOR, excused=SEARCHES),
     "residual/roulette": vectors(
         partial(residual, log_det=Roulette(seed=0)),
         excused=SEARCHES
@@ -319,7 +334,7 @@ CASES = {
     "conditional": images(lambda: ConditionalAffine(Constant((4, 2)), Affine()), excused=GIVEN_ZEROS),
     "conditional/labels": images(
         lambda: ConditionalAffine(Constant((4, 2), context_encoder=LabelEmbedding(3, 8)), Affine()),
-        embed=LABELS,
+        conditions=LABELS,
         excused=GIVEN_ZEROS,
     ),
     "coupling/checkerboard": images(
@@ -329,25 +344,25 @@ CASES = {
             checkerboard((1, 4, 4), swapped=True),
         ),
         (1, 4, 4),
-        embed=LABELS,
+        conditions=LABELS,
     ),
-    "coupling/gated": images(partial(convolutional, LABELS), embed=LABELS),
-    "coupling/picture": images(partial(convolutional, PICTURE), embed=PICTURE),
+    "coupling/gated": images(partial(convolutional, LABELS), conditions=LABELS),
+    "coupling/picture": images(partial(convolutional, PICTURE), conditions=PICTURE),
     "coupling/within tokens": Case(
-        lambda: of_tokens(within_tokens(4, 4, seed=0)), event=(4, 4), latent=(4, 4), embed=LABELS
+        lambda: of_tokens(within_tokens(4, 4, seed=0)), event=(4, 4), latent=(4, 4), conditions=LABELS
     ),
     "coupling/whole tokens": Case(
         lambda: of_tokens(whole_tokens(torch.tensor([True, False, False, True], device="cpu"), 4)),
         event=(4, 4),
         latent=(4, 4),
-        embed=LABELS,
+        conditions=LABELS,
     ),
     "reversible": images(lambda: Reversible(level(1)), (1, 4, 4), latent=(4, 2, 2), excused=GOES_BACK),
     "reversible/labels": Case(
         lambda: Reversible(Chain(of_tokens(within_tokens(4, 4, seed=0)), of_tokens(within_tokens(4, 4, seed=1)))),
         event=(4, 4),
         latent=(4, 4),
-        embed=LABELS,
+        conditions=LABELS,
         excused=GOES_BACK,
     ),
     "multi-scale": images(lambda: MultiScale((1, 4, 8), [level(1), level(2)]), (1, 4, 8), latent=(32,)),

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pushforward import conditions
 from pushforward.bases import StandardNormal
-from pushforward.conditions import Context, Unconditional
+from pushforward.conditions import Context
 from pushforward.diagnostics import jacobian_log_det
 from pushforward.flow import Flow
 from pushforward.transform import Chain, Triangular
@@ -24,7 +25,7 @@ def close(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
 
 
 def row(context: Context | None, i: int) -> Context | None:
-    return context and context.each(lambda t: t[i : i + 1])
+    return context and conditions.each(context, lambda t: t[i : i + 1])
 
 
 def doors(transform, case: Case, n: int = N, dtype: torch.dtype = torch.float64):
@@ -152,8 +153,8 @@ def state_dict(case: Case) -> None:
 
 def context_matters(case: Case) -> None:
     transform = case.build()
-    flow = Flow(transform, StandardNormal(*case.latent), event=case.event, embed=case.embed)
-    if isinstance(case.embed, Unconditional):
+    flow = Flow(transform, StandardNormal(*case.latent), event=case.event, conditions=case.conditions)
+    if not case.conditions:
         with pytest.raises(ValueError, match="unconditional"):
             flow.log_prob(case.x(N), torch.zeros(N))
         return
@@ -162,7 +163,7 @@ def context_matters(case: Case) -> None:
     with pytest.raises(ValueError, match="context has batch shape"):
         flow.log_prob(case.x(N), case.context(N + 1))
     context, other = case.context(N, seed=0), case.context(N, seed=1)
-    null = context.drop(torch.ones(N, dtype=torch.bool))
+    null = conditions.drop(context, torch.ones(N, dtype=torch.bool))
     for door, given in doors(transform, case):
         value = door(given, context)[0]
         assert not close(value[:-1], door(given, other)[0][:-1])
@@ -207,7 +208,7 @@ def compiles_back(case: Case) -> None:
 def stays_on_its_device(case: Case) -> None:
     """On the meta device, where anything made on another device is refused."""
     transform, context = case.build(torch.float32).to("meta"), case.context(N)
-    context = context and context.each(lambda t: t.to("meta"))
+    context = context and conditions.each(context, lambda t: t.to("meta"))
     with torch.no_grad():
         for door, given in doors(transform, case, N, torch.float32):
             value, log_det = door(given.to("meta"), context)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from pushforward.conditions import Condition, drop
 from pushforward.moves import Affine
 from pushforward.transform import Transform
 from tests.laws.cases import CASES, LABELS, autoregressive
@@ -22,7 +23,7 @@ class Mutant(Transform):
 
     def __init__(self):
         super().__init__()
-        self.step = autoregressive(embed=LABELS)
+        self.step = autoregressive(conditions=LABELS)
 
     def forward(self, x, context=None):
         return self.step(x, context)
@@ -101,16 +102,17 @@ class OverwritesItsInput(Mutant):
 
 class NullIsTheLastClassInSampling(Mutant):
     def inverse(self, z, context=None):
-        labels = torch.where(context.null, LABELS.classes - 1, context.labels)
-        return self.step.inverse(z, context._replace(labels=labels, null=torch.zeros_like(context.null)))
+        value, null, _ = context["label"]
+        label = Condition(torch.where(null, LABELS["label"].classes - 1, value), torch.zeros_like(null))
+        return self.step.inverse(z, {"label": label})
 
 
 class ContextIgnored(Mutant):
     def forward(self, x, context=None):
-        return self.step(x, context.drop(~context.null))
+        return self.step(x, drop(context, ~context["label"].null))
 
     def inverse(self, z, context=None):
-        return self.step.inverse(z, context.drop(~context.null))
+        return self.step.inverse(z, drop(context, ~context["label"].null))
 
 
 class RemembersTheFirstBatch(Mutant):
@@ -180,7 +182,7 @@ class StoredMask(Mutant):
 
 class DependsOnTheData(Mutant):
     def forward(self, x, context=None):
-        return self.step(x, context if (context.null).any() else context)
+        return self.step(x, context if context["label"].null.any() else context)
 
 
 class MadeFromNumpy(Mutant):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pushforward import conditions
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
@@ -99,7 +100,7 @@ def _latents(
     for part in torch.arange(len(images)).split(CHUNK):
         data = images[part] if isinstance(images, Tensor) else images.fetch(part)[0]
         x = codec.encode(data, Keyed(seed, rows=part.tolist()))[0]
-        z = encode(flow, x, given and given.each(lambda t, part=part: t[part]))
+        z = encode(flow, x, conditions.each(given, lambda t, part=part: t[part]))
         lost = part[~z.flatten(1).isfinite().all(1).cpu()]
         if len(lost):
             raise FloatingPointError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pushforward.conditions import Given
+from pushforward.conditions import Given, each
 from pushforward.editing.latents import decode, encode, rows
 from pushforward.flow import Flow
 from pushforward.shapes import Events
@@ -27,5 +27,5 @@ def interpolate(flow: Flow, a: Events, b: Events, n: int, *, temperature: float 
     start, end = encode(flow, a, given)[:, None], encode(flow, b, given)[:, None]
     t = torch.linspace(0, 1, n, dtype=start.dtype, device=start.device).reshape(-1, *[1] * (start.dim() - 2))
     z = temperature * torch.lerp(start, end, t)
-    images = decode(flow, z.flatten(0, 1), given and given.each(lambda c: c.repeat_interleave(n, 0)))
+    images = decode(flow, z.flatten(0, 1), each(given, lambda t: t.repeat_interleave(n, 0)))
     return images.unflatten(0, (len(a), n))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pushforward import conditions
 from pushforward.bases import ObservedNormal
 from pushforward.conditions import Context, Given
 from pushforward.flow import Flow
@@ -32,10 +33,9 @@ def decode(flow: Flow, latents: Events, context: Given = None) -> Events:
     return _in_chunks(flow.decode, latents * _deviations(flow), rows(flow, len(latents), context))
 
 
-def rows(flow: Flow, n: int, context: Given) -> Context | None:
+def rows(flow: Flow, n: int, context: Given) -> Context:
     """The context of n images: the null label where a flow of labels was given none."""
-    embedded = flow.embed(-1 if context is None and flow.classes else context)
-    return embedded and embedded.rows((n,))
+    return conditions.rows(flow.context(-1 if context is None and flow.classes else context), (n,))
 
 
 def _deviations(flow: Flow) -> Tensor | float:
@@ -43,6 +43,6 @@ def _deviations(flow: Flow) -> Tensor | float:
 
 
 @torch.no_grad()
-def _in_chunks(function: Callable[[Events, Context | None], Events], x: Events, context: Context | None) -> Events:
+def _in_chunks(function: Callable[[Events, Context], Events], x: Events, context: Context) -> Events:
     parts = [slice(start, start + CHUNK) for start in range(0, max(len(x), 1), CHUNK)]
-    return torch.cat([function(x[part], context and context.each(lambda t, part=part: t[part])) for part in parts])
+    return torch.cat([function(x[part], conditions.each(context, lambda t, part=part: t[part])) for part in parts])

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward import conditions
 from pushforward.conditions import Given
 from pushforward.flow import Flow
 from pushforward.randomness import keyed
@@ -92,11 +93,10 @@ def check_calibration(
     """
     if not len(x) or draws < 1:
         raise ValueError(f"ranks are of one event or more among one draw or more; got {len(x)} and draws={draws}.")
-    embedded = flow.embed(context)
-    rows = embedded and embedded.rows((len(x),))
+    rows = conditions.rows(flow.context(context), (len(x),))
     ranks, density_ranks = [], []
     for part in torch.arange(len(x)).split(batch):
-        events, here = x[part].to(flow.device), rows and rows.each(lambda t, part=part: t[part])
+        events, here = x[part].to(flow.device), conditions.each(rows, lambda t, part=part: t[part])
         generators = [keyed(seed, i) for i in part.tolist()]
         shape = (draws,) if here else (draws, len(part))
         drawn, log_q = flow.sample_and_log_prob(shape, here, generator=generators * draws)

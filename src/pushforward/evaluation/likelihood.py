@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward import conditions
 from pushforward.codecs import CodedFlow, bits_per_dim
 from pushforward.conditions import Given
 from pushforward.data import Data
@@ -49,13 +50,12 @@ def held_out(
     if samples < 1:
         raise ValueError(f"a bound takes one draw of the lift or more for each event; got samples={samples}.")
     flow = coded.flow
-    given = None if context is None else flow.embed(context)
-    rows = given and given.rows((len(data),))
+    rows = None if context is None else conditions.rows(flow.context(context), (len(data),))
     log_p = [torch.empty(0, device=flow.device)]
     for start in range(0, len(data), batch):
         part = torch.arange(start, min(start + batch, len(data)))
         events, own = _fetch(data, part)
-        here = own if rows is None else rows.each(lambda t, part=part: t[part])
+        here = own if rows is None else conditions.each(rows, lambda t, part=part: t[part])
         log_p.append(
             coded.bound(events.to(flow.device), here, samples=samples, generator=Keyed(seed, rows=part.tolist()))
         )

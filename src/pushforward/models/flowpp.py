@@ -157,7 +157,7 @@ class Dequantiser(CodecConfig):
             Chain(Unconstrain([Interval(0, 1)] * self.image[0]), to_noise),
             StandardNormal(*self.image),
             event=self.image,
-            embed=Image(CONTEXT, *halves[1:]),
+            conditions={"image": Image(CONTEXT, *halves[1:])},
         )
         return VariationalDequantization(self.levels, noise, Reader(self.image))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from pushforward.bases import StandardNormal
-from pushforward.conditions import Labels, Unconditional
+from pushforward.conditions import Label
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.networks import LabelEmbedding
@@ -35,8 +35,8 @@ class ImageModel(Model):
         """The shape of one latent."""
 
     def build(self) -> Flow:
-        embed = Labels(self.classes) if self.classes else Unconditional()
-        flow = Flow(Chain(*self.transforms()), StandardNormal(*self.latent), event=self.image, embed=embed)
+        conditions = {"label": Label(self.classes)} if self.classes else {}
+        flow = Flow(Chain(*self.transforms()), StandardNormal(*self.latent), event=self.image, conditions=conditions)
         return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - convolutions are faster so, on CPUs too
 
     def context_encoder(self, width: int) -> LabelEmbedding | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pushforward.bases import ObservedNormal, StandardNormal
-from pushforward.conditions import Labels, Unconditional
+from pushforward.conditions import Label
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Affine, Move, Shift
@@ -48,7 +48,7 @@ class TarFlow(Model):
             Chain(Patchify(self.image, self.patch), *(self._step(i, tokens, features) for i in range(self.steps))),
             base(tokens, features),
             event=self.image,
-            embed=Labels(self.classes) if self.classes else Unconditional(),
+            conditions={"label": Label(self.classes)} if self.classes else {},
         )
 
     def _step(self, index: int, tokens: int, features: int) -> Autoregressive | Permuted:

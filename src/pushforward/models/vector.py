@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pushforward.bases import Base, Concatenated, StandardNormal, UniformAngle
-from pushforward.conditions import Labels, Unconditional, Vector
+from pushforward.conditions import Kind, Label, Vector
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Elementwise, Move
@@ -53,11 +53,15 @@ class VectorModel(Model):
         return sum(isinstance(support, Circle) for support in self.supports or (self.support,) * self.features)
 
     def build(self) -> Flow:
-        embed = Vector(self.context) if self.context else Labels(self.classes) if self.classes else Unconditional()
+        conditions: dict[str, Kind] = {}
+        if self.context:
+            conditions["vector"] = Vector(self.context)
+        if self.classes:
+            conditions["label"] = Label(self.classes)
         base = self.base(self.features - self.circles)
         if self.circles:
             base = Concatenated(UniformAngle(self.circles), base)
-        return Flow(Chain(*self.transforms()), base, event=(self.features,), embed=embed)
+        return Flow(Chain(*self.transforms()), base, event=(self.features,), conditions=conditions)
 
     @abstractmethod
     def transforms(self) -> Iterator[Transform]:

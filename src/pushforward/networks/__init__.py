@@ -11,8 +11,8 @@ from pushforward.networks.convolutional import (
     ResNet,
     Shallow,
 )
-from pushforward.networks.embeddings import LabelEmbedding, VectorEmbedding
 from pushforward.networks.decoder import Decoder
+from pushforward.networks.embeddings import LabelEmbedding, VectorEmbedding
 from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles

@@ -23,7 +23,9 @@ class CausalNetwork(nn.Module, ABC):
 
     tokens: int | None  # the longest sequence that it reads; None where it may be of any length
     token: tuple[int, ...]  # the shape of a token: (D,), or () for the elements of a vector
-    attends: bool = False  # whether forward and start take attention_temperature (rows,), which divides attention logits
+    attends: bool = (
+        False  # whether forward and start take attention_temperature (rows,), which divides attention logits
+    )
 
     @abstractmethod
     def forward(self, x: Tokens, context: Context | None = None) -> Tensor:

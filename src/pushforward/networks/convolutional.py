@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.conditions import Context
+from pushforward.conditions import Context, find
 from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution, rectified
 
 
@@ -131,7 +131,7 @@ class GatedAttentionNet(nn.Module):
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        self.raw, self.context_encoder = raw, context_encoder
+        self.raw, self.given, self.context_encoder = raw, given, context_encoder
         self.positions = nn.Parameter(0.01 * torch.randn(width, *size))
         self.read = SpreadConvolution(channels, width)
         self.blocks = nn.ModuleList(
@@ -141,8 +141,11 @@ class GatedAttentionNet(nn.Module):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         image = None
-        if context is not None and context.image is not None:
-            image = torch.where(context.null[:, None, None, None], 0, context.image)  # the null is an image of zeros
+        if self.given:
+            condition = find(context, "image")
+            image = torch.where(
+                condition.null[:, None, None, None], 0, condition.value
+            )  # the null is an image of zeros
         h = _told(self.read(x), self.context_encoder, context)
         for convolution, attention in self.blocks:  # pyright: ignore[reportGeneralTypeIssues]
             h = attention(convolution(h, image), self.positions)

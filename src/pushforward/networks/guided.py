@@ -17,6 +17,7 @@ from pushforward.conditions import Context, batch_shape, concatenate, drop
 from pushforward.moves import AffineParams, Move
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder
+from pushforward.networks.plain import is_unchanged
 from pushforward.shapes import Tokens
 
 
@@ -61,6 +62,8 @@ class Guided(CausalNetwork):
     def start(
         self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Decoder:
+        if not is_unchanged(self, Guided):
+            return self.whole(rows, context, attention_temperature=attention_temperature)
         options = self._options(rows, next(self.parameters()).device, attention_temperature)
         return GuidedDecoder(self.net.start(2 * rows, _both(context), **options), self._combined)
 

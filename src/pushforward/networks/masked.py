@@ -26,7 +26,7 @@ from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder, KernelDecoder
 from pushforward.networks.mlp import Activation, Layers, widths
-from pushforward.networks.plain import is_watched, keeps_forward
+from pushforward.networks.plain import is_unchanged
 
 
 class MaskedLinear(nn.Linear):
@@ -93,7 +93,7 @@ class MaskedMLP(CausalNetwork):
         return self.layers.run(x, context).view(-1, self.features, *self.raw)
 
     def start(self, rows: int, context: Context | None = None) -> Decoder:
-        if is_watched(self) or not keeps_forward(self, MaskedMLP) or not self.layers.plain():
+        if not (is_unchanged(self, MaskedMLP) and self.layers.plain()):
             return self.whole(rows, context)  # decoders read weights: layers that are more than these are called
         layers = self.layers
         added = None if layers.context_encoder is None else layers.context_encoder(context)

@@ -36,8 +36,13 @@ def is_hooked(module: nn.Module) -> bool:
 
 
 def keeps_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether the module computes what `kind` does. Its class may be another, as wrappers that shard make it."""
+    """Whether the module computes what `kind` does. Its class may be another, as sharding makes it."""
     return getattr(type(module), "forward", None) is kind.forward and "forward" not in module.__dict__
+
+
+def is_unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling the module is no more than `kind`'s forward, whatever its parts are."""
+    return keeps_forward(module, kind) and not is_hooked(module)
 
 
 def computes_in(layer: nn.Module) -> torch.dtype:

@@ -21,7 +21,7 @@ from pushforward.kernels import transformer as kernel
 from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder, KernelDecoder
-from pushforward.networks.plain import computes_in, is_hooked, is_plain, keeps_forward
+from pushforward.networks.plain import computes_in, is_plain, is_unchanged, keeps_forward
 from pushforward.networks.positions import Learned, Positions, Rotation
 from pushforward.shapes import Tokens
 
@@ -118,8 +118,9 @@ class CausalTransformer(CausalNetwork):
         super().__init__()
         positions.rotation(0, 1, width // heads, torch.device("meta"))  # refuses heads that it cannot turn
         self.tokens, self.token, self.raw, self.head = positions.tokens, (features,), raw, width // heads
+        self.positions = positions  # first, where optimisers that were saved before have its weights
         self.read = nn.Linear(features, width)
-        self.positions, self.context_encoder = positions, context_encoder
+        self.context_encoder = context_encoder
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(depth))
         self.answer = nn.Linear(width, math.prod(raw))
         nn.init.zeros_(self.answer.weight)
@@ -183,10 +184,8 @@ class CausalTransformer(CausalNetwork):
         """Whether its layers read new tokens as if they had read all: not where another attention was put in, or where
         this network has hooks of its own. All other parts may be changed and watched: they are called."""
         layers: list[Any] = list(self.layers)
-        return (
-            keeps_forward(self, CausalTransformer)
-            and not is_hooked(self)
-            and all(keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers)
+        return is_unchanged(self, CausalTransformer) and all(
+            keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers
         )
 
     def _weights(self) -> kernel.Weights | None:

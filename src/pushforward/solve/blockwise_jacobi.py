@@ -67,7 +67,9 @@ def blockwise_jacobi(
         allowed = tolerance * (new.abs() + z[:, start:stop].abs() * log_slopes.exp())
         same = _tokens(((new[:, :-1] - x).abs() <= allowed[:, :-1]) & new[:, :-1].isfinite())
         settled, lost, after = _settled(same, _tokens(new.isfinite()), lost)
-        new, log_slopes = (t.masked_fill(after.reshape(*after.shape, *[1] * (t.dim() - 2)), torch.nan) for t in (new, log_slopes))
+        new, log_slopes = (
+            t.masked_fill(after.reshape(*after.shape, *[1] * (t.dim() - 2)), torch.nan) for t in (new, log_slopes)
+        )
         if start + settled == last:
             yield new, log_slopes
             return

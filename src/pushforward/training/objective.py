@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from pushforward import conditions
 from pushforward.codecs import Codec, Identity, VariationalDequantization, bits_per_dim
 from pushforward.conditions import Given
 from pushforward.flow import Flow
@@ -58,12 +59,11 @@ class Likelihood(Objective):
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.codec.encode(data, generator)
-        embedded = self.flow.embed(context)
-        if embedded and self.condition_dropout:
-            embedded = embedded.expand(data.shape[:1]).drop(
-                draw(torch.rand, data.shape[:1], x, generator) < self.condition_dropout
-            )
-        log_p, z = self.flow.log_prob_and_latent(x, embedded)
+        context = conditions.expand(self.flow.context(context), data.shape[:1])
+        if context and self.condition_dropout:
+            null = draw(torch.rand, data.shape[:1], x, generator) < self.condition_dropout
+            context = conditions.drop(context, null)
+        log_p, z = self.flow.log_prob_and_latent(x, context)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
         numbers, told = x[0].numel(), bound.detach()
         told = bits_per_dim(told, numbers) if self.codec.levels else -told

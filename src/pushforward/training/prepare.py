@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from torch import nn
@@ -23,8 +24,8 @@ def initialize(objective: Objective, data: Data, plan: Plan) -> None:
     """
     if objective.flow.initialized is None or objective.flow.initialized:
         return
-    numbers = objective.flow.event.numel()
-    few = min(len(data), max(plan.batch, min(MEASURED, 2**18 // numbers)))
+    elements = math.prod(axis or 1 for axis in objective.flow.event)
+    few = min(len(data), max(plan.batch, min(MEASURED, 2**18 // elements)))
     events, context = data.fetch(Order(len(data), seed=plan.seed)[0:few])
     objective.initialize(events.to(objective.flow.device), context, Keyed(plan.seed, -1, rows=range(few)))
 

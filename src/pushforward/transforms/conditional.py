@@ -24,6 +24,10 @@ class ConditionalAffine(Triangular):
         super().__init__()
         self.net, self.move = net, move
 
+    @property
+    def causal(self) -> bool:
+        return True
+
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         return self.move.forward(x, self.net(torch.zeros_like(x), context))
 

@@ -42,6 +42,10 @@ class ActNorm(Triangular):
             else:
                 self.register_buffer(name, torch.zeros(features))
 
+    @property
+    def causal(self) -> bool:
+        return True
+
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         return _forward(x, self.shift, self.log_scale)
 
@@ -75,6 +79,10 @@ class BatchNorm(Triangular):
         super().__init__()
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("log_scale", torch.zeros(features))
+
+    @property
+    def causal(self) -> bool:
+        return True
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         return _forward(x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))

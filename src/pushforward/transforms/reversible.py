@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pushforward.conditions import Context
+from pushforward.conditions import Condition, Context
 from pushforward.shapes import Events, PerSample
 from pushforward.transform import Chain, Transform, replaced
 from pushforward.transforms.multiscale import MultiScale
@@ -41,7 +41,8 @@ class Reversible(Transform):
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         if not torch.is_grad_enabled():
             return _through(self.parts, x, context)
-        return _Forgetful.apply(self.parts, x, *_fields(context), *self.parameters())  # pyright: ignore
+        names, fields = tuple(context or {}), [t for condition in (context or {}).values() for t in condition]
+        return _Forgetful.apply(self.parts, names, x, *fields, *self.parameters())  # pyright: ignore
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return Chain(*self.parts).inverse(z, context)  # pyright: ignore[reportArgumentType]
@@ -59,14 +60,17 @@ def reversible(transform: Transform) -> Transform:
 
 
 class _Forgetful(torch.autograd.Function):
-    """(parts, x, the context's fields, the parts' weights) -> z, log_det."""
+    """(parts, the conditions' names, x, their fields, the parts' weights) -> z, log_det."""
 
     @staticmethod
-    def forward(ctx: Any, parts: Any, x: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
-        fields = others[: len(Context._fields)]
-        z, log_det = _through(parts, x, _context(fields))
+    def forward(
+        ctx: Any, parts: Any, names: tuple[str, ...], x: Tensor, *others: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        count = len(names) * len(Condition._fields)
+        fields = others[:count]
+        z, log_det = _through(parts, x, _context(names, fields))
         ctx.save_for_backward(z, *fields)
-        ctx.parts, ctx.weights = parts, others[len(fields) :]
+        ctx.parts, ctx.names, ctx.weights = parts, names, others[count:]
         device = x.device.type
         ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         return z, log_det
@@ -78,7 +82,7 @@ class _Forgetful(torch.autograd.Function):
         value, *fields = ctx.saved_tensors
         leaves = [f if f is None else f.detach().requires_grad_(f.is_floating_point()) for f in fields]
         sources = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad] + list(ctx.weights)
-        context, gradients = _context(leaves), {}
+        context, gradients = _context(ctx.names, leaves), {}
         device, dtype, enabled = ctx.autocast
         with torch.autocast(device, dtype, enabled=enabled):
             for part in reversed(ctx.parts):
@@ -91,16 +95,14 @@ class _Forgetful(torch.autograd.Function):
                 for source, gradient in zip(sources, given[1:], strict=True):
                     if gradient is not None:
                         gradients[source] = gradients[source] + gradient if source in gradients else gradient
-        return None, slope, *(gradients.get(source) for source in [*leaves, *ctx.weights])
+        return None, None, slope, *(gradients.get(source) for source in [*leaves, *ctx.weights])
 
 
 def _through(parts: Any, x: Events, context: Context | None) -> tuple[Events, PerSample]:
     return Chain(*parts)(x, context)
 
 
-def _fields(context: Context | None) -> tuple[Tensor | None, ...]:
-    return context or (None,) * len(Context._fields)
-
-
-def _context(fields: Any) -> Context | None:
-    return None if fields[0] is None else Context(*fields)
+def _context(names: tuple[str, ...], fields: Any) -> Context:
+    """Conditions of these names, made of their tensors in a row."""
+    each = len(Condition._fields)
+    return {name: Condition(*fields[i * each : (i + 1) * each]) for i, name in enumerate(names)}

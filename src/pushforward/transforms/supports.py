@@ -167,6 +167,10 @@ class Unconstrain(Triangular):
         super().__init__()
         self.supports = tuple(supports)
 
+    @property
+    def causal(self) -> bool:
+        return True
+
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         columns = zip(self.supports, at_least_float32(x).unbind(1), strict=True)
         z, log_slopes = zip(*(support.to_line(column) for support, column in columns), strict=True)

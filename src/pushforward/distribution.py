@@ -1,0 +1,82 @@
+"""A flow as a torch.distributions.Distribution: what lampe, Pyro and torch's own distributions take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import Size, Tensor, broadcast_shapes
+from torch.distributions import Distribution, constraints
+
+from pushforward.conditions import Context, batch_shape, expand, rows
+from pushforward.shapes import Events
+
+
+class Density(Protocol):
+    """What a `Flow` offers, and all that its distribution calls. Contexts are ready ones."""
+
+    event: tuple[int, ...]
+
+    @property
+    def support(self) -> constraints.Constraint: ...
+    def log_prob(self, x: Events, context: Any = None) -> Tensor: ...
+    def encode(self, x: Events, context: Any = None) -> Events: ...
+    def sample(self, shape: Any = (), context: Any = None) -> Events: ...
+    def rsample(self, shape: Any = (), context: Any = None) -> Events: ...
+    def rsample_and_log_prob(self, shape: Any = (), context: Any = None) -> tuple[Events, Tensor]: ...
+
+
+class FlowDistribution(Distribution):
+    """p(x | context), of any batch shape: the context's, or what `expand` made of it.
+
+    It holds the flow and its context and calls the flow; nothing is built or cached on the way.
+    """
+
+    arg_constraints = {}  # pyright: ignore
+    has_rsample = True
+
+    def __init__(self, flow: Density, context: Context, batch: Size = Size()):
+        self.flow, self.context = flow, context
+        super().__init__(batch_shape(context) if context else batch, Size(flow.event), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Where samples lie."""
+        return self.flow.support
+
+    @property
+    def transform(self) -> Callable[[Tensor], Tensor]:
+        """x -> z, of shapes (*sample, *batch, *event) -> (*sample, *batch, *latent)."""
+        return lambda x: self._by_rows(self.flow.encode, x)
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> FlowDistribution:
+        return FlowDistribution(self.flow, expand(self.context, tuple(batch_shape)), Size(batch_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value | context) in nats, (*sample, *batch)."""
+        return self._by_rows(self.flow.log_prob, value)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self.flow.sample(self._shape(sample_shape), self.context)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self.flow.rsample(self._shape(sample_shape), self.context)
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        return self.flow.rsample_and_log_prob(self._shape(sample_shape), self.context)
+
+    def _shape(self, sample_shape: Sequence[int]) -> Size:
+        """What to ask the flow for, which adds the context's batch shape itself."""
+        return Size(sample_shape) if self.context else Size(sample_shape) + self.batch_shape
+
+    def _by_rows(self, function: Callable, value: Tensor) -> Tensor:
+        """function(events, context) on value's events as one batch."""
+        events = len(self.event_shape)
+        if value.shape[value.dim() - events :] != self.event_shape:
+            raise ValueError(
+                f"events of this distribution have shape {tuple(self.event_shape)}; the value has {tuple(value.shape)}."
+            )
+        batch = broadcast_shapes(value.shape[: value.dim() - events], self.batch_shape)
+        x = value.expand((*batch, *self.event_shape)).reshape(-1, *self.event_shape)
+        answer = function(x, rows(self.context, batch))
+        return answer.reshape((*batch, *answer.shape[1:]))
