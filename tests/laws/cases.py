@@ -97,6 +97,7 @@ class Case:
     event: tuple[int, ...] = (TOKENS, FEATURES)
     latent: tuple[int, ...] = (TOKENS, FEATURES)
     conditions: Mapping[str, Kind] = field(default_factory=dict)
+    open: tuple[int | None, ...] | None = None  # the event of a flow of it, where that has open axes
     excused: dict[str, str] = field(default_factory=dict)  # law -> why it does not hold
 
     def build(self, dtype: torch.dtype = torch.float64) -> Transform:
@@ -254,7 +255,7 @@ CASES = {
     "autoregressive/monotone": short(MonotoneNetwork(3)),
     "autoregressive/labels": Case(partial(autoregressive, conditions=LABELS), conditions=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, conditions=VECTOR), conditions=VECTOR),
-    "autoregressive/rotary": Case(partial(rotary, None, conditions=LABELS), conditions=LABELS),
+    "autoregressive/rotary": Case(partial(rotary, None, conditions=LABELS), conditions=LABELS, open=(None, FEATURES)),
     "autoregressive/rotary of a grid": Case(partial(rotary, 2, 2)),
     "autoregressive/one by one": Case(partial(autoregressive, solve=sequential)),
     "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi), excused=SWEEPS),

@@ -66,7 +66,7 @@ def load_ml_tarflow(
 def save_ml_tarflow(flow: Flow, path: str | PathLike[str] | None = None) -> dict[str, Tensor]:
     """The authors' state dict of a TarFlow, written to `path` where one is given."""
     networks = _networks(flow)
-    tokens = networks[0].tokens
+    tokens = flow.base.event[0]
     state = {"var": torch.ones(flow.base.event)}
     if isinstance(flow.base, ObservedNormal):
         state["var"] = flow.base.variance.detach().clone()

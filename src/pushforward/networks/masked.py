@@ -93,11 +93,12 @@ class MaskedMLP(CausalNetwork):
         return self.layers.run(x, context).view(-1, self.features, *self.raw)
 
     def start(self, rows: int, context: Context | None = None) -> Decoder:
-        if not (is_unchanged(self, MaskedMLP) and self.layers.plain()):
-            return self.whole(rows, context)  # decoders read weights: layers that are more than these are called
         layers = self.layers
+        plain = layers.plain() if is_unchanged(self, MaskedMLP) else None
+        if plain is None:
+            return self.whole(rows, context)  # decoders read weights: layers that are more than these are called
         added = None if layers.context_encoder is None else layers.context_encoder(context)
-        maps: list[Any] = [(layer.masked, layer.bias) for layer in layers]
+        maps: list[Any] = [(layer.masked, layer.bias) for layer in plain]
         weights = kernel.Weights(maps, self.known, layers.residual)
         if layers.activation is F.relu and kernel.serves(weights, rows):
             blank = maps[0][0].new_zeros(rows, 0)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.kernels import perceptron as kernel
-from pushforward.networks.plain import computes_in, is_plain, is_watched
+from pushforward.networks.plain import computes_in, is_watched
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -45,6 +45,7 @@ class Layers(nn.Module):
         self.maps = nn.ModuleList(maps)
         self.residual, self.activation, self.context_encoder = residual, activation, context_encoder
         self.kinds = tuple(type(layer) for layer in self)
+        self.multiplications = sum(layer.weight.numel() for layer in [*maps, self.answer])
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)
 
@@ -60,24 +61,27 @@ class Layers(nn.Module):
         """The answers to a context, by the kernel where it serves."""
         x = x.to(computes_in(self.answer))
         added = None if self.context_encoder is None else self.context_encoder(context)
-        if self.activation is not F.relu or kernel.serving.recorded() or not self.plain():
+        maps = None if kernel.serving.recorded() or not self._worth_it(len(x)) else self.plain()
+        if maps is None:
             return self(x, added)
-        maps: list[Any] = list(self)
         layers = [kernel.Linear(layer.weight, layer.bias, layer._buffers.get("mask")) for layer in maps]
         if not kernel.serves(x, added, layers, residual=self.residual):
             return self(x, added)
         return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
 
-    def plain(self) -> bool:
-        """Whether its maps are those it was made of, unchanged and unwatched."""
+    def _worth_it(self, rows: int) -> bool:
+        """Whether there is work for the kernel: what is asked first, since small batches wait for all that is asked."""
+        return self.activation is F.relu and rows * self.multiplications >= kernel.serving.LEAST["perceptron"]
+
+    def plain(self) -> list[Any] | None:
+        """Its maps, if they are of the kinds that it was made of, unchanged and unwatched; else None."""
         maps: list[Any] = list(self)
-        return (
-            not is_watched(self)
-            and len(maps) == len(self.kinds)
-            and all(
-                is_plain(layer, kind) and layer.bias is not None for layer, kind in zip(maps, self.kinds, strict=True)
-            )
-        )
+        if is_watched(self) or len(maps) != len(self.kinds):
+            return None
+        for layer, kind in zip(maps, self.kinds, strict=True):
+            if type(layer) is not kind or layer._modules or layer.bias is None or is_watched(layer):
+                return None
+        return maps
 
     def _by_tensors(self, x: Tensor, added: Tensor | None, *parameters: Tensor) -> Tensor:
         maps = [*(f"maps.{k}" for k in range(len(self.maps))), "answer"]

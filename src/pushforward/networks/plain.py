@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
-
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+from torch.nn.modules import module as everywhere
 
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Whether `module` and its parts, in the order of modules(), are of exactly these classes, and none is watched."""
-    parts = list(module.modules())
+    parts = list(module.modules()) if module._modules else [module]
     return tuple(map(type, parts)) == kinds and not any(map(is_watched, parts))
 
 
 def is_watched(module: nn.Module) -> bool:
     """Whether calling the module does more than its class's forward: hooks of any sort, those on all modules included,
     another `forward` set on it, or a compiled one."""
-    return (
+    return bool(
         is_hooked(module)
         or "forward" in module.__dict__
         or module._compiled_call_impl is not None
-        or any(getattr(torch_module, f"_global{hooks}") for hooks in HOOKS)
+        or everywhere._global_forward_hooks
+        or everywhere._global_forward_pre_hooks
+        or everywhere._global_backward_hooks
+        or everywhere._global_backward_pre_hooks
     )
 
 
 def is_hooked(module: nn.Module) -> bool:
     """Whether the module itself has hooks, of any sort."""
-    return any(getattr(module, hooks) for hooks in HOOKS)
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
 
 
 def keeps_forward(module: nn.Module, kind: type[nn.Module]) -> bool:

@@ -193,34 +193,33 @@ class CausalTransformer(CausalNetwork):
         if torch.is_grad_enabled() or kernel.serving.recorded():
             return None
         layers: list[Any] = list(self.layers)
-        parts = [self.read, self.answer, *(part for layer in layers for part in layer.modules())]
-        if not (
+        plain = (
             is_plain(self.read, nn.Linear)
             and is_plain(self.answer, nn.Linear)
             and is_plain(self.positions, Learned)
-            and all(is_plain(layer, *KINDS) for layer in layers)
-            and all(layer.attention.heads == layers[0].attention.heads for layer in layers)
-            and all(layer.mlp[2].approximate == "none" for layer in layers)
-            and all(part.weight is not None and part.bias is not None for part in parts if hasattr(part, "bias"))
-        ):
+            and all(is_plain(layer, *KINDS) and layer.mlp[2].approximate == "none" for layer in layers)
+        )
+        if not plain or len({layer.attention.heads for layer in layers}) != 1:
             return None
         read, answer = (kernel.Linear(part.weight, part.bias) for part in (self.read, self.answer))
         positions: Any = self.positions
-        return kernel.Weights(read, positions.weight, [*map(_weights, layers)], answer, layers[0].attention.heads)
+        weights = kernel.Weights(
+            read, positions.weight, [*map(_layer_weights, layers)], answer, layers[0].attention.heads
+        )
+        return None if any(t is None for t in weights.tensors()) else weights
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any) -> None:
         """Weights saved before positions were modules have them under the module's own name."""
         if f"{prefix}positions" in state_dict:
             state_dict[f"{prefix}positions.weight"] = state_dict.pop(f"{prefix}positions")
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
 
 
-def _weights(layer: Any) -> kernel.Layer:
+def _layer_weights(layer: Any) -> kernel.Layer:
     attention, (norm, up, _, down) = layer.attention, layer.mlp
-    norms = (kernel.Norm(part.weight, part.bias, part.eps) for part in (attention.norm, norm))
+    one, other = (kernel.Norm(part.weight, part.bias, part.eps) for part in (attention.norm, norm))
     qkv, out, up, down = (kernel.Linear(part.weight, part.bias) for part in (attention.qkv, attention.out, up, down))
-    first, second = norms
-    return kernel.Layer(first, qkv, out, second, up, down)
+    return kernel.Layer(one, qkv, out, other, up, down)
 
 
 class AttentionDecoder(Decoder):
