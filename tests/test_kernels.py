@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pushforward.conditions import Vector
+from pushforward.conditions import Vector, read
 from pushforward.kernels import build
 from pushforward.moves import Affine, CircularSpline, Move, RationalQuadraticSpline, SoftClip, Tanh
 from pushforward.networks import MLP, MaskedMLP, VectorEmbedding
 from tests.kernels import NAMES, switch
 
-EMBED = Vector(4)
+EMBED = {"vector": Vector(4)}
 Values = tuple[Tensor, ...]
 
 
@@ -53,7 +53,7 @@ def network(make, *shape, hidden=(20, 33), **choices) -> Case:
     net = make(*shape, hidden=hidden, context_encoder=VectorEmbedding(4, hidden[0]), **choices)
     for weights in net.parameters():
         nn.init.normal_(weights, std=0.3)
-    return Case(lambda x, vector: (net(x, EMBED(vector)),), shape[0], 4, net)
+    return Case(lambda x, vector: (net(x, read(EMBED, vector)),), shape[0], 4, net)
 
 
 MOVES = {

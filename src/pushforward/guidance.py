@@ -40,7 +40,7 @@ class Linear(Rule):
     def check(self, move: Move) -> None:
         super().check(move)
         if self.on == "scale" and move.volume_preserving:
-            raise ValueError(f'a {type(move).__name__} has no scale to guide; use on="mean" or "both".')
+            raise ValueError(f'a {type(move).__name__.lower()} has no scale to guide; use on="mean" or "both".')
 
     def __call__(self, conditional: AffineParams, null: AffineParams, progress: Tensor | None) -> AffineParams:
         g = self._weight(progress)
