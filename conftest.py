@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pushforward
-from pushforward.networks.kernel import load
+from tests.kernels import UNTESTED
 
 torch.set_num_threads(1)  # tests run side by side
 
@@ -32,22 +32,12 @@ def _everyday(doctest_namespace):
     assert global_state() == before, "this test changed torch's global state"
 
 
-NO_KERNELS = "Skipped: compiled kernels are NOT tested: there is no C++ compiler"
-
-
-@pytest.fixture
-def kernels():
-    """What a test of compiled kernels asks for."""
-    if load() is None:
-        pytest.skip(NO_KERNELS.removeprefix("Skipped: "))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Tests skipped for want of kernels are counted in one line of the summary, not in one for each of them."""
     report = yield
-    if report.skipped and report.longrepr[2] == NO_KERNELS:
-        report.longrepr = (__file__, None, NO_KERNELS)
+    if report.skipped and report.longrepr[2] == f"Skipped: {UNTESTED}":
+        report.longrepr = (__file__, None, report.longrepr[2])
     return report
 
 

@@ -1,4 +1,4 @@
-"""A perceptron's loops beside tensor operations: a pass and a training step, and how near the processor's rate.
+"""A perceptron's kernel beside tensor operations: a pass and a training step, and how near the processor's rate.
 
     OMP_NUM_THREADS=1 python benchmarks/perceptron.py
 
@@ -14,7 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from pushforward.networks import MLP, MaskedMLP, perceptron
+from pushforward.kernels import serving
+from pushforward.networks import MLP, MaskedMLP
 
 NETWORKS = {
     "perceptron, 64 → 128 → 128 → 128": MLP(64, (64, 2)),
@@ -22,20 +23,20 @@ NETWORKS = {
     "masked, 256 → 128 → 128 → 512": MaskedMLP(256, (2,)),
     "residual, 32 → 5 × 128 → 736": MLP(32, (32, 23), residual=True),
 }
-ROWS, WORTH = 256, perceptron.WORTH
+ROWS, LEAST = 256, serving.LEAST["perceptron"]
 
 
 def seconds(run: Callable[[], object]) -> dict[bool, float]:
-    """Of a call by loops and by tensors, in turn."""
+    """Of a call by the kernel and by tensors, in turn."""
     best = {True: math.inf, False: math.inf}
     for _ in range(20):
-        for loops in best:
-            perceptron.WORTH = WORTH if loops else math.inf
+        for kernel in best:
+            serving.LEAST["perceptron"] = LEAST if kernel else math.inf
             run()
             started = time.process_time()
             for _ in range(50):
                 run()
-            best[loops] = min(best[loops], (time.process_time() - started) / 50)
+            best[kernel] = min(best[kernel], (time.process_time() - started) / 50)
     return best
 
 
@@ -50,7 +51,7 @@ def main() -> None:
     a = torch.randn(1024, 1024)
     rate = 2 * 1024**3 / min(seconds(lambda: a @ a).values())
     print(f"A product of matrices, torch's: {rate / 1e9:.0f} GFLOP/s.\n")
-    print("| network | task | loops, µs | tensors, µs | tensors / loops | loops, GFLOP/s | tensors, GFLOP/s |")
+    print("| network | task | kernel, µs | tensors, µs | tensors / kernel | kernel, GFLOP/s | tensors, GFLOP/s |")
     print("|---|---|---|---|---|---|---|")
     for name, net in NETWORKS.items():
         for weights in net.parameters():

@@ -32,7 +32,7 @@ class Memory:
 
 def read(net: CausalTransformer, x: Tensor, labels: Tensor | None, t: int, memory: Memory) -> tuple[Tensor, Tensor]:
     """Token t -> log_scale and shift of token t + 1; labels of None are the null."""
-    h = net.read(x) + net.positions[t : t + 1]
+    h = net.read(x) + net.positions.weight[t : t + 1]
     if net.context_encoder is not None:
         table = net.context_encoder.table
         h = h + (table.mean(0) if labels is None else table[labels][:, None])

@@ -20,7 +20,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"shapes", "conditions", "randomness", "files", "version", "optional", "compiled", "migrations"},
+    {"shapes", "conditions", "randomness", "files", "version", "optional", "migrations"},
+    {"kernels"},
     {"moves", "transform"},
     {"networks"},
     {"solve", "bases"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
@@ -27,8 +26,8 @@ from pushforward.moves import (
     Sigmoid,
     SoftClip,
     Tanh,
-    kernel,
 )
+from tests.kernels import switch
 
 MOVES = {
     "affine": Affine(),
@@ -50,15 +49,13 @@ UNBOUNDED = (Affine(), Affine(Sigmoid(0, 2)))  # which overflow at raw numbers o
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}  # where the slope is 1; an error grows as the slope falls
 
 
-LOOPS = {"affine", "affine/tanh", "affine/soft-clip", "spline", "spline/5 bins", "circular spline"}  # which have them
+KERNELS = {"affine", "affine/tanh", "affine/soft-clip", "spline", "spline/5 bins", "circular spline"}  # which have them
 
 
-@pytest.fixture(params=[*MOVES, *(f"{name} by kernel" for name in MOVES if name in LOOPS)])
+@pytest.fixture(params=[*MOVES, *(f"{name} by kernel" for name in MOVES if name in KERNELS)])
 def move(request, monkeypatch) -> Elementwise:
     name, by, _ = request.param.partition(" by ")
-    if by:
-        request.getfixturevalue("kernels")
-    monkeypatch.setattr(kernel, "WORTH", 0 if by else math.inf)
+    switch(monkeypatch, bool(by))
     torch.manual_seed(0)
     return MOVES[name]
 
@@ -70,7 +67,7 @@ def given(move: Elementwise, n: int, scale: float, dtype: torch.dtype = torch.fl
 
 
 def doors(move: Elementwise):
-    return lambda x, raw: move.forward(x, move.interpret(raw)), lambda y, raw: move.inverse(y, move.interpret(raw))
+    return move.forward, move.inverse
 
 
 def tensors(params) -> list[Tensor]:
@@ -143,10 +140,10 @@ def test_finite_with_finite_gradients_far_outside(move, which, far, scale):
 
 def test_arithmetic_is_in_at_least_float32(move):
     for given_in, wide in ((torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
-        params = move.interpret(torch.zeros(3, move.params_per_element, dtype=given_in))
-        assert all(p.dtype == wide for p in tensors(params))
+        raw = torch.zeros(3, move.params_per_element, dtype=given_in)
+        assert all(p.dtype == wide for p in tensors(move.params(raw)))
         for door in (move.forward, move.inverse):
-            assert all(t.dtype == wide for t in door(torch.zeros(3, dtype=given_in), params))
+            assert all(t.dtype == wide for t in door(torch.zeros(3, dtype=given_in), raw))
 
 
 def test_empty_and_of_any_shape(move):

@@ -1,30 +1,37 @@
-"""What every causal network owes: causality, and a cache that changes nothing."""
+"""What every causal network owes: causality, decoders that agree with one pass, and parts that are called."""
 
 from __future__ import annotations
 
-import math
+import copy
+from functools import partial
 from itertools import product
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from pushforward import conditions
+from pushforward.bases import StandardNormal
 from pushforward.conditions import Label, Vector, drop, read
-from pushforward.moves import Affine, LogisticMixture
+from pushforward.flow import Flow
+from pushforward.guidance import Linear
+from pushforward.moves import Affine, Composed, LogisticMixture, Shift
 from pushforward.networks import (
     MLP,
+    CausalNetwork,
     CausalTransformer,
     Guided,
     LabelEmbedding,
-    LinearRule,
+    Learned,
     MaskedMLP,
+    Positions,
+    Rotary,
     VectorEmbedding,
-    rectified,
 )
-from pushforward.networks import transformer as module
-from pushforward.networks.kernel import load
+from pushforward.networks.transformer import Attention, Layer
 from pushforward.solve import sequential
 from pushforward.transforms import Autoregressive
+from tests.kernels import switch
 
 TOKENS, FEATURES, ROWS = 6, 3, 2
 # who reads whom: 0 -> 1 -> 2, 3 is read by none and reads none, 4 reads 0 and 2, 5 reads 4
@@ -32,18 +39,25 @@ GRAPH = torch.zeros(TOKENS, TOKENS, dtype=torch.bool)
 GRAPH[[1, 2, 4, 4, 5], [0, 1, 0, 2, 4]] = True
 
 
-def transformer(classes: int = 0) -> CausalTransformer:
+def transformer(classes: int = 0, positions: Positions | None = None) -> CausalTransformer:
     context_encoder = LabelEmbedding(classes, 8) if classes else None
     return CausalTransformer(
-        FEATURES, (FEATURES, 2), tokens=TOKENS, width=8, depth=2, heads=2, context_encoder=context_encoder
+        FEATURES,
+        (FEATURES, 2),
+        positions=positions or Learned(TOKENS, 8),
+        width=8,
+        depth=2,
+        heads=2,
+        context_encoder=context_encoder,
     )
 
 
 NETWORKS = {
     "transformer": lambda: transformer(),
     "transformer of labels": lambda: transformer(classes=4),
-    "guided by labels": lambda: Guided(transformer(classes=4), Affine(), LinearRule(0.5, schedule="linear")),
-    "guided by attention": lambda: Guided(transformer(), Affine(), LinearRule(0.5), attention_temperature=0.5),
+    "transformer of rotary places and labels": lambda: transformer(classes=4, positions=Rotary(TOKENS)),
+    "guided by labels": lambda: Guided(transformer(classes=4), Affine(), Linear(0.5, schedule="linear")),
+    "guided by attention": lambda: Guided(transformer(), Affine(), Linear(0.5), attention_temperature=0.5),
     "masked": lambda: MaskedMLP(TOKENS, (2,), hidden=(12, 8), activation=F.silu),
     "masked by rectifiers": lambda: MaskedMLP(TOKENS, (2,), hidden=(50, 70)),
     "masked by residual rectifiers of labels": lambda: MaskedMLP(
@@ -62,10 +76,7 @@ NETWORKS = {
 def asked(request, monkeypatch):
     """A network with random weights, tokens for it, and labels. Without gradients its kernel may read for it."""
     name, reader = request.param
-    if reader == "kernel":
-        request.getfixturevalue("kernels")
-    for reads in (module, rectified):
-        monkeypatch.setattr(reads, "WORTH", 0 if reader == "kernel" else math.inf)
+    switch(monkeypatch, reader == "kernel")
     net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -75,33 +86,36 @@ def asked(request, monkeypatch):
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-@pytest.mark.parametrize("pieces", [[1] * TOKENS, [TOKENS], [0, 2, 1, 3]], ids=str)
-def test_cached_equals_parallel(asked, pieces, gradients):
+@pytest.mark.parametrize("pieces", [[1] * (TOKENS - 1), [TOKENS - 1], [2, 1, 2]], ids=str)
+def test_decoding_equals_one_pass(asked, pieces, gradients):
     net, x, context = asked
     expected = net(x, context)
     with torch.set_grad_enabled(gradients):
-        cache, start = net.start(context), 0
+        decoder, start = net.start(ROWS, context), 0
+        torch.testing.assert_close(decoder.answer, expected[:, :1])
         for n in pieces:
-            answer = net(x[:, start : start + n], context, cache)[:, : n + 1]
-            known = expected[:, start : start + n + 1]
-            torch.testing.assert_close(answer[:, : known.shape[1]], known)
+            answers = decoder.read(x[:, start : start + n])
             start += n
-            assert cache.length == start
+            torch.testing.assert_close(answers, expected[:, start - n + 1 : start + 1])
+            assert torch.equal(decoder.answer, answers[:, -1:])
+            assert decoder.length == start
+        with pytest.raises(ValueError, match="reads all but the last"):
+            decoder.read(x[:, :1])
 
 
 @pytest.mark.parametrize("gradients", [True, False])
 def test_truncate_takes_tokens_back(asked, gradients):
     net, x, context = asked
     with torch.set_grad_enabled(gradients):
-        cache = net.start(context)
-        net(torch.cat([x[:, :2], -x[:, 2:4]], 1), context, cache)  # the last two were only tried
-        cache.truncate(2)
-        answer = net(x[:, 2:4], context, cache)
-        kept = answer.clone()
-        cache.truncate(2)
-        net(-x[:, 2:4], context, cache)
-    torch.testing.assert_close(answer, net(x, context)[:, 2:5])
-    assert torch.equal(answer, kept), "an answer once given does not change"
+        decoder = net.start(ROWS, context)
+        decoder.read(torch.cat([x[:, :2], -x[:, 2:4]], 1))  # the last two were only tried
+        decoder.truncate(2)
+        answers = decoder.read(x[:, 2:4])
+        kept = answers.clone()
+        decoder.truncate(2)
+        decoder.read(-x[:, 2:4])
+    torch.testing.assert_close(answers, net(x, context)[:, 3:5])
+    assert torch.equal(answers, kept), "an answer once given does not change"
 
 
 def test_answers_depend_on_earlier_tokens_alone(asked, request):
@@ -114,120 +128,239 @@ def test_answers_depend_on_earlier_tokens_alone(asked, request):
     assert "one unit" in name or torch.equal(depends, allowed)
 
 
-def test_a_cache_started_with_gradients_goes_on_without(asked):
+def test_a_decoder_started_with_gradients_goes_on_without(asked):
     net, x, context = asked
-    cache = net.start(context)
-    net(x[:, :2], context, cache)
+    decoder = net.start(ROWS, context)
+    decoder.read(x[:, :2])
     with torch.no_grad():
-        torch.testing.assert_close(net(x[:, 2:3], context, cache), net(x, context)[:, 2:4])
+        torch.testing.assert_close(decoder.read(x[:, 2:3]), net(x, context)[:, 3:4])
+
+
+def test_decoders_are_differentiable(asked):
+    net, x, context = asked
+    x.requires_grad_()
+    decoder = net.start(ROWS, context)
+    answers = torch.cat([decoder.answer, *(decoder.read(token) for token in x[:, :-1].split(1, 1))], 1)
+    weights = torch.randn_like(answers)
+    for found, expected in zip(
+        *(torch.autograd.grad((raw * weights).sum(), x) for raw in (answers, net(x, context))), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def layers(net):
+    """The names of its parts, the network itself among them."""
+    return [name for name, part in net.named_modules() if not isinstance(part, torch.nn.ModuleList)]
+
+
+def fired(net, names, run) -> set[str]:
+    """Which of its parts are called while it runs."""
+    called = set()
+    hooks = [net.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(name)) for name in names]
+    with torch.no_grad():
+        run()
+    for hook in hooks:
+        hook.remove()
+    return called
+
+
+@pytest.mark.parametrize("rows", [1, 300])
+def test_hooks_fire_in_sampling_as_in_scoring(asked, rows):
+    """On every part alone, and on all of them at once."""
+    net, x, context = asked
+    x = x[:1].repeat(rows, *[1] * (x.dim() - 1))
+    context = context and conditions.rows(conditions.each(context, lambda t: t[0]), (rows,))
+    step = Autoregressive(net, MOVES[net(x[:1], context and conditions.each(context, lambda t: t[:1])).shape[-1]])
+    for names in (layers(net), *([name] for name in layers(net))):
+        scoring, sampling = (fired(net, names, partial(door, x, context)) for door in (net, step.inverse))
+        assert scoring == sampling
+    assert scoring, "the last of its parts is called"
+
+
+MOVES = {1: Shift(), 2: Affine(), 3: Composed(Shift(), Affine())}  # by the raw parameters that they take
+
+
+class Wrapper(torch.nn.Module):
+    """What adapters are: a layer and something beside it."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.delta = layer, torch.nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+
+    def forward(self, *args):
+        return self.layer(*args) + self.delta
+
+
+def wrapped(net, name):
+    parent, _, child = name.rpartition(".")
+    setattr(net.get_submodule(parent), child, Wrapper(net.get_submodule(name)))
+
+
+def hooked(net, name):
+    net.get_submodule(name).register_forward_hook(lambda *args: args[-1] + 0.3)
+
+
+def hooked_before(net, name):
+    net.get_submodule(name).register_forward_pre_hook(lambda _, args: (args[0].sin(), *args[1:]))
+
+
+def subclassed(net, name):
+    layer = net.get_submodule(name)
+    kind = type(layer)
+    layer.__class__ = type("Shifted", (kind,), {"forward": lambda self, *args: kind.forward(self, *args) + 0.3})
+
+
+def replaced(net, name):
+    layer = net.get_submodule(name)
+    forward = layer.forward
+    layer.forward = lambda *args: forward(*args) + 0.3
+
+
+@pytest.mark.parametrize("change", [wrapped, hooked, hooked_before, subclassed, replaced], ids=lambda f: f.__name__)
+def test_a_changed_layer_samples_as_it_scores(asked, change, request):
+    """Each linear layer in turn; attention, and whole layers of a transformer."""
+    net, x, context = asked
+    kinds, one = (torch.nn.Linear, Attention, Layer), "one unit" in request.node.name  # which may read nothing
+    names = [name for name, part in net.named_modules() if isinstance(part, kinds)]
+    raw, pristine = net(x, context), copy.deepcopy(net)
+    for name in names:
+        net = copy.deepcopy(pristine)
+        change(net, name)
+        step = Autoregressive(net, MOVES[raw.shape[-1]])
+        with torch.no_grad():
+            assert one or not torch.allclose(net(x, context), raw), name
+            torch.testing.assert_close(step.inverse(step(x, context)[0], context)[0], x)
+            assert net.start(ROWS, context).kind != "kernel", name
+
+
+def test_which_decoder_serves(monkeypatch):
+    """The kind says it."""
+    with torch.no_grad():
+        for on, kind in ((False, "tensors"), (True, "kernel")):
+            switch(monkeypatch, on)
+            for make in (transformer, NETWORKS["masked by rectifiers"]):
+                assert make().start(ROWS).kind == kind
+                net = make()
+                net.register_forward_hook(lambda *_: None)
+                assert net.start(ROWS).kind == "whole"
+            rotary = transformer(positions=Rotary(TOKENS))
+            assert rotary.start(ROWS).kind == "tensors"
+            assert NETWORKS["masked"]().start(ROWS).kind == "tensors"
+    assert transformer().start(ROWS).kind == "tensors", "gradients are wanted"
+
+
+def test_a_network_that_has_a_forward_alone_is_decoded():
+    class Sums(CausalNetwork):
+        tokens, token = None, (FEATURES,)
+
+        def forward(self, x, context=None):
+            return F.pad(x.cumsum(1)[:, :-1], (0, 0, 1, 0))[..., None]
+
+    net, z = Sums(), torch.randn(ROWS, TOKENS, FEATURES, dtype=torch.float64)
+    step = Autoregressive(net, Shift())
+    assert net.start(ROWS).kind == "whole"
+    torch.testing.assert_close(step(step.inverse(z)[0])[0], z)
+
+
+@torch.no_grad()
+def test_rotary_places_serve_sequences_of_any_length():
+    net = CausalTransformer(2, (2, 2), positions=Rotary(None), width=16, depth=2, heads=2).double()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.randn(3, 50, 2, dtype=torch.float64)
+    torch.testing.assert_close(net(x)[:, :7], net(x[:, :7]))
+    step = Autoregressive(net, Affine())
+    for length in (1, 7, 50):
+        torch.testing.assert_close(step(step.inverse(x[:, :length])[0])[0], x[:, :length])
+    flow = Flow(step, StandardNormal(None, 2), event=(None, 2))
+    assert flow.sample(3, size=(7, 2)).shape == (3, 7, 2)
+    known = flow.decode(x[:, :7], known=x[:, :3])
+    torch.testing.assert_close(flow.encode(known)[:, 3:], x[:, 3:7])
+    with pytest.raises(ValueError, match='"linear" schedule'):
+        Guided(net, Affine(), Linear(1.0, schedule="linear"), attention_temperature=0.5)(x)
+
+
+def test_rotary_attention_depends_on_distances_alone():
+    positions, q, k = Rotary(None, 5), torch.randn(1, 4, dtype=torch.float64), torch.randn(1, 4, dtype=torch.float64)
+
+    def product(one: int, other: int) -> torch.Tensor:
+        device = torch.device("cpu")
+        return (
+            positions.rotation(one, one + 1, 4, device)(q) * positions.rotation(other, other + 1, 4, device)(k)
+        ).sum()
+
+    torch.testing.assert_close(product(7, 1), product(27, 21))  # one row and one column on, four rows later
+    assert not torch.allclose(product(7, 1), product(7, 2))
+
+
+def test_places_that_are_refused():
+    with pytest.raises(ValueError, match="only the first may have no end"):
+        Rotary(4, None)
+    with pytest.raises(ValueError, match="6 features are not a multiple of 4"):
+        CausalTransformer(2, (2, 2), positions=Rotary(4, 4), width=6, depth=1)
+    with pytest.raises(ValueError, match="reads 6 tokens at most; got 7"):
+        transformer()(torch.zeros(1, 7, FEATURES))
+
+
+def test_weights_saved_under_the_old_name_of_positions_load():
+    net, other = torch.nn.Sequential(transformer()), torch.nn.Sequential(transformer())
+    saved = {name.replace("positions.weight", "positions"): value for name, value in net.state_dict().items()}
+    other.load_state_dict(saved)
+    assert torch.equal(other[0].positions.weight, net[0].positions.weight)
 
 
 @torch.no_grad()
 def fed(net, x, context=None):
-    """Its answers through a cache, token by token, and whether the kernel gave them."""
-    cache = net.start(context)
-    answers = [net(token, context, cache)[:, -1:] for token in (x[:, :0], *x[:, :-1].split(1, 1))]
-    return torch.cat(answers, 1), cache.packed is not None
+    """Its answers token by token, and the kind of decoder that gave them."""
+    decoder = net.start(len(x), context)
+    answers = [decoder.answer, *(decoder.read(token) for token in x[:, :-1].split(1, 1))]
+    return torch.cat(answers, 1), decoder.kind
 
 
-@pytest.mark.usefixtures("kernels")
 def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch):
-    net = CausalTransformer(3, (3, 2), tokens=TOKENS, width=128, depth=2, heads=2)
+    net = CausalTransformer(3, (3, 2), positions=Learned(TOKENS, 128), width=128, depth=2, heads=2)
     torch.nn.init.normal_(net.answer.weight, std=0.1)
     x = torch.randn(40, TOKENS, 3)
     exact, _ = fed(net, x)
     with torch.autocast("cpu", torch.bfloat16):
-        monkeypatch.setattr(module, "WORTH", math.inf)
-        expected, by_kernel = fed(net, x)
-        assert not by_kernel
-        monkeypatch.setattr(module, "WORTH", 0)
-        answer, by_kernel = fed(net, x)
-    assert by_kernel
+        switch(monkeypatch, on=False)
+        expected, kind = fed(net, x)
+        assert kind == "tensors"
+        switch(monkeypatch, on=True)
+        answer, kind = fed(net, x)
+    assert kind == "kernel"
     assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.usefixtures("kernels")
-def test_loops_read_rectifiers_in_blocks_of_rows(monkeypatch, dtype):
+def test_the_masked_kernel_decodes_blocks_of_rows(monkeypatch, dtype):
     """More rows than a block has: they are answered for as alone, to the last bit."""
-    monkeypatch.setattr(rectified, "WORTH", 0)
+    switch(monkeypatch, on=True)
     net = MaskedMLP(TOKENS, (2,), hidden=(50, 70)).to(dtype)
     torch.nn.init.normal_(net.layers.answer.weight, std=0.3)
     x = torch.randn(150, TOKENS, dtype=dtype)
-    cache, alone = net.start(), net.start()
-    answer = net(x[:, :2], cache=cache)
-    assert cache.loops is not None
-    torch.testing.assert_close(answer, net(x)[:, :3])
-    assert torch.equal(net(x[-1:, :1], cache=alone), answer[-1:, :2])
-    assert torch.equal(net(x[-1:, 1:2], cache=alone), answer[-1:, 1:])
-    for wrong in (x[:1, 2:], x, x[:, 2:].to("meta")):
+    decoder, alone = net.start(150), net.start(1)
+    answers = decoder.read(x[:, :2])
+    assert decoder.kind == "kernel"
+    torch.testing.assert_close(answers, net(x)[:, 1:3])
+    assert torch.equal(alone.read(x[-1:, :1]), answers[-1:, :1])
+    assert torch.equal(alone.read(x[-1:, 1:2]), answers[-1:, 1:])
+    for wrong in (x[:1, 2:3], x[:, 2:3].to("meta")):
         with pytest.raises(ValueError, match="there is room for"):
-            net(wrong, cache=cache)
-
-
-def wrapped(net):
-    net.layers[0].mlp[1] = torch.nn.Sequential(net.layers[0].mlp[1])
-
-
-def hooked(net):
-    net.layers[1].register_forward_hook(lambda *_: None)
+            decoder.read(wrong)
 
 
 @torch.no_grad()
-@pytest.mark.usefixtures("kernels")
 def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(module, "WORTH", 0)
-    net = transformer(classes=4)
-    cache, one_for_all = net.start(), read({"label": Label(4)}, [2])
-    x = torch.randn(2, TOKENS, FEATURES)
-    torch.testing.assert_close(net(x, one_for_all, cache)[:, :TOKENS], net(x, one_for_all))
-    for wrong in (x[:, :1], torch.randn(3, 0, FEATURES), torch.randn(2, 0, FEATURES + 1)):
+    switch(monkeypatch, on=True)
+    net, one_for_all = transformer(classes=4), read({"label": Label(4)}, [2])
+    decoder, x = net.start(2, one_for_all), torch.randn(2, TOKENS, FEATURES)
+    torch.testing.assert_close(decoder.read(x[:, :-1]), net(x, one_for_all)[:, 1:])
+    decoder.truncate(2)
+    for wrong in (torch.randn(3, 1, FEATURES), torch.randn(2, 1, FEATURES + 1), x[:, :1].to("meta")):
         with pytest.raises(ValueError, match="there is room for"):
-            net(wrong, one_for_all, cache)
-
-
-@pytest.mark.parametrize("change", [wrapped, hooked], ids=lambda change: change.__name__)
-@pytest.mark.usefixtures("kernels")
-def test_the_kernel_stands_back_where_layers_are_not_as_built(change, monkeypatch):
-    monkeypatch.setattr(module, "WORTH", 0)
-    net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
-    torch.nn.init.normal_(net.answer.weight)
-    assert fed(net, x)[1]
-    change(net)
-    answer, by_kernel = fed(net, x)
-    assert not by_kernel
-    torch.testing.assert_close(answer, net(x))
-
-
-@pytest.mark.usefixtures("kernels")
-def test_without_a_compiler_the_answers_are_the_same(monkeypatch):
-    monkeypatch.setattr(module, "WORTH", 0)
-    net, x = transformer().double(), torch.randn(2, TOKENS, FEATURES, dtype=torch.float64)
-    torch.nn.init.normal_(net.answer.weight)
-    before, by_kernel = fed(net, x)
-    assert by_kernel
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    load.cache_clear()
-    try:
-        after, by_kernel = fed(net, x)
-    finally:
-        load.cache_clear()
-    assert not by_kernel
-    torch.testing.assert_close(after, before)
-
-
-def test_a_kernel_that_does_not_build_is_warned_of(monkeypatch, tmp_path):
-    compiler = tmp_path / "c++"
-    compiler.write_text("#!/bin/sh\necho no such flag >&2; exit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    load.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="no such flag"):
-            assert load() is None
-    finally:
-        load.cache_clear()
+            decoder.read(wrong)
 
 
 def test_attention_temperature_is_a_row_s_own():
@@ -245,22 +378,22 @@ def test_the_linear_rule(on):
     net, x, context = transformer(classes=4), torch.randn(2, TOKENS, FEATURES), read({"label": Label(4)}, [1, 3])
     torch.nn.init.normal_(net.answer.weight)
     conditional, null = net(x, context), net(x, drop(context, torch.ones(2, dtype=torch.bool)))
-    guided = Guided(net, Affine(), LinearRule(2.0, on, "linear"))(x, context)
+    guided = Guided(net, Affine(), Linear(2.0, on, "linear"))(x, context)
     g = 2 * torch.arange(TOKENS)[:, None, None] / (TOKENS - 1)
     acts = torch.tensor([on != "mean", on != "scale"])  # raw numbers are (log_scale, shift)
     torch.testing.assert_close(guided, torch.where(acts, conditional + g * (conditional - null), conditional))
     for weight in (0.0, 2.0):
-        same = Guided(net, Affine(), LinearRule(weight, on))(x, drop(context, torch.ones(2, dtype=torch.bool)))
+        same = Guided(net, Affine(), Linear(weight, on))(x, drop(context, torch.ones(2, dtype=torch.bool)))
         torch.testing.assert_close(same, null)  # nothing to move away from
 
 
 def test_guidance_is_refused_where_it_is_not_defined():
     with pytest.raises(TypeError, match="not for LogisticMixture"):
-        Guided(transformer(), LogisticMixture(), LinearRule(1.0))
+        Guided(transformer(), LogisticMixture(), Linear(1.0))
     with pytest.raises(ValueError, match="on='scales'"):
-        LinearRule(1.0, "scales")
+        Linear(1.0, "scales")
     with pytest.raises(ValueError, match="'annealed'"):
-        LinearRule(1.0, schedule="annealed")
+        Linear(1.0, schedule="annealed")
 
 
 def test_units_of_a_masked_network_are_computed_once(monkeypatch):

@@ -1,9 +1,8 @@
-"""Ways back: each keeps the guarantee it states."""
+"""Inverse solvers: each keeps the guarantee it states."""
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,20 +10,23 @@ from pathlib import Path
 import pytest
 import torch
 from torch import distributed
+from torch.nn import functional as F
 
 from pushforward import conditions
 from pushforward.conditions import Label, read
+from pushforward.guidance import Linear
 from pushforward.moves import Affine, Shift
 from pushforward.networks import (
     CausalNetwork,
     CausalTransformer,
+    Decoder,
     Guided,
     LabelEmbedding,
-    LinearRule,
+    Learned,
     MaskedMLP,
-    transformer,
 )
-from pushforward.solve import autotuned, blockwise_jacobi, jacobi, sequential
+from pushforward.solve import Autotuned, blockwise_jacobi, jacobi, sequential
+from tests.kernels import switch
 from tests.laws.cases import CASES, TOKENS
 from tests.toys import picture
 
@@ -34,25 +36,20 @@ def test_jacobi_after_k_sweeps_has_the_first_k_tokens():
     x = z = CASES["autoregressive/affine"].z(5)
     expected = torch.cat([token for token, _ in sequential(step.net, step.move, z)], 1)
     for sweeps in range(1, TOKENS + 1):
-        x = step.move.inverse(z, step.move.interpret(step.net(x)))[0]
+        x = step.move.inverse(z, step.net(x))[0]
         torch.testing.assert_close(x[:, :sweeps], expected[:, :sweeps])
-    ((x, _),) = jacobi(step.net, step.move, z)
-    torch.testing.assert_close(x, expected)
+    torch.testing.assert_close(solved(jacobi, step.net, step.move, z)[0], expected)
 
 
 def test_jacobi_stops_early_and_then_has_converged():
     step, case = CASES["autoregressive/affine"].build(), CASES["autoregressive/affine"]
     with torch.no_grad():
         for parameter in step.parameters():
-            parameter.mul_(0.2)  # weak dependence on earlier tokens: fewer sweeps than tokens
-    calls = []
-    step.net.register_forward_hook(lambda *_: calls.append(1))
-    z = case.z(5)
-    with torch.no_grad():
-        ((x, _),) = jacobi(step.net, step.move, z, tolerance=1e-3)
-        sweeps = len(calls)
-        ((exact, _),) = jacobi(step.net, step.move, z)
-    assert sweeps < TOKENS
+            parameter.mul_(0.1)  # weak dependence on earlier tokens: fewer sweeps than tokens
+    reads, z = counted(step.net), case.z(5)
+    x, _ = solved(partial(jacobi, tolerance=1e-3), step.net, step.move, z)
+    assert len(reads) < TOKENS - 1
+    exact, _ = solved(jacobi, step.net, step.move, z)
     torch.testing.assert_close(x, exact, atol=1e-3, rtol=0)
 
 
@@ -62,14 +59,14 @@ def test_jacobi_survives_overflow_on_the_way():
         for parameter in step.net.answer.parameters():
             parameter.mul_(60)
         z = case.z(200, torch.float32)
-        first = step.move.inverse(z, step.move.interpret(step.net(z)))[0]
-        second = step.move.inverse(z, step.move.interpret(step.net(first.nan_to_num())))[0]
-        ((x, _),) = jacobi(step.net, step.move, z)
-        expected = torch.cat([token for token, _ in sequential(step.net, step.move, z)], 1)
+        first = step.move.inverse(z, step.net(z))[0]
+        second = step.move.inverse(z, step.net(first.nan_to_num()))[0]
+    (x, _), (expected, _) = (solved(way, step.net, step.move, z) for way in (jacobi, sequential))
     assert not (first.isfinite().all() and second.isfinite().all()), "nothing overflowed: the test shows nothing"
     finite = expected.isfinite().flatten(1).all(1)
     assert finite.any()
     torch.testing.assert_close(x[finite], expected[finite], rtol=1e-2, atol=1e-2)
+    assert torch.equal(x.isfinite().flatten(1).all(1), finite)
 
 
 def test_tokens_are_streamed():
@@ -89,6 +86,25 @@ def test_partial_gives_a_tolerance():
         torch.testing.assert_close(step.inverse(step(x)[0])[0], x)
 
 
+def counted(net):
+    """A list that grows by one whenever a decoder of the network reads."""
+    start, reads = net.start, []
+
+    def counting(*args, **options):
+        decoder = start(*args, **options)
+        inner = decoder.read
+
+        def read(x):
+            reads.append(x.shape[1])
+            return inner(x)
+
+        decoder.read = read
+        return decoder
+
+    net.start = counting
+    return reads
+
+
 SOLVERS = {
     "blockwise of 1": partial(blockwise_jacobi, size=1),
     "blockwise of 3": partial(blockwise_jacobi, size=3),
@@ -106,11 +122,9 @@ def solved(way, net, move, z, context=None):
 @pytest.fixture(params=["tensors", "kernel"])
 def reader(request, monkeypatch):
     """Sequences of 13 tokens, read by tensor operations or by the kernel."""
-    monkeypatch.setattr(transformer, "WORTH", 0 if request.param == "kernel" else math.inf)
-    if request.param == "kernel":
-        request.getfixturevalue("kernels")
+    switch(monkeypatch, request.param == "kernel")
     net = CausalTransformer(
-        2, (2, 2), tokens=13, width=8, depth=2, heads=2, context_encoder=LabelEmbedding(3, 8)
+        2, (2, 2), positions=Learned(13, 8), width=8, depth=2, heads=2, context_encoder=LabelEmbedding(3, 8)
     ).double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -121,14 +135,13 @@ def reader(request, monkeypatch):
 @pytest.mark.parametrize("tokens", [1, 2, 13])
 @pytest.mark.parametrize("way", SOLVERS)
 def test_every_way_answers_as_one_by_one(reader, way, tokens, guided):
-    net = Guided(reader, Affine(), LinearRule(0.5)) if guided else reader
+    net = Guided(reader, Affine(), Linear(0.5)) if guided else reader
     z, context = torch.randn(3, tokens, 2, dtype=torch.float64), read({"label": Label(3)}, [0, 2, -1])
     expected = solved(sequential, net, Affine(), z, context)
-    calls = []
-    net.register_forward_hook(lambda *_: calls.append(1))
+    reads = counted(net)
     for mine, right in zip(solved(SOLVERS[way], net, Affine(), z, context), expected, strict=True):
         torch.testing.assert_close(mine, right, rtol=1e-12, atol=1e-12)
-    assert len(calls) <= tokens
+    assert len(reads) <= max(tokens - 1, 0)
 
 
 @pytest.mark.parametrize("reader", ["kernel"], indirect=True)
@@ -153,30 +166,34 @@ def test_tokens_may_be_single_numbers(way):
 class Echo(CausalNetwork):
     """A token is shifted by `gain` times the one `back` places before the first of its group of `group`."""
 
-    tokens = 64
+    tokens, token = 64, (1,)
 
     def __init__(self, gain: float, group: int = 1):
         super().__init__()
         self.gain, self.group = torch.nn.Parameter(torch.tensor(gain)), group
 
-    def forward(self, x, context=None, cache=None):
-        seen = x[:, :-1] if cache is None else torch.cat([cache.x[:, : cache.length], x], 1)
-        first = 0 if cache is None else cache.length
-        if cache is not None:
-            cache.x, cache.length = seen, seen.shape[1]
-        padded = torch.cat([seen.new_zeros(len(seen), 1, seen.shape[2]), seen], 1)
+    def forward(self, x, context=None):
+        return self.echo(x[:, :-1], 0)
+
+    def echo(self, x, first):
+        """The answers for tokens from `first` on."""
+        padded = F.pad(x, (0, 0, 1, 0))
         return self.gain * padded[:, torch.arange(first, padded.shape[1]) // self.group * self.group][..., None]
 
-    def start(self, context=None):
-        return Remembered()
+    def start(self, rows, context=None):
+        return EchoDecoder(self, rows)
 
 
-class Remembered:
-    def __init__(self):
-        self.length, self.x = 0, torch.zeros(1, 0, 1)
+class EchoDecoder(Decoder):
+    kind = "echo"
 
-    def truncate(self, length):
-        self.length = length
+    def __init__(self, net, rows):
+        super().__init__(torch.zeros(rows, 1, 1, 1), net.tokens)
+        self.net, self.x = net, torch.zeros(rows, 0, 1)
+
+    def _read(self, x):
+        self.x = torch.cat([self.x[:, : self.length], x], 1)
+        return self.net.echo(self.x, self.length + 1)
 
 
 @pytest.mark.parametrize("way", SOLVERS)
@@ -196,48 +213,88 @@ PICKED = {
 }
 
 
+@pytest.mark.parametrize("way", SOLVERS)
+def test_a_row_that_overflows_holds_nobody_up(way):
+    """It is left alone once its overflow is known, the others are solved as without it, and it is seen to be lost."""
+    net, z = Echo(1e-3), torch.randn(3, 40, 1)
+    reads = counted(net)
+    expected, _ = solved(SOLVERS[way], net, Shift(), z)
+    without = len(reads)
+    for lost in (0, 5, 38):
+        reads.clear()
+        broken = z.clone()
+        broken[1, lost] = torch.inf
+        x, log_slopes = solved(SOLVERS[way], net, Shift(), broken)
+        assert len(reads) <= without + 1
+        assert torch.equal(x[[0, 2]], expected[[0, 2]])
+        assert torch.equal(x[1, :lost], expected[1, :lost])
+        assert not x[1, lost:].isfinite().any()
+        assert log_slopes[[0, 2]].isfinite().all()
+
+
+def test_a_solver_may_be_left_between_sweeps():
+    net = Echo(1.0)
+    reads = counted(net)
+    with torch.no_grad():
+        for way in SOLVERS.values():
+            reads.clear()
+            stream = way(net, Shift(), torch.randn(2, 64, 1))
+            next(stream)
+            stream.close()
+            assert len(reads) <= 1
+
+
 @pytest.fixture
 def costs(monkeypatch):
-    """A clock that counts what a machine would take: each call of a network, and a little for each token it reads."""
+    """A clock that counts what a machine would take: each read, and a little for each token."""
     spent = [0.0]
-    module = sys.modules["pushforward.solve.autotuned"]  # the package's `auto` is the function
+    module = sys.modules["pushforward.solve.autotuned"]
     monkeypatch.setattr(module, "perf_counter", lambda: spent[0])
     monkeypatch.setattr(module, "LARGE", 0)
+    read = EchoDecoder._read
 
-    def count(_, inputs, __):
-        spent[0] += 1 + inputs[0].shape[1] / 20
+    def counting(decoder, x):
+        spent[0] += 1 + x.shape[1] / 20
+        return read(decoder, x)
 
-    return lambda net: net.register_forward_hook(count)
+    monkeypatch.setattr(EchoDecoder, "_read", counting)
+    return spent
 
 
 @pytest.mark.parametrize("name", PICKED)
-def test_auto_picks_the_fastest_and_remembers(name, costs):
-    net, z, record = PICKED[name], torch.randn(1, 64, 1), {}
-    hook = costs(net)
-    way = partial(autotuned, record=record)
-    first = solved(way, net, Shift(), z)[0]
-    assert list(record.values()) == [name]
+def test_autotuned_picks_the_fastest_and_notes_it(name, costs):
+    net, z, autotuned = PICKED[name], torch.randn(1, 64, 1), Autotuned()
+    first = solved(autotuned, net, Shift(), z)[0]
+    assert autotuned.notes == {"network 0, 1 rows, cpu": name}
     assert torch.equal(first, solved(sequential, net, Shift(), z)[0]), "the first answer is sequential's"
-    hook.remove()
-    record = json.loads(json.dumps(record))
-    calls = []
-    hook = net.register_forward_hook(lambda *_: calls.append(1))
-    torch.testing.assert_close(solved(partial(autotuned, record=record), net, Shift(), z)[0], first)
-    assert len(calls) <= {"sequential": 64, "blockwise of 8": 16, "jacobi": 3}[name]
-    hook.remove()
+    spent, again = costs[0], Autotuned(json.loads(json.dumps(autotuned.notes)))
+    torch.testing.assert_close(solved(again, net, Shift(), z)[0], first)
+    assert costs[0] - spent <= {"sequential": 67, "blockwise of 8": 16 * 1.5, "jacobi": 3 * 4.5}[name]
 
 
-def test_auto_does_as_it_is_told(costs):
-    net, z, record = Echo(1.0), torch.randn(1, 64, 1), {}
-    hook = costs(net)
-    assert len(list(autotuned(net, Shift(), z, record=record))) == 64, "one by one, for the gradients"
-    assert not record
-    with torch.no_grad():
-        list(autotuned(net, Shift(), z, record=record))
-        (key,) = record
-        record[key] = "jacobi"
-        assert len(list(autotuned(net, Shift(), z, record=record))) == 1, "all tokens at once"
-    hook.remove()
+@pytest.mark.parametrize("name", PICKED)
+def test_trials_take_no_more_than_four_times_the_sampling(name, costs):
+    """A solver that has lost is stopped after the sweep in which it has, also where a row has overflowed."""
+    for z in (torch.randn(1, 64, 1), torch.full((1, 64, 1), torch.inf)):
+        start = costs[0]
+        solved(sequential, PICKED[name], Shift(), z)
+        middle = costs[0]
+        solved(Autotuned(), PICKED[name], Shift(), z)
+        assert costs[0] - middle <= 4 * (middle - start)
+
+
+@pytest.mark.usefixtures("costs")
+def test_autotuned_does_as_it_is_told():
+    net, other, z, autotuned = Echo(1.0), Echo(1e-9), torch.randn(1, 64, 1), Autotuned()
+    assert len(list(autotuned(net, Shift(), z))) == 64, "one by one, for the gradients"
+    assert not autotuned.notes
+    for each in (net, other):
+        solved(autotuned, each, Shift(), z)
+    assert [*autotuned.notes.values()] == ["sequential", "jacobi"], "each network has its own"
+    autotuned.notes["network 0, 1 rows, cpu"] = "jacobi"
+    reads = counted(net)
+    solved(autotuned, net, Shift(), z)
+    assert reads[0] == 63, "all tokens at once"
 
 
 def test_a_flow_is_told_how_to_go_back():
@@ -262,11 +319,11 @@ def _sweep(rank: int, folder: str) -> None:
     """One of two processes, whose rows settle at different speeds; it writes how often it asked its network."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    net, calls = Echo([1e-9, 1.0][rank]), []
-    net.register_forward_hook(lambda *_: calls.append(1))
+    net = Echo([1e-9, 1.0][rank])
+    reads = counted(net)
     z = torch.randn(1, 20, 1)
     torch.testing.assert_close(solved(jacobi, net, Shift(), z)[0], solved(sequential, net, Shift(), z)[0])
-    Path(folder, f"calls{rank}").write_text(str(len(calls) - 20))
+    Path(folder, f"calls{rank}").write_text(str(len(reads) - 19))
     distributed.destroy_process_group()
 
 

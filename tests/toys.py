@@ -37,7 +37,12 @@ def vector(features: int, context: int = 0) -> pf.Flow:
     def step():
         context_encoder = pf.networks.VectorEmbedding(context, 16) if context else None
         net = pf.networks.CausalTransformer(
-            1, move.raw_shape(1), tokens=features, width=16, depth=1, context_encoder=context_encoder
+            1,
+            move.raw_shape(1),
+            positions=pf.networks.Learned(features, 16),
+            width=16,
+            depth=1,
+            context_encoder=context_encoder,
         )
         return pf.transforms.Autoregressive(net, move)
 

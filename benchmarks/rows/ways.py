@@ -1,4 +1,4 @@
-"""What `pushforward.solve.autotuned` picks, step by step."""
+"""What `pushforward.solve.Autotuned` picks, step by step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flows import LARGE, MNIST, Subject, random
 from machine import Machine, in_turn, ratio
 
 from pushforward.flow import Flow
-from pushforward.solve import autotuned, sequential
+from pushforward.solve import Autotuned, sequential
 
 
 def report(machine: Machine) -> str:
@@ -48,8 +48,10 @@ def make(subject: Subject, weights: str) -> Flow:
 @torch.no_grad()
 def picks(flow: Flow, batch: int) -> tuple[str, str]:
     labels = torch.arange(batch, device=flow.device) % 10
-    z, record = flow.base.sample(batch), {}
-    flow.decode(z, labels, solve=partial(autotuned, record=record))
-    sides = {"one": sequential, "auto": partial(autotuned, record=record)}
+    z, autotuned = flow.base.sample(batch), Autotuned()
+    flow.decode(z, labels, solve=autotuned)
+    sides = {"one": sequential, "auto": autotuned}
     times = in_turn({side: partial(flow.decode, z, labels, solve=solve) for side, solve in sides.items()}, budget=10)
-    return ", ".join(record.values()) or "sequential, too small to try", f"{ratio(times['one'], times['auto']):.2f}"
+    return ", ".join(
+        autotuned.notes.values()
+    ) or "sequential, too small to try", f"{ratio(times['one'], times['auto']):.2f}"

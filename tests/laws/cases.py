@@ -12,6 +12,7 @@ from torch._dynamo.exc import Unsupported
 
 from pushforward import conditions
 from pushforward.conditions import Context, Image, Kind, Label, Vector
+from pushforward.guidance import Linear
 from pushforward.moves import (
     Affine,
     CircularSpline,
@@ -36,9 +37,11 @@ from pushforward.networks import (
     GatedAttentionNet,
     Guided,
     LabelEmbedding,
-    LinearRule,
+    Learned,
     MaskedMLP,
+    Positions,
     ResNet,
+    Rotary,
     VectorEmbedding,
     ViT,
 )
@@ -104,6 +107,7 @@ class Case:
     event: tuple[int, ...] = (TOKENS, FEATURES)
     latent: tuple[int, ...] = (TOKENS, FEATURES)
     conditions: Mapping[str, Kind] = field(default_factory=dict)
+    open: tuple[int | None, ...] | None = None  # the event of a flow of it, where that has open axes
     excused: dict[str, Excuse] = field(default_factory=dict)  # by the name of the law
 
     def build(self, dtype: torch.dtype = torch.float64) -> Transform:
@@ -153,12 +157,14 @@ def encoder(conditions: Conditions, width: int) -> torch.nn.Module | None:
     return VectorEmbedding(5, width) if "vector" in conditions else None
 
 
-def network(move: Elementwise, conditions: Conditions, tokens: int = TOKENS) -> CausalTransformer:
+def network(
+    move: Elementwise, conditions: Conditions, tokens: int = TOKENS, positions: Positions | None = None
+) -> CausalTransformer:
     context_encoder = encoder(conditions, WIDTH)
     return CausalTransformer(
         FEATURES,
         move.raw_shape(FEATURES),
-        tokens=tokens,
+        positions=positions or Learned(tokens, WIDTH),
         width=WIDTH,
         depth=2,
         heads=2,
@@ -170,13 +176,17 @@ def autoregressive(move: Elementwise = Affine(), conditions: Conditions = NOTHIN
     return Autoregressive(network(move, conditions), move, **options)
 
 
+def rotary(*sizes: int | None, conditions: Conditions = NOTHING) -> Autoregressive:
+    return Autoregressive(network(Affine(), conditions, positions=Rotary(*sizes)), Affine())
+
+
 def short(move: Elementwise) -> Case:
     """An autoregressive step of two tokens, for moves that take long to trace."""
     event = (2, FEATURES)
     return Case(lambda: Autoregressive(network(move, NOTHING, tokens=2), move), event=event, latent=event)
 
 
-def guided(move: Elementwise, conditions: Conditions, temperature: float, rule: LinearRule) -> Autoregressive:
+def guided(move: Elementwise, conditions: Conditions, temperature: float, rule: Linear) -> Autoregressive:
     return Autoregressive(Guided(network(move, conditions), move, rule, attention_temperature=temperature), Affine())
 
 
@@ -264,22 +274,29 @@ CASES = {
     "autoregressive/monotone": short(MonotoneNetwork(3)),
     "autoregressive/labels": Case(partial(autoregressive, conditions=LABELS), conditions=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, conditions=VECTOR), conditions=VECTOR),
+    "autoregressive/rotary": Case(partial(rotary, None, conditions=LABELS), conditions=LABELS, open=(None, FEATURES)),
+    "autoregressive/rotary of a grid": Case(partial(rotary, 2, 2)),
     "autoregressive/one by one": Case(partial(autoregressive, solve=sequential)),
     "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi), excused=SWEEPS),
     "autoregressive/blockwise": Case(
         partial(autoregressive, conditions=LABELS, solve=BLOCKS), conditions=LABELS, excused=SWEEPS
     ),
-    "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, LinearRule(0.7)), conditions=LABELS),
-    "guided/attention": Case(partial(guided, Affine(), NOTHING, 0.5, LinearRule(0.7, "mean", "linear"))),
-    "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, LinearRule(0.7, "scale", "linear")), conditions=LABELS),
-    "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, LinearRule(0.7)), conditions=LABELS),
+    "guided/labels": Case(partial(guided, Affine(), LABELS, 1.0, Linear(0.7)), conditions=LABELS),
+    "guided/attention": Case(partial(guided, Affine(), NOTHING, 0.5, Linear(0.7, "mean", "linear"))),
+    "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, Linear(0.7, "scale", "linear")), conditions=LABELS),
+    "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, Linear(0.7)), conditions=LABELS),
     "reordered": Case(lambda: Permuted(Flip(), autoregressive())),
     "inverse": Case(lambda: Inverse(autoregressive(conditions=LABELS)), conditions=LABELS),
     "chain": Case(
         lambda: Chain(
             Patchify((1, 4, 4), 2),
-            Autoregressive(CausalTransformer(4, (4, 2), tokens=4, width=WIDTH, depth=1), Affine()),
-            Chain(Flip(), Autoregressive(CausalTransformer(4, (4, 1), tokens=4, width=WIDTH, depth=1), Shift())),
+            Autoregressive(CausalTransformer(4, (4, 2), positions=Learned(4, WIDTH), width=WIDTH, depth=1), Affine()),
+            Chain(
+                Flip(),
+                Autoregressive(
+                    CausalTransformer(4, (4, 1), positions=Learned(4, WIDTH), width=WIDTH, depth=1), Shift()
+                ),
+            ),
         ),
         event=(1, 4, 4),
         latent=(4, 4),
@@ -291,7 +308,7 @@ CASES = {
     "masked/jacobi": vectors(partial(masked, solve=jacobi), excused=SWEEPS),
     "masked/order": vectors(lambda: Permuted(shuffled(5, seed=0), masked())),
     "masked/guided": vectors(
-        lambda: Autoregressive(Guided(masked(conditions=VECTOR).net, Affine(), LinearRule(0.7)), Affine()),
+        lambda: Autoregressive(Guided(masked(conditions=VECTOR).net, Affine(), Linear(0.7)), Affine()),
         conditions=VECTOR,
     ),
     "masked/inverse": vectors(lambda: Inverse(masked(conditions=VECTOR)), conditions=VECTOR),

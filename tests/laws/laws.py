@@ -153,7 +153,12 @@ def state_dict(case: Case) -> None:
 
 def context_matters(case: Case) -> None:
     transform = case.build()
-    flow = Flow(transform, StandardNormal(*case.latent), event=case.event, conditions=case.conditions)
+    flow = Flow(
+        transform,
+        StandardNormal(*(case.open or case.latent)),
+        event=case.open or case.event,
+        conditions=case.conditions,
+    )
     if not case.conditions:
         with pytest.raises(ValueError, match="unconditional"):
             flow.log_prob(case.x(N), torch.zeros(N))

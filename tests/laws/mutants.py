@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pushforward.conditions import Condition, drop
-from pushforward.moves import Affine, AffineParams
+from pushforward.moves import Affine
 from pushforward.transform import Transform
 from tests.laws.cases import CASES, LABELS, autoregressive
 
@@ -161,8 +161,8 @@ class BatchStatistics(Mutant):
 
 class DetachedScale(Mutant):
     class Move(Affine):
-        def forward(self, x, params):
-            return super().forward(x, AffineParams(params.log_scale.detach(), params.shift))
+        def forward(self, x, raw):
+            return super().forward(x, torch.stack([raw[..., 0].detach(), raw[..., 1]], -1))
 
     def __init__(self):
         super().__init__()
@@ -189,7 +189,7 @@ class DependsOnTheData(Mutant):
 class MadeFromNumpy(Mutant):
     def __init__(self):
         super().__init__()
-        self.step.net.positions = nn.Parameter(torch.from_numpy(torch.zeros(4, 8, device="cpu").numpy()))
+        self.step.net.positions.weight = nn.Parameter(torch.from_numpy(torch.zeros(4, 8, device="cpu").numpy()))
 
 
 class CannotBeCopied(Mutant):
@@ -225,8 +225,7 @@ class TwoAnswers(Mutant):
 
 class SeesItself(Mutant):
     def forward(self, x, context=None):
-        params = self.step.move.interpret(self.step.net(x.roll(-1, 1), context))
-        z, log_slopes = self.step.move.forward(x, params)
+        z, log_slopes = self.step.move.forward(x, self.step.net(x.roll(-1, 1), context))
         return z, log_slopes.flatten(1).sum(1)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from pushforward import moves
-from pushforward.networks import perceptron, rectified, transformer
 from pushforward.transforms import Autoregressive
+from tests.kernels import switch
 from tests.laws.cases import CASES
 from tests.laws.laws import GRADIENT_FREE, LAWS, compiles
 from tests.laws.mutants import MUTANTS, WELL, Mutant
@@ -35,12 +33,9 @@ def test_law(name, law):
 @pytest.mark.parametrize("kernel", [False, True], ids=["tensors", "kernel"])
 @pytest.mark.parametrize("law", GRADIENT_FREE, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
-def test_law_without_gradients(name, law, kernel, request, monkeypatch):
+def test_law_without_gradients(name, law, kernel, monkeypatch):
     """Where gradients are not wanted inverses take other paths: sweeps, caches written in place, the kernels."""
-    if kernel:
-        request.getfixturevalue("kernels")
-    for module in (transformer, rectified, perceptron, moves.kernel):
-        monkeypatch.setattr(module, "WORTH", 0 if kernel else math.inf)
+    switch(monkeypatch, kernel)
     with torch.no_grad():
         law(CASES[name])
 

@@ -25,7 +25,7 @@ from pushforward.transforms import Autoregressive
 # ours -> theirs, in a block; `layers.{l}` is their `attn_blocks.{l}`
 NAMES = {
     "read": "proj_in",
-    "positions": "pos_embed",
+    "positions.weight": "pos_embed",
     "context_encoder.table": "class_embed",
     "answer": "proj_out",
     "attention.out": "attention.proj",
@@ -66,7 +66,7 @@ def load_ml_tarflow(
 def save_ml_tarflow(flow: Flow, path: str | PathLike[str] | None = None) -> dict[str, Tensor]:
     """The authors' state dict of a TarFlow, written to `path` where one is given."""
     networks = _networks(flow)
-    tokens = networks[0].tokens
+    tokens = flow.base.event[0]
     state = {"var": torch.ones(flow.base.event, device="cpu")}
     if isinstance(flow.base, ObservedNormal):
         state["var"] = flow.base.variance.detach().clone()
@@ -126,7 +126,7 @@ def _their_name(block: int, ours: str) -> str:
 
 def _reordered(name: str, value: Tensor, block: int, raw: tuple[int, ...]) -> Tensor:
     """A weight with its rows in the other code's order; `raw` is the order its answers have now."""
-    if name == "positions" and block % 2:
+    if name == "positions.weight" and block % 2:
         return value.flip(0)
     if name.startswith("answer."):
         return value.unflatten(0, raw).transpose(0, 1).flatten(0, 1)

@@ -18,7 +18,7 @@ from pushforward.conditions import Label
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Affine, Move, Shift
-from pushforward.networks import CausalTransformer, LabelEmbedding
+from pushforward.networks import CausalTransformer, LabelEmbedding, Learned
 from pushforward.transform import Chain
 from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
 
@@ -59,7 +59,7 @@ class TarFlow(Model):
         net = CausalTransformer(
             features,
             self.move.raw_shape(features),
-            tokens=tokens,
+            positions=Learned(tokens, self.width),
             width=self.width,
             depth=self.depth,
             heads=1 if self.width % 64 else self.width // 64,

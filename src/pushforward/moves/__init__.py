@@ -1,4 +1,4 @@
-"""How it moves: one token, or one number, given its parameters."""
+"""How it moves: one token, or one element, given raw parameters."""
 
 from pushforward.moves.affine import Affine, AffineParams, Shift
 from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Tanh

@@ -1,4 +1,4 @@
-"""Affine and shift moves: x is a draw from a Gaussian whose mean and log-scale a network names.
+"""Affine and shift moves: x is a draw from a Gaussian whose mean and log-scale a network answers.
 
     z = (x − shift) / exp(log_scale)        x = z · exp(log_scale) + shift
 
@@ -8,126 +8,102 @@ Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516; Dinh et al. 2017 (Real NVP)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pushforward.kernels import affine as kernel
 from pushforward.moves.bounds import Bound, Exp, SoftClip, Tanh
-from pushforward.moves.kernel import AffineKind, by_kernel
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
-LAWS = (Exp, Tanh, SoftClip)  # the bounds that affine.cpp knows
+BOUNDS = {Exp: "exp", Tanh: "tanh", SoftClip: "soft_clip"}  # those that the kernel knows
 
 
 class AffineParams(NamedTuple):
-    """The Gaussian x given z: mean `shift`, standard deviation exp(`log_scale`), each of x's shape."""
+    """The Gaussian x of a normal z: mean `shift` and standard deviation exp(`log_scale`), each of x's shape."""
 
     log_scale: Tensor
     shift: Tensor
 
 
 @dataclass(frozen=True)
-class RawAffine:
-    """What `AffineParams` are made of, raw numbers (*, 2) and a bound: loops make them and move in one go.
-
-    To all others it is the pair that it stands for.
-    """
-
-    raw: Tensor
-    bound: Bound
-
-    def __iter__(self) -> Iterator[Tensor]:
-        log_scale, shift = self.raw.unbind(-1)
-        return iter((self.bound(log_scale), shift))
-
-    @property
-    def log_scale(self) -> Tensor:
-        return self.bound(self.raw[..., 0])
-
-    @property
-    def shift(self) -> Tensor:
-        return self.raw[..., 1]
-
-
-@dataclass(frozen=True)
 class Affine(Elementwise):
     """z = (x − shift) · exp(−log_scale), log-slope −log_scale. log_scale = bound(raw[..., 0]), shift = raw[..., 1].
 
-    Nothing bounds log_scale by default, as in TarFlow. Zero raw numbers are the identity if they are for the bound.
+    Nothing bounds log_scale by default, as in TarFlow. Zero raw parameters are the identity if they are for the bound.
 
-    >>> move = Affine()
-    >>> move.inverse(torch.tensor([2.0]), move.interpret(torch.tensor([[0.0, 1.0]])))
+    >>> Affine().inverse(torch.tensor([2.0]), torch.tensor([[0.0, 1.0]]))
     (tensor([3.]), tensor([0.]))
     """
 
     bound: Bound = Exp()
 
+    gaussian = True
+
     @property
     def params_per_element(self) -> int:
         return 2
 
-    def interpret(self, raw: Tensor) -> RawAffine:
-        return RawAffine(at_least_float32(raw), self.bound)
+    def params(self, raw: Tensor) -> AffineParams:
+        log_scale, shift = at_least_float32(raw).unbind(-1)
+        return AffineParams(self.bound(log_scale), shift)
 
-    def forward(self, x: Tensor, params: AffineParams | RawAffine) -> tuple[Tensor, Tensor]:
-        return _moved(_forward, x, params, inverse=False)
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self._moved(affine_forward, x, raw, inverse=False)
 
-    def inverse(self, y: Tensor, params: AffineParams | RawAffine) -> tuple[Tensor, Tensor]:
-        return _moved(_inverse, y, params, inverse=True)
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self._moved(affine_inverse, y, raw, inverse=True)
+
+    def _moved(self, door: Callable, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        raw, bound = at_least_float32(raw), BOUNDS.get(type(self.bound))
+
+        def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+            return door(given, self.params(raw))
+
+        if bound is None or not kernel.serves(given, raw):
+            return tensors(given, raw)
+        limit = getattr(self.bound, "limit", 0.0)
+        return kernel.moved(given, raw, bound=bound, limit=limit, inverse=inverse, tensors=tensors)
 
 
 @dataclass(frozen=True)
 class Shift(Elementwise):
     """z = x − shift, log-slope 0: the volume-preserving move. raw[..., 0] is the shift.
 
-    >>> move = Shift()
-    >>> move.inverse(torch.tensor([2.0]), move.interpret(torch.tensor([[1.0]])))
+    >>> Shift().inverse(torch.tensor([2.0]), torch.tensor([[1.0]]))
     (tensor([3.]), tensor([0.]))
     """
+
+    gaussian = True
+    volume_preserving = True
 
     @property
     def params_per_element(self) -> int:
         return 1
 
-    def interpret(self, raw: Tensor) -> AffineParams:
+    def params(self, raw: Tensor) -> AffineParams:
         shift = at_least_float32(raw).squeeze(-1)
         return AffineParams(torch.zeros_like(shift), shift)
 
-    def forward(self, x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-        return x - params.shift, -params.log_scale
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        log_slopes, shift = self.params(raw)
+        return x - shift, log_slopes
 
-    def inverse(self, y: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-        return y + params.shift, params.log_scale
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        log_slopes, shift = self.params(raw)
+        return y + shift, log_slopes
 
 
-def _forward(x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+def affine_forward(x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+    """x -> z and log-slopes, by parameters of x's shape."""
     log_slopes = -params.log_scale
     return (x - params.shift) * log_slopes.exp(), log_slopes
 
 
-def _inverse(y: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-    return y * torch.exp(params.log_scale) + params.shift, params.log_scale
-
-
-def _moved(
-    door: Callable[[Tensor, AffineParams], tuple[Tensor, Tensor]],
-    given: Tensor,
-    params: AffineParams | RawAffine,
-    *,
-    inverse: bool,
-) -> tuple[Tensor, Tensor]:
-    if isinstance(params, AffineParams):
-        return door(given, params)
-    bound = params.bound
-
-    def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return door(given, AffineParams(*RawAffine(raw, bound)))
-
-    if type(bound) not in LAWS:
-        return tensors(given, params.raw)
-    kind = AffineKind(LAWS.index(type(bound)), inverse, getattr(bound, "limit", 0.0))
-    return by_kernel(kind, given, params.raw, tensors)
+def affine_inverse(z: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
+    """z -> x and log-slopes, by parameters of z's shape."""
+    return z * params.log_scale.exp() + params.shift, params.log_scale

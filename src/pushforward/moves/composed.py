@@ -19,7 +19,7 @@ class ComposedParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Composed(Elementwise):
-    """y = second(first(x)): log-slopes add up. raw holds the first move's numbers, then the second's.
+    """y = second(first(x)): log-slopes add up. raw holds the first move's parameters, then the second's.
 
     Composed(LogisticMixture(32), Affine(Tanh(1.0))) is the move of Flow++ (Ho et al. 2019, arXiv:1902.00275).
 
@@ -35,19 +35,24 @@ class Composed(Elementwise):
     def params_per_element(self) -> int:
         return self.first.params_per_element + self.second.params_per_element
 
-    def interpret(self, raw: Tensor) -> ComposedParams:
-        first, second = raw.tensor_split((self.first.params_per_element,), -1)
-        return ComposedParams(self.first.interpret(first), self.second.interpret(second))
+    def params(self, raw: Tensor) -> ComposedParams:
+        first, second = self._split(raw)
+        return ComposedParams(self.first.params(first), self.second.params(second))
 
     def outside(self, x: Tensor) -> Tensor | None:
         return self.first.outside(x)
 
-    def forward(self, x: Tensor, params: ComposedParams) -> tuple[Tensor, Tensor]:
-        between, log_slopes = self.first.forward(x, params.first)
-        y, more = self.second.forward(between, params.second)
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = self._split(raw)
+        between, log_slopes = self.first.forward(x, first)
+        y, more = self.second.forward(between, second)
         return y, log_slopes + more
 
-    def inverse(self, y: Tensor, params: ComposedParams) -> tuple[Tensor, Tensor]:
-        between, log_slopes = self.second.inverse(y, params.second)
-        x, more = self.first.inverse(between, params.first)
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = self._split(raw)
+        between, log_slopes = self.second.inverse(y, second)
+        x, more = self.first.inverse(between, first)
         return x, log_slopes + more
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, ...]:
+        return raw.tensor_split((self.first.params_per_element,), -1)

@@ -1,4 +1,4 @@
-"""Two moves beside each other, for numbers of two kinds: those on circles and those on the line."""
+"""Two moves side by side, for features of two kinds: those on circles and those on the line."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ConcatenatedParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Concatenated(Elementwise):
-    """The first `count` numbers of a token go by one move, the rest by another.
+    """The first `count` features of a token move by one move, the rest by another.
 
-    raw holds for every number as many as the greedier of the two needs; the other leaves some unread.
+    raw holds for every feature as many parameters as the move that needs more of them; the other leaves some unread.
 
     >>> from pushforward.moves import Affine, CircularSpline
     >>> Concatenated(2, CircularSpline(bins=8), Affine()).params_per_element
@@ -38,25 +38,26 @@ class Concatenated(Elementwise):
     def params_per_element(self) -> int:
         return max(self.first.params_per_element, self.rest.params_per_element)
 
-    def interpret(self, raw: Tensor) -> ConcatenatedParams:
-        first, rest = raw.tensor_split((self.count,), -2)
-        return ConcatenatedParams(
-            self.first.interpret(first[..., : self.first.params_per_element]),
-            self.rest.interpret(rest[..., : self.rest.params_per_element]),
-        )
+    def params(self, raw: Tensor) -> ConcatenatedParams:
+        first, rest = self._split(raw)
+        return ConcatenatedParams(self.first.params(first), self.rest.params(rest))
 
-    def forward(self, x: Tensor, params: ConcatenatedParams) -> tuple[Tensor, Tensor]:
-        return self._both(self.first.forward, self.rest.forward, x, params)
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self._both(self.first.forward, self.rest.forward, x, raw)
 
-    def inverse(self, y: Tensor, params: ConcatenatedParams) -> tuple[Tensor, Tensor]:
-        return self._both(self.first.inverse, self.rest.inverse, y, params)
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self._both(self.first.inverse, self.rest.inverse, y, raw)
 
     def outside(self, x: Tensor) -> Tensor | None:
         parts = zip((self.first, self.rest), x.tensor_split((self.count,), -1), strict=True)
         found = [outside.flatten() for move, part in parts if (outside := move.outside(part)) is not None]
         return torch.cat(found) if found else None
 
-    def _both(self, first: Callable, rest: Callable, x: Tensor, params: ConcatenatedParams) -> tuple[Tensor, Tensor]:
-        one, other = x.tensor_split((self.count,), -1)
-        (one, slopes), (other, more) = first(one, params.first), rest(other, params.rest)
+    def _both(self, first: Callable, rest: Callable, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        (one, other), (raw_one, raw_other) = x.tensor_split((self.count,), -1), self._split(raw)
+        (one, slopes), (other, more) = first(one, raw_one), rest(other, raw_other)
         return torch.cat([one, other], -1), torch.cat([slopes, more], -1)
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        first, rest = raw.tensor_split((self.count,), -2)
+        return first[..., : self.first.params_per_element], rest[..., : self.rest.params_per_element]

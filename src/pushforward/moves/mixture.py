@@ -11,13 +11,14 @@ a = log F and the hazard h = G'/G, the log-slope has no difference of great numb
 
     log dy/dx = log sum_k r_k h((x − mean_k) / scale_k) / scale_k − log h(y)        r_k = softmax of log w_k G(…)
 
-Ho et al. 2019 (Flow++, logistic), arXiv:1902.00275, where an affine move follows.
+`mixture_forward` and `mixture_inverse` are these formulas, for parameters that are ready. Ho et al. 2019 (Flow++,
+logistic), arXiv:1902.00275, where an affine move follows.
 """
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,7 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.moves.bounds import SoftClip
-from pushforward.moves.bracketed import Bracketed
+from pushforward.moves.bracketed import inverted
+from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
 FAR = -80.0  # the log of a probability that is still a normal number of float32
@@ -40,48 +42,8 @@ class MixtureParams(NamedTuple):
     log_scale: Tensor
 
 
-@dataclass(frozen=True)
-class Mixture(Bracketed):
-    """raw holds logits, means and log-scales of the components; log-scales are softly clipped to a factor of 1000.
-
-    Zero raw numbers are the identity, to rounding. But components that are equal learn alike and stay equal: the
-    network's last layer must not start at zero.
-    """
-
-    components: int = 8
-
-    @property
-    def params_per_element(self) -> int:
-        return 3 * self.components
-
-    def interpret(self, raw: Tensor) -> MixtureParams:
-        logits, mean, log_scale = at_least_float32(raw).chunk(3, -1)
-        return MixtureParams(logits.log_softmax(-1), mean, SoftClip()(log_scale))
-
-    def forward(self, x: Tensor, params: MixtureParams) -> tuple[Tensor, Tensor]:
-        log_weight, mean, log_scale = params
-        place = (x[..., None] - mean) * torch.exp(-log_scale)
-        upper = (log_weight.detach().exp() * self.cdf(place.detach())).sum(-1) > 0.5
-        side = 1 - 2 * upper.to(place.dtype)
-        place = place * side[..., None]
-        log_cdfs = log_weight + self.log_cdf(place)
-        y = self.quantile(log_cdfs.logsumexp(-1))
-        slopes = log_cdfs.log_softmax(-1) + self.log_hazard(place) - log_scale
-        return side * y, slopes.logsumexp(-1) - self.log_hazard(y)
-
-    def bracket(self, y: Tensor, params: MixtureParams) -> tuple[Tensor, Tensor]:
-        alone = params.mean + params.log_scale.exp() * y[..., None]
-        return alone.amin(-1), alone.amax(-1)
-
-    def newton(self, x: Tensor, y: Tensor, params: MixtureParams) -> tuple[Tensor, Tensor]:
-        """In the logarithm of the tail that y is in."""
-        log_weight, mean, log_scale = params
-        side = 1 - 2 * (y > 0).to(y.dtype)
-        place = (x[..., None] - mean) * torch.exp(-log_scale) * side[..., None]
-        tail = (log_weight + self.log_cdf(place)).logsumexp(-1)
-        density = (log_weight + self.log_pdf(place) - log_scale).logsumexp(-1)
-        short = side * (self.log_cdf(-y.abs()) - tail)
-        return short, short * torch.exp(tail - density)
+class Component(ABC):
+    """A distribution G, symmetric about 0 and of scale 1: the components of a mixture are shifted and scaled ones."""
 
     @staticmethod
     @abstractmethod
@@ -109,17 +71,7 @@ class Mixture(Bracketed):
         """The t with log G(t) = log_p, for p up to a half."""
 
 
-@dataclass(frozen=True)
-class LogisticMixture(Mixture):
-    """Through the distribution function of a mixture of logistic distributions, to logits: Flow++.
-
-    >>> move = LogisticMixture(components=2)
-    >>> params = move.interpret(torch.tensor([0.0, 0.0, -3.0, 3.0, 0.0, 0.0]))
-    >>> y, log_slopes = move.forward(torch.tensor(0.5), params)
-    >>> move.inverse(y, params)[0]
-    tensor(0.5000)
-    """
-
+class Logistic(Component):
     @staticmethod
     def cdf(t: Tensor) -> Tensor:
         return torch.sigmoid(t)
@@ -141,17 +93,7 @@ class LogisticMixture(Mixture):
         return log_p - torch.log1p(-log_p.exp())
 
 
-@dataclass(frozen=True)
-class GaussianMixture(Mixture):
-    """Through the distribution function of a mixture of Gaussians, to a standard normal: Gaussianisation.
-
-    >>> move = GaussianMixture(components=2)
-    >>> params = move.interpret(torch.tensor([0.0, 0.0, -3.0, 3.0, 0.0, 0.0]))
-    >>> y, log_slopes = move.forward(torch.tensor(0.5), params)
-    >>> move.inverse(y, params)[0]
-    tensor(0.5000)
-    """
-
+class Gaussian(Component):
     @staticmethod
     def cdf(t: Tensor) -> Tensor:
         return torch.special.ndtr(t)
@@ -169,16 +111,110 @@ class GaussianMixture(Mixture):
     @staticmethod
     def log_hazard(t: Tensor) -> Tensor:
         below = 0.5 * math.log(2 / math.pi) - torch.special.erfcx(-t.clamp(max=0) / math.sqrt(2)).log()
-        above = GaussianMixture.log_pdf(t) - GaussianMixture.log_cdf(t.clamp(min=0))
+        above = Gaussian.log_pdf(t) - Gaussian.log_cdf(t.clamp(min=0))
         return torch.where(t < 0, below, above)
 
     @staticmethod
     def quantile(log_p: Tensor) -> Tensor:
         """A first guess, asymptotic far out, and Newton's steps, the last of which carries the gradient."""
-        log_cdf, log_hazard = GaussianMixture.log_cdf, GaussianMixture.log_hazard
+        log_cdf, log_hazard = Gaussian.log_cdf, Gaussian.log_hazard
         with torch.no_grad():
             square = -2 * log_p.clamp(max=FAR) - math.log(2 * math.pi)
             t = torch.where(log_p > FAR, torch.special.ndtri(log_p.exp()), -(square - square.log()).sqrt())
             t = t - (log_cdf(t) - log_p) * torch.exp(-log_hazard(t))
             slope = torch.exp(-log_hazard(t))
         return t - (log_cdf(t) - log_p) * slope
+
+
+def mixture_forward(x: Tensor, params: MixtureParams, component: type[Component]) -> tuple[Tensor, Tensor]:
+    """x (*) -> y and log dy/dx (*), by the parameters (*, components) of each element."""
+    log_weight, mean, log_scale = params
+    place = (x[..., None] - mean) * torch.exp(-log_scale)
+    upper = (log_weight.detach().exp() * component.cdf(place.detach())).sum(-1) > 0.5
+    side = 1 - 2 * upper.to(place.dtype)
+    place = place * side[..., None]
+    log_cdfs = log_weight + component.log_cdf(place)
+    y = component.quantile(log_cdfs.logsumexp(-1))
+    slopes = log_cdfs.log_softmax(-1) + component.log_hazard(place) - log_scale
+    return side * y, slopes.logsumexp(-1) - component.log_hazard(y)
+
+
+def mixture_inverse(y: Tensor, params: MixtureParams, component: type[Component]) -> tuple[Tensor, Tensor]:
+    """y (*) -> x and log dx/dy (*), by the parameters (*, components) of each element."""
+    y = at_least_float32(y)
+    log_weight, mean, log_scale = params
+
+    def newton(x: Tensor) -> tuple[Tensor, Tensor]:
+        """In the logarithm of the tail that y is in."""
+        side = 1 - 2 * (y > 0).to(y.dtype)
+        place = (x[..., None] - mean) * torch.exp(-log_scale) * side[..., None]
+        tail = (log_weight + component.log_cdf(place)).logsumexp(-1)
+        density = (log_weight + component.log_pdf(place) - log_scale).logsumexp(-1)
+        short = side * (component.log_cdf(-y.abs()) - tail)
+        return short, short * torch.exp(tail - density)
+
+    def ends(y: Tensor) -> tuple[Tensor, Tensor]:
+        alone = mean + log_scale.exp() * y[..., None]
+        return alone.amin(-1), alone.amax(-1)
+
+    return inverted(y, lambda x: mixture_forward(x, params, component), newton, ends)
+
+
+@dataclass(frozen=True)
+class Mixture(Elementwise):
+    """raw holds logits, means and log-scales of the components; log-scales are softly clipped to a factor of 1000.
+
+    Zero raw parameters are the identity, to rounding. But components that are equal learn alike and stay equal: the
+    network's last layer must not start at zero.
+    """
+
+    components: int = 8
+
+    @property
+    @abstractmethod
+    def component(self) -> type[Component]:
+        """What the components are."""
+
+    @property
+    def params_per_element(self) -> int:
+        return 3 * self.components
+
+    def params(self, raw: Tensor) -> MixtureParams:
+        logits, mean, log_scale = at_least_float32(raw).chunk(3, -1)
+        return MixtureParams(logits.log_softmax(-1), mean, SoftClip()(log_scale))
+
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return mixture_forward(x, self.params(raw), self.component)
+
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return mixture_inverse(y, self.params(raw), self.component)
+
+
+@dataclass(frozen=True)
+class LogisticMixture(Mixture):
+    """Through the distribution function of a mixture of logistic distributions, to logits: Flow++.
+
+    >>> move, raw = LogisticMixture(components=2), torch.tensor([0.0, 0.0, -3.0, 3.0, 0.0, 0.0])
+    >>> y, log_slopes = move.forward(torch.tensor(0.5), raw)
+    >>> move.inverse(y, raw)[0]
+    tensor(0.5000)
+    """
+
+    @property
+    def component(self) -> type[Component]:
+        return Logistic
+
+
+@dataclass(frozen=True)
+class GaussianMixture(Mixture):
+    """Through the distribution function of a mixture of Gaussians, to a standard normal: Gaussianisation.
+
+    >>> move, raw = GaussianMixture(components=2), torch.tensor([0.0, 0.0, -3.0, 3.0, 0.0, 0.0])
+    >>> y, log_slopes = move.forward(torch.tensor(0.5), raw)
+    >>> move.inverse(y, raw)[0]
+    tensor(0.5000)
+    """
+
+    @property
+    def component(self) -> type[Component]:
+        return Gaussian

@@ -1,4 +1,4 @@
-"""A monotone network: one hidden layer of bends, whose weights are the raw numbers.
+"""A monotone network: one hidden layer of bends, whose weights are the raw parameters.
 
     y = mean_j [ right_j · softplus(t_j) − left_j · softplus(−t_j) ] / sharpness_j     t_j = sharpness_j · (x − place_j)
     dy/dx = mean_j [ right_j · sigmoid(t_j) + left_j · sigmoid(−t_j) ]
@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.moves.bounds import SoftClip
-from pushforward.moves.bracketed import Bracketed
+from pushforward.moves.bracketed import inverted
+from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
 
@@ -35,16 +36,15 @@ class Bends(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MonotoneNetwork(Bracketed):
+class MonotoneNetwork(Elementwise):
     """A mean of smooth bends. raw holds their places, log-sharpnesses, and log-slopes to the left and to the right.
 
     At zero, the identity to rounding, the places are spread over [−3, 3], so that no two units learn alike. Log-slopes
     and log-sharpnesses are softly clipped to a factor of `contrast`.
 
-    >>> move = MonotoneNetwork(units=2)
-    >>> params = move.interpret(torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5, 0.0, -0.5, 1.0]))
-    >>> y, log_slopes = move.forward(torch.tensor(100.0), params)
-    >>> move.inverse(y, params)[0].round(decimals=3)
+    >>> move, raw = MonotoneNetwork(units=2), torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5, 0.0, -0.5, 1.0])
+    >>> y, log_slopes = move.forward(torch.tensor(100.0), raw)
+    >>> move.inverse(y, raw)[0].round(decimals=3)
     tensor(100.)
     """
 
@@ -55,25 +55,36 @@ class MonotoneNetwork(Bracketed):
     def params_per_element(self) -> int:
         return 4 * self.units
 
-    def interpret(self, raw: Tensor) -> Bends:
+    def params(self, raw: Tensor) -> Bends:
         place, *logs = at_least_float32(raw).chunk(4, -1)
         spread = torch.arange(self.units, dtype=place.dtype, device=place.device) - (self.units - 1) / 2
         clip = SoftClip(math.log(self.contrast))
         return Bends(place + spread * (6 / max(self.units - 1, 1)), *(clip(log).exp() for log in logs))
 
-    def forward(self, x: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
-        place, sharpness, left, right = params
-        t = sharpness * (x[..., None] - place)
-        y = ((right * F.softplus(t) - left * F.softplus(-t)) / sharpness).mean(-1)
-        return y, (right * torch.sigmoid(t) + left * torch.sigmoid(-t)).mean(-1).log()
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return _forward(x, self.params(raw))
 
-    def bracket(self, y: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
-        slopes = torch.cat([params.left, params.right], -1)
-        anchor = params.place.mean(-1)
-        rise = y - self.forward(anchor, params)[0]
-        one, other = rise / slopes.amax(-1), rise / slopes.amin(-1)
-        return anchor + torch.minimum(one, other), anchor + torch.maximum(one, other)
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        y, params = at_least_float32(y), self.params(raw)
 
-    def newton(self, x: Tensor, y: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
-        there, log_slopes = self.forward(x, params)
-        return y - there, (y - there) * torch.exp(-log_slopes)
+        def newton(x: Tensor) -> tuple[Tensor, Tensor]:
+            there, log_slopes = _forward(x, params)
+            return y - there, (y - there) * torch.exp(-log_slopes)
+
+        return inverted(y, lambda x: _forward(x, params), newton, lambda y: _ends(y, params))
+
+
+def _forward(x: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
+    place, sharpness, left, right = params
+    t = sharpness * (x[..., None] - place)
+    y = ((right * F.softplus(t) - left * F.softplus(-t)) / sharpness).mean(-1)
+    return y, (right * torch.sigmoid(t) + left * torch.sigmoid(-t)).mean(-1).log()
+
+
+def _ends(y: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
+    """Between which the inverse lies."""
+    slopes = torch.cat([params.left, params.right], -1)
+    anchor = params.place.mean(-1)
+    rise = y - _forward(anchor, params)[0]
+    one, other = rise / slopes.amax(-1), rise / slopes.amin(-1)
+    return anchor + torch.minimum(one, other), anchor + torch.maximum(one, other)

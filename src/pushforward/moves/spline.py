@@ -21,6 +21,7 @@ Durkan et al. 2019, arXiv:1906.04032 (with linear tails); Rezende et al. 2020, a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,8 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.kernels import spline as kernel
 from pushforward.moves.bounds import SoftClip
-from pushforward.moves.kernel import SplineKind, by_kernel
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
@@ -42,19 +43,12 @@ class Knots(NamedTuple):
     slope: Tensor
 
 
-class Logits(NamedTuple):
-    """Of the bins' widths, then of their heights, and the log-slopes where they meet: (*, 3 · bins − 1) in all.
+class CircularKnots(NamedTuple):
+    """Those of a spline that takes one turn to one turn, and the angle added after it (*)."""
 
-    They are clipped where they become knots: the loops in `spline.cpp` do all of it at once.
-    """
-
-    raw: Tensor
-
-
-class CircularLogits(NamedTuple):
-    """Those of a spline that takes one turn to one turn, (*, 3 · bins), and the angle added after it."""
-
-    raw: Tensor
+    x: Tensor
+    y: Tensor
+    slope: Tensor
     phase: Tensor
 
 
@@ -67,10 +61,9 @@ class RationalQuadraticSpline(Elementwise):
     heights, and slopes at knots lie between 1 / contrast and contrast. Above 64 float32 no longer tells all places in
     the flattest bins apart. Durkan et al. 2019, arXiv:1906.04032.
 
-    >>> move = RationalQuadraticSpline(bins=2, bound=1.0)
-    >>> params = move.interpret(torch.tensor([0.0, 0.0, 0.0, 1.0, 0.5]))
-    >>> y, log_slopes = move.forward(torch.tensor(0.25), params)
-    >>> move.inverse(y, params)[0]
+    >>> move, raw = RationalQuadraticSpline(bins=2, bound=1.0), torch.tensor([0.0, 0.0, 0.0, 1.0, 0.5])
+    >>> y, log_slopes = move.forward(torch.tensor(0.25), raw)
+    >>> move.inverse(y, raw)[0]
     tensor(0.2500)
     """
 
@@ -82,27 +75,28 @@ class RationalQuadraticSpline(Elementwise):
     def params_per_element(self) -> int:
         return 3 * self.bins - 1
 
-    def interpret(self, raw: Tensor) -> Logits:
-        return Logits(at_least_float32(raw))
-
-    def knots(self, params: Logits) -> Knots:
-        widths, heights, slopes = params.raw.split((self.bins, self.bins, self.bins - 1), -1)
+    def params(self, raw: Tensor) -> Knots:
+        widths, heights, slopes = at_least_float32(raw).split((self.bins, self.bins, self.bins - 1), -1)
         return _knots(widths, heights, F.pad(slopes, (1, 1)), self.bound, self.contrast)
 
     def outside(self, x: Tensor) -> Tensor:
         return x.abs() >= self.bound
 
-    def forward(self, x: Tensor, params: Logits) -> tuple[Tensor, Tensor]:
-        return self._moved(x, params, inverse=False)
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self._moved(x, raw, inverse=False)
 
-    def inverse(self, y: Tensor, params: Logits) -> tuple[Tensor, Tensor]:
-        return self._moved(y, params, inverse=True)
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self._moved(y, raw, inverse=True)
 
-    def _moved(self, given: Tensor, params: Logits, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _moved(self, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        raw, spline = at_least_float32(raw), kernel.Spline(self.bins, False, self.bound, self.contrast)
+
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-            return by_knots(given, self.knots(Logits(raw)), self.bound, inverse=inverse)
+            return by_knots(given, self.params(raw), self.bound, inverse=inverse)
 
-        return by_kernel(SplineKind(self.bins, False, inverse, self.bound, self.contrast), given, params.raw, tensors)
+        if not kernel.serves(given, raw, spline):
+            return tensors(given, raw)
+        return kernel.moved(given, raw, spline, inverse=inverse, tensors=tensors)
 
 
 @dataclass(frozen=True)
@@ -113,9 +107,8 @@ class CircularSpline(Elementwise):
     [−bound, bound) wraps them. raw holds `bins` widths, heights and log-slopes, as in `RationalQuadraticSpline`, and a
     phase. Rezende et al. 2020, arXiv:2002.02428.
 
-    >>> move = CircularSpline(bins=2)
-    >>> params = move.interpret(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5]))
-    >>> move.forward(torch.tensor(7.0), params)[0]
+    >>> move, raw = CircularSpline(bins=2), torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
+    >>> move.forward(torch.tensor(7.0), raw)[0]
     tensor(7.5000)
     """
 
@@ -127,30 +120,43 @@ class CircularSpline(Elementwise):
     def params_per_element(self) -> int:
         return 3 * self.bins + 1
 
-    def interpret(self, raw: Tensor) -> CircularLogits:
-        raw, phase = at_least_float32(raw).split((3 * self.bins, 1), -1)
-        return CircularLogits(raw, phase.squeeze(-1))
+    def params(self, raw: Tensor) -> CircularKnots:
+        raw, phase = self._split(raw)
+        return CircularKnots(*self._knots(raw), phase)
 
-    def forward(self, x: Tensor, params: CircularLogits) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        raw, phase = self._split(raw)
         angle, turns = self._unwind(x)
-        y, log_slopes = self._moved(angle, params, inverse=False)
-        return y + turns + params.phase, log_slopes
+        y, log_slopes = self._moved(_forward, angle, raw, inverse=False)
+        return y + turns + phase, log_slopes
 
-    def inverse(self, y: Tensor, params: CircularLogits) -> tuple[Tensor, Tensor]:
-        angle, turns = self._unwind(y - params.phase)
-        x, log_slopes = self._moved(angle, params, inverse=True)
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        raw, phase = self._split(raw)
+        angle, turns = self._unwind(y - phase)
+        x, log_slopes = self._moved(_inverse, angle, raw, inverse=True)
         return x + turns, log_slopes
 
-    def _moved(self, angle: Tensor, params: CircularLogits, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        def tensors(angle: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-            widths, heights, slopes = raw.chunk(3, -1)
-            slopes = torch.cat([slopes, slopes[..., :1]], -1)
-            knots = _knots(widths, heights, slopes, self.bound, self.contrast)
-            return (_inverse if inverse else _forward)(angle, knots)
+    def _moved(self, door: Callable, angle: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        spline = kernel.Spline(self.bins, True, self.bound, self.contrast)
 
-        return by_kernel(SplineKind(self.bins, True, inverse, self.bound, self.contrast), angle, params.raw, tensors)
+        def tensors(angle: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+            return door(angle, self._knots(raw))
+
+        if not kernel.serves(angle, raw, spline):
+            return tensors(angle, raw)
+        return kernel.moved(angle, raw, spline, inverse=inverse, tensors=tensors)
+
+    def _knots(self, raw: Tensor) -> Knots:
+        widths, heights, slopes = raw.chunk(3, -1)
+        return _knots(widths, heights, torch.cat([slopes, slopes[..., :1]], -1), self.bound, self.contrast)
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The spline's own parameters, and the phase."""
+        raw, phase = at_least_float32(raw).split((3 * self.bins, 1), -1)
+        return raw, phase.squeeze(-1)
 
     def _unwind(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """An angle of the circle, and the full turns that x is beyond it."""
         turns = 2 * self.bound * (x / (2 * self.bound)).round()
         return (x - turns).clamp(-self.bound, self.bound), turns
 

@@ -1,6 +1,5 @@
 """By how much: networks, which hold the weights, have one door and know nothing of flows."""
 
-from pushforward.networks.cache import Cache
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.contractive import ContractiveMLP, Push
 from pushforward.networks.convolution import SpreadConvolution
@@ -12,30 +11,34 @@ from pushforward.networks.convolutional import (
     ResNet,
     Shallow,
 )
+from pushforward.networks.decoder import Decoder
 from pushforward.networks.embeddings import LabelEmbedding, VectorEmbedding
-from pushforward.networks.guided import Guided, LinearRule, Rule
+from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
+from pushforward.networks.positions import Learned, Positions, Rotary
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.vit import ViT
 
 __all__ = [
     "MLP",
-    "Cache",
     "CausalNetwork",
     "CausalTransformer",
     "Constant",
     "ContractiveMLP",
     "ConvNet",
+    "Decoder",
     "GatedAttentionNet",
     "GatedConvolution",
     "Guided",
     "LabelEmbedding",
-    "LinearRule",
+    "Learned",
     "MaskedMLP",
     "OfAngles",
+    "Positions",
     "Push",
     "ResNet",
+    "Rotary",
     "Rule",
     "Shallow",
     "SpreadConvolution",

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
+from pushforward.networks.decoder import Decoder, WholeDecoder
 from pushforward.shapes import Tokens
 
 
 class CausalNetwork(nn.Module, ABC):
     """Raw parameters for token t from the tokens before t.
 
-    Without a cache, x is the whole sequence and so is the answer: (batch, token, *raw). With one, x is what came since
-    the last call (nothing, the first time), and the answer covers every position fed and the next: see `Cache`.
+    `forward` reads a whole sequence, `start` makes a `Decoder`, which reads it token by token. A subclass that has a
+    `forward` alone is decoded by running all of it for each token.
     """
 
-    tokens: int  # the longest sequence it reads
-    attends: bool  # whether it has attention, whose temperature a context may set
+    tokens: int | None  # the longest sequence that it reads; None where it may be of any length
+    token: tuple[int, ...]  # the shape of a token: (D,), or () for the elements of a vector
+    attends: bool = (
+        False  # whether forward and start take attention_temperature (rows,), which divides attention logits
+    )
 
     @abstractmethod
-    def forward(self, x: Tokens, context: Context | None = None, cache: Any = None) -> Tensor: ...
+    def forward(self, x: Tokens, context: Context | None = None) -> Tensor:
+        """(B, T, *token) -> (B, T, *raw)."""
 
-    @abstractmethod
-    def start(self, context: Context | None = None) -> Any:
-        """A cache that has been fed what comes before the first token: nothing, or a prefix made of the context."""
+    def start(self, rows: int, context: Context | None = None) -> Decoder:
+        """A decoder of so many sequences, fed with what the context puts before the first token.
+
+        It is chosen here, once: whether gradients are wanted, and whether a compiled one may serve.
+        """
+        return self.whole(rows, context)
+
+    def whole(self, rows: int, context: Context | None = None, **options: Any) -> WholeDecoder:
+        """The decoder that calls this network, with these options, at every read."""
+        device = next((parameter.device for parameter in self.parameters()), None)
+        blank = torch.zeros(rows, self.tokens or 1, *self.token, device=device)
+        return WholeDecoder(partial(self, context=context, **options), blank, self.tokens)

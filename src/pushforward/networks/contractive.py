@@ -24,7 +24,8 @@ Push = Callable[[Tensor], Tensor]  # tangents (batch, features, n) -> those that
 
 
 class ContractiveMLP(nn.Module):
-    """(batch, features) -> the same, in at least float32. `project` turns the context into a vector of the first width.
+    """(batch, features) -> the same, in at least float32. `context_encoder` turns the
+    context into a vector of the first width.
 
     >>> net = ContractiveMLP(3, limit=0.5)
     >>> x, y = torch.randn(2, 100, 3)

@@ -1,7 +1,7 @@
 """Convolutional networks: raw parameters for an image from another of the same height and width.
 
 (B, C, H, W) -> (B, *raw[:1], H, W, *raw[1:]), where `raw` (C', P) is what a place needs: P numbers for each of C'
-channels. `project` turns the context into a vector that is added at every place after the first convolution.
+channels. `context_encoder` turns the context into a vector that is added at every place after the first convolution.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _over_channels(norm: nn.Module, h: Tensor) -> Tensor:
 
 
 def _told(h: Tensor, context_encoder: nn.Module | None, context: Context | None) -> Tensor:
-    """h, and at every place what `project` makes of the context."""
+    """h, and at every place what `context_encoder` makes of the context."""
     return h if context_encoder is None else h + context_encoder(context)[:, :, None, None]
 
 

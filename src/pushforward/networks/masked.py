@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
-from pushforward.networks.cache import Growing
+from pushforward.kernels import masked as kernel
+from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.decoder import Decoder, KernelDecoder
 from pushforward.networks.mlp import Activation, Layers, widths
-from pushforward.networks.rectified import Rectified, serves
+from pushforward.networks.plain import is_unchanged
 
 
 class MaskedLinear(nn.Linear):
@@ -61,8 +64,6 @@ class MaskedMLP(CausalNetwork):
     torch.Size([7, 3, 2])
     """
 
-    attends = False
-
     def __init__(
         self,
         features: int,
@@ -75,7 +76,8 @@ class MaskedMLP(CausalNetwork):
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        self.tokens, self.raw = features, raw
+        self.features = self.tokens = features
+        self.token, self.raw = (), raw
         parents = _parents(features, graph)
         sets = [
             torch.eye(features, dtype=torch.bool, device="cpu"),  # a number's set is itself
@@ -87,65 +89,60 @@ class MaskedMLP(CausalNetwork):
         # how many units of each layer, the input first, are known once t numbers are
         self.known = [[int((_last(units) <= t).sum()) for t in range(features + 1)] for units in sets[:-1]]
 
-    def start(self, context: Context | None = None) -> Known:
-        return Known(self.layers, self.known, context)
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        return self.layers.run(x, context).view(-1, self.features, *self.raw)
 
-    def forward(self, x: Tensor, context: Context | None = None, cache: Known | None = None) -> Tensor:
-        if cache is None:
-            return self.layers.run(x, context).view(-1, self.tokens, *self.raw)
-        first = cache.length
-        answers = cache.learn(x)[first * math.prod(self.raw) :]
-        # a copy: what is learned after truncate may write over them
-        return answers.T.clone(memory_format=torch.contiguous_format).view(-1, cache.answered - first, *self.raw)
+    def start(self, rows: int, context: Context | None = None) -> Decoder:
+        layers = self.layers
+        plain = layers.plain() if is_unchanged(self, MaskedMLP) else None
+        if plain is None:
+            return self.whole(rows, context)  # decoders read weights: layers that are more than these are called
+        added = None if layers.context_encoder is None else layers.context_encoder(context)
+        maps: list[Any] = [(layer.masked, layer.bias) for layer in plain]
+        weights = kernel.Weights(maps, self.known, layers.residual)
+        if layers.activation is F.relu and kernel.serves(weights, rows):
+            blank = maps[0][0].new_zeros(rows, 0)
+            return KernelDecoder(kernel.MaskedDecoder(weights, rows, added), self.raw, blank, self.features)
+        return UnitDecoder(weights, layers.activation, added, self.raw, rows)
 
 
-class Known:
-    """The units of a masked network that are known once the first numbers are: (unit, batch) in each layer.
+class UnitDecoder(Decoder):
+    """The units of a masked network that are known once the first features are: (unit, batch) in each layer."""
 
-    `length` counts the numbers fed; truncate(n) forgets all but the first n. The weights are masked once.
-    """
+    kind = "tensors"
 
-    def __init__(self, layers: Layers, counts: list[list[int]], context: Context | None):
-        self.length = 0
-        self.counts, self.activation, self.skips = counts, layers.activation, layers.skips
-        maps: list[tuple[Tensor, Tensor]] = [(layer.masked, layer.bias[:, None]) for layer in layers]  # pyright: ignore
-        *self.maps, self.answer = maps
-        self.projected = None if layers.context_encoder is None else layers.context_encoder(context).T
-        self.values = [Growing(axis=0, capacity=layer[-1]) for layer in counts]
-        self.answers = Growing(axis=0, capacity=len(self.answer[0]))  # (raw numbers of all tokens, batch)
-        self.answered = 0  # tokens: those fed, and the next
-        self.loops: Rectified | None = None  # what remembers all this where loops read
+    def __init__(
+        self, weights: kernel.Weights, activation: Activation, added: Tensor | None, raw: tuple[int, ...], rows: int
+    ):
+        self._maps = [(weight, bias[:, None]) for weight, bias in weights.maps]
+        self._known, self._residual, self._activation, self._raw = weights.known, weights.residual, activation, raw
+        self._added = None if added is None else added.T
+        self._values = [Buffer(0, max(layer[-1], 1)) for layer in weights.known]
+        self._answers = math.prod(raw)  # of a feature
+        super().__init__(self._learn(self._maps[0][0].new_zeros(rows, 0), None, 0), len(weights.known[0]) - 1)
 
-    @property
-    def tokens(self) -> int:
-        return self.counts[0][-1]
+    def _read(self, x: Tensor) -> Tensor:
+        return self._learn(x, self.length, self.length + x.shape[1])
 
-    def learn(self, x: Tensor) -> Tensor:
-        """Compute every unit that x (batch, n) makes known, and return all answers that are known then."""
-        start, self.length = self.length, self.length + x.shape[1]
-        answered, self.answered = self.answered, min(self.length + 1, self.tokens)
-        if not answered and serves(self, x):
-            self.loops = Rectified(self, len(x))
-        return self.loops.learn(x, start, answered) if self.loops else self._learn(x, start, answered)
+    def _learn(self, x: Tensor, before: int | None, length: int) -> Tensor:
+        """Compute every unit that is known once the first `length` features are, and not once the first `before` are.
 
-    def _learn(self, x: Tensor, start: int, answered: int) -> Tensor:
-        v = before = self.values[0].extend(x.T.to(self.answer[0].dtype), start)
-        for k, layer in enumerate(self.maps, 1):
-            old, now = self.counts[k][start] if answered else 0, self.counts[k][self.length]
+        Answer for the features after those from `before` on: (B, length − before, *raw); for the first, where None.
+        """
+        start = before or 0
+        v = branch = self._values[0].extend(x.T.to(self._maps[0][0].dtype), start)
+        *maps, answer = self._maps
+        for k, layer in enumerate(maps, 1):
+            old, now = 0 if before is None else self._known[k][before], self._known[k][length]
             new = _rows(layer, old, now, v)
-            if k == 1 and self.projected is not None:
-                new = new + self.projected[old:now]
-            if self.skips(k):
-                new = new + before  # the same units: a residual network has the same sets in all its layers
-            if k % 2:
-                before = new
-            v = self.values[k].extend(self.activation(new), old)
-        raw = self.answers.capacity // self.tokens
-        return self.answers.extend(_rows(self.answer, answered * raw, self.answered * raw, v), answered * raw)
-
-    def truncate(self, length: int) -> None:
-        assert 0 <= length <= self.length, f"cannot truncate {self.length} numbers to {length}"
-        self.length, self.answered = length, min(self.answered, length + 1)
+            if k == 1 and self._added is not None:
+                new = new + self._added[old:now]
+            if self._residual and k % 2:
+                new = branch = new if k == 1 else new + branch  # the same units: all layers have the same sets
+            v = self._values[k].extend(self._activation(new), old)
+        first = 0 if before is None else before + 1
+        answers = _rows(answer, first * self._answers, (length + 1) * self._answers, v)
+        return answers.T.contiguous().view(-1, length + 1 - first, *self._raw)
 
 
 def _rows(layer: tuple[Tensor, Tensor], start: int, stop: int, v: Tensor) -> Tensor:

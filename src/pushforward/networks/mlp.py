@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
-from pushforward.networks.perceptron import by_kernel
+from pushforward.kernels import perceptron as kernel
+from pushforward.networks.plain import computes_in, is_watched
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -42,6 +45,7 @@ class Layers(nn.Module):
         self.maps = nn.ModuleList(maps)
         self.residual, self.activation, self.context_encoder = residual, activation, context_encoder
         self.kinds = tuple(type(layer) for layer in self)
+        self.multiplications = sum(layer.weight.numel() for layer in [*maps, self.answer])
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)
 
@@ -53,16 +57,36 @@ class Layers(nn.Module):
         """Whether value k, counted from 1, is the end of a residual branch."""
         return self.residual and k > 1 and k % 2 == 1
 
-    def unchanged(self) -> bool:
-        """Whether its maps are of the kinds it was made of, and nobody is told when they are called."""
-        layers = list(self)
-        hooked = any(layer._forward_hooks or layer._forward_pre_hooks for layer in (self, *layers))
-        return not hooked and self.kinds == tuple(map(type, layers))
-
     def run(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """The answers to a context: by loops where they serve."""
+        """The answers to a context, by the kernel where it serves."""
+        x = x.to(computes_in(self.answer))
         added = None if self.context_encoder is None else self.context_encoder(context)
-        return by_kernel(self, x.to(self.answer.weight.dtype), added)
+        maps = None if kernel.serving.recorded() or not self._worth_it(len(x)) else self.plain()
+        if maps is None:
+            return self(x, added)
+        layers = [kernel.Linear(layer.weight, layer.bias, layer._buffers.get("mask")) for layer in maps]
+        if not kernel.serves(x, added, layers, residual=self.residual):
+            return self(x, added)
+        return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
+
+    def _worth_it(self, rows: int) -> bool:
+        """Whether there is work for the kernel: what is asked first, since small batches wait for all that is asked."""
+        return self.activation is F.relu and rows * self.multiplications >= kernel.serving.LEAST["perceptron"]
+
+    def plain(self) -> list[Any] | None:
+        """Its maps, if they are of the kinds that it was made of, unchanged and unwatched; else None."""
+        maps: list[Any] = list(self)
+        if is_watched(self) or len(maps) != len(self.kinds):
+            return None
+        for layer, kind in zip(maps, self.kinds, strict=True):
+            if type(layer) is not kind or layer._modules or layer.bias is None or is_watched(layer):
+                return None
+        return maps
+
+    def _by_tensors(self, x: Tensor, added: Tensor | None, *parameters: Tensor) -> Tensor:
+        maps = [*(f"maps.{k}" for k in range(len(self.maps))), "answer"]
+        names = [f"{layer}.{name}" for layer in maps for name in ("weight", "bias")]
+        return functional_call(self, dict(zip(names, parameters, strict=True)), (x, added))
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         v = before = self.maps[0](x)
@@ -79,7 +103,7 @@ class MLP(nn.Module):
     """(batch, features) -> (batch, *raw): raw parameters from numbers that stand still.
 
     `hidden` has the widths of the hidden layers; of the branches, all of one width, where the network is residual.
-    `project` turns the context into a vector of the first width; without it the context is ignored.
+    `context_encoder` turns the context into a vector of the first width; without it the context is ignored.
 
     >>> MLP(3, (2, 5), hidden=(64, 64))(torch.zeros(7, 3)).shape
     torch.Size([7, 2, 5])

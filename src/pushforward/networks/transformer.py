@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
-from pushforward.networks.cache import Cache
+from pushforward.kernels import transformer as kernel
+from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
-from pushforward.networks.kernel import load
-from pushforward.networks.packed import Packed, storage
+from pushforward.networks.decoder import Decoder, KernelDecoder
+from pushforward.networks.plain import computes_in, is_plain, is_unchanged, keeps_forward
+from pushforward.networks.positions import Learned, Positions, Rotation
 from pushforward.shapes import Tokens
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far
@@ -28,7 +31,8 @@ Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and value
 class Attention(nn.Module):
     """Multi-head self-attention: (B, T, W) -> (B, T, W). If it is causal, tokens see themselves and those before them.
 
-    `temperature` (B,) divides each row's logits. With `recall`, h continues the tokens that it remembers.
+    `temperature` (B,) divides each row's logits; `rotation` turns queries and keys. With `recall`, h continues the
+    tokens that it remembers.
     """
 
     def __init__(self, width: int, heads: int, *, causal: bool = True):
@@ -38,9 +42,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, h: Tensor, temperature: Tensor | None = None, recall: Recall | None = None) -> Tensor:
+    def forward(
+        self,
+        h: Tensor,
+        temperature: Tensor | None = None,
+        rotation: Rotation | None = None,
+        recall: Recall | None = None,
+    ) -> Tensor:
         qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, W/H)
+        if rotation is not None:
+            q, k = rotation(q), rotation(k)
         if temperature is not None:
             q = q / temperature[:, None, None, None].to(q.dtype)
         if recall is not None:
@@ -63,31 +75,31 @@ class Layer(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(self, h: Tensor, temperature: Tensor | None = None, recall: Recall | None = None) -> Tensor:
-        h = h + self.attention(h, temperature, recall)
+    def forward(
+        self,
+        h: Tensor,
+        temperature: Tensor | None = None,
+        rotation: Rotation | None = None,
+        recall: Recall | None = None,
+    ) -> Tensor:
+        h = h + self.attention(h, temperature, rotation, recall)
         return h + self.mlp(h)
 
 
-BUILT = [
-    Layer,
-    Attention,
-    nn.LayerNorm,
-    nn.Linear,
-    nn.Linear,
-    nn.Sequential,
-    nn.LayerNorm,
-    nn.Linear,
-    nn.GELU,
-    nn.Linear,
-]
-WORTH = 2**24  # multiplications in decoding a batch that are worth the kernel: below, nobody should wait for a compiler
+MLP = (nn.Sequential, nn.LayerNorm, nn.Linear, nn.GELU, nn.Linear)
+KINDS = (Layer, Attention, nn.LayerNorm, nn.Linear, nn.Linear, *MLP)  # the parts of a layer, in the order of modules()
 
 
 class CausalTransformer(CausalNetwork):
     """(B, T, D) -> (B, T, *raw): raw parameters of shape `raw` for each token, from the tokens before it.
 
-    `project` turns the context into a vector that is added to every token; without it the context is ignored. At the
-    start the answer is zero, which for an elementwise move is the identity.
+    `positions` say where tokens stand, and so how many there may be: `Learned(tokens, width)`, or `Rotary(None)` for
+    sequences of any length. `context_encoder` turns the context into a vector that is added to every token; without it
+    the context is ignored. At the start the answer is zero, which for an elementwise move is the identity.
+
+    >>> net = CausalTransformer(3, (3, 2), positions=Learned(16, 32), width=32, depth=2)
+    >>> net(torch.zeros(5, 16, 3)).shape
+    torch.Size([5, 16, 3, 2])
     """
 
     attends = True
@@ -97,83 +109,134 @@ class CausalTransformer(CausalNetwork):
         features: int,
         raw: tuple[int, ...],
         *,
-        tokens: int,
+        positions: Positions,
         width: int,
         depth: int,
         heads: int = 1,
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        self.tokens, self.raw = tokens, raw
+        positions.rotation(0, 1, width // heads, torch.device("meta"))  # refuses heads that it cannot turn
+        self.tokens, self.token, self.raw, self.head = positions.tokens, (features,), raw, width // heads
+        self.positions = positions  # first, where optimisers that were saved before have its weights
         self.read = nn.Linear(features, width)
-        self.positions = nn.Parameter(0.01 * torch.randn(tokens, width))
         self.context_encoder = context_encoder
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(depth))
         self.answer = nn.Linear(width, math.prod(raw))
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)
 
-    def start(self, context: Context | None = None) -> Cache:
-        return Cache(len(self.layers), self.tokens)
-
     def forward(
+        self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
+    ) -> Tensor:
+        if self.tokens is not None and x.shape[1] > self.tokens:
+            raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
+        answers = self._following(x[:, :-1], self._added(context), attention_temperature)
+        return F.pad(answers, (0, 0) * len(self.raw) + (1, 0))
+
+    def start(
+        self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
+    ) -> Decoder:
+        if not self._reads_token_by_token():
+            return self.whole(rows, context, attention_temperature=attention_temperature)
+        added, first = self._added(context), self._blank(rows, 1)
+        weights = self._weights()
+        if weights is not None and kernel.serves(weights, rows):
+            decoder = kernel.TransformerDecoder(
+                weights, rows, None if added is None else added[:, 0], attention_temperature
+            )
+            return KernelDecoder(decoder, self.raw, first.new_zeros(rows, 0, *self.token), self.tokens)
+        following = partial(self._following, added=added, temperature=attention_temperature)
+        return AttentionDecoder(following, len(self.layers), first, self.tokens)
+
+    def _following(
         self,
         x: Tokens,
-        context: Context | None = None,
-        cache: Cache | None = None,
-        attention_temperature: Tensor | None = None,
+        added: Tensor | None,
+        temperature: Tensor | None,
+        start: int = 0,
+        recalls: list[Recall] | None = None,
     ) -> Tensor:
-        if cache is None:
-            return F.pad(self._next(x[:, :-1], context, None, attention_temperature), (0, 0) * len(self.raw) + (1, 0))
-        if cache.unread and self._packs(len(x)):
-            cache.packed = Packed(self, len(x), context, attention_temperature)
-        if cache.packed:
-            start, cache.length = cache.length, cache.length + x.shape[1]
-            return cache.packed.answer(x, start)
-        return cache.answer(self._next(x, context, cache, attention_temperature))
+        """Tokens that stand at `start` and after -> raw parameters of the token after each: (B, n, D) -> (B, n, *raw).
 
-    def _packs(self, rows: int) -> bool:
-        """Whether the kernel reads in this network's stead: on a CPU, where no gradients are wanted and nothing
-        traces, where the layers are those built here, without wrappers or hooks, and where it is worth the trouble."""
-        width, parts = self.positions.shape[1], [self.read, self.answer, *self.layers.modules()]
-        layers = [[type(part) for part in layer.modules()] for layer in self.layers]
-        return (
-            12 * width**2 * len(self.layers) * self.tokens * rows >= WORTH
-            and not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-            and torch._C._functorch.peek_interpreter_stack() is None  # pyright: ignore[reportAttributeAccessIssue]
-            and type(self.positions) is nn.Parameter
-            and self.positions.device.type == "cpu"
-            and all(layer == BUILT for layer in layers)
-            and type(self.read) is type(self.answer) is nn.Linear
-            and not any(part._forward_hooks or part._forward_pre_hooks for part in parts)
-            and len({parameter.dtype for part in parts for parameter in part.parameters(recurse=False)}) == 1
-            and storage(self.positions) in (torch.float64, torch.float32, torch.bfloat16)
-            and load() is not None
+        `recalls` remember the keys and values of the tokens before them, a layer each.
+        """
+        if x.shape[1] == 0:
+            return self._blank(len(x), 0)
+        h = self.positions(self.read(x.to(computes_in(self.read))), start)
+        if added is not None:
+            h = h + added
+        rotation = self.positions.rotation(start, start + x.shape[1], self.head, h.device)
+        for i, layer in enumerate(self.layers):
+            h = layer(h, temperature, rotation, None if recalls is None else recalls[i])
+        return self.answer(h).unflatten(-1, self.raw)
+
+    def _added(self, context: Context | None) -> Tensor | None:
+        """What the context adds to every token, (B or 1, 1, W)."""
+        return None if self.context_encoder is None else self.context_encoder(context)[:, None]
+
+    def _blank(self, rows: int, tokens: int) -> Tensor:
+        """Raw parameters of zero."""
+        parameter = next(self.parameters())
+        return torch.zeros(rows, tokens, *self.raw, dtype=computes_in(self.answer), device=parameter.device)
+
+    def _reads_token_by_token(self) -> bool:
+        """Whether its layers read new tokens as if they had read all: not where another attention was put in, or where
+        this network has hooks of its own. All other parts may be changed and watched: they are called."""
+        layers: list[Any] = list(self.layers)
+        return is_unchanged(self, CausalTransformer) and all(
+            keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers
         )
 
-    def _added(self, context: Context | None, cache: Cache | None) -> Tensor:
-        """What the context adds to every token, (B, 1, W): projected once where there is a cache."""
-        assert self.context_encoder is not None
-        added = self.context_encoder(context)[:, None] if cache is None or cache.added is None else cache.added
-        if cache is not None:
-            cache.added = added
-        return added
+    def _weights(self) -> kernel.Weights | None:
+        """What the kernel reads; None where parts are not as they were built, or are watched."""
+        if torch.is_grad_enabled() or kernel.serving.recorded():
+            return None
+        layers: list[Any] = list(self.layers)
+        plain = (
+            is_plain(self.read, nn.Linear)
+            and is_plain(self.answer, nn.Linear)
+            and is_plain(self.positions, Learned)
+            and all(is_plain(layer, *KINDS) and layer.mlp[2].approximate == "none" for layer in layers)
+        )
+        if not plain or len({layer.attention.heads for layer in layers}) != 1:
+            return None
+        read, answer = (kernel.Linear(part.weight, part.bias) for part in (self.read, self.answer))
+        positions: Any = self.positions
+        weights = kernel.Weights(
+            read, positions.weight, [*map(_layer_weights, layers)], answer, layers[0].attention.heads
+        )
+        return None if any(t is None for t in weights.tensors()) else weights
 
-    def _next(
-        self,
-        x: Tokens,
-        context: Context | None,
-        cache: Cache | None = None,
-        temperature: Tensor | None = None,
-    ) -> Tensor:
-        """What each token says of the one after it: (B, T, D) -> (B, T, *raw)."""
-        if x.shape[1] == 0:
-            return self.answer.weight.new_zeros(len(x), 0, *self.raw)
-        start = 0 if cache is None else cache.length
-        h = self.read(x.to(self.read.weight.dtype)) + self.positions[start : start + x.shape[1]]
-        if self.context_encoder is not None:
-            h = h + self._added(context, cache)
-        for i, layer in enumerate(self.layers):
-            h = layer(h, temperature, None if cache is None else partial(cache.recall, i))
-        return self.answer(h).unflatten(-1, self.raw)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any) -> None:
+        """Weights saved before positions were modules have them under the module's own name."""
+        if f"{prefix}positions" in state_dict:
+            state_dict[f"{prefix}positions.weight"] = state_dict.pop(f"{prefix}positions")
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
+
+
+def _layer_weights(layer: Any) -> kernel.Layer:
+    attention, (norm, up, _, down) = layer.attention, layer.mlp
+    one, other = (kernel.Norm(part.weight, part.bias, part.eps) for part in (attention.norm, norm))
+    qkv, out, up, down = (kernel.Linear(part.weight, part.bias) for part in (attention.qkv, attention.out, up, down))
+    return kernel.Layer(one, qkv, out, other, up, down)
+
+
+class AttentionDecoder(Decoder):
+    """Keys and values (B, H, n, W/H) of the tokens that were read, for each layer."""
+
+    kind = "tensors"
+
+    def __init__(self, following: Callable[..., Tensor], depth: int, answer: Tensor, tokens: int | None):
+        super().__init__(answer, tokens)
+        room = {} if tokens is None else {"room": tokens}
+        self._following = following
+        self._memory = [(Buffer(2, **room), Buffer(2, **room)) for _ in range(depth)]
+
+    def _read(self, x: Tensor) -> Tensor:
+        recalls = [partial(_recalled, buffers, self.length) for buffers in self._memory]
+        return self._following(x, start=self.length, recalls=recalls)
+
+
+def _recalled(buffers: tuple[Buffer, Buffer], start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    return buffers[0].extend(keys, start), buffers[1].extend(values, start)

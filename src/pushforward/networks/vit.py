@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
+from pushforward.networks.plain import computes_in
 from pushforward.networks.transformer import Layer
 
 
 class ViT(nn.Module):
     """(B, T, D) -> (B, T, *raw). Learned positions; pre-norm layers in which every token sees every other.
 
-    `project` turns the context into a vector that is added to every token. At the start the answer is zero.
+    `context_encoder` turns the context into a vector that is added to every token. At the start the answer is zero.
 
     >>> ViT(6, (6, 2), tokens=4, width=16, depth=2, heads=2)(torch.zeros(5, 4, 6)).shape
     torch.Size([5, 4, 6, 2])
@@ -45,7 +46,7 @@ class ViT(nn.Module):
         nn.init.zeros_(self.answer.bias)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        h = self.read(x.to(self.read.weight.dtype)) + self.positions
+        h = self.read(x.to(computes_in(self.read))) + self.positions
         if self.context_encoder is not None:
             h = h + self.context_encoder(context)[:, None]
         for layer in self.layers:

@@ -1,6 +1,6 @@
-"""Ways back through an autoregressive step, from latent to data.
+"""Inverse solvers of an autoregressive step: from latent to data.
 
-Each is a pure function of (net, move, z, context) that yields finished tokens and their log-slopes from first to last,
+Each is a function of (net, move, z, context) that yields finished tokens and their log-slopes from first to last,
 (batch, n, feature) at a time, so that streaming is the same function.
 """
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
-from pushforward.solve.autotuned import Record, autotuned
+from pushforward.solve.autotuned import Autotuned
 from pushforward.solve.blockwise_jacobi import blockwise_jacobi
 from pushforward.solve.jacobi import jacobi
 from pushforward.solve.sequential import sequential
 
 Solve = Callable[[CausalNetwork, Move, Tensor, Context | None], Iterator[tuple[Tensor, Tensor]]]
 
-__all__ = ["Record", "Solve", "autotuned", "blockwise_jacobi", "jacobi", "sequential"]
+__all__ = ["Autotuned", "Solve", "blockwise_jacobi", "jacobi", "sequential"]

@@ -1,12 +1,12 @@
-"""The fastest way back, found by trying."""
+"""The fastest solver for each network, found by trying."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, MutableMapping
 from functools import partial
+from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, distributed
@@ -19,80 +19,85 @@ from pushforward.solve.blockwise_jacobi import blockwise_jacobi
 from pushforward.solve.jacobi import jacobi
 from pushforward.solve.sequential import sequential
 
-if TYPE_CHECKING:
-    from pushforward.solve import Solve
-
-Record = MutableMapping[str, str]  # what was measured, and the name of the fastest way; JSON-able
-
-SOLVERS: dict[str, Solve] = {
+SOLVERS = {
     "sequential": sequential,
     "blockwise of 8": blockwise_jacobi,
     "blockwise of 32": partial(blockwise_jacobi, size=32),
     "jacobi": jacobi,
 }
-LARGE = (
-    2**27
-)  # multiplications in reading all tokens once: below, sequential takes hundredths of a second, and is taken
-GAIN = 0.9  # of sequential's time: nothing slower is worth a change
+LARGE = 2**27  # multiplications in reading all tokens once: below, sequential takes hundredths of a second and is taken
+GAIN = 0.9  # of the time of the fastest so far: nothing slower is worth a change
 STRAY = 800  # units in the last place of max(1, |x|): 1e-4 in float32. What strays farther from sequential is not taken
 
-_measured: Record = {}  # by this process; only speed depends on it
+Answer = list[tuple[Tensor, Tensor]]
 
 
-def autotuned(
-    net: CausalNetwork,
-    move: Move,
-    z: Tokens,
-    context: Context | None = None,
-    *,
-    record: Record | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each step of a flow in the way that was fastest for it, on this device and with so many rows.
+class Autotuned:
+    """A solver that takes, for each network, number of rows and device, the one of `SOLVERS` that was fastest.
 
-    The first large batch goes through all of `SOLVERS`, and its answer is that of `sequential`. What is found is
-    noted in `record`: this process's own, or a dict that the caller saves and gives again,
-    `partial(autotuned, record=notes)`. What stands there is believed. Small batches go one by one, as does all where
-    gradients are wanted, where a compiler traces, and among several processes, whose measurements would differ, if the
-    record does not say otherwise.
+    Keep one for a flow, `solve = Autotuned()`, and give it whenever the flow is sampled. The first large batch goes
+    through all solvers, and its answer is that of `sequential`; a solver is stopped, after a sweep, once it has lost,
+    so that the first call takes at most four times as long as `sequential`. Small batches go by `sequential`, as does
+    all where gradients are wanted, where a compiler traces, and among several processes, whose clocks would differ, if
+    the notes do not say otherwise.
 
-    The answer is that of `sequential` within 1e-4 · max(1, |x|), in float32: tried on the first batch; see
-    `blockwise_jacobi`.
+    `notes` say what was found: save them (they are JSON-able), and give them again to the same flow. Networks are known
+    by the order in which they first came. Answers are those of `sequential` within 1e-4 · max(1, |x|), in float32, as
+    tried on the first batch: see `blockwise_jacobi`. So a clock decides the last digits, and two runs may differ there.
+
+    >>> Autotuned({"network 0, 64 rows, cpu": "jacobi"}).notes
+    {'network 0, 64 rows, cpu': 'jacobi'}
     """
-    record = _measured if record is None else record
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or _multiplications(net, z) < LARGE:
-        yield from sequential(net, move, z, context)
-        return
-    key = _key(net, z)
-    if key in record:
-        yield from SOLVERS[record[key]](net, move, z, context)
-    elif distributed.is_available() and distributed.is_initialized():
-        yield from sequential(net, move, z, context)
-    else:
-        record[key], answer = _fastest(net, move, z, context)
-        yield from answer
+
+    def __init__(self, notes: MutableMapping[str, str] | None = None):
+        self.notes: MutableMapping[str, str] = {} if notes is None else notes
+        self._numbers = count()
+        self._networks: WeakKeyDictionary[CausalNetwork, int] = WeakKeyDictionary()
+
+    def __call__(
+        self, net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or _multiplications(net, z) < LARGE:
+            yield from sequential(net, move, z, context)
+            return
+        if net not in self._networks:
+            self._networks[net] = next(self._numbers)
+        key = f"network {self._networks[net]}, {len(z)} rows, {z.device.type}"
+        if key in self.notes:
+            yield from SOLVERS[self.notes[key]](net, move, z, context)
+        elif distributed.is_available() and distributed.is_initialized():
+            yield from sequential(net, move, z, context)
+        else:
+            self.notes[key], answer = _fastest(net, move, z, context)
+            yield from answer
 
 
-def _fastest(net: CausalNetwork, move: Move, z: Tokens, context: Context | None) -> tuple[str, list]:
-    """The name of the fastest way, and what `sequential` answers. A way is left as soon as it has lost."""
-    answer = net(z[:, :0], context, net.start(context))
-    move.inverse(z[:, :1], move.interpret(answer))  # whatever is done once, as building loops, is done now
-    best, limit, expected = "sequential", float("inf"), []
-    for name, way in SOLVERS.items():
-        answer, started = [], perf_counter()
-        for token in way(net, move, z, context):
-            answer.append(token)
-            if perf_counter() - started > limit:
-                break
-        answer[-1][0].flatten()[:1].tolist()  # wait for the device
-        seconds = perf_counter() - started
-        if name == "sequential":
-            expected, limit = answer, GAIN * seconds
-        elif seconds <= limit and _close(answer, expected):
-            best, limit = name, seconds
+def _fastest(net: CausalNetwork, move: Move, z: Tokens, context: Context | None) -> tuple[str, Answer]:
+    """The name of the fastest solver, and what `sequential` answers."""
+    move.inverse(z[:, :1], net.start(len(z), context).answer)  # what is done once, as building kernels, is done now
+    expected, seconds = _timed("sequential", net, move, z, context, float("inf"))
+    best = "sequential"
+    for name in [name for name in SOLVERS if name != best]:
+        answer, took = _timed(name, net, move, z, context, GAIN * seconds)
+        if took <= GAIN * seconds and _close(answer, expected):
+            best, seconds = name, took
     return best, expected
 
 
-def _close(answer: list, expected: list) -> bool:
+def _timed(
+    name: str, net: CausalNetwork, move: Move, z: Tokens, context: Context | None, limit: float
+) -> tuple[Answer, float]:
+    """What a solver answers, and in how many seconds; less of it where they are more than `limit`."""
+    answer, started = [], perf_counter()
+    for tokens in SOLVERS[name](net, move, z, context):
+        answer.append(tokens)
+        if perf_counter() - started > limit:
+            break
+    answer[-1][0].flatten()[:1].tolist()  # wait for the device
+    return answer, perf_counter() - started
+
+
+def _close(answer: Answer, expected: Answer) -> bool:
     x, right = (torch.cat([tokens for tokens, _ in each], 1) for each in (answer, expected))
     near = (x - right).abs() <= STRAY * torch.finfo(x.dtype).eps * right.abs().clamp(min=1)
     return bool((near | ~right.isfinite()).all())
@@ -100,10 +105,3 @@ def _close(answer: list, expected: list) -> bool:
 
 def _multiplications(net: CausalNetwork, z: Tokens) -> int:
     return z.shape[0] * z.shape[1] * sum(parameter.numel() for parameter in net.parameters())
-
-
-def _key(net: CausalNetwork, z: Tokens) -> str:
-    """Says which weights, on what, and how many rows. Weights are known by their first numbers."""
-    numbers = torch.stack([parameter.detach().flatten()[0].double() for parameter in net.parameters()])
-    digest = hashlib.blake2b(numbers.cpu().numpy().tobytes(), digest_size=8).hexdigest()
-    return f"{type(net).__name__} {digest}, {z.device.type}, {z.shape[0]} rows"

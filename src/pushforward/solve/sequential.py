@@ -15,10 +15,12 @@ from pushforward.shapes import Tokens
 def sequential(
     net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Exact. The network reads each token once, but for the last, with a cache: as much arithmetic as one parallel
-    pass, in as many calls as there are tokens. Yields one token at a time."""
-    cache = net.start(context)
-    x = z[:, :0]
+    """Exact. A decoder reads each token once, but for the last: as much arithmetic as one parallel pass, in as many
+    calls as there are tokens. Yields one token at a time."""
+    decoder = net.start(len(z), context)
+    x = None
     for token in z.split(1, dim=1):
-        x, log_slopes = move.inverse(token, move.interpret(net(x, context, cache)[:, -1:]))
+        if x is not None:
+            decoder.read(x)
+        x, log_slopes = move.inverse(token, decoder.answer)
         yield x, log_slopes

@@ -16,18 +16,25 @@ from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import PerSample, Tokens, sum_event
 from pushforward.solve import Solve, sequential
-from pushforward.transform import Diagnosis, Triangular
+from pushforward.transform import Diagnosis, Solving, Triangular
 
 
-class Autoregressive(Triangular):
-    """Tokens (batch, token, feature), each moved by what `net` says after reading those before it."""
+class Autoregressive(Triangular, Solving):
+    """Tokens (batch, token, …), each moved by the raw parameters that `net` answers from those before it."""
 
     def __init__(self, net: CausalNetwork, move: Move, *, solve: Solve = sequential):
         super().__init__()
         self.net, self.move, self.solve = net, move, solve
 
+    @property
+    def causal(self) -> bool:
+        return True
+
+    def solved_by(self, solve: Solve) -> Autoregressive:
+        return Autoregressive(self.net, self.move, solve=solve)
+
     def slopes(self, x: Tokens, context: Context | None = None) -> tuple[Tokens, Tokens]:
-        return self.move.forward(x, self.move.interpret(self.net(x, context)))
+        return self.move.forward(x, self.net(x, context))
 
     def inverse(self, z: Tokens, context: Context | None = None) -> tuple[Tokens, PerSample]:
         x, log_slopes = zip(*self.solve(self.net, self.move, z, context), strict=True)

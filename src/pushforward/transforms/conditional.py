@@ -24,11 +24,15 @@ class ConditionalAffine(Triangular):
         super().__init__()
         self.net, self.move = net, move
 
+    @property
+    def causal(self) -> bool:
+        return True
+
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        return self.move.forward(x, self.move.interpret(self.net(torch.zeros_like(x), context)))
+        return self.move.forward(x, self.net(torch.zeros_like(x), context))
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = self.move.inverse(z, self.move.interpret(self.net(torch.zeros_like(z), context)))
+        x, log_slopes = self.move.inverse(z, self.net(torch.zeros_like(z), context))
         return x, sum_event(log_slopes).to(x.dtype)
 
     def extra_repr(self) -> str:

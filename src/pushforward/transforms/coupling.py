@@ -116,7 +116,7 @@ class Coupling(Triangular):
         self, door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None
     ) -> tuple[Events, Events, Events]:
         kept, moved = self.split.apart(x)
-        return at_least_float32(kept), *door(moved, self.move.interpret(self.net(kept, context)))
+        return at_least_float32(kept), *door(moved, self.net(kept, context))
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis:
         log_slopes = self.slopes(x, context)[1]

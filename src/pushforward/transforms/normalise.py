@@ -8,17 +8,12 @@ section 3.1; Dinh et al. 2017 (Real NVP), arXiv:1605.08803; Papamakarios et al. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
-from pushforward.moves import Affine, AffineParams
 from pushforward.shapes import Events, PerSample, at_least_float32, moments, sum_event
 from pushforward.transform import Triangular
-
-AFFINE = Affine()
 
 
 class ActNorm(Triangular):
@@ -47,11 +42,15 @@ class ActNorm(Triangular):
             else:
                 self.register_buffer(name, torch.zeros(features))
 
+    @property
+    def causal(self) -> bool:
+        return True
+
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        return _moved(AFFINE.forward, x, self.shift, self.log_scale)
+        return _forward(x, self.shift, self.log_scale)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = _moved(AFFINE.inverse, z, self.shift, self.log_scale)
+        x, log_slopes = _inverse(z, self.shift, self.log_scale)
         return x, sum_event(log_slopes)
 
     @torch.no_grad()
@@ -81,11 +80,15 @@ class BatchNorm(Triangular):
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("log_scale", torch.zeros(features))
 
+    @property
+    def causal(self) -> bool:
+        return True
+
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        return _moved(AFFINE.forward, x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))
+        return _forward(x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = _moved(AFFINE.inverse, z, self.shift, self.log_scale)
+        x, log_slopes = _inverse(z, self.shift, self.log_scale)
         return x, sum_event(log_slopes)
 
     @torch.no_grad()
@@ -104,11 +107,18 @@ def _statistics(x: Events) -> tuple[Tensor, Tensor]:
     return mean, 0.5 * torch.log(variance + 1e-5)
 
 
-def _moved(
-    door: Callable[..., tuple[Tensor, Tensor]], x: Events, shift: Tensor, log_scale: Tensor
-) -> tuple[Events, Events]:
-    """A door of the affine move, with parameters (features, …) that meet x (batch, features, …, place)."""
-    places = [1] * (x.dim() - 1 - shift.dim())
-    params = (at_least_float32(t).reshape(*t.shape, *places) for t in (log_scale, shift))
-    z, log_slopes = door(at_least_float32(x), AffineParams(*params))
-    return z, log_slopes.expand(z.shape)
+def _forward(x: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
+    """x -> z and log-slopes, by parameters (features, …) that meet x (batch, features, …, place)."""
+    shift, log_scale = _at_places(shift, x), _at_places(log_scale, x)
+    z = (at_least_float32(x) - shift) * torch.exp(-log_scale)
+    return z, (-log_scale).expand(z.shape)
+
+
+def _inverse(z: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
+    shift, log_scale = _at_places(shift, z), _at_places(log_scale, z)
+    x = at_least_float32(z) * torch.exp(log_scale) + shift
+    return x, log_scale.expand(x.shape)
+
+
+def _at_places(parameter: Tensor, x: Events) -> Tensor:
+    return at_least_float32(parameter).reshape(*parameter.shape, *[1] * (x.dim() - 1 - parameter.dim()))

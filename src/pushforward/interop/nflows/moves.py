@@ -29,7 +29,7 @@ class ScaleShift(Elementwise):
     are not the identity: they multiply by log 2 + least. The move of `MaskedAffineAutoregressiveTransform`.
 
     >>> move = ScaleShift(least=0.0)
-    >>> move.forward(torch.tensor(2.0), move.interpret(torch.tensor([50.0, 1.0])))[0]
+    >>> move.forward(torch.tensor(2.0), torch.tensor([50.0, 1.0]))[0]
     tensor(101.)
     """
 
@@ -39,15 +39,17 @@ class ScaleShift(Elementwise):
     def params_per_element(self) -> int:
         return 2
 
-    def interpret(self, raw: Tensor) -> ScaleShiftParams:
+    def params(self, raw: Tensor) -> ScaleShiftParams:
         scale, shift = at_least_float32(raw).unbind(-1)
         return ScaleShiftParams(F.softplus(scale) + self.least, shift)
 
-    def forward(self, x: Tensor, params: ScaleShiftParams) -> tuple[Tensor, Tensor]:
-        return x * params.scale + params.shift, params.scale.log()
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        scale, shift = self.params(raw)
+        return x * scale + shift, scale.log()
 
-    def inverse(self, y: Tensor, params: ScaleShiftParams) -> tuple[Tensor, Tensor]:
-        return (y - params.shift) / params.scale, -params.scale.log()
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        scale, shift = self.params(raw)
+        return (y - shift) / scale, -scale.log()
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class SoftmaxSpline(Elementwise):
     `MaskedPiecewiseRationalQuadraticAutoregressiveTransform` with linear tails. Durkan et al. 2019, arXiv:1906.04032.
 
     >>> move = SoftmaxSpline(bins=2, bound=1.0, least_slope=0.0)
-    >>> move.forward(torch.tensor([0.0, 2.0]), move.interpret(torch.zeros(2, 5)))[0]
+    >>> move.forward(torch.tensor([0.0, 2.0]), torch.zeros(2, 5))[0]
     tensor([0., 2.])
     """
 
@@ -79,7 +81,7 @@ class SoftmaxSpline(Elementwise):
     def params_per_element(self) -> int:
         return 3 * self.bins - 1
 
-    def interpret(self, raw: Tensor) -> Knots:
+    def params(self, raw: Tensor) -> Knots:
         widths, heights, slopes = at_least_float32(raw).split((self.bins, self.bins, self.bins - 1), -1)
         inner = self.least_slope + F.softplus(slopes)
         return Knots(
@@ -88,11 +90,11 @@ class SoftmaxSpline(Elementwise):
             F.pad(inner, (1, 1), value=1),
         )
 
-    def forward(self, x: Tensor, params: Knots) -> tuple[Tensor, Tensor]:
-        return by_knots(x, params, self.bound, inverse=False)
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return by_knots(x, self.params(raw), self.bound, inverse=False)
 
-    def inverse(self, y: Tensor, params: Knots) -> tuple[Tensor, Tensor]:
-        return by_knots(y, params, self.bound, inverse=True)
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return by_knots(y, self.params(raw), self.bound, inverse=True)
 
     def _places(self, logits: Tensor, least: float) -> Tensor:
         """Where the bins of these logits meet, (*, bins + 1)."""

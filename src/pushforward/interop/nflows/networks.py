@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pushforward.conditions import Context, find
 from pushforward.networks import CausalNetwork
@@ -67,7 +66,7 @@ class MaskedNet(CausalNetwork):
     Where the blocks are not residual, an activation follows the first layer. Sampling reads all D elements D times.
     """
 
-    attends = False
+    token = ()
 
     def __init__(
         self,
@@ -80,14 +79,9 @@ class MaskedNet(CausalNetwork):
         super().__init__()
         self.first, self.read, self.blocks, self.last = first, read, nn.ModuleList(blocks), last
         self.activation = activation
-        self.tokens = first.in_features
+        self.features = self.tokens = first.in_features
 
-    def start(self, context: Context | None = None) -> Reread:
-        return Reread(self, context)
-
-    def forward(self, x: Tensor, context: Context | None = None, cache: Reread | None = None) -> Tensor:
-        if cache is not None:
-            return cache.read(x)
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         c = _vector(context, self.last.weight)
         h = self.first(x.to(self.last.weight.dtype))
         if self.read is not None:
@@ -96,34 +90,12 @@ class MaskedNet(CausalNetwork):
             h = self.activation(h)
         for block in self.blocks:
             h = block(h, c)
-        return self.last(h).unflatten(1, (self.tokens, -1))
-
-
-class Reread:
-    """The decoder of a network that remembers nothing: what it was fed is read anew, with zeros for the rest."""
-
-    def __init__(self, net: MaskedNet, context: Context | None):
-        self.net, self.context, self.fed = net, context, None
-
-    @property
-    def length(self) -> int:
-        return 0 if self.fed is None else self.fed.shape[1]
-
-    def read(self, x: Tensor) -> Tensor:
-        """Feed x (batch, n); answer every position fed, and the next."""
-        start = self.length
-        self.fed = x if self.fed is None else torch.cat([self.fed, x], 1)
-        answers = self.net(F.pad(self.fed, (0, self.net.tokens - self.length)), self.context)
-        return answers[:, start : self.length + 1]
-
-    def truncate(self, length: int) -> None:
-        """Forget all but the first `length` elements."""
-        assert 0 <= length <= self.length, f"cannot truncate {self.length} elements to {length}"
-        self.fed = None if self.fed is None else self.fed[:, :length]
+        return self.last(h).unflatten(1, (self.features, -1))
 
 
 def _vector(context: Context | None, like: Tensor) -> Tensor | None:
     """The context's vector in the precision of `like`; zeros for a row that is conditioned on nothing."""
     if not context:
         return None
-    return torch.where(find(context, "vector").null[:, None], 0, find(context, "vector").value.to(like.dtype))
+    value, null, _ = find(context, "vector")
+    return torch.where(null[:, None], 0, value.to(like.dtype))

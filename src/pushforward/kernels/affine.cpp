@@ -13,7 +13,7 @@ constexpr int64_t ENOUGH = 1 << 14;  // numbers that are worth another thread
 
 enum Law { EXP, TANH, SOFT_CLIP };
 
-extern "C" struct Affine {
+extern "C" struct Struct {
     int64_t numbers, stride, threads, law, inverse;  // stride: from one number's raw numbers to the next one's
     double limit;
 };
@@ -47,7 +47,7 @@ template <class T> struct Tile : Vectors<T> {
     V given, raw, shift;            // of the numbers of this tile
     V log_scale, steepness, scale;  // and what they come to: log_scale(raw), its slope, and what a number is multiplied by
 
-    void read(const Affine &of, const T *numbers, const T *from, int64_t count) {
+    void read(const Struct &of, const T *numbers, const T *from, int64_t count) {
         if (count == LANES && of.stride == 2) {
             std::memcpy(&given, numbers, BYTES);
             part(from, raw, shift);
@@ -71,7 +71,7 @@ template <class T> struct Tile : Vectors<T> {
 };
 
 // each(tile, first, count) for all tiles of numbers, which have been read
-template <class T, class Each> void tiles(const Affine &of, const T *numbers, const T *raw, const Each &each) {
+template <class T, class Each> void tiles(const Struct &of, const T *numbers, const T *raw, const Each &each) {
     constexpr int64_t LANES = Tile<T>::LANES;
 #pragma omp parallel for schedule(static) num_threads(std::min<int64_t>(of.threads, 1 + of.numbers / ENOUGH))
     for (int64_t first = 0; first < of.numbers; first += LANES) {
@@ -82,7 +82,7 @@ template <class T, class Each> void tiles(const Affine &of, const T *numbers, co
     }
 }
 
-template <class T> void move(const Affine &of, const T *numbers, const T *raw, T *moved, T *log_slopes) {
+template <class T> void move(const Struct &of, const T *numbers, const T *raw, T *moved, T *log_slopes) {
     tiles<T>(of, numbers, raw, [&](const Tile<T> &tile, int64_t first, int64_t count) {
         const auto to = of.inverse ? tile.given * tile.scale + tile.shift : (tile.given - tile.shift) * tile.scale;
         const auto log = of.inverse ? tile.log_scale : -tile.log_scale;
@@ -93,7 +93,7 @@ template <class T> void move(const Affine &of, const T *numbers, const T *raw, T
 
 // gradients in what was given, (number), and in the raw numbers, (number, 2), of moved · y + log_slopes · log dy/dx
 template <class T>
-void pull(const Affine &of, const T *numbers, const T *raw, const T *moved, const T *log_slopes, T *in_numbers, T *in_raw) {
+void pull(const Struct &of, const T *numbers, const T *raw, const T *moved, const T *log_slopes, T *in_numbers, T *in_raw) {
     tiles<T>(of, numbers, raw, [&](const Tile<T> &tile, int64_t first, int64_t count) {
         typename Tile<T>::V to{}, log{};
         std::memcpy(&to, moved + first, count * sizeof(T));
@@ -108,5 +108,6 @@ void pull(const Affine &of, const T *numbers, const T *raw, const T *moved, cons
 
 }  // namespace
 
-DOORS(Affine, float, float32)
-DOORS(Affine, double, float64)
+SIZE_OF(Struct)
+DOORS(Struct, float, float32)
+DOORS(Struct, double, float64)

@@ -1,4 +1,4 @@
-"""Loops say what tensor operations say, in values and in gradients of every kind."""
+"""Kernels compute what tensor operations compute, in values and in gradients of every kind."""
 
 import math
 from collections.abc import Callable
@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pushforward.conditions import Vector
+from pushforward.conditions import Vector, read
+from pushforward.kernels import build
 from pushforward.moves import Affine, CircularSpline, Move, RationalQuadraticSpline, SoftClip, Tanh
-from pushforward.moves import kernel as moving
-from pushforward.networks import MLP, MaskedMLP, VectorEmbedding, perceptron
+from pushforward.networks import MLP, MaskedMLP, VectorEmbedding
+from tests.kernels import NAMES, switch
 
-EMBED = Vector(4)
+EMBED = {"vector": Vector(4)}
 Values = tuple[Tensor, ...]
 
 
@@ -44,7 +45,7 @@ class Case:
 
 def moved(move, way: str) -> Case:
     assert isinstance(move, Move)
-    return Case(lambda x, raw: getattr(move, way)(x, move.interpret(raw)), 3, move.params_per_element)
+    return Case(lambda x, raw: getattr(move, way)(x, raw), 3, move.params_per_element)
 
 
 def network(make, *shape, hidden=(20, 33), **choices) -> Case:
@@ -52,7 +53,7 @@ def network(make, *shape, hidden=(20, 33), **choices) -> Case:
     net = make(*shape, hidden=hidden, context_encoder=VectorEmbedding(4, hidden[0]), **choices)
     for weights in net.parameters():
         nn.init.normal_(weights, std=0.3)
-    return Case(lambda x, vector: (net(x, EMBED(vector)),), shape[0], 4, net)
+    return Case(lambda x, vector: (net(x, read(EMBED, vector)),), shape[0], 4, net)
 
 
 MOVES = {
@@ -79,15 +80,13 @@ def case(request) -> Case:
 
 
 @pytest.fixture
-def both(request, monkeypatch):
-    """Calls a function once with the loops and once without."""
-    request.getfixturevalue("kernels")
+def both(monkeypatch):
+    """Calls a function once with kernels and once without."""
 
     def run(function):
         answers = []
-        for worth in (0, math.inf):
-            for module in (moving, perceptron):
-                monkeypatch.setattr(module, "WORTH", worth)
+        for on in (True, False):
+            switch(monkeypatch, on)
             answers.append(function())
         return zip(*answers, strict=True)
 
@@ -206,3 +205,43 @@ def test_changed_layers_are_called(both, change):
         net.layers.maps[1] = Twice(16, 16)
     assert not list(both(lambda: (net(torch.zeros(3, 5)), ())[1]))
     assert len(calls) == 2
+
+
+@pytest.fixture
+def fresh():
+    """Nothing is loaded or warned of yet, nor afterwards."""
+
+    def forget() -> None:
+        build._loaded.cache_clear()
+        build._compiler.cache_clear()
+        build.warned.clear()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_one_warning_where_there_is_no_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(UserWarning, match="no-such-compiler") as warned:
+        assert [build.library(name) for name in NAMES] == [None] * len(NAMES)
+    assert len(warned) == 1
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_kernel_that_does_not_build_is_warned_of(monkeypatch, tmp_path):
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho no such flag >&2; exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.warns(UserWarning, match="no such flag"):
+        assert [build.library(name) for name in NAMES] == [None] * len(NAMES)
+    assert len(build.warned) == 1
+
+
+@pytest.mark.usefixtures("fresh")
+def test_kernels_that_are_switched_off_are_not_warned_of(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("PUSHFORWARD_KERNELS", "0")
+    assert build.library("affine") is None

@@ -42,3 +42,6 @@ template <class T> struct Vectors {
     extern "C" void pull_##NAME(const KIND *of, const T *x, const T *raw, const T *y, const T *log, T *in_x, T *in_raw) { \
         pull(*of, x, raw, y, log, in_x, in_raw);                                                                         \
     }
+
+#define SIZE_OF(STRUCT) \
+    extern "C" int64_t sizeof_##STRUCT() { return sizeof(STRUCT); }

@@ -95,6 +95,9 @@ template <class T> void learn(const Network &net, const T *x, int64_t rows, int6
 
 extern "C" {
 
+int64_t sizeof_Layer() { return sizeof(Layer); }
+int64_t sizeof_Network() { return sizeof(Network); }
+
 // x (row, n) are the numbers start … start + n − 1; `answered` numbers have been answered for
 void learn_float32(const Network *net, const float *x, int64_t rows, int64_t n, int64_t start, int64_t answered) {
     learn(*net, x, rows, n, start, answered);

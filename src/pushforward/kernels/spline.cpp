@@ -11,7 +11,7 @@ namespace {
 constexpr int MOST = 32;  // bins
 constexpr int64_t ENOUGH = 1 << 12;  // numbers that are worth another thread
 
-extern "C" struct Spline {
+extern "C" struct Struct {
     int64_t numbers, stride, threads, bins, circular, inverse;  // stride: from one number's raw numbers to the next one's
     double bound, contrast;
 };
@@ -42,7 +42,7 @@ template <class T> struct Tile : Vectors<T> {
     // where the number is: the bin, as a number, its ends, the log-slopes and slopes there, and the way from end to end
     V given, place, bin, x0, x1, y0, y1, log0, log1, d0, d1, s, z, v;
 
-    explicit Tile(const Spline &of)
+    explicit Tile(const Struct &of)
         : bins(of.bins), circular(of.circular), inverse(of.inverse), bound(of.bound), sharp(std::log(of.contrast) / 2),
           steep(std::log(of.contrast)) {}
 
@@ -167,7 +167,7 @@ template <class T> struct Tile : Vectors<T> {
 };
 
 // each(tile, first, count) for all tiles of numbers, which have been read
-template <class T, class Each> void tiles(const Spline &of, const T *numbers, const T *raw, const Each &each) {
+template <class T, class Each> void tiles(const Struct &of, const T *numbers, const T *raw, const Each &each) {
     constexpr int64_t LANES = Tile<T>::LANES;
 #pragma omp parallel num_threads(std::min<int64_t>(of.threads, 1 + of.numbers / ENOUGH))
     {
@@ -181,7 +181,7 @@ template <class T, class Each> void tiles(const Spline &of, const T *numbers, co
     }
 }
 
-template <class T> void move(const Spline &of, const T *numbers, const T *raw, T *moved, T *log_slopes) {
+template <class T> void move(const Struct &of, const T *numbers, const T *raw, T *moved, T *log_slopes) {
     tiles<T>(of, numbers, raw, [&](const Tile<T> &tile, int64_t first, int64_t count) {
         typename Tile<T>::V to, log;
         tile.answer(to, log);
@@ -192,7 +192,7 @@ template <class T> void move(const Spline &of, const T *numbers, const T *raw, T
 
 // gradients in what was given, (number), and in the raw numbers, (number, raw), of moved · y + log_slopes · log dy/dx
 template <class T>
-void pull(const Spline &of, const T *numbers, const T *raw, const T *moved, const T *log_slopes, T *in_numbers, T *in_raw) {
+void pull(const Struct &of, const T *numbers, const T *raw, const T *moved, const T *log_slopes, T *in_numbers, T *in_raw) {
     tiles<T>(of, numbers, raw, [&](Tile<T> &tile, int64_t first, int64_t count) {
         typename Tile<T>::V to{}, log{};
         std::memcpy(&to, moved + first, count * sizeof(T));
@@ -207,5 +207,6 @@ void pull(const Spline &of, const T *numbers, const T *raw, const T *moved, cons
 
 }  // namespace
 
-DOORS(Spline, float, float32)
-DOORS(Spline, double, float64)
+SIZE_OF(Struct)
+DOORS(Struct, float, float32)
+DOORS(Struct, double, float64)

@@ -127,8 +127,13 @@ struct Linear {
     int64_t inputs, outputs;
 };
 
+struct Norm {
+    const void *scale, *shift;
+    double epsilon;
+};
+
 struct Layer {
-    const void *norm1, *shift1, *norm2, *shift2;
+    Norm norm1, norm2;
     Linear qkv, out, up, down;
     void *keys;    // (row, head, W/H, capacity)
     void *values;  // (row, head, capacity, W/H)
@@ -142,8 +147,12 @@ struct Network {
     void *answers;            // (row, tokens + 1, numbers): position t says of token t
     Linear read, answer;
     const Layer *layers;
-    double epsilon;
 };
+
+int64_t sizeof_LinearStruct() { return sizeof(Linear); }
+int64_t sizeof_NormStruct() { return sizeof(Norm); }
+int64_t sizeof_LayerStruct() { return sizeof(Layer); }
+int64_t sizeof_NetworkStruct() { return sizeof(Network); }
 
 }  // extern "C"
 
@@ -221,9 +230,9 @@ template <class T, class S> struct Step {
         return [inputs](const T *x, T *y) { std::copy(x, x + inputs, y); };
     }
 
-    auto normalised(const void *scale, const void *shift) const {
-        const T *g = static_cast<const T *>(scale), *b = static_cast<const T *>(shift);
-        return [this, g, b](const T *x, T *y) {
+    auto normalised(const Norm &norm) const {
+        const T *g = static_cast<const T *>(norm.scale), *b = static_cast<const T *>(norm.shift);
+        return [this, g, b, epsilon = T(norm.epsilon)](const T *x, T *y) {
             const int64_t width = net.width;
             T mean = 0, square = 0;
 #pragma omp simd reduction(+ : mean)
@@ -231,7 +240,7 @@ template <class T, class S> struct Step {
             mean /= width;
 #pragma omp simd reduction(+ : square)
             for (int64_t k = 0; k < width; k++) square += (x[k] - mean) * (x[k] - mean);
-            const T inverse = 1 / std::sqrt(square / width + T(net.epsilon));
+            const T inverse = 1 / std::sqrt(square / width + epsilon);
             for (int64_t k = 0; k < width; k++) y[k] = (x[k] - mean) * inverse * g[k] + b[k];
         };
     }
@@ -302,13 +311,13 @@ template <class T, class S> struct Step {
         linear(me, net.read, x + first * n * net.read.inputs, plain(net.read.inputs), enter);
         wait();
         for (const Layer *layer = net.layers; layer < net.layers + net.depth; layer++) {
-            linear(me, layer->qkv, h.data(), normalised(layer->norm1, layer->shift1), project);
+            linear(me, layer->qkv, h.data(), normalised(layer->norm1), project);
             wait();
             for (int64_t i = me; i < rows * net.heads; i += team) attend(*layer, i / net.heads, i % net.heads);
             wait();
             linear(me, layer->out, attended.data(), plain(width), add);
             wait();
-            linear(me, layer->up, h.data(), normalised(layer->norm2, layer->shift2), gelu);
+            linear(me, layer->up, h.data(), normalised(layer->norm2), gelu);
             wait();
             linear(me, layer->down, hidden.data(), plain(4 * width), add);
             wait();

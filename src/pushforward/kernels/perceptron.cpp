@@ -30,7 +30,7 @@ extern "C" struct Layer {
 
 extern "C" struct Network {
     int64_t rows, width, features, depth, threads;  // width: numbers in a row of memory, which begins with the features
-    Layer layers[];                                 // the hidden ones, then the answers, which memory has no room for
+    const Layer *layers;                                // the hidden ones, then the answers, which memory has no room for
 };
 
 template <class T> struct Loops {
@@ -249,6 +249,9 @@ template <class T> struct Loops {
 }  // namespace
 
 extern "C" {
+
+int64_t sizeof_Layer() { return sizeof(Layer); }
+int64_t sizeof_Network() { return sizeof(Network); }
 
 void pass_float32(const Network *net, const float *x, const float *added, int64_t stride, float *memory, float *answers) {
     Loops<float>{*net}.pass(x, added, stride, memory, answers);

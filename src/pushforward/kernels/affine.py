@@ -1,0 +1,36 @@
+"""Affine moves of elements by raw parameters (*, 2), a log-scale and a shift: `affine.cpp`.
+
+Forward is (x − shift) · exp(−log_scale), with log-slope −log_scale; inverse is y · exp(log_scale) + shift, with
+log-slope log_scale. log_scale is bounded by one of BOUNDS with a limit L: "exp" leaves it as it is, "tanh" is
+L · tanh(raw / L), "soft_clip" is L · raw / (L + |raw|).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_double, c_int64
+
+from torch import Tensor
+
+from pushforward.kernels import elementwise
+from pushforward.kernels.elementwise import TensorOperations, Values
+
+BOUNDS = ("exp", "tanh", "soft_clip")
+
+
+class Struct(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("elements", "stride", "threads", "bound", "inverse")),
+        ("limit", c_double),
+    ]
+
+
+def serves(x: Tensor, raw: Tensor) -> bool:
+    """Whether the kernel may move x (*) by raw (*, 2)."""
+    return elementwise.serves("affine", Struct, x, raw, 2)
+
+
+def moved(x: Tensor, raw: Tensor, *, bound: str, limit: float, inverse: bool, tensors: TensorOperations) -> Values:
+    """Values and log-slopes of x's shape, with gradients; `tensors(x, raw)` computes the same."""
+    move = elementwise.Move("affine", Struct, (BOUNDS.index(bound), inverse, limit))
+    return elementwise.moved(move, x, raw, tensors)

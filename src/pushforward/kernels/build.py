@@ -1,0 +1,105 @@
+"""Builds a kernel on first use, for the processor at hand, and loads it.
+
+The compiler is $CXX, or g++. Without one, or with PUSHFORWARD_KERNELS=0, tensor operations compute the same answers,
+more slowly. Libraries are kept in $XDG_CACHE_HOME/pushforward, or ~/.cache/pushforward, under a hash of the sources,
+the compiler, its flags and the processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+SOURCES = Path(__file__).parent
+FLAGS = [
+    "-O3",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-std=c++17",
+    "-fopenmp",
+    "-fPIC",
+    "-shared",
+]
+warned: list[str] = []  # why kernels could not be built
+FAILURES = (OSError, RuntimeError, subprocess.CalledProcessError)
+
+
+def library(name: str, *structs: type[ctypes.Structure]) -> ctypes.CDLL | None:
+    """The library of `name`.cpp, whose structs have the sizes of `structs`; None where kernels are switched off or it
+    cannot be built, of which a process warns once."""
+    if os.environ.get("PUSHFORWARD_KERNELS") == "0":
+        return None
+    return _loaded(name, structs)
+
+
+@functools.cache
+def _loaded(name: str, structs: tuple[type[ctypes.Structure], ...]) -> ctypes.CDLL | None:
+    compiler = _compiler()
+    if compiler is None:
+        return None
+    try:
+        found = ctypes.CDLL(str(_built(SOURCES / f"{name}.cpp", compiler)))
+    except FAILURES as error:
+        _warn(f"{name}.cpp could not be built: {getattr(error, 'stderr', None) or error}")
+        return None
+    for struct in structs:
+        size = getattr(found, f"sizeof_{struct.__name__}")()
+        assert size == ctypes.sizeof(struct), (
+            f"{struct.__name__} has {ctypes.sizeof(struct)} bytes, in {name}.cpp {size}"
+        )
+    return found
+
+
+def _built(source: Path, compiler: str) -> Path:
+    """The library's file: what an earlier process built, or a new one."""
+    flags = [*FLAGS, f"-march={os.environ.get('PUSHFORWARD_MARCH', 'native')}"]
+    texts = [file.read_text() for file in (source, *sorted(SOURCES.glob("*.h")))]
+    recipe = "\n".join([*texts, compiler, *flags, platform.platform(), _processor()])
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pushforward"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{source.stem}-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}.so"
+    if not path.exists():
+        print(f"pushforward: compiling {source.name}, once for this machine …", file=sys.stderr)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # then moved in one go: others may be building too
+            built = Path(scratch) / path.name
+            subprocess.run([compiler, *flags, source, "-o", built], check=True, capture_output=True, text=True)
+            built.replace(path)
+    return path
+
+
+@functools.cache
+def _compiler() -> str | None:
+    name = os.environ.get("CXX", "g++")
+    found = shutil.which(name)
+    if found is None:
+        _warn(f"no C++ compiler was found ({name}, or what CXX names)")
+    return found
+
+
+def _warn(reason: str) -> None:
+    """Once in a process."""
+    if not warned:
+        warned.append(reason)
+        warnings.warn(
+            f"compiled kernels are missing, and tensor operations, which are slower, compute the same: {reason}. "
+            "PUSHFORWARD_KERNELS=0 switches kernels and this warning off.",
+            stacklevel=2,
+        )
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return platform.processor()

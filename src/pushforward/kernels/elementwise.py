@@ -1,0 +1,91 @@
+"""What the kernels of elementwise moves share: how they are called, and their gradients.
+
+A move takes elements x (*) and their raw parameters (*, raw) to values and log-slopes, both of x's shape. Its library
+has `move`, and `pull` for the gradients, each for float32 and float64.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import byref, c_void_p
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.kernels import serving
+from pushforward.kernels.build import library
+
+Values = tuple[Tensor, Tensor]
+TensorOperations = Callable[[Tensor, Tensor], Values]  # x and raw -> values and log-slopes
+
+
+class Move(NamedTuple):
+    """A library's name, its struct, and the struct's fields that say which move it is."""
+
+    name: str
+    struct: type[ctypes.Structure]
+    fields: tuple[float, ...]
+
+
+def serves(name: str, struct: type[ctypes.Structure], x: Tensor, raw: Tensor, params: int) -> bool:
+    """Whether the kernel may move x by raw, which has `params` raw parameters an element."""
+    return (
+        not serving.recorded()
+        and x.numel() >= serving.LEAST[name]
+        and raw.shape == (*x.shape, params)  # else the kernel would read what is not there
+        and serving.are_plain(x, raw)
+        and library(name, struct) is not None
+    )
+
+
+def moved(move: Move, x: Tensor, raw: Tensor, tensors: TensorOperations) -> Values:
+    """Values and log-slopes. `tensors` computes the same: for gradients of gradients, and for recorded gradients."""
+    if torch.is_grad_enabled() and (x.requires_grad or raw.requires_grad):
+        return _Moved.apply(move, tensors, x, raw)  # pyright: ignore[reportReturnType]
+    return _move(move, x, raw)
+
+
+class _Moved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, move: Move, tensors: TensorOperations, x: Tensor, raw: Tensor) -> Values:
+        ctx.move, ctx.tensors = move, tensors
+        ctx.save_for_backward(x, raw)
+        return _move(move, x, raw)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, raw = ctx.saved_tensors
+        twice = torch.is_grad_enabled()
+        if not twice and not serving.recorded() and serving.are_plain(x, raw, *gradients):
+            return None, None, *_pull(ctx.move, x, raw, *gradients)
+        with torch.enable_grad():
+            leaves = [x, raw] if twice else [t.detach().requires_grad_(t.requires_grad) for t in (x, raw)]
+            wanted = [t for t in leaves if t.requires_grad]
+            found = iter(torch.autograd.grad(ctx.tensors(*leaves), wanted, gradients, create_graph=twice))
+        return None, None, *(next(found) if t.requires_grad else None for t in leaves)
+
+
+def _move(move: Move, x: Tensor, raw: Tensor) -> Values:
+    x = x.contiguous()
+    y, log_slopes = torch.empty_like(x), torch.empty_like(x)
+    _call("move", move, x, raw, y, log_slopes)
+    return y, log_slopes
+
+
+def _pull(move: Move, x: Tensor, raw: Tensor, in_y: Tensor, in_log_slopes: Tensor) -> Values:
+    x = x.contiguous()
+    in_x, in_raw = torch.empty_like(x), x.new_empty(raw.shape)
+    _call("pull", move, x, raw, in_y.contiguous(), in_log_slopes.contiguous(), in_x, in_raw)
+    return in_x, in_raw
+
+
+def _call(door: str, move: Move, x: Tensor, raw: Tensor, *others: Tensor) -> None:
+    raw = raw.reshape(-1, raw.shape[-1])
+    raw = raw if raw.stride(1) == 1 else raw.contiguous()
+    about = move.struct(x.numel(), raw.stride(0), torch.get_num_threads(), *move.fields)
+    function = getattr(
+        library(move.name, move.struct), f"{door}_{'float32' if x.dtype == torch.float32 else 'float64'}"
+    )
+    function(byref(about), *(c_void_p(t.data_ptr()) for t in (x, raw, *others)))

@@ -1,0 +1,114 @@
+"""A masked perceptron with ReLUs, decoded feature by feature: `masked.cpp`.
+
+When features become known, the hidden units that read no later ones become known too: each is computed once. A feature
+needs a call of the kernel, where it needs two dozen small tensor operations.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import POINTER, byref, c_int64, c_void_p
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pushforward.kernels import serving
+from pushforward.kernels.build import library
+
+BLOCK = 256  # bytes that a unit's values for a block of rows take: VECTORS · BYTES in masked.cpp
+
+
+class Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("weight", "bias", "added", "values", "known")),
+        *((name, c_int64) for name in ("inputs", "skips")),
+    ]
+
+
+class Network(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("rows", "tokens", "raw", "depth", "threads")),
+        ("layers", POINTER(Layer)),
+    ]
+
+
+class Weights(NamedTuple):
+    """A masked perceptron: (weight, bias) of each linear map, masked, the last for the answers; whether it is residual.
+
+    known[k][t] is how many values of layer k are known once t features are; layer 0 are the features themselves.
+    """
+
+    maps: Sequence[tuple[Tensor, Tensor]]
+    known: Sequence[Sequence[int]]
+    residual: bool
+
+
+def serves(weights: Weights, rows: int) -> bool:
+    """Whether the kernel may decode `rows` vectors: without gradients."""
+    if serving.recorded() or serving.autocasts() or torch.is_grad_enabled():
+        return False
+    return (
+        rows * sum(weight.numel() for weight, _ in weights.maps) >= serving.LEAST["masked"]
+        and serving.are_plain(*(t for pair in weights.maps for t in pair))
+        and library("masked", Layer, Network) is not None
+    )
+
+
+class MaskedDecoder:
+    """`rows` vectors as far as they are known. `length` counts the features that were read.
+
+    `added` (rows or 1, units of the first layer) is the projected context. Later changes of the weights are not seen.
+    """
+
+    def __init__(self, weights: Weights, rows: int, added: Tensor | None = None):
+        maps, known = weights.maps, weights.known
+        self.rows, self.features, self.length, self._answered = rows, known[0][-1], 0, 0
+        self.raw, self.dtype = len(maps[-1][0]) // self.features, maps[-1][0].dtype
+        self._kept: list[Tensor] = []  # the structs hold pointers, and these the memory
+        size = BLOCK // self.dtype.itemsize
+        room = -(-rows // size) * size
+        values = [maps[-1][0].new_zeros(units, room) for units in (self.features, *(len(weight) for weight, _ in maps))]
+        counts = [torch.tensor(layer, dtype=torch.int64, device="cpu") for layer in known]
+        layers = [Layer(values=self._point(values[0]), known=self._point(counts[0]))]
+        for k, (weight, bias) in enumerate(maps, 1):
+            layer = Layer(weight=self._point(weight), bias=self._point(bias), values=self._point(values[k]))
+            layer.inputs, layer.skips = weight.shape[1], weights.residual and 1 < k < len(maps) and k % 2 == 1
+            if k == 1 and added is not None:
+                layer.added = self._point(F.pad(added.to(self.dtype).T.expand(-1, rows), (0, room - rows)))
+            if k < len(maps):
+                layer.known = self._point(counts[k])
+            layers.append(layer)
+        self._answers = values[-1]
+        sizes = room, self.features, self.raw, len(maps) - 1, torch.get_num_threads()
+        self._network = Network(*sizes, (Layer * len(layers))(*layers))
+        name = f"learn_{self.dtype}".replace("torch.", "")
+        self._learn = getattr(library("masked", Layer, Network), name)
+        self._learn.argtypes = [c_void_p, c_void_p, *[c_int64] * 4]
+
+    def read(self, x: Tensor) -> Tensor:
+        """Read x (rows, n), the next features; answer for each of them and the next one, (rows, n + 1, raw)."""
+        assert not torch.is_grad_enabled(), "a decoder that was first fed without gradients goes on without"
+        start, stop = self.length, self.length + x.shape[1]
+        if not x.is_cpu or x.shape[0] != self.rows or stop > self.features:  # the kernel would read what is not there
+            raise ValueError(
+                f"there is room for {self.features} features of {self.rows} rows on the CPU; got {tuple(x.shape)} from "
+                f"{start} on {x.device}."
+            )
+        x = x.to(self.dtype).contiguous()
+        self._learn(byref(self._network), x.data_ptr(), self.rows, x.shape[1], start, self._answered)
+        self.length, self._answered = stop, min(stop + 1, self.features)
+        answers = self._answers[start * self.raw : self._answered * self.raw, : self.rows]
+        # a copy: what is read after truncate may write over them
+        return answers.T.clone(memory_format=torch.contiguous_format).unflatten(1, (self._answered - start, self.raw))
+
+    def truncate(self, length: int) -> None:
+        """Forget all features but the first `length`."""
+        assert 0 <= length <= self.length, f"cannot truncate {self.length} features to {length}"
+        self.length, self._answered = length, min(self._answered, length + 1)
+
+    def _point(self, tensor: Tensor) -> int:
+        self._kept.append(tensor.contiguous())
+        return self._kept[-1].data_ptr()

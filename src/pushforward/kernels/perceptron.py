@@ -1,0 +1,184 @@
+"""A perceptron with ReLUs, and its gradients: `perceptron.cpp`.
+
+    v_1 = W_1 x + b_1 + added      v_k = W_k relu(v_{k−1}) + b_k [+ v_{k−2}]      answer = W relu(v_last) + b
+
+Of a residual perceptron every second value, from the third on, adds the one two before. W may be masked: W · mask.
+Products that a mask makes zero are not computed, and values stay in the cache until the next layer has read them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, byref, c_int64, c_void_p
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.kernels import serving
+from pushforward.kernels.build import library
+
+BYTES = 64  # that a layer's values for a row take a multiple of
+
+TensorOperations = Callable[..., Tensor]  # (x, added, W_1, b_1, W_2, b_2, …) -> answers
+
+
+class Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("weight", "bias", "mask", "in_weight")),
+        *((name, c_int64) for name in ("inputs", "units", "column", "skips")),
+    ]
+
+
+class Network(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("rows", "width", "features", "depth", "threads")),
+        ("layers", POINTER(Layer)),
+    ]
+
+
+class Linear(NamedTuple):
+    """A linear map: weight (outputs, inputs), bias (outputs), and a mask like the weight, or none."""
+
+    weight: Tensor
+    bias: Tensor
+    mask: Tensor | None = None
+
+
+def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residual: bool) -> bool:
+    """Whether the kernel may compute the answers (batch, outputs) to x (batch, features)."""
+    if serving.recorded() or serving.autocasts() or x.dim() != 2:
+        return False
+    tensors = [t for layer in layers for t in layer if t is not None]
+    return (
+        len(x) * sum(layer.weight.numel() for layer in layers) >= serving.LEAST["perceptron"]
+        and serving.are_plain(x, *tensors, *(() if added is None else (added,)))
+        and all(t.is_contiguous() for t in tensors)
+        and _fit(x, added, layers, residual)
+        and _library() is not None
+    )
+
+
+def _fit(x: Tensor, added: Tensor | None, layers: Sequence[Linear], residual: bool) -> bool:
+    """Whether sizes match: the kernel would read what is not there."""
+    sizes = [len(layer.weight) for layer in layers]
+    for inputs, units, (weight, bias, mask) in zip((x.shape[1], *sizes), sizes, layers, strict=False):
+        if not weight.shape == (units, inputs) == (weight if mask is None else mask).shape or bias.shape != (units,):
+            return False
+    if residual and len(set(sizes[:-1])) > 1:
+        return False
+    return added is None or (added.dim() == 2 and added.shape[1] == sizes[0] and len(added) in (1, len(x)))
+
+
+def perceptron(
+    x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residual: bool, tensors: TensorOperations
+) -> Tensor:
+    """The answers (batch, outputs), with gradients. `added` is (batch, units of the first layer), or (1, units).
+
+    `tensors(x, added, W_1, b_1, …)` computes the same, for gradients of gradients and gradients that are recorded.
+    """
+    if added is not None:
+        added = added.expand(len(x), -1)
+    parameters = [t for layer in layers for t in layer[:2]]
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, added, *parameters)):
+        masks = [layer.mask for layer in layers]
+        return _Answered.apply(residual, masks, tensors, x, added, *parameters)  # pyright: ignore[reportReturnType]
+    return _answer(_Laid(layers, residual), x, added, None)
+
+
+class _Answered(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        residual: bool,
+        masks: list[Tensor | None],
+        tensors: TensorOperations,
+        x: Tensor,
+        added: Tensor | None,
+        *parameters: Tensor,
+    ) -> Tensor:
+        ctx.residual, ctx.masks, ctx.tensors = residual, masks, tensors
+        laid = _Laid(_paired(parameters, masks), residual)
+        values = x.new_empty(len(x), laid.width)
+        ctx.save_for_backward(values, x, added, *parameters)
+        return _answer(laid, x, added, values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        values, *inputs = ctx.saved_tensors
+        twice, (gradient,) = torch.is_grad_enabled(), gradients
+        if not twice and not serving.recorded() and serving.are_plain(gradient):
+            laid = _Laid(_paired(inputs[2:], ctx.masks), ctx.residual)
+            return None, None, None, *_pull(laid, values, gradient.contiguous(), ctx.needs_input_grad[3:])
+        with torch.enable_grad():
+            leaves = (
+                inputs if twice else [t if t is None else t.detach().requires_grad_(t.requires_grad) for t in inputs]
+            )
+            wanted = [t for t in leaves if t is not None and t.requires_grad]
+            found = iter(torch.autograd.grad(ctx.tensors(*leaves), wanted, gradients, create_graph=twice))
+        return None, None, None, *(next(found) if t is not None and t.requires_grad else None for t in leaves)
+
+
+def _paired(parameters: Sequence[Tensor], masks: Sequence[Tensor | None]) -> list[Linear]:
+    return [Linear(*each) for each in zip(parameters[::2], parameters[1::2], masks, strict=True)]
+
+
+class _Laid:
+    """The layers as structs, and where the values of each stand in a row of memory of `width` elements."""
+
+    def __init__(self, layers: Sequence[Linear], residual: bool):
+        whole = BYTES // layers[0].weight.element_size()
+        self.layers, self.columns = layers, []
+        self.features = layers[0].weight.shape[1]
+        self.width = -(-self.features // whole) * whole
+        self.structs = (Layer * len(layers))()
+        for k, (weight, bias, mask) in enumerate(layers, 1):
+            units, inputs = weight.shape
+            pointers = weight.data_ptr(), bias.data_ptr(), None if mask is None else mask.data_ptr(), None
+            skips = residual and 1 < k < len(layers) and k % 2 == 1
+            self.structs[k - 1] = Layer(*pointers, inputs, units, self.width, skips)
+            if k < len(layers):
+                self.columns.append((self.width, units))
+                self.width += -(-units // whole) * whole
+
+    def network(self, rows: int) -> Network:
+        return Network(rows, self.width, self.features, len(self.layers), torch.get_num_threads(), self.structs)
+
+
+def _answer(laid: _Laid, x: Tensor, added: Tensor | None, values: Tensor | None) -> Tensor:
+    x, answers = x.contiguous(), x.new_empty(len(x), len(laid.layers[-1].weight))
+    if added is not None and added.stride(1) != 1:
+        added = added.contiguous()
+    stride = c_int64(0 if added is None else added.stride(0))
+    _call("pass", x, laid.network(len(x)), _at(x), _at(added), stride, _at(values), _at(answers))
+    return answers
+
+
+def _pull(laid: _Laid, values: Tensor, in_answers: Tensor, wanted: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """Gradients of x, of what was added, and of each weight and bias, where wanted."""
+    memory = torch.empty_like(values)
+    in_x = values.new_empty(len(values), laid.features) if wanted[0] else None
+    pairs = zip(laid.layers, wanted[2::2], strict=True)
+    in_weights = [torch.empty_like(layer.weight) if want else None for layer, want in pairs]
+    for struct, in_weight in zip(laid.structs, in_weights, strict=True):
+        struct.in_weight = None if in_weight is None else in_weight.data_ptr()
+    _call("pull", values, laid.network(len(values)), _at(values), _at(in_answers), _at(memory), _at(in_x))
+    sums = memory.sum(0)
+    in_biases = [*(sums[start : start + units] for start, units in laid.columns), in_answers.sum(0)]
+    start, units = laid.columns[0]
+    in_added = memory[:, start : start + units] if wanted[1] else None
+    return in_x, in_added, *(t for pair in zip(in_weights, in_biases, strict=True) for t in pair)
+
+
+def _at(tensor: Tensor | None) -> c_void_p | None:
+    return None if tensor is None else c_void_p(tensor.data_ptr())
+
+
+def _call(door: str, like: Tensor, network: Network, *pointers: Any) -> None:
+    function = getattr(_library(), f"{door}_{'float32' if like.dtype == torch.float32 else 'float64'}")
+    function(byref(network), *pointers)
+
+
+def _library() -> ctypes.CDLL | None:
+    return library("perceptron", Layer, Network)

@@ -1,0 +1,50 @@
+"""Rational-quadratic splines of elements by raw parameters: `spline.cpp`.
+
+An element's raw parameters are the logits of its bins' widths, then of their heights, and the log-slopes where bins
+meet: 3 · bins − 1, or 3 · bins on a circle. The formulas are those of moves/spline.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_double, c_int64
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pushforward.kernels import elementwise
+from pushforward.kernels.elementwise import TensorOperations, Values
+
+MOST = 32  # bins that there is room for: MOST in spline.cpp
+
+
+class Struct(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("elements", "stride", "threads", "bins", "circular", "inverse")),
+        *((name, c_double) for name in ("bound", "contrast")),
+    ]
+
+
+class Spline(NamedTuple):
+    """A spline on [−bound, bound], or on the circle that it is; `contrast` bounds slopes and ratios of bins."""
+
+    bins: int
+    circular: bool
+    bound: float
+    contrast: float
+
+    @property
+    def params(self) -> int:
+        """Raw parameters of an element."""
+        return 3 * self.bins - (not self.circular)
+
+
+def serves(x: Tensor, raw: Tensor, spline: Spline) -> bool:
+    """Whether the kernel may move x (*) by raw (*, params)."""
+    return spline.bins <= MOST and elementwise.serves("spline", Struct, x, raw, spline.params)
+
+
+def moved(x: Tensor, raw: Tensor, spline: Spline, *, inverse: bool, tensors: TensorOperations) -> Values:
+    """Values and log-slopes of x's shape, with gradients; `tensors(x, raw)` computes the same."""
+    fields = spline.bins, spline.circular, inverse, spline.bound, spline.contrast
+    return elementwise.moved(elementwise.Move("spline", Struct, fields), x, raw, tensors)

@@ -1,0 +1,97 @@
+"""What a causal network remembers of the tokens that it has read, so that each is read once.
+
+A decoder is made by `net.start` for one call and never stored on a module: two samplers cannot meet in it, and nothing
+has to be reset.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pushforward.networks.buffer import Buffer
+
+
+class Decoder(ABC):
+    """Reads tokens, and answers the raw parameters of the tokens that come after them.
+
+        read        x0 x1        x2
+        answered    a1 a2        a3        and a0 by `start`
+
+    The last of a network's tokens is not read: nothing depends on it.
+    """
+
+    kind: str  # how it computes: "kernel", compiled for CPUs; "tensors", in tensor operations; "whole", see below
+    length: int  # tokens that it has read
+    answer: Tensor  # (B, 1, *raw), of the next token; stale after `truncate` until the next `read`
+
+    def __init__(self, answer: Tensor, tokens: int | None):
+        """`answer` is the first token's; `tokens` is how many there are, None where there may be any number."""
+        self.answer, self.tokens, self.length = answer, tokens, 0
+
+    def read(self, x: Tensor) -> Tensor:
+        """n ≥ 1 more tokens (B, n, …) -> raw parameters of the n tokens that come after each of them, (B, n, *raw).
+
+        Raises ValueError where there are no so many tokens.
+        """
+        length = self.length + x.shape[1]
+        if self.tokens is not None and length >= self.tokens:
+            raise ValueError(
+                f"a decoder of {self.tokens} tokens reads all but the last; it was given tokens {self.length} to "
+                f"{length - 1}, counted from 0."
+            )
+        answers = self._read(x)
+        self.length, self.answer = length, answers[:, -1:]
+        return answers
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        assert 0 <= length <= self.length, f"cannot truncate {self.length} tokens to {length}"
+        self.length = length
+
+    @abstractmethod
+    def _read(self, x: Tensor) -> Tensor:
+        """`read`, of tokens that come after the first `self.length`."""
+
+
+class WholeDecoder(Decoder):
+    """Runs the whole network, through its (), at every read: as many passes as reads.
+
+    It serves every network: those with a `forward` alone, and those whose parts were changed or are watched.
+    """
+
+    kind = "whole"
+
+    def __init__(self, network: Callable[[Tensor], Tensor], blank: Tensor, tokens: int | None):
+        """`network` takes tokens to raw parameters, (B, T, …) -> (B, T, *raw); `blank` is the shortest sequence that it
+        reads, of zeros."""
+        super().__init__(network(blank)[:, :1], tokens)
+        self._network, self._least, self._seen = network, blank.shape[1], Buffer(1)
+
+    def _read(self, x: Tensor) -> Tensor:
+        seen = self._seen.extend(x, self.length)
+        length = seen.shape[1]
+        blank = seen.new_zeros(len(seen), max(self._least - length, 1), *seen.shape[2:])
+        return self._network(torch.cat([seen, blank], 1))[:, self.length + 1 : length + 1]
+
+
+class KernelDecoder(Decoder):
+    """A compiled decoder (`pushforward.kernels`), which answers with all raw parameters of a token in one dimension."""
+
+    kind = "kernel"
+
+    def __init__(self, kernel: Any, raw: tuple[int, ...], blank: Tensor, tokens: int | None):
+        """`blank` has no tokens: (B, 0, …)."""
+        self._kernel, self._raw = kernel, raw
+        super().__init__(kernel.read(blank).unflatten(-1, raw), tokens)
+
+    def _read(self, x: Tensor) -> Tensor:
+        return self._kernel.read(x)[:, 1:].unflatten(-1, self._raw)
+
+    def truncate(self, length: int) -> None:
+        super().truncate(length)
+        self._kernel.truncate(length)

@@ -1,0 +1,57 @@
+"""Whether calling a module is no more than calling the forward of its class.
+
+Kernels compute from a module's weights alone. So they may serve only modules that nobody hooked, wrapped, replaced,
+quantised or parametrised.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as everywhere
+
+
+def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether `module` and its parts, in the order of modules(), are of exactly these classes, and none is watched."""
+    parts = list(module.modules()) if module._modules else [module]
+    return tuple(map(type, parts)) == kinds and not any(map(is_watched, parts))
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether calling the module does more than its class's forward: hooks of any sort, those on all modules included,
+    another `forward` set on it, or a compiled one."""
+    return bool(
+        is_hooked(module)
+        or "forward" in module.__dict__
+        or module._compiled_call_impl is not None
+        or everywhere._global_forward_hooks
+        or everywhere._global_forward_pre_hooks
+        or everywhere._global_backward_hooks
+        or everywhere._global_backward_pre_hooks
+    )
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether the module itself has hooks, of any sort."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def keeps_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether the module computes what `kind` does. Its class may be another, as sharding makes it."""
+    return getattr(type(module), "forward", None) is kind.forward and "forward" not in module.__dict__
+
+
+def is_unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling the module is no more than `kind`'s forward, whatever its parts are."""
+    return keeps_forward(module, kind) and not is_hooked(module)
+
+
+def computes_in(layer: nn.Module) -> torch.dtype:
+    """The precision of a layer's weight; of its first real parameter, where it is wrapped."""
+    weight = getattr(layer, "weight", None)
+    if isinstance(weight, Tensor) and weight.is_floating_point():
+        return weight.dtype
+    kinds = (parameter.dtype for parameter in layer.parameters() if parameter.is_floating_point())
+    return next(kinds, torch.get_default_dtype())
