@@ -52,7 +52,7 @@ class ActNorm(Triangular):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x, log_slopes = _moved(AFFINE.inverse, z, self.shift, self.log_scale)
-        return x, sum_event(log_slopes)
+        return x, sum_event(log_slopes).to(x.dtype)
 
     @torch.no_grad()
     def initialize_from(self, x: Events) -> None:
@@ -86,7 +86,7 @@ class BatchNorm(Triangular):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x, log_slopes = _moved(AFFINE.inverse, z, self.shift, self.log_scale)
-        return x, sum_event(log_slopes)
+        return x, sum_event(log_slopes).to(x.dtype)
 
     @torch.no_grad()
     def initialize_from(self, x: Events) -> None:
