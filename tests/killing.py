@@ -28,7 +28,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def recipe() -> pf.Recipe:
-    small = pf.recipes.small(pf.recipes.digits())
+    small = pf.recipes.digits().small()
     return replace(small, train=replace(small.train, steps=12, checkpoint_every=3))
 
 

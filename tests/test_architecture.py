@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"shapes", "conditions", "randomness", "files", "version", "optional", "compiled"},
+    {"shapes", "conditions", "randomness", "files", "version", "optional", "compiled", "migrations"},
     {"moves", "transform"},
     {"networks"},
     {"solve", "bases"},
@@ -28,11 +28,11 @@ LAYERS = [
     {"diagnostics", "distribution", "guidance", "denoising", "initialization"},
     {"flow"},
     {"codecs", "importance"},
-    {"models", "data"},
+    {"models", "data", "sampling"},
     {"training", "evaluation", "editing", "interop"},
     {"recipe", "fitting"},
-    {"recipes", "card"},
-    {"run"},
+    {"recipes"},
+    {"runs"},
     {"hub", "demo"},
     {"cli"},
 ]

@@ -211,7 +211,7 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: pf.fit(maf(), X[:1]), "there are 1 events to learn from, and 1 to hold out"),
         (
             lambda: pf.fit(maf(supports=SUPPORTS), X.round()),
-            r"number 1 of row [0-9]+ is -[0-9]+, which is outside of Integers\(low=-6, high=-4\); [0-9]+ of 40 rows",
+            r"feature 1 of row [0-9]+ is -[0-9]+, outside of Integers\(low=-6, high=-4\); [0-9]+ of 40 rows",
         ),
         (lambda: pf.fit(maf(supports=SUPPORTS), X), "column 1 is of integers; row 0 holds -"),
         (lambda: pf.fit(maf(supports=SUPPORTS), X[:, :1]), "are of integers; the data have 1 columns"),

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-import pushforward.run
+import pushforward.runs
 from pushforward import models
 from pushforward.cli.main import train
 from pushforward.codecs import GaussianNoise
@@ -214,7 +214,7 @@ def test_one_name_serves_vectors_and_images(name):
 def test_words_stand_for_objects(field, words, monkeypatch, tmp_path):
     """In the configuration, in recipes of before, and on the command line."""
     made, recipe = [], RECIPES["cifar10_small_glow"]()
-    monkeypatch.setattr(pushforward.run, "train", lambda recipe, *_, **__: made.append(recipe))
+    monkeypatch.setattr(pushforward.runs, "train", lambda recipe, *_, **__: made.append(recipe))
     for word, value in words.items():
         expected = replace(recipe, model=replace(recipe.model, **{field: value}))
         assert getattr(Glow(features=4, **{field: word}), field) == value

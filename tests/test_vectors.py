@@ -13,7 +13,7 @@ import pushforward as pf
 from pushforward import conditions
 from pushforward.bases import StandardNormal
 from pushforward.codecs import CodedFlow, Identity, codec_of
-from pushforward.evaluation import held_out_bits, importance
+from pushforward.evaluation import held_out_mean, importance
 from pushforward.flow import Flow
 from pushforward.models import IAF, MAF, NICE, NSF, CircularNSF, RealNVP, ResidualFlow
 from pushforward.moves import Affine
@@ -353,10 +353,10 @@ def test_a_flow_knows_whether_its_densities_are_exact():
         CodedFlow(flow, Identity()).bound(x, samples=2)
     with pytest.raises(ValueError, match="weights need exact log-dets"):
         importance(flow, lambda x: x[:, 0])
-    assert "(a bound on average, log-dets estimated: " in str(held_out_bits(CodedFlow(flow, Identity()), x))
+    assert "(a bound on average, log-dets estimated: " in str(held_out_mean(CodedFlow(flow, Identity()), x))
     assert "held-out log p, log-dets estimated: " in str(pf.fit(flow, x, steps=2))
     for step in flow.modules():
         if isinstance(step, Residual):
             step.log_det = Exact()
     assert flow.exact
-    assert "(a bound: " in str(held_out_bits(CodedFlow(flow, Identity()), x))
+    assert "(a bound: " in str(held_out_mean(CodedFlow(flow, Identity()), x))

@@ -184,6 +184,17 @@ def slopes_add_up(case: Case) -> None:
         x = z
 
 
+def causal_says_the_truth(case: Case) -> None:
+    """Where a transform calls itself causal, both doors give the first elements without regard to later ones."""
+    transform, context = case.build(), case.context(N)
+    if not transform.causal:
+        return
+    for door, given in doors(transform, case):
+        for n in range(1, given.shape[1]):
+            other = torch.cat([given[:, :n], given[:, n:] + 0.5], 1)
+            assert close(door(other, context)[0][:, :n], door(given, context)[0][:, :n])
+
+
 def compiles(case: Case, backend: str = "aot_eager", dtype: torch.dtype = torch.float64) -> None:
     """Forward with its gradients. (Inverse is `compiles_back`.)"""
     transform, context = case.build(dtype), case.context(N)
@@ -289,6 +300,7 @@ LAWS = (
     state_dict,
     context_matters,
     slopes_add_up,
+    causal_says_the_truth,
     compiles,
     compiles_back,
     stays_on_its_device,

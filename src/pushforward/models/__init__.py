@@ -1,5 +1,8 @@
 """One page for each paper: it names its three choices and assembles the parts."""
 
+from collections.abc import Callable
+from functools import partial
+
 from pushforward.models.circular_nsf import CircularNSF
 from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
 from pushforward.models.glow import Glow, ImageGlow, InvertibleConvolution, Mixing, Reverse, Shuffle, VectorGlow
@@ -16,7 +19,21 @@ from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
 from pushforward.models.vector_or_image import VectorOrImage
 
+BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors, by the words that a command line takes
+    "nice": NICE,
+    "realnvp": VectorRealNVP,
+    "glow": VectorGlow,
+    "flowpp": VectorFlowPlusPlus,
+    "maf": MAF,
+    "iaf": IAF,
+    "nsf": partial(NSF, autoregressive=True),
+    "coupling-nsf": NSF,
+    "circularnsf": CircularNSF,
+    "residualflow": ResidualFlow,
+}
+
 __all__ = [
+    "BY_WORD",
     "IAF",
     "MAF",
     "NICE",

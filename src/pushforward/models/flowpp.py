@@ -14,7 +14,7 @@ Design", arXiv:1902.00275. The paper describes checkerboards; the code of its re
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,9 @@ class ImageFlowPlusPlus(FlowPlusPlus, ImageModel):
     blocks: int = 10  # in a network
     components: int = 32  # of a mixture
 
+    def small(self) -> ImageFlowPlusPlus:
+        return replace(self, image=self.miniature, width=8, blocks=1, components=2)
+
     def transforms(self) -> Iterator[Transform]:
         self.halved(1)
         if self.image[2] % 4:
@@ -163,6 +166,9 @@ class Dequantiser(CodecConfig):
             conditions={"image": Image(CONTEXT, *halves[1:])},
         )
         return VariationalDequantization(self.levels, noise, Reader(self.image))
+
+    def small(self, image: tuple[int, ...] | None = None) -> Dequantiser:
+        return replace(self, image=image or self.image, width=8, blocks=1, components=2)
 
     def net(self) -> GatedAttentionNet:
         channels, height, width = self.image

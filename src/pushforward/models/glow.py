@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pushforward.models.image import ImageModel
 from pushforward.models.vector import VectorModel
@@ -127,6 +127,9 @@ class ImageGlow(Glow, ImageModel):
     levels: int = 3
     steps: int = 32  # in a level
     width: int = 512
+
+    def small(self) -> ImageGlow:
+        return replace(self, image=self.miniature, levels=2, steps=2, width=16)
 
     def transforms(self) -> Iterator[Transform]:
         self.halved(self.levels)

@@ -37,6 +37,11 @@ class ImageModel(Model):
         # the layout in which convolutions are fastest, on CPUs too
         return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
+    @property
+    def miniature(self) -> Shape:
+        """The shape of the images of its miniature."""
+        return (self.image[0], 8, 8)
+
     def context_encoder(self, width: int) -> LabelEmbedding | None:
         """A fresh encoder of the label, (batch, width), for one network."""
         return LabelEmbedding(self.classes, width) if self.classes else None

@@ -13,12 +13,12 @@ bound, so its inverse can overflow; here s > 0.001. Labels are attended to there
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pushforward.models.image import ImageModel
+from pushforward.models.image import ImageModel, Shape
 from pushforward.moves import Affine, Sigmoid
 from pushforward.networks import ViT
 from pushforward.transform import Transform
@@ -39,6 +39,13 @@ class Jet(ImageModel):
     depth: int = 2  # transformer layers in a coupling
     heads: int = 8
     move: Affine = Affine(Sigmoid())
+
+    @property
+    def miniature(self) -> Shape:
+        return (self.image[0], 4 * self.patch, 4 * self.patch)
+
+    def small(self) -> Jet:
+        return replace(self, image=self.miniature, steps=5, width=16, depth=1, heads=1)
 
     def transforms(self) -> Iterator[Transform]:
         patches = Patchify(self.image, self.patch)

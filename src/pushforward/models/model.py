@@ -29,3 +29,7 @@ class Model(ABC):
     @abstractmethod
     def build(self) -> Flow:
         """A fresh flow, with random weights of the default dtype and device."""
+
+    def small(self) -> Model:
+        """The same in miniature: what a test can train. Each page says how; by default it is small already."""
+        return self

@@ -18,7 +18,7 @@ arXiv:1605.08803; for vectors as in Papamakarios et al. 2017, arXiv:1705.07057.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pushforward.models.image import ImageModel
 from pushforward.models.vector import VectorModel, shift_at_random
@@ -76,6 +76,9 @@ class ImageRealNVP(RealNVP, ImageModel):
     width: int = 64  # of networks on the first checkerboard; twice that for its channels, and doubled at each level
     blocks: int = 8  # residual blocks in a network
     move: Affine = Affine(Tanh(2.0))
+
+    def small(self) -> ImageRealNVP:
+        return replace(self, image=self.miniature, levels=2, width=8, blocks=1)
 
     def transforms(self) -> Iterator[Transform]:
         self.halved(self.levels)

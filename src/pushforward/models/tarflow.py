@@ -11,7 +11,7 @@ Zhai et al. 2024, "Normalizing Flows are Capable Generative Models", arXiv:2412.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pushforward.bases import ObservedNormal, StandardNormal
 from pushforward.conditions import Label
@@ -50,6 +50,10 @@ class TarFlow(Model):
             event=self.image,
             conditions={"label": Label(self.classes)} if self.classes else {},
         )
+
+    def small(self) -> TarFlow:
+        image = (self.image[0], 4 * self.patch, 4 * self.patch)
+        return replace(self, image=image, steps=2, width=16, depth=1)
 
     def _step(self, index: int, tokens: int, features: int) -> Autoregressive | Permuted:
         net = CausalTransformer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -64,6 +64,9 @@ class VectorModel(Model):
         if self.circles:
             base = Concatenated(UniformAngle(self.circles), base)
         return Flow(Chain(*self.transforms()), base, event=(self.features,), conditions=conditions)
+
+    def small(self) -> VectorModel:
+        return replace(self, hidden=(16,) * len(self.hidden))
 
     @abstractmethod
     def transforms(self) -> Iterator[Transform]:

@@ -100,10 +100,7 @@ class RationalQuadraticSpline(Elementwise):
 
     def _moved(self, given: Tensor, params: Logits, *, inverse: bool) -> tuple[Tensor, Tensor]:
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-            door = _inverse if inverse else _forward
-            moved, log_slopes = door(given.clamp(-self.bound, self.bound), self.knots(Logits(raw)))
-            inside = given.abs() < self.bound
-            return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
+            return by_knots(given, self.knots(Logits(raw)), self.bound, inverse=inverse)
 
         return by_kernel(SplineKind(self.bins, False, inverse, self.bound, self.contrast), given, params.raw, tensors)
 
@@ -156,6 +153,13 @@ class CircularSpline(Elementwise):
     def _unwind(self, x: Tensor) -> tuple[Tensor, Tensor]:
         turns = 2 * self.bound * (x / (2 * self.bound)).round()
         return (x - turns).clamp(-self.bound, self.bound), turns
+
+
+def by_knots(given: Tensor, knots: Knots, bound: float, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    """The spline through these knots on [−bound, bound], and the identity outside: the answer, and its log-slopes."""
+    moved, log_slopes = (_inverse if inverse else _forward)(given.clamp(-bound, bound), knots)
+    inside = given.abs() < bound
+    return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
 
 
 def _knots(widths: Tensor, heights: Tensor, log_slopes: Tensor, bound: float, contrast: float) -> Knots:
