@@ -1,14 +1,15 @@
-# Each target does all its own set-up in a fresh clone.
+# Each target does all its own set-up in a fresh clone. Other versions: make test PYTHON=python3.13 CONSTRAINTS=file.txt
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
-.PHONY: setup demo bench lint test clean
+.PHONY: setup demo bench docs lint test clean
 
 setup: .venv/dev
 
 # what the package needs: enough for the demo
-.venv/run: pyproject.toml constraints.txt
+.venv/run: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch
 	$(INSTALL) --editable .
@@ -19,12 +20,21 @@ setup: .venv/dev
 	$(INSTALL) --editable '.[dev]'
 	touch $@
 
+# and what the site needs
+.venv/docs: .venv/run
+	$(INSTALL) --editable '.[docs]'
+	touch $@
+
 demo: .venv/run
 	$(BIN)/pushforward demo --out runs/demo
 
 # every benchmark, side by side, into benchmarks/results.md
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
+
+# the site, into docs/_build/html; its pages are executed
+docs: .venv/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 lint: .venv/dev
 	$(BIN)/ruff format --check
@@ -35,4 +45,4 @@ test: lint
 	$(BIN)/pytest -n 2
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs docs/_build docs/api

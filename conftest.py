@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 import torch
 
 import pushforward
+from tests.kernels import NO_KERNELS, available
 
 torch.set_num_threads(1)  # tests run side by side
 
@@ -26,3 +30,29 @@ def _everyday(doctest_namespace):
     before = global_state()
     yield
     assert global_state() == before, "this test changed torch's global state"
+
+
+@pytest.fixture
+def kernels():
+    """What a test of compiled kernels asks for."""
+    if not available():
+        pytest.skip(NO_KERNELS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Tests skipped for want of kernels are counted in one line of the summary, not in one for each of them."""
+    report = yield
+    if report.skipped and report.longrepr[2] == f"Skipped: {NO_KERNELS}":
+        report.longrepr = (__file__, None, f"Skipped: {NO_KERNELS}")
+    return report
+
+
+@pytest.fixture
+def inductor():
+    """torch's own compiler, without its cache, which would serve on one kind of processor what it built for another."""
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("inductor is NOT tested: there is no C++ compiler")
+    torch.compiler.reset()
+    with torch._inductor.config.patch(force_disable_caches=True):
+        yield

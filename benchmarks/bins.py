@@ -8,15 +8,16 @@ A fifth of the training digits is kept back to choose the number of steps; the h
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 from dataclasses import replace
 
 import torch
 
-from pushforward.codecs import GaussianNoise, UniformDequantization
+from pushforward.codecs import CodedFlow, UniformDequantization
 from pushforward.data import digits
-from pushforward.demo import SIGMA, bits, build, learn
+from pushforward.demo import go_on, recipe
+from pushforward.evaluation import held_out_mean
+from pushforward.training import minimise
 
 
 def main() -> None:
@@ -25,13 +26,13 @@ def main() -> None:
     train, validation = (replace(data, images=data.images[r], labels=data.labels[r]) for r in (~kept_back, kept_back))
     bins = UniformDequantization(data.levels)
     with contextlib.redirect_stdout(io.StringIO()):
-        noisy = learn(build(), GaussianNoise(data.levels, SIGMA), train, steps=1000, lr=5e-3)
+        noisy = minimise(recipe().build(), train, recipe().train)
     print("| steps | bits/dim, learned from | bits/dim, kept back |")
     print("|---|---|---|")
     for steps in (25, 50, 100, 200):
         with contextlib.redirect_stdout(io.StringIO()):
-            flow = learn(copy.deepcopy(noisy), bins, train, steps=steps, lr=2e-3)
-        seen, unseen = (bits(flow, bins, part) for part in (train, validation))
+            coded = CodedFlow(go_on(noisy, bins, train, steps=steps), bins)
+        seen, unseen = (held_out_mean(coded, part).mean for part in (train, validation))
         print(f"| {steps} | {seen:.3f} | {unseen:.3f} |", flush=True)
 
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pushforward.codecs import CodedFlow, UniformDequantization
 from pushforward.data import Arrays, Images, find
-from pushforward.evaluation import held_out_bits
+from pushforward.evaluation import held_out_mean
 from pushforward.flow import Flow
 from pushforward.models import FlowPlusPlus, Glow, Jet, Model, RealNVP, TarFlow
 from pushforward.training import Likelihood, Plan, minimise
@@ -53,16 +53,15 @@ def run(data: str, name: str, minutes: float) -> dict:
     plan = replace(plan, steps=int(60 * minutes / step), measure_every=max(1, int(60 * minutes / step / 20)))
     curve, started, looking = [], time.process_time(), 0.0
 
-    def measure(flow: Flow) -> dict[str, float]:
+    def measure(flow: Flow) -> None:
         nonlocal looking
         before = time.process_time()
-        curve.append((before - started - looking, held_out_bits(CodedFlow(flow, LIFT), few).mean))
+        curve.append((before - started - looking, held_out_mean(CodedFlow(flow, LIFT), few).mean))
         looking += time.process_time() - before
-        return {}
 
     torch.manual_seed(0)
     flow = minimise(Likelihood(model.build(), LIFT), train, plan, measure=measure)
-    final = held_out_bits(CodedFlow(flow, LIFT), Arrays(test.fetch(range(2000))[0]))
+    final = held_out_mean(CodedFlow(flow, LIFT), Arrays(test.fetch(range(2000))[0]))
     x = LIFT.encode(few.events[:64], torch.Generator().manual_seed(0))[0]
     with torch.no_grad():
         errors = (flow.decode(flow.encode(x)) - x).abs().flatten()

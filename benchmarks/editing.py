@@ -22,7 +22,7 @@ from torch.nn import functional as F
 import pushforward as pf
 from pushforward.codecs import CodedFlow, UniformDequantization
 from pushforward.data import Images, Order, find
-from pushforward.evaluation import captioned, grid, held_out_bits, save_picture
+from pushforward.evaluation import captioned, grid, held_out_mean, save_picture
 from pushforward.flow import Flow
 from pushforward.randomness import Keyed, keyed
 from pushforward.training import Checkpoints, Likelihood, Log, Plan, minimise
@@ -163,7 +163,7 @@ def by_amount(task: Task, flow: Flow, classifier: Classifier) -> None:
 
 def bits(flow: Flow, task: Task) -> str:
     return str(
-        held_out_bits(
+        held_out_mean(
             CodedFlow(flow, UniformDequantization(task.levels)), task.test[Order(len(task.test), seed=0)[0:1000]]
         )
     )

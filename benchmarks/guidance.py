@@ -13,37 +13,33 @@ from pathlib import Path
 
 import torch
 
-import pushforward as pf
-from pushforward.cli import Sampling, samples
-from pushforward.cli.evaluating import shown
-from pushforward.codecs import GaussianNoise
+from pushforward.codecs import placed
 from pushforward.evaluation import frechet_distance, grid, load_extractor, save_picture, table
-from pushforward.run import read_recipe
+from pushforward.runs import load_coded, read_recipe
+from pushforward.sampling import Sampling, samples
 
 WEIGHTS, SIGMAS = (0.0, 1.0, 3.0), (0.0, 0.1, 0.2)
 COUNT, SHOWN = 1300, 20  # more than there are features, 1280
 
 
 def main(run: Path, out: Path) -> None:
-    flow, recipe = pf.load(run), read_recipe(run)
-    images = recipe.images("test")
+    coded, images = load_coded(run), read_recipe(run).images()
     extract = load_extractor("efficientnet-lite0")
-    real = extract(shown(images.fetch(range(COUNT))[0], images.levels))
+    real = extract(placed(images.fetch(range(COUNT))[0], images.levels))
     cells: dict[str, dict[str, tuple[torch.Tensor, str]]] = {}
     print("| guidance | " + " | ".join(f"σ = {sigma:g}" for sigma in SIGMAS) + " |")
     print("|---" * (1 + len(SIGMAS)) + "|")
     for weight in WEIGHTS:
-        drawn = list(samples(flow, recipe.codec, Sampling(guidance=weight, denoised=False), start=0, stop=COUNT))
+        drawn = list(samples(coded, Sampling(guidance=weight, denoised=False), stop=COUNT))
         row = {}
         for sigma in SIGMAS:
-            x = torch.cat([flow.denoise(x, sigma, labels) if sigma else x for x, labels in drawn])
+            x = torch.cat([coded.flow.denoise(x, sigma, labels) if sigma else x for x, labels in drawn])
             told = f"denoised, sigma = {sigma:g}" if sigma else "raw samples"
             row[told] = grid(x[:SHOWN], SHOWN // 2), f"Frechet distance {frechet_distance(real, extract(x)):.1f}"
         cells[f"w = {weight:g}"] = row
         print(f"| {weight:g} | " + " | ".join(words.split()[-1] for _, words in row.values()) + " |", flush=True)
     save_picture(table(cells), out)
-    assert isinstance(recipe.codec, GaussianNoise)
-    print(f"\n{COUNT} samples a cell; the flow learned with σ = {recipe.codec.sigma:g}; picture: {out}")
+    print(f"\n{COUNT} samples a cell; the flow learned with σ = {coded.codec.noise_sigma}; picture: {out}")
 
 
 if __name__ == "__main__":

@@ -15,17 +15,16 @@ from pathlib import Path
 import torch
 
 import pushforward as pf
-from pushforward.cli.editing import hole
-from pushforward.editing import Langevin, RandomWalk
+from pushforward.editing import Langevin, RandomWalk, hole
 from pushforward.randomness import Keyed
-from pushforward.run import read_recipe
+from pushforward.runs import read_recipe
 
 IMAGES, STEPS = 32, (30, 100, 300, 1000, 3000)
 
 
 def main(run: Path) -> None:
     flow, recipe = pf.load(run), read_recipe(run)
-    images = recipe.images("test").fetch(range(IMAGES))[0]
+    images = recipe.images().fetch(range(IMAGES))[0]
     x = recipe.codec.encode(images, Keyed(0, rows=range(IMAGES)))[0]
     missing = hole("lower", (x.shape[2], x.shape[3]))
     start = torch.cat([x, torch.where(missing, x.roll(1, 0), x)])

@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"shapes", "conditions", "randomness", "files", "version", "optional"},
+    {"shapes", "conditions", "randomness", "files", "version", "optional", "migrations"},
     {"kernels"},
     {"moves", "transform"},
     {"networks"},
@@ -29,11 +29,11 @@ LAYERS = [
     {"diagnostics", "distribution", "guidance", "denoising", "initialization"},
     {"flow"},
     {"codecs", "importance"},
-    {"models", "data"},
+    {"models", "data", "sampling"},
     {"training", "evaluation", "editing", "interop"},
     {"recipe", "fitting"},
-    {"recipes", "card"},
-    {"run"},
+    {"recipes"},
+    {"runs"},
     {"hub", "demo"},
     {"cli"},
 ]

@@ -1,4 +1,4 @@
-"""Lifts: there and back, and bounds that are bounds."""
+"""Codecs: there and back, and bounds that are bounds."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.codecs import CodedFlow, ColumnDequantization, GaussianNoise, UniformDequantization, bits_per_dim
+from pushforward.codecs import (
+    Coarse,
+    CodedFlow,
+    ColumnDequantization,
+    GaussianNoise,
+    Identity,
+    UniformDequantization,
+    bits_per_dim,
+)
 from pushforward.transforms import Integers, Unconstrain
 from tests.toys import plane
 
-LIFTS = {"uniform": UniformDequantization(5), "gaussian": GaussianNoise(5, 0.15)}
+CODECS = {"uniform": UniformDequantization(5), "gaussian": GaussianNoise(5, 0.15)}
 
 
-@pytest.fixture(params=LIFTS)
+@pytest.fixture(params=CODECS)
 def codec(request):
-    return LIFTS[request.param]
+    return CODECS[request.param]
 
 
 def test_there_and_back(codec):
@@ -41,7 +49,7 @@ def test_uniform_noise_fills_the_bins_of_the_definition():
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-24])
 def test_dequantised_integers_never_leave_their_bin(v, u, monkeypatch):
     """Not even where rounding would take them to its edge, at which a support ends."""
-    monkeypatch.setattr(pf.codecs, "draw", lambda _, shape, like, __: torch.full(shape, u, dtype=like.dtype))
+    monkeypatch.setattr(pf.codecs.columns, "draw", lambda _, shape, like, __: torch.full(shape, u, dtype=like.dtype))
     data = torch.tensor([[0.5, v]])
     x, log_q = ColumnDequantization((1,)).encode(data)
     assert torch.equal(ColumnDequantization((1,)).decode(x)[:, 1:], data[:, 1:])
@@ -72,8 +80,8 @@ def test_the_bound_tightens_to_the_probability(codec):
 
 def test_pictures_of_bytes_and_more_levels():
     data = torch.tensor([[0, 128, 200, 255]], dtype=torch.uint8)
-    torch.testing.assert_close(GaussianNoise(256, 0.1).place(data), data / 127.5 - 1)
-    assert torch.equal(GaussianNoise(256, 0.1).decode(GaussianNoise(256, 0.1).place(data)), data)
+    torch.testing.assert_close(GaussianNoise(256, 0.1).clean(data), data / 127.5 - 1)
+    assert torch.equal(GaussianNoise(256, 0.1).decode(GaussianNoise(256, 0.1).clean(data)), data)
     assert UniformDequantization(1000).decode(torch.tensor([0.9])).item() == 950
 
 
@@ -102,11 +110,48 @@ def test_an_untrained_tarflow_on_noise_has_the_known_bits():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (torch.zeros(1, 2), "takes integers 0 … 4; the data is torch.float32"),
-        (torch.tensor([[0, 5]]), "takes 0 … 4; the data has 0 … 5"),
-        (torch.tensor([[-1, 4]]), "takes 0 … 4; the data has -1 … 4"),
+        (torch.zeros(1, 2), "takes integers 0 … 4; the data are torch.float32"),
+        (torch.tensor([[0, 5]]), "takes 0 … 4; the data have 0 … 5"),
+        (torch.tensor([[-1, 4]]), "takes 0 … 4; the data have -1 … 4"),
     ],
 )
 def test_errors(codec, data, message):
     with pytest.raises(ValueError, match=message):
         codec.encode(data)
+
+
+@pytest.mark.parametrize(
+    ("codec", "data", "unit", "count"),
+    [
+        (Identity(), torch.rand(2, 3), "nats", 1),
+        (ColumnDequantization((1,)), torch.arange(6).reshape(2, 3), "nats", 1),
+        (UniformDequantization(17), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+        (GaussianNoise(17, 0.1), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+        (Coarse(UniformDequantization(4), 16), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+        (
+            pf.models.Dequantiser(image=(1, 2, 4), levels=17).small().build(),
+            torch.arange(16).reshape(2, 1, 2, 4),
+            "bits/dim",
+            8,
+        ),
+    ],
+)
+def test_a_codec_tells_its_unit_and_stands_in_the_middle_of_its_draws(codec, data, unit, count):
+    assert codec.unit == unit
+    assert codec.count(data).tolist() == [count, count]
+    log_p = torch.tensor([-1.0, -3.0])
+    expected = -log_p if unit == "nats" else bits_per_dim(log_p, count)
+    torch.testing.assert_close(codec.in_unit(log_p, data), expected)
+    clean = codec.clean(data)
+    assert torch.equal(codec.decode(clean), codec.decode(codec.encode(data)[0])) or codec.noise_sigma
+    assert torch.equal(codec.clean(data), clean)
+    with torch.no_grad():
+        mean = torch.stack([codec.encode(data)[0] for _ in range(500)]).mean(0)
+    torch.testing.assert_close(mean, clean.to(mean), atol=0.15 if unit == "nats" else 0.05, rtol=0)
+
+
+def test_noise_is_taken_out_where_a_codec_adds_it():
+    flow, x = plane(), torch.rand(3, 1, 1, 2, dtype=torch.float64)
+    assert CodedFlow(flow, UniformDequantization(5)).denoise(x) is x
+    coarse = Coarse(GaussianNoise(4, 0.3), 16)
+    torch.testing.assert_close(CodedFlow(flow, coarse).denoise(x), flow.denoise(x, 0.3))

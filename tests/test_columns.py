@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.cli import Columns
 from pushforward.cli.main import main
+from pushforward.data import Arrays
 from pushforward.data.columns import read_table
+from pushforward.training import Log
 
 VALUES = np.random.default_rng(0).normal([3, -200, 0, 0], [1, 50, 1, 1], (300, 4))
 VALUES[:, 3] = np.abs(VALUES[:, 3])
@@ -58,10 +61,11 @@ def command(monkeypatch, *words: object) -> None:
     main()
 
 
-def test_samples_of_a_run_on_a_table_have_its_columns(tmp_path, monkeypatch, capsys):
+def test_a_run_on_a_table_takes_every_command_that_needs_no_images(tmp_path, monkeypatch, capsys):
     run, out = tmp_path / "run", tmp_path / "samples.csv"
-    command(monkeypatch, "train", "--data", in_csv(tmp_path), "--out", run, "--weights", "weight", "--steps", 20)
-    assert "held-out log p: " in capsys.readouterr().out.splitlines()[-1]
+    train = ["train", "--data", in_csv(tmp_path), "--out", run, "--weights", "weight", "--steps", 20, "--device", "cpu"]
+    command(monkeypatch, *train)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("held-out log p: ")
     command(monkeypatch, "sample", run, "--n", 7, "--out", out)
     header, *rows = csv.reader(out.read_text().splitlines())
     assert header == NAMES[:3]
@@ -70,11 +74,60 @@ def test_samples_of_a_run_on_a_table_have_its_columns(tmp_path, monkeypatch, cap
     assert "held-out log p" in (run / "README.md").read_text()
     command(monkeypatch, "check", run)
     assert "outside a spline's bounds" in capsys.readouterr().out
-    for words in (["sample", run, "--out", "grid.png"], ["train", "--data", tmp_path / "table.csv", "--out", run]):
-        with pytest.raises(SystemExit, match="this run learned a table|holds a run already"):
-            command(monkeypatch, *words)
-    with pytest.raises(SystemExit, match=r"learned a table, .*table.csv, and no images"):
-        command(monkeypatch, "evaluate", run)
+    command(monkeypatch, "evaluate", run)
+    assert re.search(r"held-out: [0-9.]+ ± [0-9.]+ nats \(a bound: Identity\(\)", capsys.readouterr().out)
+    with pytest.raises(SystemExit, match="this run learned a table"):
+        command(monkeypatch, "sample", run, "--out", "grid.png")
+    for words in ("classify", "edit", "denoise", "inpaint", "interpolate"):
+        with pytest.raises(SystemExit, match=r"learned .*table.csv, which holds no images|without Gaussian noise"):
+            command(monkeypatch, words, run)
+
+
+def recipe(folder: Path, **plan) -> pf.Recipe:
+    made = pf.recipes.table(in_npz(folder), weights="weight", model="maf", steps=30)
+    quick = {
+        "batch": 32,
+        "measure_every": 1,
+        "patience": 2,
+        "checkpoint_every": 1,
+        "lr": 0.03,
+        "warmup": 1,
+        "average_decay": 0.0,
+    }
+    return replace(made, train=replace(made.train, **{**quick, **plan}))
+
+
+def test_a_training_that_ends_early_can_be_interrupted_and_ends_with_the_same_weights(tmp_path):
+    whole = recipe(tmp_path)
+    pf.train(whole, tmp_path / "alone")
+    told = pf.runs.read_results(tmp_path / "alone")["training"]
+    assert told["stopped"] == "no better for long"
+    assert told["best_step"] == told["steps"] - 2 < 28
+    costs = [line["held-out nats"] for line in Log(tmp_path / "alone").read()]
+    assert min(costs) == costs[told["best_step"] - 1] == pytest.approx(-told["score"])
+    coded, rows = pf.runs.load_coded(tmp_path / "alone"), whole.held_out_data()
+    assert pf.evaluation.held_out_mean(coded, rows).mean == pytest.approx(-told["score"], abs=1e-5)
+
+    def broken(self, data):
+        if self.calls == told["steps"] - 1:
+            raise InterruptedError
+        self.calls += 1
+        return Arrays.fetch(self, data)
+
+    class Broken(Arrays):
+        calls, fetch = 0, broken
+
+    with pytest.MonkeyPatch.context() as patch:
+        data = whole.training_data()
+        patch.setattr(pf.Recipe, "training_data", lambda _: Broken(data.events, weights=data.weights))
+        with pytest.raises(InterruptedError):
+            pf.train(whole, tmp_path / "broken")
+    pf.train(whole, tmp_path / "broken")
+    again = tmp_path / "alone"
+    pf.train(whole, again)  # it has ended, and nothing changes
+    one, two, three = (pf.load(run).state_dict() for run in (tmp_path / "alone", tmp_path / "broken", again))
+    assert all(torch.equal(one[name], two[name]) and torch.equal(one[name], three[name]) for name in one)
+    assert pf.runs.read_results(tmp_path / "broken")["training"]["score"] == told["score"]
 
 
 def test_columns_of_a_table_have_supports(tmp_path, monkeypatch):
@@ -91,23 +144,27 @@ def test_columns_of_a_table_have_supports(tmp_path, monkeypatch):
     assert {jets for jets, *_ in drawn} <= set("01234")
     assert all(0 <= float(phi) < 360 and float(mass) > 0 for _, phi, mass in drawn)
     for wrong, message in (
-        (["--supports", "phi=circle:0:360"], "NSF is for the real line: CircularNSF takes both"),
-        (["--supports", "psi=circle:0:360"], "of a column that is learned .*; got 'psi=circle:0:360'"),
+        (["--supports", "phi=circle:0:360"], "NSF takes intervals and integers alone. CircularNSF takes both"),
+        (["--supports", "psi=circle:0:360"], "of a column that is learned .*; got 'psi'"),
         (["--supports", "phi=ring:0:360"], "got 'phi=ring:0:360'"),
         (["--supports", "phi=circle:0"], "got 'phi=circle:0'"),
         (["--supports", "jets=integers:0:3"], r"outside of Integers\(low=0, high=3\)"),
     ):
         with pytest.raises(SystemExit, match=message):
             command(monkeypatch, *learned, tmp_path / "refused", *wrong)
+    assert not list(tmp_path.glob("refused/*.safetensors"))
 
 
-def test_a_run_on_a_table_given_some_columns(tmp_path):
-    pf.cli.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=("mass", "angle")), model="maf", steps=5)
-    assert pf.cli.check(tmp_path / "run", n=9)["float64"].round_trip < 1e-12
-    flow = pf.load(tmp_path / "run")
-    assert flow.sample((), torch.tensor([[0.0, -200.0]])).shape == (1, 2)
-    with pytest.raises(ValueError, match="is conditioned on mass, angle: give them"):
-        pf.sample(tmp_path / "run", tmp_path / "samples.csv")
+def test_a_run_on_a_table_given_some_columns(tmp_path, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "samples.csv"
+    pf.train(pf.recipes.table(in_npz(tmp_path), context=("mass", "angle"), model="maf", steps=5), run)
+    assert pf.runs.check(run, n=9)["float64"].round_trip < 1e-12
+    assert pf.load(run).sample((), torch.tensor([[0.0, -200.0]])).shape == (1, 2)
+    command(monkeypatch, "sample", run, "--context", 0, -200, "--n", 4, "--out", out)
+    assert out.read_text().splitlines()[0] == "energy,weight"
+    assert len(out.read_text().splitlines()) == 5
+    with pytest.raises(ValueError, match="is conditioned on mass, angle: give --context a value for each; got 0"):
+        pf.sample(run, out)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +195,6 @@ def test_other_tables_that_cannot_be_used(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="there is no column 'colour'; there are energy, angle, mass, weight"):
-        pf.cli.learn(in_npz(tmp_path), tmp_path / "run", Columns(weights="colour"))
+        pf.recipes.table(in_npz(tmp_path), weights="colour")
     with pytest.raises(ValueError, match="no column of .* is left to learn"):
-        pf.cli.learn(in_npz(tmp_path), tmp_path / "run", Columns(given=tuple(NAMES)))
+        pf.recipes.table(in_npz(tmp_path), context=NAMES)

@@ -13,10 +13,12 @@ import torch
 from PIL import Image
 
 import pushforward as pf
-from pushforward import cli
-from pushforward.cli import Sampling
 from pushforward.cli.main import main
-from pushforward.data import find
+from pushforward.codecs import CodedFlow
+from pushforward.data import ImageSource, find
+from pushforward.editing.holes import HOLES
+from pushforward.sampling import Sampling, samples
+from pushforward.training import MaximumLikelihood
 from tests.test_run import twin
 
 
@@ -43,7 +45,7 @@ def test_train_takes_fields_by_their_dotted_names(typed, tmp_path):
     small = ["--model.width", 16, "--model.depth", 1, "--model.steps", 2, "--codec.sigma", 0.2]
     out = typed("train", "digits", "--out", tmp_path, "--train.steps", 4, "--train.checkpoint-every", 2, *small)
     assert "step 4 of 4" in out
-    recipe = pf.run.read_recipe(tmp_path)
+    recipe = pf.runs.read_recipe(tmp_path)
     assert (recipe.train.steps, recipe.train.checkpoint_every, recipe.model.width) == (4, 2, 16)
     assert recipe.codec == pf.codecs.GaussianNoise(17, 0.2)
     assert [path.name for path in tmp_path.glob("**/*.safetensors")] == ["model.safetensors"]
@@ -69,7 +71,7 @@ def test_sample_draws_a_picture(typed, run, tmp_path):
 
 
 def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.sampling, "SHARD", 8)
+    monkeypatch.setattr(pf.runs.sampling, "SHARD", 8)
     typed("sample", run, "--n", 20, "--out", tmp_path)
     names = [f"samples-{start:06d}.npz" for start in (0, 8, 16)]
     assert sorted(path.name for path in tmp_path.glob("*.npz")) == names
@@ -88,9 +90,9 @@ def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):
 
 
 def test_a_sample_does_not_depend_on_those_beside_it(run):
-    flow, codec = pf.load(run), twin().codec
-    one = torch.cat([x for x, _ in cli.samples(flow, codec, Sampling(batch=7), start=0, stop=20)])
-    two = torch.cat([x for x, _ in cli.samples(flow, codec, Sampling(batch=64), start=13, stop=20)])
+    coded = CodedFlow(pf.load(run), twin().codec)
+    one = torch.cat([x for x, _ in samples(coded, Sampling(batch=7), stop=20)])
+    two = torch.cat([x for x, _ in samples(coded, Sampling(batch=64), start=13, stop=20)])
     torch.testing.assert_close(one[13:], two, atol=1e-4, rtol=1e-4)
 
 
@@ -133,16 +135,17 @@ def test_edit_shows_a_class_added_and_taken_away(typed, run, tmp_path):
 
 def test_a_class_is_added_by_a_flow_that_was_told_none(typed, tmp_path):
     glow = pf.models.Glow(image=(1, 8, 8), levels=1, steps=1, width=8)
-    recipe = replace(twin(steps=1, batch=4), model=glow, codec=pf.codecs.UniformDequantization(17), label_dropout=0.0)
+    recipe = replace(
+        twin(steps=1, batch=4), model=glow, codec=pf.codecs.UniformDequantization(17), objective=MaximumLikelihood()
+    )
     pf.train(recipe, tmp_path / "glow")
     assert "of 1" in typed("edit", tmp_path / "glow", "--out", tmp_path / "e.png")
     typed("interpolate", tmp_path / "glow", "--out", tmp_path / "i.png", "--temperature", 0.7)
     assert "accepted" in typed("inpaint", tmp_path / "glow", "--out", tmp_path / "p.png", "--steps", 2)
 
     np.savez(tmp_path / "bare.npz", images_train=np.zeros((4, 8, 8), "uint8"), images_test=np.zeros((2, 8, 8), "uint8"))
-    pf.train(
-        replace(recipe, data=str(tmp_path / "bare.npz"), codec=pf.codecs.UniformDequantization(256)), tmp_path / "bare"
-    )
+    bare = replace(recipe, data=ImageSource(str(tmp_path / "bare.npz")), codec=pf.codecs.UniformDequantization(256))
+    pf.train(bare, tmp_path / "bare")
     with pytest.raises(SystemExit, match=r"those of .*bare.npz have no labels. With attributes of your own, call"):
         typed("edit", tmp_path / "bare", "--out", tmp_path / "e.png")
 
@@ -153,11 +156,11 @@ def test_interpolate_shows_a_row_a_pair(typed, run, tmp_path):
         assert picture.size[0] > 6 * 9 * 3
 
 
-@pytest.mark.parametrize("mask", [*cli.editing.HOLES, "mine.png"])
+@pytest.mark.parametrize("mask", [*HOLES, "mine.png"])
 def test_inpaint_shows_how_many_proposals_were_accepted(typed, run, tmp_path, monkeypatch, mask):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save("mine.png")
-    assert 0 < cli.editing.hole(mask, (8, 8)).sum() <= 32
+    assert 0 < pf.editing.hole(mask, (8, 8)).sum() <= 32
     told = typed("inpaint", run, "--n", 2, "--fills", 2, "--steps", 4, "--mask", mask, "--proposal", "walk")
     assert "chains: accepted " in told
     with Image.open("inpainted.png") as picture:
@@ -170,8 +173,8 @@ def test_classify_counts_or_lists(typed, run, tmp_path):
     np.savez(tmp_path / "mine.npz", images=(images * 15).numpy())
     with pytest.raises(SystemExit, match="codec.levels is 17, and the images of .*mine.npz have 256"):
         typed("classify", run, "--data", tmp_path / "mine.npz")
-    found = cli.classify(run)
-    assert str(cli.evaluating.Classified(found.guesses[:3], None)).splitlines() == [
+    found = pf.runs.classify(run)
+    assert str(pf.runs.evaluating.Classified(found.guesses[:3], None)).splitlines() == [
         str(int(k)) for k in found.guesses[:3]
     ]
     assert len(labels) == 3
@@ -196,7 +199,8 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("train digits --out x --train.precision float16", "float16"),
         ("train digits --out x --train.average-decay 1", "decays lie in"),
         ("train digits --out x --train.warmup -1", "warmup of at least 0"),
-        ("train digits --out x --label-dropout 1.5", "label_dropout is a probability"),
+        ("train digits --out x --train.patience 3", "give measure_every too"),
+        ("train digits --out x --objective.condition-dropout 1.5", "condition_dropout is a probability"),
         ("train digits --out x --data nowhere", "there is no file or folder nowhere"),
         ("train digits --out x --data mnst", "Did you mean mnist"),
         ("train digits --out x --codec.levels 256", "codec.levels is 256, and the images of digits have 17"),

@@ -39,7 +39,8 @@ def test_support_is_that_of_each_number():
     for column, outside in {1: -1.0, 2: 3.0, 3: 2.0, 4: 360.0, 5: 11.0}.items():
         x = inside.clone()
         x[column] = outside
-        assert (~distribution.support.check(x)).nonzero().tolist() == [[column]]
+        assert distribution.support.check(torch.stack([inside, x])).tolist() == [True, False]
+        assert distribution.support.outside(x[None])[0].tolist() == [i == column != 4 for i in range(6)]
 
 
 def test_rows_keep_their_contexts(flow):

@@ -19,7 +19,7 @@ from pushforward.evaluation import (
     frechet_distance,
     grid,
     held_out,
-    held_out_bits,
+    held_out_mean,
     kernel_distance,
     load_extractor,
     precision_recall,
@@ -88,7 +88,7 @@ def test_held_out_streams_and_takes_a_context_in_place_of_the_data_s_own():
 
 def test_bits_are_a_mean_with_its_standard_error_and_say_how_they_were_made():
     coded, images = CodedFlow(picture(), UniformDequantization(17)), torch.randint(17, (40, 1, 8, 8))
-    bits = held_out_bits(coded, Shards(images, torch.arange(40) % 3), samples=2, batch=16)
+    bits = held_out_mean(coded, Shards(images, torch.arange(40) % 3), samples=2, batch=16)
     each = bits_per_dim(held_out(coded, images, torch.arange(40) % 3, samples=2), 64)
     assert bits.mean == pytest.approx(each.mean().item())
     assert bits.standard_error == pytest.approx(each.std().item() / math.sqrt(40))
@@ -96,7 +96,7 @@ def test_bits_are_a_mean_with_its_standard_error_and_say_how_they_were_made():
         f"{bits.mean:.3f} ± {bits.standard_error:.3f} bits/dim "
         "(a bound: UniformDequantization(levels=17), K = 2; mean ± s.e. over 40 events)"
     )
-    more = held_out_bits(coded, images, torch.arange(40) % 3, samples=20)
+    more = held_out_mean(coded, images, torch.arange(40) % 3, samples=20)
     assert more.mean < bits.mean, "more draws make the bound tighter"
 
 
@@ -300,19 +300,19 @@ ZEROS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
             "'nowhere/net.pt' is neither: there is no file /",
         ),
         (lambda: load_extractor(__file__), ValueError, "test_evaluation.py is not a TorchScript file"),
-        (lambda: held_out_bits(LIFTED, ZEROS[:0]), ValueError, "takes two events or more; there are 0"),
-        (lambda: held_out_bits(LIFTED, ZEROS[:1]), ValueError, "takes two events or more; there are 1"),
+        (lambda: held_out_mean(LIFTED, ZEROS[:0]), ValueError, "takes two events or more; there are 0"),
+        (lambda: held_out_mean(LIFTED, ZEROS[:1]), ValueError, "takes two events or more; there are 1"),
         (
-            lambda: held_out_bits(LIFTED, ZEROS + 17),
+            lambda: held_out_mean(LIFTED, ZEROS + 17),
             ValueError,
-            "a lift of 17 levels takes 0 … 16; the data has 17 … 17",
+            "a codec of 17 levels takes 0 … 16; the data have 17 … 17",
         ),
         (
-            lambda: held_out_bits(LIFTED, ZEROS, samples=0),
+            lambda: held_out_mean(LIFTED, ZEROS, samples=0),
             ValueError,
             "one draw .* or more for each event; got samples=0",
         ),
-        (lambda: held_out_bits(LIFTED, ZEROS, 3), ValueError, "this flow is unconditional"),
+        (lambda: held_out_mean(LIFTED, ZEROS, 3), ValueError, "this flow is unconditional"),
         (lambda: table({}), ValueError, "rows of the same columns"),
         (
             lambda: table({"a": {"x": (IMAGES[0], "")}, "b": {"y": (IMAGES[0], "")}}),
@@ -333,7 +333,7 @@ def test_a_bound_that_is_not_finite_is_no_number():
             return x, log_q.index_fill(0, torch.tensor([1]), math.nan)
 
     with pytest.raises(FloatingPointError, match="bound on log P of 1 of 2 events is not finite; the first is event 1"):
-        held_out_bits(CodedFlow(picture(classes=0), Broken()), ZEROS)
+        held_out_mean(CodedFlow(picture(classes=0), Broken()), ZEROS)
 
 
 def test_grid_maps_clips_and_fills_up_with_white():

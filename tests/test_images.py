@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pushforward.codecs import Coarse, CodedFlow, UniformDequantization
-from pushforward.models import Dequantiser, FlowPlusPlus, Glow, Jet, RealNVP
+from pushforward.models import Dequantiser, FlowPlusPlus, Glow, Jet, RealNVP, Reverse
 from pushforward.networks import ConvNet
 from pushforward.networks.convolution import ScaledConvolution, ZeroConvolution
 from pushforward.training import Likelihood
@@ -29,7 +29,7 @@ from pushforward.transforms import (
 COLOUR = (3, 32, 32)
 COUNTS = {
     "Glow": ((Glow(image=COLOUR),), 44_603_604),
-    "Glow, additive, reversed": ((Glow(image=COLOUR, permutation="reverse"),), 44_603_604 - 96_768),
+    "Glow, additive, reversed": ((Glow(image=COLOUR, permutation=Reverse()),), 44_603_604 - 96_768),
     "Flow++": ((FlowPlusPlus(image=COLOUR), Dequantiser(image=COLOUR)), 31_443_440),
     "Jet, 32 couplings of 2 layers": ((Jet(image=(3, 64, 64)),), 207e6),
     "Jet, 64 couplings of 5 layers": ((Jet(image=(3, 64, 64), steps=64, depth=5),), 1.02e9),
@@ -89,9 +89,8 @@ def test_every_flow_of_images_measures_scores_and_samples(name, classes):
     ("model", "error"),
     [
         (Glow(image=(1, 28, 28), levels=3), "halves height and width 3 times"),
-        (Glow(image=(1, 8, 8), levels=2, permutation="rotate"), "'shuffle'"),
         (RealNVP(image=(1, 9, 8)), "Crop or pad"),
-        (FlowPlusPlus(image=(1, 8, 6)), "even and odd columns"),
+        (FlowPlusPlus(image=(1, 8, 6)), "columns are split before and after squeezing"),
         (Jet(image=(1, 28, 28), patch=4), "7 × 7"),
     ],
 )
@@ -149,12 +148,12 @@ def test_a_glow_starts_as_its_paper_says():
 
 def test_both_forms_of_the_1x1_convolution_start_as_the_same_rotation():
     w = rotation(6, seed=3)
-    torch.testing.assert_close(w @ w.T, torch.eye(6, dtype=w.dtype))
-    x = torch.randn(2, 6, 3, 5, dtype=w.dtype)
-    for transform in (Matrix(w), LU(6, seed=3).double()):
+    torch.testing.assert_close(w @ w.T, torch.eye(6))
+    x = torch.randn(2, 6, 3, 5)
+    for transform in (Matrix(w), LU(6, seed=3)):
         z, log_det = transform(x)
-        torch.testing.assert_close(z, F.conv2d(x, w[:, :, None, None]), atol=1e-6, rtol=1e-6)
-        torch.testing.assert_close(log_det, torch.zeros(2, dtype=w.dtype), atol=1e-5, rtol=0)
+        torch.testing.assert_close(z, F.conv2d(x, w[:, :, None, None]), atol=1e-5, rtol=1e-5)  # float32, sums of six
+        torch.testing.assert_close(log_det, torch.zeros(2), atol=1e-5, rtol=0)
 
 
 def test_the_class_moves_only_a_glow_s_last_level_and_z_has_views():

@@ -1,17 +1,239 @@
-"""Every model's page: its published sizes, and a small twin that learns, samples and denoises."""
+"""Every model: each of its options builds a flow that works, in one dtype; its published size, and a small twin."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
+import json
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
+import pushforward.runs
+from pushforward import models
+from pushforward.cli.main import train
 from pushforward.codecs import GaussianNoise
 from pushforward.data import Arrays
-from pushforward.models import TarFlow
-from pushforward.moves import Shift
+from pushforward.models import (
+    IAF,
+    MAF,
+    NICE,
+    NSF,
+    CircularNSF,
+    Dequantiser,
+    FlowPlusPlus,
+    Glow,
+    ImageFlowPlusPlus,
+    ImageGlow,
+    ImageRealNVP,
+    InvertibleConvolution,
+    Jet,
+    Model,
+    RealNVP,
+    ResidualFlow,
+    Reverse,
+    Shuffle,
+    TarFlow,
+    VectorFlowPlusPlus,
+    VectorGlow,
+    VectorRealNVP,
+)
+from pushforward.moves import Affine, RationalQuadraticSpline, Shift, SoftClip, Tanh
+from pushforward.recipe import from_json, to_json
+from pushforward.recipes import RECIPES
 from pushforward.training import Likelihood, Plan, minimise
+from pushforward.transforms import Circle, Exact, Integers, Interval, Roulette
+
+# every option of every model: values to try, one at a time, beside the first ones
+LINE = (Interval(), Interval(0), Interval(-1, 1), Integers(0, 9))
+VECTOR = {
+    "features": (4, 5),
+    "context": (0, 2),
+    "classes": (0, 3),
+    "supports": ((), LINE),
+    "hidden": ((8, 8), (8,)),
+    "steps": (2, 3),
+}
+AFFINE = (Affine(SoftClip()), Affine(Tanh()))
+IMAGE = {"image": ((1, 8, 12), (3, 4, 4)), "classes": (0, 3)}
+MIXED = {
+    "permutation": (InvertibleConvolution(), InvertibleConvolution(factored=False), Shuffle(), Reverse()),
+    "coupling": (Glow.coupling, Shift()),
+}
+SIZES = {"steps": (2, 3), "width": (16, 8)}
+OPTIONS = {
+    NICE: VECTOR,
+    VectorRealNVP: {**VECTOR, "move": AFFINE},
+    VectorGlow: {**VECTOR, **MIXED},
+    VectorFlowPlusPlus: {**VECTOR, "components": (3, 2)},
+    MAF: {**VECTOR, "move": AFFINE, "residual": (False, True)},
+    IAF: {**VECTOR, "move": AFFINE},
+    NSF: {**VECTOR, "move": (RationalQuadraticSpline(), RationalQuadraticSpline(4)), "autoregressive": (False, True)},
+    CircularNSF: {**VECTOR, "supports": ((), (Circle(0, 360), Interval(0), Circle(), Integers(0, 9))), "bins": (4, 8)},
+    ResidualFlow: {**VECTOR, "limit": (0.9, 0.5), "log_det": (Exact(), Roulette(seed=0))},
+    ImageRealNVP: {**IMAGE, "levels": (2, 1), "width": (8, 4), "blocks": (1, 2), "move": AFFINE},
+    ImageGlow: {**IMAGE, **MIXED, **SIZES, "levels": (2, 1)},
+    ImageFlowPlusPlus: {**IMAGE, "width": (8, 16), "blocks": (1, 2), "components": (3, 2)},
+    Jet: {
+        **IMAGE,
+        **SIZES,
+        "image": ((1, 8, 8), (3, 8, 16)),
+        "patch": (2, 4),
+        "depth": (1, 2),
+        "heads": (1, 2),
+        "move": AFFINE,
+    },
+    TarFlow: {**IMAGE, **SIZES, "patch": (2, 4), "depth": (1, 2), "move": (Affine(), Shift())},
+}
+
+
+def tried() -> Iterator[tuple[str, Model]]:
+    for model, options in OPTIONS.items():
+        first = model(**{option: values[0] for option, values in options.items()})
+        yield model.__name__, first
+        for option, values in options.items():
+            for value in values[1:]:
+                yield f"{model.__name__} {option}={value}", replace(first, **{option: value})
+
+
+TRIED = dict(tried())
+
+
+def concrete(kind: type) -> set[type]:
+    inner = set().union(*map(concrete, kind.__subclasses__()))
+    return inner or {kind}
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def context_of(model: Model, n: int) -> torch.Tensor | None:
+    if model.classes:
+        return torch.arange(n) % model.classes
+    features = getattr(model, "context", 0)
+    return torch.randn(n, features, generator=torch.Generator().manual_seed(0)) if features else None
+
+
+def test_every_option_of_every_model_is_tried():
+    assert {kind for kind in concrete(Model) if kind.__module__.startswith("pushforward.")} == set(OPTIONS)
+    for model, options in OPTIONS.items():
+        assert {field.name for field in fields(model)} == set(options), model
+        assert all(len(set(values)) > 1 for values in options.values()), model
+
+
+@pytest.mark.parametrize("default", [torch.float32, torch.float64])
+@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+def test_a_flow_has_one_dtype_and_answers_in_that_of_rows_where_it_is_wider(model, default):
+    torch.manual_seed(0)
+    with default_dtype(default):
+        flow = model.build()
+    tensors = [*flow.parameters(), *flow.buffers()]
+    assert {t.dtype for t in tensors if t.is_floating_point()} == {default}
+    context = context_of(model, 8)
+    flow.initialize(flow.sample(() if context is not None else 8, context), context)
+    for rows in (torch.float32, torch.float64):
+        x = 0.9 * flow.sample(() if context is not None else 8, context).to(rows)
+        z = flow.encode(x, context)
+        assert z.isfinite().all()
+        assert flow.log_prob(x, context).isfinite().all()
+        wide = torch.promote_types(default, rows)
+        assert {z.dtype, flow.log_prob(x, context).dtype, flow.decode(z.to(rows), context).dtype} == {wide}
+        with torch.no_grad():
+            assert flow.decode(z.to(rows), context).dtype == wide
+    assert flow.sample(() if context is not None else 2, context).dtype == default
+
+
+@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+def test_samples_lie_in_the_support(model):
+    torch.manual_seed(0)
+    context = context_of(model, 20)
+    flow = model.build()
+    x = flow.sample(() if context is not None else 20, context)
+    inside = flow().support.check(x) if context is None else flow(context).support.check(x)
+    assert inside.shape == (20,)
+    assert inside.all()
+    assert flow(context).support.event_dim == x.dim() - 1
+
+
+@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+def test_models_build_and_score_on_the_meta_device(model):
+    with torch.device("meta"):
+        flow = model.build()
+    assert all(t.is_meta for t in (*flow.parameters(), *flow.buffers()))
+    with torch.no_grad():  # whatever is made on the way is made there too
+        assert flow.log_prob(torch.zeros(8, *flow.event, device="meta"), context_of(model, 8)).is_meta
+
+
+@pytest.mark.parametrize("default", [torch.float32, torch.float64])
+def test_a_dequantiser_has_one_dtype(default):
+    with default_dtype(default):
+        codec = Dequantiser(image=(1, 8, 8), width=8, blocks=1, components=3).build()
+        x, log_q = codec.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))
+    assert {t.dtype for t in (*codec.parameters(), x, log_q)} == {default}
+
+
+# models of vectors and of images under one name
+TWINS = {Glow: (VectorGlow, ImageGlow), RealNVP: (VectorRealNVP, ImageRealNVP)}
+TWINS[FlowPlusPlus] = (VectorFlowPlusPlus, ImageFlowPlusPlus)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_one_name_serves_vectors_and_images(name):
+    for kind, chosen in zip(TWINS[name], ({"features": 6}, {"image": (3, 32, 32)}), strict=True):
+        model = name(**chosen)
+        assert type(model) is kind
+        assert isinstance(model, name)
+        assert model == kind(**chosen)
+        assert hash(model) == hash(kind(**chosen))
+        assert repr(model).startswith(f"{kind.__name__}(")
+        for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model)), replace(model)):
+            assert type(twin) is kind
+            assert twin == model
+        recipe = replace(RECIPES["cifar10_small_glow"](), model=model)
+        assert f'"kind": "{kind.__name__}"' in to_json(recipe)
+        assert from_json(to_json(recipe), "here") == recipe
+    with pytest.raises(TypeError, match="not both; got neither"):
+        name()
+    with pytest.raises(TypeError, match="not both; got features, image"):
+        name(features=6, image=(3, 32, 32))
+    with pytest.raises(TypeError, match="'levles'"):
+        name(image=(3, 32, 32), levles=2)
+
+
+@pytest.mark.parametrize(("field", "words"), Glow.words.items(), ids=str)
+def test_words_stand_for_objects(field, words, monkeypatch, tmp_path):
+    """In the configuration, in recipes of before, and on the command line."""
+    made, recipe = [], RECIPES["cifar10_small_glow"]()
+    monkeypatch.setattr(pushforward.runs, "train", lambda recipe, *_, **__: made.append(recipe))
+    for word, value in words.items():
+        expected = replace(recipe, model=replace(recipe.model, **{field: value}))
+        assert getattr(Glow(features=4, **{field: word}), field) == value
+        old = json.loads(to_json(expected))
+        old["recipe"]["model"][field] = word
+        assert from_json(json.dumps(old), "here") == expected
+        for arguments in ([f"--model.{field}", word], [f"--model.{field}={word}"]):
+            train("cifar10_small_glow", "--out", str(tmp_path), *arguments, "--model.steps", "3")
+            assert made.pop() == replace(expected, model=replace(expected.model, steps=3))
+    with pytest.raises(ValueError, match=f"{field} is an object, or one of .*; got 'rotate'"):
+        train("cifar10_small_glow", "--out", str(tmp_path), f"--model.{field}", "rotate")
+
+
+@pytest.mark.parametrize("name", ["MAF", "IAF"])
+def test_a_gaussian_in_disguise_is_warned_of(name):
+    with pytest.warns(UserWarning, match=rf"a {name} of one feature .* Use NSF\(features=1, autoregressive=True\)"):
+        getattr(models, name)(features=1).build()
+    NSF(features=1, autoregressive=True, steps=1).build()
+
 
 # the published configurations: (the model, its parameters, noise on [−1, 1])
 TARFLOWS = {

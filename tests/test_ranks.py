@@ -19,7 +19,7 @@ def together(processes: int, folder: Path, *arguments: int) -> subprocess.Comple
     """Train with so many processes."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*torchrun, "-m", "tests.together", str(folder), *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def losses(folder: Path) -> list[float]:

@@ -72,12 +72,42 @@ def test_the_command_lines_of_the_readme_run(monkeypatch, tmp_path):
     }
 
 
-def test_the_demo(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["pushforward", "demo", "--out", str(tmp_path / "new"), "--effort", "0.002"])
+@pytest.fixture(scope="module")
+def demo_run(tmp_path_factory):
+    """What a short demo leaves."""
+    run = tmp_path_factory.mktemp("demo") / "new"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["pushforward", "demo", "--out", str(run), "--effort", "0.002", "--device", "cpu"])
+        main()
+    return run
+
+
+def test_the_demo_can_be_given_again_and_ends_with_its_number(demo_run, monkeypatch, capsys):
+    words = ["pushforward", "demo", "--out", str(demo_run), "--effort", "0.002", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", words)
     main()
     assert re.fullmatch(r"held-out \d\.\d{3} bits/dim", capsys.readouterr().out.splitlines()[-1])
-    with Image.open(tmp_path / "new" / "demo.png") as image:
+    with Image.open(demo_run / "demo.png") as image:
         assert image.size[0] > 2 * 10 * 8 * 5, "two panels of ten digits side by side, five times as large"
+    assert "classified by Bayes' rule: " in (demo_run / "README.md").read_text()
+
+
+@pytest.mark.parametrize("words", ["--n 4", "--n 4 --temperature 0.5"])
+def test_the_demo_leaves_a_run_that_can_be_sampled(demo_run, monkeypatch, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pushforward", "sample", str(demo_run), *words.split()])
+    main()
+    assert (tmp_path / "samples.png").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate", "denoise --n 2", "classify", "check --n 2", "edit --n 1", "interpolate --pairs 1 --n 3"]
+)
+def test_every_command_takes_the_demo(demo_run, monkeypatch, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    name, *words = command.split()
+    monkeypatch.setattr(sys, "argv", ["pushforward", name, str(demo_run), *words])
+    main()
 
 
 def test_the_version(monkeypatch, capsys):

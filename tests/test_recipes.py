@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import pushforward as pf
 from pushforward.codecs import CodedFlow
 from pushforward.data import Images, Mirrored
+from pushforward.evaluation import mean_cost
+from pushforward.models import BY_WORD
 from pushforward.randomness import keyed
 from pushforward.recipe import differences
-from pushforward.recipes import RECIPES, small
+from pushforward.recipes import RECIPES
 from pushforward.training import Plan, minimise, networks
+from pushforward.transforms import Interval
 
 
 def stripes(recipe: pf.Recipe) -> Images:
@@ -28,24 +32,29 @@ def stripes(recipe: pf.Recipe) -> Images:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_small_twin_of_a_recipe_learns(name):
-    twin = small(RECIPES[name]())
-    objective, data = twin.objective(), stripes(twin)
+    twin = RECIPES[name]().small()
+    objective, data = twin.build(), stripes(twin)
 
     def bound() -> torch.Tensor:
         coded = CodedFlow(objective.flow.eval(), objective.codec)
         return coded.bound(data.images, data.labels, generator=keyed(0)).mean().detach()
 
     before = bound()
-    minimise(objective, Mirrored(data) if twin.mirrored else data, twin.train)
+    minimise(objective, Mirrored(data) if twin.data.mirrored else data, twin.train)
     assert bound() > before + 1
 
 
-def test_a_recipe_trains_the_same_weights_every_time_and_leaves_torch_s_own_seed_alone():
-    twin, state = small(RECIPES["digits"]()), torch.get_rng_state()
-    one, two = (twin.objective().state_dict() for _ in range(2))
+def test_a_recipe_builds_the_same_weights_every_time_and_touches_no_generator(monkeypatch):
+    """Not those of other devices either, which `torch.manual_seed` would start anew."""
+    for device in (torch.cuda, torch.mps, torch.xpu):
+        for name in ("manual_seed", "manual_seed_all"):
+            monkeypatch.setattr(device, name, lambda *_: pytest.fail("a generator of the user's was seeded"), False)
+    monkeypatch.setattr(torch, "manual_seed", lambda *_: pytest.fail("all generators were seeded"))
+    twin, state = RECIPES["digits"]().small(), torch.get_rng_state()
+    one, two = (twin.build().state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(torch.get_rng_state(), state)
-    other = replace(twin, train=replace(twin.train, seed=1)).objective().state_dict()
+    other = replace(twin, train=replace(twin.train, seed=1)).build().state_dict()
     assert not torch.equal(one["flow.transform.parts.1.net.positions"], other["flow.transform.parts.1.net.positions"])
 
 
@@ -70,12 +79,12 @@ def test_recipes_differ_by_their_dotted_names():
 @pytest.mark.filterwarnings("ignore")  # torch.compile's own
 def test_options_of_a_plan_change_nothing_but_the_cost(option, monkeypatch):
     """One step; a flow goes through torch.compile without inductor, which is slow to start."""
-    twin = small(RECIPES["digits"]())
+    twin = RECIPES["digits"]().small()
     compile_ = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_(module, backend="aot_eager"))
 
     def after_a_step(plan: Plan):
-        objective = twin.objective()
+        objective = twin.build()
         minimise(objective, stripes(twin), plan)
         return objective.flow.state_dict()
 
@@ -92,8 +101,8 @@ def test_networks_that_recompute_keep_less():
     """What autograd keeps from the forward pass to the backward one, in bytes."""
 
     def kept(recomputed: bool) -> int:
-        twin = small(RECIPES["digits"]())
-        objective, sizes = twin.objective(), {}
+        twin = RECIPES["digits"]().small()
+        objective, sizes = twin.build(), {}
         pf.training.prepare.prepare(objective, replace(twin.train, recomputed=recomputed))
         weights = {p.untyped_storage().data_ptr() for p in objective.parameters()}
 
@@ -111,5 +120,20 @@ def test_networks_that_recompute_keep_less():
 
 
 def test_the_networks_of_an_objective_are_found():
-    objective = RECIPES["digits"]().objective()
+    objective = RECIPES["digits"]().build()
     assert [type(network).__name__ for network in networks(objective)] == ["CausalTransformer"] * 4
+
+
+@pytest.mark.parametrize("word", BY_WORD)
+def test_every_model_of_a_table_has_a_recipe_whose_small_twin_learns(word, tmp_path):
+    rows = torch.randn(300, 3, generator=keyed(0)).cumsum(1) * 10 + 50
+    np.savez(tmp_path / "table.npz", x=rows.numpy())
+    line = {"x1": Interval(), "x2": Interval()}  # a model of circles takes columns for angles otherwise
+    twin = pf.recipes.table(tmp_path / "table.npz", context=("x0",), supports=line, model=word).small()
+    twin = replace(twin, train=replace(twin.train, steps=30, batch=64))
+    assert twin.model.hidden == (16,) * len(twin.model.hidden)
+    objective, held_out = twin.build(), twin.held_out_data()
+    objective.initialize(*twin.training_data().fetch(range(200)))
+    before = mean_cost(CodedFlow(objective.flow, objective.codec), held_out)[0]
+    minimise(objective, twin.training_data(), twin.train)
+    assert mean_cost(CodedFlow(objective.flow.eval(), objective.codec), held_out)[0] < before - 0.1

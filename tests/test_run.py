@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 import pushforward as pf
-from pushforward import hub, recipe, run
+from pushforward import hub, recipe
 from pushforward.files import alone_in, replacing
-from pushforward.recipes import digits, small
+from pushforward.recipes import digits
 from pushforward.training import Checkpoints, Log
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 def twin(**plan) -> pf.Recipe:
     """The digits' recipe in small, of six steps."""
-    made = small(digits())
+    made = digits().small()
     return replace(made, train=replace(made.train, **plan))
 
 
@@ -57,7 +57,7 @@ def interrupted(folder: Path, step: int) -> None:
                 raise InterruptedError
             return super().fetch(rows)
 
-    train_data = digits().images("train")
+    train_data = digits().training_data()
     broken = Broken(train_data.images, train_data.labels, train_data.levels, train_data.classes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pf.Recipe, "training_data", lambda _: broken)
@@ -77,13 +77,14 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(trained, tmp_path
 
 
 @pytest.mark.slow
-def test_twenty_kills_leave_no_trace_in_the_weights(tmp_path):
+def test_kills_leave_no_trace_in_the_weights(tmp_path):
     command = [sys.executable, "-m", "tests.killing", str(tmp_path), "20"]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=280)
+    told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     runs = json.loads(told.stdout.splitlines()[-1])
     assert len(runs) == 20
     assert all(run["same"] for run in runs), runs
-    assert sum(run["in a checkpoint"] for run in runs) >= 3, "no kill met a checkpoint that was being written"
+    assert all(run["in a checkpoint"] for run in runs[::4]), "a kill missed the checkpoint that was being written"
+    assert sum(run["killed"] for run in runs) >= 10, "too few were killed to show anything"
 
 
 def test_a_finished_run_can_be_given_again_and_longer(trained, tmp_path):
@@ -97,7 +98,7 @@ def test_a_finished_run_can_be_given_again_and_longer(trained, tmp_path):
 
 def test_what_is_loaded_is_what_was_trained(tmp_path):
     flow = pf.train(twin(), tmp_path)
-    x, labels = pf.codecs.GaussianNoise(17, 0.1).place(digits().images("test").images[:5]), torch.arange(5)
+    x, labels = pf.codecs.GaussianNoise(17, 0.1).clean(digits().images().images[:5]), torch.arange(5)
     assert torch.equal(pf.load(tmp_path).log_prob(x, labels), flow.log_prob(x, labels))
     state = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(state[name], tensor) for name, tensor in flow.state_dict().items())
@@ -166,7 +167,7 @@ def test_a_recipe_is_saved_whole_and_read_back():
         ),
         (lambda s: s["recipe"]["model"].update(kind="TarFlw"), "this version of pushforward has no 'TarFlw'"),
         (lambda s: s["recipe"].pop("codec"), "a Recipe cannot be made of it: .*'codec'"),
-        (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 1"),
+        (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 2"),
         (lambda s: s.pop("format"), "is not a recipe that pushforward saved, or it is damaged"),
     ],
 )
@@ -176,15 +177,6 @@ def test_a_recipe_that_cannot_be_read_says_why(trained, tmp_path, change, messag
     (tmp_path / "recipe.json").write_text(json.dumps(saved))
     with pytest.raises(ValueError, match=message):
         pf.load(tmp_path)
-
-
-def test_an_older_format_is_migrated(trained, tmp_path, monkeypatch):
-    saved = json.loads((trained / "recipe.json").read_text())
-    saved["recipe"]["dropped"] = saved["recipe"].pop("label_dropout")
-    (tmp_path / "recipe.json").write_text(json.dumps(saved))
-    monkeypatch.setattr(recipe, "FORMAT", 2)
-    monkeypatch.setitem(recipe.MIGRATIONS, 1, lambda old: {"label_dropout": old.pop("dropped"), **old})
-    assert run.read_recipe(tmp_path) == twin()
 
 
 def test_a_release_is_a_run_without_its_past(trained, tmp_path):

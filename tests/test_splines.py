@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import pytest
 import torch
@@ -128,15 +127,13 @@ def test_agrees_with_nflows():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # inductor's own
 @pytest.mark.parametrize("move", [SPLINE, CircularSpline(bins=16)], ids=repr)
+@pytest.mark.usefixtures("inductor")
 def test_through_inductor(move):
     """Values and gradients: torch 2.13 compiles the gradient of a cumulated softmax wrongly, which splines avoid."""
-    if shutil.which("g++") is None:
-        pytest.skip("inductor needs a C++ compiler, and there is no g++")
 
     def both(x: Tensor, raw: Tensor) -> tuple[Tensor, ...]:
         return *move.forward(x, raw), *move.inverse(x, raw)
 
-    torch.compiler.reset()
     answers = []
     for run in (both, torch.compile(both, fullgraph=True)):
         torch.manual_seed(0)

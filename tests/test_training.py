@@ -82,7 +82,7 @@ def test_it_is_adamw_with_a_schedule_a_clipped_gradient_and_keyed_noise():
 
 def test_a_trained_flow_is_invertible():
     flow = minimise(Likelihood(model(), GaussianNoise(17, 0.1)), digits("train"), Plan(batch=64, steps=60, lr=1e-2))
-    x, labels = GaussianNoise(17, 0.1).place(digits("test").images), digits("test").labels
+    x, labels = GaussianNoise(17, 0.1).clean(digits("test").images), digits("test").labels
     assert flow.check(x, labels, rows=0).round_trip < 1e-4
     assert flow.double().check(x.double(), labels, rows=0).round_trip < 1e-10
 

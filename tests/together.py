@@ -16,7 +16,7 @@ from pushforward.moves import Shift
 
 def recipe() -> pf.Recipe:
     """Two parts a process, and a base that observes: everything that processes have to agree on."""
-    small = pf.recipes.small(pf.recipes.digits())
+    small = pf.recipes.digits().small()
     plan = replace(small.train, batch=8, accumulate=2, log_every=1, precision="float32")
     return replace(small, model=replace(small.model, move=Shift()), train=plan)
 
@@ -33,7 +33,7 @@ def main(folder: Path, die_at: int = -1) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().fetch(rows)
 
-    data = recipe().images("train")
+    data = recipe().training_data()
     mortal = Mortal(data.images, data.labels, data.levels, data.classes)
     pf.Recipe.training_data = lambda _: mortal
     pf.train(recipe(), folder, device="cpu")

@@ -17,16 +17,16 @@ from pushforward import (
     moves,
     networks,
     recipes,
+    runs,
     solve,
     training,
     transforms,
 )
-from pushforward.cli import evaluate, sample
 from pushforward.conditions import Condition
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
-from pushforward.run import load, train
+from pushforward.runs import evaluate, load, sample, train
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.version import __version__
 
@@ -40,6 +40,8 @@ __all__ = [
     "Transform",
     "__version__",
     "bases",
+    "codecs",
+    "conditions",
     "data",
     "editing",
     "evaluate",
@@ -48,13 +50,12 @@ __all__ = [
     "fit_density",
     "hub",
     "interop",
-    "codecs",
-    "conditions",
     "load",
     "models",
     "moves",
     "networks",
     "recipes",
+    "runs",
     "sample",
     "solve",
     "train",

@@ -1,77 +1,82 @@
 """The demo: a TarFlow learns handwritten digits, in a few minutes on two CPU cores.
 
-First with Gaussian noise, for samples that its own score can denoise; then on with uniform dequantisation, for
-bits/dim. One flow does both: what differs is how the data is lifted.
+First by the recipe `digits`, with Gaussian noise, for samples that its own score can denoise: that is the run it
+leaves. Then a copy goes on with uniform dequantization, for bits/dim. What differs is how the data are encoded.
 """
 
 from __future__ import annotations
 
+import copy
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from pushforward.codecs import Codec, CodedFlow, GaussianNoise, UniformDequantization
+from pushforward.codecs import Codec, CodedFlow, UniformDequantization
 from pushforward.data import Images, digits
-from pushforward.evaluation import captioned, grid, held_out_bits, save_picture
+from pushforward.evaluation import captioned, grid, held_out_mean, save_picture
 from pushforward.flow import Flow
-from pushforward.models import TarFlow
+from pushforward.randomness import Keyed
+from pushforward.recipe import Recipe
+from pushforward.recipes import digits as digits_recipe
+from pushforward.runs import load_coded, note, train
 from pushforward.training import Likelihood, Plan, minimise
 
-SIGMA = 0.1  # of the noise, on [−1, 1], where a grey level is 0.125 wide
 GUIDANCE = 1.0
 
 
-def build() -> Flow:
-    """The demo's flow, fresh, and always the same."""
-    torch.manual_seed(0)
-    return TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10).build()
+def recipe(effort: float = 1.0) -> Recipe:
+    """The demo's recipe, with so many times its steps."""
+    made = digits_recipe()
+    return replace(made, train=replace(made.train, steps=max(1, round(made.train.steps * effort))))
 
 
-def learn(flow: Flow, codec: Codec, data: Images, *, steps: int, lr: float) -> Flow:
-    """Train the flow on lifted data, in place; the average of the weights it went through."""
+def go_on(flow: Flow, codec: Codec, data: Images, *, steps: int, lr: float = 2e-3) -> Flow:
+    """Train a copy of the flow further, with another codec; the average of the weights it went through."""
     plan = Plan(steps=steps, lr=lr, warmup=20, weight_decay=0.1, precision="float32")
-    return minimise(Likelihood(flow, codec, condition_dropout=0.1), data, plan)
+    return minimise(Likelihood(copy.deepcopy(flow), codec, condition_dropout=0.1), data, plan)
 
 
-def bits(flow: Flow, codec: Codec, data: Images, label: int | None = None) -> float:
-    """The mean bits/dim of images given their labels, or this one: a bound, by one draw of the lift."""
-    return held_out_bits(CodedFlow(flow, codec), data, label).mean
+def demo(out: Path, effort: float = 1.0, *, device: str = "auto") -> None:
+    """Train into the run folder `out`, print what was learned, and write `demo.png` there.
 
-
-def demo(out: Path, effort: float = 1.0) -> None:
-    """Train, print what was learned, and write `demo.png` into `out`; `effort` multiplies the training steps.
-
-    The last line is the held-out bits/dim, of digits given their classes, with uniform dequantisation.
+    `effort` multiplies the training steps. The last line is the held-out bits/dim, of digits given their classes, with
+    uniform dequantization. A run that is there already is gone on with.
     """
     started = time.monotonic()
     data, test = digits("train"), digits("test")
     images, labels = test.fetch(range(len(test)))
-    noise, bins = GaussianNoise(data.levels, SIGMA), UniformDequantization(data.levels)
-    flow = build()
-    print(f"TarFlow, {sum(p.numel() for p in flow.parameters()):,} parameters; {len(data):,} digits of 17 grey levels")
+    bins = UniformDequantization(data.levels)
 
-    print("with Gaussian noise, for samples:")
-    noisy = learn(flow, noise, data, steps=max(1, round(1000 * effort)), lr=5e-3)
+    print(f"with Gaussian noise, for samples: {len(data):,} digits of {data.levels} grey levels, into {out}")
+    train(recipe(effort), out, device=device)
+    noisy = load_coded(out, device=device)
     save_picture(captioned(_panels(noisy, test), columns=2, zoom=5), out / "demo.png")
-    accuracy = (noisy.classify(noise.place(images)) == labels).double().mean().item()
+    accuracy = (noisy.classify(images) == labels).double().mean().item()
 
-    print("and on with uniform dequantisation, for bits/dim; not for long, or it learns the bins by heart:")
-    exact = learn(noisy, bins, data, steps=max(1, round(50 * effort)), lr=2e-3)
-    conditional, unconditional = bits(exact, bins, test), bits(exact, bins, test, -1)
+    print("and on with uniform dequantization, for bits/dim; not for long, or it learns the bins by heart:")
+    exact = go_on(noisy.flow, bins, data, steps=max(1, round(50 * effort)))
+    coded = CodedFlow(exact, bins)
+    conditional, unconditional = (
+        held_out_mean(coded, test, context) for context in (None, torch.tensor(-1, device="cpu"))
+    )
+    classified = f"{accuracy:.1%} of {len(test)} held-out digits"
+    note(out, {"classified by Bayes' rule": {"text": classified}, "held-out, uniform": {"text": str(conditional)}})
 
-    x = bins.encode(images)[0]
+    x = bins.encode(images, Keyed(0, rows=range(len(images))))[0].to(exact.device)
     print(f"float32: {exact.check(x, labels)}")
-    print(f"float64: {exact.double().check(x.double(), labels)}")
-    print(f"classified by Bayes' rule: {accuracy:.1%} of {len(test)} held-out digits")
+    if exact.device.type != "mps":  # which has no float64
+        print(f"float64: {copy.deepcopy(exact).double().check(x.double(), labels)}")
+    print(f"classified by Bayes' rule: {classified}")
     print(f"pictures: {out / 'demo.png'}; {time.monotonic() - started:.0f} s in all")
-    print(f"not told the class: {unconditional:.3f} bits/dim")
-    print(f"held-out {conditional:.3f} bits/dim")
+    print(f"without the class: {unconditional.mean:.3f} bits/dim")
+    print(f"held-out {conditional.mean:.3f} bits/dim")
 
 
-def _panels(flow: Flow, test: Images) -> dict[str, torch.Tensor]:
+def _panels(coded: CodedFlow, test: Images) -> dict[str, torch.Tensor]:
     """A picture for each caption, every one with a column a class."""
-    rows, classes = 4, torch.arange(test.classes)
+    rows, classes, flow = 4, torch.arange(test.classes, device="cpu"), coded.flow
     images, labels = test.fetch(range(len(test)))
     columns = torch.stack([images[labels == k][:rows] for k in classes], dim=1).flatten(0, 1)
     labels = classes.repeat(rows)
@@ -79,8 +84,8 @@ def _panels(flow: Flow, test: Images) -> dict[str, torch.Tensor]:
     with torch.no_grad():
         raw, guided = flow.decode(z, labels), flow.guided(GUIDANCE).decode(z, labels)
     return {
-        "held-out digits": grid(GaussianNoise(test.levels, SIGMA).place(columns), len(classes)),
+        "held-out digits": grid(coded.codec.clean(columns), len(classes)),
         "samples": grid(raw, len(classes)),
-        "denoised": grid(flow.denoise(raw, SIGMA, labels), len(classes)),
-        f"guided by {GUIDANCE:g}, denoised": grid(flow.denoise(guided, SIGMA, labels), len(classes)),
+        "denoised": grid(coded.denoise(raw, labels), len(classes)),
+        f"guided by {GUIDANCE:g}, denoised": grid(coded.denoise(guided, labels), len(classes)),
     }

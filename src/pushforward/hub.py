@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pushforward.flow import Flow
 from pushforward.optional import require
-from pushforward.run import CARD, RECIPE, load, read_recipe
+from pushforward.runs.folder import CARD, RECIPE, load, read_recipe
 from pushforward.training.checkpoint import CODEC, WEIGHTS
 
 RELEASED = (RECIPE, WEIGHTS, CARD, CODEC)
@@ -19,7 +19,7 @@ def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> No
     read_recipe(run)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name in RELEASED:
-        if name != CODEC or (Path(run) / name).exists():  # most lifts have no weights
+        if name != CODEC or (Path(run) / name).exists():  # most codecs have no weights
             shutil.copyfile(Path(run) / name, Path(folder) / name)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 
@@ -41,4 +40,4 @@ def initializing(module: nn.Module) -> Iterator[None]:
         raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way.")
     for name, buffer in module.named_buffers():
         if name.rpartition(".")[2] == "initialized":
-            buffer.copy_(torch.tensor(True))
+            buffer.fill_(True)

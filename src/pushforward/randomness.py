@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -35,6 +36,21 @@ def keyed(*keys: int) -> Generator:
     """
     digest = hashlib.blake2b(repr(keys).encode(), digest_size=4).digest()
     return Generator().manual_seed(int.from_bytes(digest, "little"))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's own CPU generator starts from this seed, and afterwards is where it was; tensors are made on the CPU.
+
+    `torch.manual_seed` would start the generators of all other devices anew too, which nothing sets back.
+    """
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.default_generator.set_state(before)
 
 
 class Keyed(Sequence[Generator]):

@@ -2,73 +2,73 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pushforward import codecs, models, moves, training, transforms
+from pushforward import codecs, data, models, moves, training, transforms
 from pushforward.codecs import CodecConfig
-from pushforward.data import Data, Images, Mirrored, find
+from pushforward.data import Data, Images, Source, Takes
+from pushforward.migrations import FORMAT, migrated
 from pushforward.models import Model
-from pushforward.training import Likelihood, Plan
+from pushforward.randomness import seeded
+from pushforward.training import MaximumLikelihood, Objective, ObjectiveConfig, Plan
 from pushforward.version import __version__
-
-FORMAT = 1  # of a saved recipe: raised when what it holds changes
-MIGRATIONS: dict[int, Callable[[dict], dict]] = {}  # format -> from its recipe to that of the next format
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything a run is made of. On one machine, the same recipe gives the same weights."""
+    """Everything a run is made of. On one machine, the same recipe gives the same weights.
 
-    data: str  # a name (digits, mnist, …), a file or a folder; files are scaled and cropped to the model's image
-    columns: tuple[str, ...] = ()  # what an event's numbers are called, where the data are a table
-    given: tuple[str, ...] = ()  # and those that it is conditioned on
-    mirrored: bool = False  # learn from every image's mirror image too
-    model: Model
+    >>> recipe = pf.recipes.digits()
+    >>> recipe.data, recipe.objective
+    (ImageSource(name='digits', mirrored=False), MaximumLikelihood(condition_dropout=0.1))
+    """
+
+    data: Source
     codec: CodecConfig
-    label_dropout: float = 0.0  # how often a label is left out in training: guidance needs it
+    model: Model
+    objective: ObjectiveConfig = MaximumLikelihood()
     train: Plan
 
-    def __post_init__(self):
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout is a probability, 0 … 1; got {self.label_dropout}.")
+    def build(self) -> Objective:
+        """A fresh flow, of weights that the seed gives, and what it is trained to do.
 
-    def objective(self) -> Likelihood:
-        """A fresh flow, of weights that the seed gives, and what it is trained to do."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.train.seed)
-            flow = self.model.build()
-            return Likelihood(flow, self.codec.build(), condition_dropout=self.label_dropout)
+        No generator but torch's own for the CPU is used, and that is where it was afterwards.
+        """
+        with seeded(self.train.seed):
+            return self.objective.build(self.model.build(), self.codec.build())
 
-    def images(self, split: str, data: str | None = None) -> Images:
-        """The images of a split, of the recipe's data or of other, as the model takes them; ValueError if it cannot."""
-        if self.columns:
-            raise ValueError(f"this run learned a table, {self.data}, and no images; see its README.md.")
+    def takes(self) -> Takes:
+        """What the model and the codec take."""
         with torch.device("meta"):
             flow = self.model.build()
-        name = data or self.data
-        found = find(name, split, image=tuple(flow.event))  # pyright: ignore[reportArgumentType]
-        if not isinstance(found, Images):
-            raise ValueError(f"{name} holds vectors, and this recipe is for images.")
-        for field, takes, has in (
-            ("model.image", tuple(flow.event), found.image),
-            ("codec.levels", self.codec.levels, found.levels),
-            ("model.classes", flow.classes or found.classes, found.classes or flow.classes),
-        ):
-            if takes != has:
-                raise ValueError(f"{field} is {takes}, and the images of {name} have {has}. Set {field} to that.")
-        return found if flow.classes else dataclasses.replace(found, labels=None, classes=0)
+        return Takes(tuple(flow.event), self.codec.levels, flow.classes)
 
     def training_data(self) -> Data:
-        data = self.images("train")
-        return Mirrored(data) if self.mirrored else data
+        """What is learned from. Raises ValueError where the model or the codec cannot take it."""
+        return self.data.training(self.takes())
+
+    def held_out_data(self) -> Data:
+        """What is held out. Raises ValueError where the model or the codec cannot take it."""
+        return self.data.held_out(self.takes())
+
+    def images(self, place: str | None = None) -> Images:
+        """The held-out images, or all those of another name or path. Raises ValueError where there are no images."""
+        found = self.held_out_data() if place is None else replace(self, data=self.data.at(place)).training_data()
+        if not isinstance(found, Images):
+            raise ValueError(f"this run learned {self.data}, which holds no images; see its README.md.")
+        return found
+
+    def small(self) -> Recipe:
+        """The same in miniature, for a test: images of a few pixels, a narrow flow, six steps."""
+        model = self.model.small()
+        codec = self.codec.small(getattr(model, "image", None))
+        return replace(self, model=model, codec=codec, train=self.train.small())
 
 
 def differences(one: Any, other: Any, name: str = "") -> list[tuple[str, Any, Any]]:
@@ -90,10 +90,9 @@ def from_json(text: str, source: str | Path) -> Recipe:
     try:
         saved = json.loads(text)
         form, recipe, version = saved["format"], saved["recipe"], saved["pushforward"]
+        recipe, form = migrated(recipe, form)
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{source} is not a recipe that pushforward saved, or it is damaged.") from None
-    while form in MIGRATIONS:
-        form, recipe = form + 1, MIGRATIONS[form](recipe)
     if form != FORMAT:
         raise ValueError(
             f"{source} has format {form}, written by pushforward {version}; this is {__version__}, which "
@@ -130,7 +129,7 @@ def _revived(value: Any) -> Any:
 def _kind(name: Any) -> type:
     if name == "Recipe":
         return Recipe
-    for room in (models, codecs, moves, training, transforms):
+    for room in (models, codecs, data, moves, training, transforms):
         kind = getattr(room, str(name), None)
         if is_dataclass(kind) and isinstance(kind, type):
             return kind

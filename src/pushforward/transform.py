@@ -15,6 +15,7 @@ and one that can also be read backwards is all that sampling needs. A chain of t
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -26,6 +27,15 @@ from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, sum_event
 
 
+class Diagnosis(NamedTuple):
+    """What a transform did to the events of a batch."""
+
+    kind: str  # the class that did it
+    log_slopes: Tensor  # log|dz/dx|, or the logarithms of a matrix's singular values; of any shape
+    condition: float = math.nan  # a matrix's greatest singular value over its least
+    outside: Tensor | None = None  # bool, of any shape: which elements came to a move outside its bounds
+
+
 class Transform(nn.Module, ABC):
     """An invertible map with two doors.
 
@@ -33,8 +43,10 @@ class Transform(nn.Module, ABC):
     inverse  z -> x, log|det dx/dz|     latent to data: what sampling runs
 
     log_det is summed over the event, in nats, of shape (batch,); the value and log_det have
-    promote_types(input dtype, float32). Neither door changes its input or remembers anything.
+    promote_types(input dtype, weight dtype, float32). Neither door changes its input or remembers anything.
     """
+
+    exact: bool = True  # whether log_det is computed; False where it is an estimate
 
     @abstractmethod
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
@@ -53,6 +65,10 @@ class Transform(nn.Module, ABC):
 
     def support(self, event: tuple[int, ...]) -> Constraint | None:  # noqa: ARG002
         """Where x lies, for events of this shape; None where it may be any real event."""
+        return None
+
+    def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
+        """What it did between x and its z; None where it moves nothing, or where its parts say more."""
         return None
 
 
@@ -81,6 +97,9 @@ class Triangular(Transform):
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         z, log_slopes = self.slopes(x, context)
         return z, sum_event(log_slopes).to(z.dtype)
+
+    def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
+        return Diagnosis(type(self).__name__, self.slopes(x, context)[1])
 
 
 class Chain(Transform):
@@ -146,6 +165,10 @@ class Inverse(Transform):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return self.transform(z, context)
+
+    def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
+        found = self.transform.diagnose(z, x, context)
+        return found and found._replace(log_slopes=-found.log_slopes)
 
 
 class Traced(NamedTuple):

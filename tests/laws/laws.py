@@ -189,6 +189,17 @@ def slopes_add_up(case: Case) -> None:
         x = z
 
 
+def causal_says_the_truth(case: Case) -> None:
+    """Where a transform calls itself causal, both doors give the first elements without regard to later ones."""
+    transform, context = case.build(), case.context(N)
+    if not transform.causal:
+        return
+    for door, given in doors(transform, case):
+        for n in range(1, given.shape[1]):
+            other = torch.cat([given[:, :n], given[:, n:] + 0.5], 1)
+            assert close(door(other, context)[0][:, :n], door(given, context)[0][:, :n])
+
+
 def compiles(case: Case, backend: str = "aot_eager", dtype: torch.dtype = torch.float64) -> None:
     """Forward with its gradients. (Inverse is `compiles_back`.)"""
     transform, context = case.build(dtype), case.context(N)
@@ -236,10 +247,21 @@ def builds_on_the_meta_device(case: Case) -> None:
 
 
 def copies_and_prints(case: Case) -> None:
+    """A copy prints and answers alike, and what is done to it is not done to the original."""
     transform, context = case.build(), case.context(N)
     assert type(transform).__name__ in repr(transform)
+    assert " at 0x" not in repr(transform), "prints an address in memory"
     twin = copy.deepcopy(transform)
-    assert torch.equal(twin(case.x(N), context)[0], transform(case.x(N), context)[0])
+    assert repr(twin) == repr(transform)
+    for (door, given), (other, _) in zip(doors(transform, case), doors(twin, case), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(door(given, context), other(given, context), strict=True))
+    state, kept = ([*module.parameters(), *module.buffers()] for module in (twin, transform))
+    before = [tensor.clone() for tensor in kept]
+    with torch.no_grad():
+        for tensor in state:
+            tensor.zero_()
+    assert len(state) == len(kept)
+    assert all(torch.equal(a, b) for a, b in zip(kept, before, strict=True)), "a copy shares its memory"
 
 
 def no_grad_agrees(case: Case) -> None:
@@ -249,6 +271,10 @@ def no_grad_agrees(case: Case) -> None:
         with torch.no_grad():
             without = door(given, context)
         assert all(close(a, b) for a, b in zip(with_gradients, without, strict=True))
+
+
+def shape_of_latents(case: Case) -> None:
+    assert tuple(case.make().latent_shape(case.event)) == case.latent
 
 
 LAWS = (
@@ -266,12 +292,14 @@ LAWS = (
     state_dict,
     context_matters,
     slopes_add_up,
+    causal_says_the_truth,
     compiles,
     compiles_back,
     stays_on_its_device,
     builds_on_the_meta_device,
     copies_and_prints,
     no_grad_agrees,
+    shape_of_latents,
 )
 
 GRADIENT_FREE = (

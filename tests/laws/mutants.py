@@ -5,6 +5,7 @@ A mutant is an autoregressive step conditioned on labels, right but for the one 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -195,6 +196,16 @@ class CannotBeCopied(Mutant):
     def __init__(self):
         super().__init__()
         self.counter = (i for i in range(3))
+
+
+class CopySharesItsWeights(Mutant):
+    def __deepcopy__(self, memo):
+        return copy.copy(self)
+
+
+class PrintsItsAddress(Mutant):
+    def extra_repr(self):
+        return object.__repr__(self)
 
 
 class NoGradientBack(Mutant):

@@ -4,22 +4,55 @@
 
 import inspect
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+
+COMMANDS = ("sample", "evaluate", "denoise", "classify", "check", "edit", "interpolate", "inpaint")  # of a run
+
+TRAIN_ARGUMENTS = """Args:
+    out: The run folder: made, or gone on with.
+    device: cpu, cuda, mps, or auto.
+    tensorboard: Log for TensorBoard too.
+"""
+
+TABLE_HELP = """Fit a flow to a table of numbers: `pushforward train --data table.csv --out DIR`.
+
+Args:
+    data: A .csv, .parquet or .npz file.
+    out: The run folder: made, or gone on with.
+    model: What kind of flow; circularnsf takes circles.
+    steps: How many at most; left out, as many as suit the number of rows.
+    seed: Of the weights, the order, and the rows held out.
+    device: cpu, cuda, mps, or auto.
+"""
 
 
-def demo(out: Path = Path("runs/demo"), effort: float = 1.0) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What the columns of a table are: those not named here are learned, on the real line."""
+
+    context: tuple[str, ...] = ()  # Columns that the others are conditioned on.
+    weights: str | None = None  # The column that says how much each row counts.
+    # Where columns live, COLUMN=KIND:LOW:HIGH, both ends among integers: mass=interval:0: for positive numbers,
+    # phi=circle:0:360, jets=integers:0:9.
+    supports: tuple[str, ...] = ()
+
+
+def demo(out: Path = Path("runs/demo"), effort: float = 1.0, device: str = "auto") -> None:
     """Train a TarFlow on handwritten digits and show what it can do, in a few minutes on two CPU cores.
 
-    Writes demo.png: digits from the data, and samples raw, denoised, and guided by class. Prints bits/dim and more.
+    Leaves a run, which every other command takes, and in it demo.png: digits from the data, and samples raw, denoised,
+    and guided by class. Prints bits/dim and more. The same command again goes on, or says what it found.
 
     Args:
-        out: The folder to write into.
+        out: The run folder.
         effort: What to multiply the number of training steps by: 0.1 for a quick look.
+        device: cpu, cuda, mps, or auto.
     """
     import pushforward.demo
 
-    pushforward.demo.demo(out, effort)
+    pushforward.demo.demo(out, effort, device=device)
 
 
 def recipes() -> str:
@@ -35,49 +68,91 @@ def train(*arguments: str) -> str | None:
     Every field of a recipe can be overridden by its dotted name: `pushforward train RECIPE --help` lists them.
     Without a recipe, fit a flow to a table of numbers: `pushforward train --data table.csv --out DIR`.
     """
-    import tyro
-
-    from pushforward.cli import learn
-    from pushforward.recipe import Recipe, nearest
+    from pushforward.recipe import nearest
     from pushforward.recipes import RECIPES
-    from pushforward.run import train
 
     if arguments[:1] in ((), ("-h",), ("--help",)):
         return f"{inspect.getdoc(globals()['train'])}\n\n{recipes()}"
     if arguments[0].startswith("--"):
-        return str(tyro.cli(learn, args=arguments, prog="pushforward train", config=(tyro.conf.OmitArgPrefixes,)))
+        return _train_on_table(arguments)
     name, *rest = arguments
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
+    return _train_by(name, ["--data.name" if word == "--data" else word for word in rest])
+
+
+def _train_by(name: str, arguments: list[str]) -> str | None:
+    """Train by a named recipe, with its fields overridden."""
+    import tyro
+
+    from pushforward.recipe import Recipe
+    from pushforward.recipes import RECIPES
+
+    model, arguments = with_words(RECIPES[name]().model, arguments)
 
     def command(
         out: Path,
-        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = RECIPES[name](),  # noqa: B008 - read at once
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = replace(RECIPES[name](), model=model),  # noqa: B008 - read at once
         device: str = "auto",
         tensorboard: bool = False,
-    ) -> None:
-        train(recipe, out, device=device, tensorboard=tensorboard)
+    ) -> str | None:
+        return _trained(recipe, out, device, tensorboard)
 
     command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
-    return tyro.cli(command, args=rest, prog=f"pushforward train {name}")
+    return tyro.cli(command, args=arguments, prog=f"pushforward train {name}")
 
 
-COMMANDS = ("sample", "evaluate", "denoise", "classify", "check", "edit", "interpolate", "inpaint")  # of a run
+def with_words(model: Any, arguments: list[str]) -> tuple[Any, list[str]]:
+    """The model, with what arguments set by a word (`--model.permutation shuffle`), and the other arguments."""
+    others, pending = [], iter(arguments)
+    for argument in pending:
+        option, _, word = argument.partition("=")
+        field = option.removeprefix("--model.")
+        if field != option and field in model.words:
+            model = replace(model, **{field: word or next(pending, "")})
+        else:
+            others.append(argument)
+    return model, others
 
-TRAIN_ARGUMENTS = """Args:
-    out: The run folder: made, or gone on with.
-    device: cpu, cuda, mps, or auto.
-    tensorboard: Log for TensorBoard too.
-"""
+
+def _train_on_table(arguments: tuple[str, ...]) -> str | None:
+    """Train by the recipe that suits a table."""
+    import tyro
+
+    from pushforward.models import BY_WORD
+    from pushforward.recipes.tables import read_supports, table
+
+    def command(
+        data: Path,
+        out: Path,
+        columns: Columns = Columns(),  # noqa: B008 - read at once
+        model: tyro.extras.literal_type_from_choices(BY_WORD) = "nsf",  # pyright: ignore[reportInvalidTypeForm]
+        steps: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> str | None:
+        named = {"context": columns.context, "weights": columns.weights, "supports": read_supports(columns.supports)}
+        return _trained(table(data, **named, model=model, steps=steps, seed=seed), out, device)
+
+    command.__doc__ = TABLE_HELP
+    return tyro.cli(command, args=arguments, prog="pushforward train", config=(tyro.conf.OmitArgPrefixes,))
+
+
+def _trained(recipe: object, out: Path, device: str, tensorboard: bool = False) -> str | None:
+    """Train, and what was noted of it, if anything was."""
+    from pushforward.runs import read_results, train
+
+    train(recipe, out, device=device, tensorboard=tensorboard)  # pyright: ignore[reportArgumentType]
+    return read_results(out).get("training", {}).get("text")
 
 
 def main() -> None:
     import tyro
 
-    from pushforward import cli
+    from pushforward import runs
     from pushforward.version import __version__
 
-    known = {name: getattr(cli, name) for name in COMMANDS}
+    known = {name: getattr(runs, name) for name in COMMANDS}
     known = {"recipes": recipes, "train": train, **known, "demo": demo}
     try:
         if sys.argv[1:] == ["--version"]:

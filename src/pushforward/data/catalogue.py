@@ -65,7 +65,7 @@ def digits(split: str) -> Images:
     with (files("pushforward.data") / "digits.npz").open("rb") as file:
         arrays = np.load(file)
         images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]).long()
-    held_out = torch.arange(len(images)) % 5 == 0
+    held_out = torch.arange(len(images), device="cpu") % 5 == 0
     rows = held_out if split == "test" else ~held_out
     return Images(images[rows, None], labels[rows], levels=17, classes=10)
 

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.randomness import keyed
 from pushforward.shapes import Events
+
+HELD_OUT = 5_000  # events at most: their mean is then known to about a hundredth of a nat
 
 Rows = Tensor | Sequence[int]  # numbers 0 … n − 1, in any order, repeats allowed
 
@@ -31,13 +34,19 @@ class Data(ABC):
 class Arrays(Data):
     """Events in memory, of any shape, and what they are conditioned on: tensors or numpy arrays, a row an event.
 
-    Numbers that are not finite are refused.
+    `weights` (n,), none negative, say how much events count, and are scaled to a mean of 1. Values that are not finite
+    are refused.
 
     >>> Arrays(torch.rand(5, 2), context=torch.arange(5)).fetch([3, 0, 3])[1]
     tensor([3, 0, 3])
     """
 
-    def __init__(self, events: Tensor | np.ndarray, context: Tensor | np.ndarray | None = None):
+    def __init__(
+        self,
+        events: Tensor | np.ndarray,
+        context: Tensor | np.ndarray | None = None,
+        weights: Tensor | np.ndarray | None = None,
+    ):
         self.events = torch.as_tensor(events)
         self.context = None if context is None else torch.as_tensor(context)
         if self.events.dim() < 2 or not len(self.events):
@@ -53,6 +62,9 @@ class Arrays(Data):
                     f"{listed(rows)} of the {name} {'hold' if len(rows) > 1 else 'holds'} numbers that are not finite. "
                     "Drop or repair such rows."
                 )
+        if weights is not None:
+            counts = _checked_weights(torch.as_tensor(weights).double().cpu(), len(self.events))
+            self.weights = (counts / counts.mean()).to(torch.promote_types(self.events.dtype, torch.float32))
 
     def __len__(self) -> int:
         return len(self.events)
@@ -60,6 +72,45 @@ class Arrays(Data):
     def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
         rows = row_numbers(rows)
         return self.events[rows], None if self.context is None else self.context[rows]
+
+    def part(self, rows: Rows) -> Arrays:
+        """These rows alone, with weights of mean 1 again."""
+        rows = row_numbers(rows)
+        return Arrays(*self.fetch(rows), None if self.weights is None else self.weights[rows])
+
+    def counted(self) -> Arrays:
+        """The rows that count: those whose weight is not zero."""
+        return self if self.weights is None else self.part(self.weights.nonzero().flatten())
+
+    def split(self, share: float, *, seed: int = 0, most: int = HELD_OUT) -> tuple[Arrays, Arrays | None]:
+        """Rows to learn from, and this share of all, `most` at most, to hold out; None where the share is 0.
+
+        Which they are is a function of the seed.
+        """
+        if not 0 <= share < 1:
+            raise ValueError(f"the share of the events to hold out is in [0, 1); got {share}.")
+        some = min(most, max(1, round(share * len(self)))) if share else 0
+        if len(self) <= some:
+            raise ValueError(
+                f"there are {len(self)} events to learn from, and {some} to hold out. Give more, or hold out none."
+            )
+        order = torch.randperm(len(self), generator=keyed(seed), device="cpu")
+        return self.part(order[some:]), self.part(order[:some]) if some else None
+
+
+def _checked_weights(weights: Tensor, events: int) -> Tensor:
+    """The weights (n,). Raises ValueError where they are not one a row, finite, not negative, some above zero."""
+    if weights.shape != (events,):
+        raise ValueError(f"give one weight for each of {events} events; they are of shape {tuple(weights.shape)}.")
+    wrong = (~((weights >= 0) & weights.isfinite())).nonzero().flatten().tolist()
+    if wrong:
+        raise ValueError(
+            f"weights are finite and not negative; {listed(wrong)} of them are not, the first is {weights[wrong[0]]:g}."
+            " A likelihood with negative weights may have no greatest value: merge or reweight such events first."
+        )
+    if not weights.any():
+        raise ValueError("all weights are zero: there is nothing to learn.")
+    return weights
 
 
 @contextmanager

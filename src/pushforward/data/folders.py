@@ -72,7 +72,7 @@ def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shap
         raise ValueError(f"there are no images in {whole}: no member ends in {', '.join(ENDINGS)}.")
     with naming(whole):
         if numbers:
-            labels = torch.tensor([_class(stretch, numbers) for stretch in stretches])
+            labels = torch.tensor([_class(stretch, numbers) for stretch in stretches], device="cpu")
             classes = 1 + max([int(labels.max()), *(_class(stretch, their_numbers) for stretch in others)])
         else:
             labels, classes = _numbered([_folder(s) for s in stretches], [_folder(s) for s in others])
@@ -145,4 +145,4 @@ def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tenso
     numeric = all(str(name).isdecimal() for name in names)
     order = sorted(names, key=(lambda name: int(name.name)) if numeric else None)  # 2 before 10
     number = {name: i for i, name in enumerate(order)}
-    return torch.tensor([number[folder] for folder in folders]), len(order)
+    return torch.tensor([number[folder] for folder in folders], device="cpu"), len(order)

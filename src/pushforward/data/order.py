@@ -40,11 +40,11 @@ class Order:
             piece = self._epoch_order(epoch)[first : first + stop - start]
             rows.append(piece)
             start += len(piece)
-        return torch.cat(rows).long() if rows else torch.empty(0, dtype=torch.long)
+        return torch.cat(rows).long() if rows else torch.empty(0, dtype=torch.long, device="cpu")
 
     def _epoch_order(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
             narrow = torch.int32 if self.n < 2**31 else torch.int64
-            self._permutation = torch.randperm(self.n, generator=keyed(self.seed, epoch), dtype=narrow)
+            self._permutation = torch.randperm(self.n, generator=keyed(self.seed, epoch), dtype=narrow, device="cpu")
             self._epoch = epoch
         return self._permutation

@@ -1,6 +1,7 @@
 """Images edited by a flow: attributes added and taken away, pictures between pictures, holes filled in."""
 
 from pushforward.editing.attributes import directions, edit, read
+from pushforward.editing.holes import hole
 from pushforward.editing.inpainting import Inpainted, inpaint
 from pushforward.editing.interpolation import interpolate
 from pushforward.editing.proposals import Langevin, Proposal, RandomWalk
@@ -12,6 +13,7 @@ __all__ = [
     "RandomWalk",
     "directions",
     "edit",
+    "hole",
     "inpaint",
     "interpolate",
     "read",

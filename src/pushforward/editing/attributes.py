@@ -41,7 +41,7 @@ def directions(
     """The direction of every attribute, (attributes, *latent), from images (n, *event) and what they have.
 
     `labels` are booleans (n, attributes), or (n,) for a single one, or classes (n,) of integers, each an attribute that
-    other classes have not. Images of integers are lifted, with noise that is a function of (seed, the image's number).
+    other classes have not. Images of integers are encoded, with noise that is a function of (seed, the image's index).
     Images are fetched and encoded a chunk at a time. `context` is one or a row an image; `editing.latents` tells what
     it is by default. Raises ValueError where all images have an attribute, or none has.
 
@@ -97,7 +97,7 @@ def _latents(
 ) -> Iterator[tuple[Tensor, Events]]:
     """A chunk at a time: the images' numbers, and their latents."""
     given = rows(flow, len(images), context)
-    for part in torch.arange(len(images)).split(CHUNK):
+    for part in torch.arange(len(images), device="cpu").split(CHUNK):
         data = images[part] if isinstance(images, Tensor) else images.fetch(part)[0]
         x = codec.encode(data, Keyed(seed, rows=part.tolist()))[0]
         z = encode(flow, x, conditions.each(given, lambda t, part=part: t[part]))

@@ -1,9 +1,9 @@
 """Images to standardised latents and back, in bounded memory.
 
-Where every number of z has the same scale, latents can be averaged, added and scaled. So they have in every base but
-`ObservedNormal`, which measures the numbers' deviations: there z is divided by them.
+Where every element of z has the same scale, latents can be averaged, added and scaled. So they have in every base but
+`ObservedNormal`, which estimates the elements' deviations: there z is divided by them.
 
-A flow conditioned on labels is asked under the null label where it is given no context. Told its own label, an image
+A flow conditioned on labels is given the null label where there is no context. Given its own label, an image
 has a latent that need not know it, and the label is what one wants to edit.
 """
 

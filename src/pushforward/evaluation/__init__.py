@@ -3,15 +3,16 @@
 from pushforward.evaluation.calibration import Calibration, check_calibration
 from pushforward.evaluation.features import Extractor, load_extractor
 from pushforward.evaluation.importance import Importance, importance
-from pushforward.evaluation.likelihood import BitsPerDim, held_out, held_out_bits
+from pushforward.evaluation.likelihood import HeldOut, held_out, held_out_mean, mean_cost
 from pushforward.evaluation.pictures import captioned, grid, save_picture, table
 from pushforward.evaluation.plots import plot_coverage, plot_ranks
 from pushforward.evaluation.quality import Quality, c2st, compare, frechet_distance, kernel_distance, precision_recall
+from pushforward.evaluation.samples import sample_quality
 
 __all__ = [
-    "BitsPerDim",
     "Calibration",
     "Extractor",
+    "HeldOut",
     "Importance",
     "Quality",
     "c2st",
@@ -21,13 +22,15 @@ __all__ = [
     "frechet_distance",
     "grid",
     "held_out",
-    "held_out_bits",
+    "held_out_mean",
     "importance",
     "kernel_distance",
     "load_extractor",
+    "mean_cost",
     "plot_coverage",
     "plot_ranks",
     "precision_recall",
+    "sample_quality",
     "save_picture",
     "table",
 ]

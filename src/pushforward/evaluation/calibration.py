@@ -4,7 +4,7 @@ Let x* and its context c come from their joint distribution, as parameters and a
 simulator, and let x_1 … x_L be draws of q(x | c). If q is the true conditional, x* and they are L + 1 draws of it that
 nothing tells apart, and by any number f(x, c) the rank of x* among them is uniform on 0 … L. Two choices of f:
 
-    a number of x        simulation-based calibration: Talts et al. 2018, arXiv:1804.06788
+    an element of x      simulation-based calibration: Talts et al. 2018, arXiv:1804.06788
     −log q(x | c)        the rank r says that x* is on the edge of the region of highest density of content r / L, so
                          that such regions cover what they claim to: Hermans et al. 2021, arXiv:2110.06581
 
@@ -29,7 +29,7 @@ from pushforward.shapes import Events
 class Calibration:
     """Where each event lies among the draws that its own context gave, 0 … draws. Print it.
 
-    In print, p is that of the least uniform number, times how many numbers an event has.
+    In print, p is that of the least uniform element, times how many elements an event has.
 
     >>> even = torch.arange(100)
     >>> print(Calibration(even[:, None], even, draws=99))
@@ -57,7 +57,7 @@ class Calibration:
             return (ranks * bins).div(self.draws + 1, rounding_mode="floor")
 
         counted = torch.nn.functional.one_hot(place(self.ranks), bins).sum(0)
-        widths = place(torch.arange(self.draws + 1)).bincount()
+        widths = place(torch.arange(self.draws + 1, device=self.ranks.device)).bincount()
         return counted.double(), len(self.ranks) * widths.double() / (self.draws + 1)
 
     def p_values(self, bins: int = 10) -> Tensor:
@@ -95,7 +95,7 @@ def check_calibration(
         raise ValueError(f"ranks are of one event or more among one draw or more; got {len(x)} and draws={draws}.")
     rows = conditions.rows(flow.context(context), (len(x),))
     ranks, density_ranks = [], []
-    for part in torch.arange(len(x)).split(batch):
+    for part in torch.arange(len(x), device="cpu").split(batch):
         events, here = x[part].to(flow.device), conditions.each(rows, lambda t, part=part: t[part])
         generators = [keyed(seed, i) for i in part.tolist()]
         shape = (draws,) if here else (draws, len(part))

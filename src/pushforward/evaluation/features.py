@@ -1,4 +1,4 @@
-"""Features of images, for the numbers of `pushforward.evaluation.quality`, by a network that the user names.
+"""Features of images, for the comparisons of `pushforward.evaluation.quality`, by a network that the user names.
 
 The Fréchet distances in papers are mostly in features of one Inception network of 2015, whose weights are a file to be
 had elsewhere. EfficientNet-Lite0 comes as a package and needs no network access. Numbers made with one do not compare

@@ -98,7 +98,7 @@ def pareto_shape(excess: Tensor) -> float:
     if not n or (quarter := excess[max(0, round(n / 4) - 1)].item()) <= 0:
         return -math.inf
     count = 30 + int(math.sqrt(n))
-    places = torch.arange(1, count + 1, dtype=excess.dtype) - 0.5
+    places = torch.arange(1, count + 1, dtype=excess.dtype, device=excess.device) - 0.5
     b = 1 / excess[-1] + (1 - (count / places).sqrt()) / (3 * quarter)
     k = torch.log1p(-b[:, None] * excess).mean(1)
     weights = (n * (torch.log(-b / k) - k)).softmax(0)

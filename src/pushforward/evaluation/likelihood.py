@@ -9,84 +9,106 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
-from pushforward.codecs import CodedFlow, bits_per_dim
+from pushforward.codecs import CodedFlow
 from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.randomness import Keyed
 
 
 @dataclass(frozen=True)
-class BitsPerDim:
-    """The mean bits/dim of a data set: a bound from above, since it is of a bound on log P. Print it.
+class HeldOut:
+    """The mean of −log P over a data set, in the unit of its codec. Print it.
 
-    The standard error is of that mean over events, their s.d. / sqrt(events); the noise of the lift's draws, and that
-    of log-dets where they are estimated, is in it.
+    It is a bound from above, since it is of a bound on log P. The standard error is of that mean over events; the noise
+    of the codec's draws, and that of log-dets where they are estimated, is in it.
     """
 
     mean: float
     standard_error: float
+    unit: str  # bits/dim, or nats an event
     events: int
-    samples: int  # K: draws of the lift for each event
-    codec: str  # how the data was lifted
+    samples: int  # K: draws of the codec for each event
+    codec: str
     exact: bool = True  # whether the flow's log-dets are computed, not estimated
 
     def __str__(self) -> str:
         bound = "a bound" if self.exact else "a bound on average, log-dets estimated"
         return (
-            f"{self.mean:.3f} ± {self.standard_error:.3f} bits/dim "
+            f"{self.mean:.3f} ± {self.standard_error:.3f} {self.unit} "
             f"({bound}: {self.codec}, K = {self.samples}; mean ± s.e. over {self.events:,} events)"
         )
 
 
-@torch.no_grad()
 def held_out(
     coded: CodedFlow, data: Tensor | Data, context: Given = None, *, samples: int = 1, batch: int = 256, seed: int = 0
 ) -> Tensor:
-    """The bound on log P of each event of a set, in nats, (n,), by `samples` draws of the lift for each.
+    """The bound on log P of each event of a set, in nats, (n,), by `samples` draws of the codec for each.
 
     The data is fetched in batches and may be on another device. `context`, where given, stands in place of the data's
     own. An event's draws are a function of (seed, its index): to rounding, the batch size changes nothing.
     """
-    if samples < 1:
-        raise ValueError(f"a bound takes one draw of the lift or more for each event; got samples={samples}.")
-    flow = coded.flow
-    rows = None if context is None else conditions.rows(flow.context(context), (len(data),))
-    log_p = [torch.empty(0, device=flow.device)]
-    for start in range(0, len(data), batch):
-        part = torch.arange(start, min(start + batch, len(data)))
-        events, own = _fetch(data, part)
-        here = own if rows is None else conditions.each(rows, lambda t, part=part: t[part])
-        log_p.append(
-            coded.bound(events.to(flow.device), here, samples=samples, generator=Keyed(seed, rows=part.tolist()))
-        )
-    return torch.cat(log_p)
+    return _by_batches(coded, data, context, samples, batch, seed)[0]
 
 
-def held_out_bits(
+def held_out_mean(
     coded: CodedFlow, data: Tensor | Data, context: Given = None, *, samples: int = 1, batch: int = 256, seed: int = 0
-) -> BitsPerDim:
-    """The mean of `held_out` as bits/dim, with its standard error, for two events or more.
+) -> HeldOut:
+    """The mean of `held_out` in the codec's unit, with its standard error, for two events or more.
 
-    Raises FloatingPointError where the bound of an event is not finite.
+    Where the data have weights it is the weighted mean. Raises FloatingPointError where the bound of an event is not
+    finite.
     """
     if len(data) < 2:
         raise ValueError(f"a mean with a standard error takes two events or more; there are {len(data)}.")
-    log_p = held_out(coded, data, context, samples=samples, batch=batch, seed=seed)
+    log_p, costs = _by_batches(coded, data, context, samples, batch, seed)
     lost = (~log_p.isfinite()).nonzero().flatten()
     if len(lost):
         raise FloatingPointError(
             f"the bound on log P of {len(lost)} of {len(data)} events is not finite; the first is event {lost[0]}."
         )
-    bits = bits_per_dim(log_p.double(), _fetch(data, torch.arange(1))[0].numel())
-    return BitsPerDim(
-        mean=bits.mean().item(),
-        standard_error=bits.std().item() / math.sqrt(len(bits)),
-        events=len(bits),
+    mean, standard_error = _mean(costs, data)
+    return HeldOut(
+        mean=mean,
+        standard_error=standard_error,
+        unit=coded.codec.unit,
+        events=len(costs),
         samples=samples,
         codec=repr(coded.codec),
         exact=coded.flow.exact,
     )
 
 
-def _fetch(data: Tensor | Data, rows: Tensor) -> tuple[Tensor, Given]:
-    return (data[rows], None) if isinstance(data, Tensor) else data.fetch(rows)
+def mean_cost(coded: CodedFlow, data: Tensor | Data, *, batch: int = 1024) -> tuple[float, float]:
+    """The mean that `held_out_mean` finds by one draw, and its standard error; infinite where an event's bound is."""
+    return _mean(_by_batches(coded, data, None, 1, batch, 0)[1], data)
+
+
+@torch.no_grad()
+def _by_batches(
+    coded: CodedFlow, data: Tensor | Data, context: Given, samples: int, batch: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Each event's bound in nats, and in the unit of the codec; both (n,)."""
+    if samples < 1:
+        raise ValueError(f"a bound takes one draw of the codec or more for each event; got samples={samples}.")
+    flow = coded.flow
+    rows = None if context is None else conditions.rows(flow.context(context), (len(data),))
+    log_p, costs = ([torch.empty(0, device=flow.device)] for _ in range(2))
+    for start in range(0, len(data), batch):
+        part = torch.arange(start, min(start + batch, len(data)), device="cpu")
+        events, own = (data[part], None) if isinstance(data, Tensor) else data.fetch(part)
+        here = own if rows is None else conditions.each(rows, lambda t, part=part: t[part])
+        events = events.to(flow.device)
+        bound = coded.bound(events, here, samples=samples, generator=Keyed(seed, rows=part.tolist()))
+        log_p.append(bound)
+        costs.append(coded.codec.in_unit(bound, events))
+    return torch.cat(log_p), torch.cat(costs)
+
+
+def _mean(costs: Tensor, data: Tensor | Data) -> tuple[float, float]:
+    """The weighted mean of (n,), and its standard error."""
+    costs = costs.double().cpu()
+    weights = None if isinstance(data, Tensor) else data.weights
+    w = torch.ones_like(costs) if weights is None else weights.to(costs)
+    mean, n = (w * costs).sum() / w.sum(), len(costs)
+    error = (w * (costs - mean)).square().sum().sqrt() / w.sum() * math.sqrt(n / max(1, n - 1))
+    return mean.item(), error.item()

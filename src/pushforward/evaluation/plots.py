@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_ranks(calibration: Calibration, names: Sequence[str] = (), *, bins: int = 10, columns: int = 4) -> Figure:
-    """A histogram of ranks for each number of an event, over the band in which 95% of an exact flow's bars end.
+    """A histogram of ranks for each element of an event, over the band in which 95% of an exact flow's bars end.
 
     A hump in the middle: the flow is not sure enough. A valley: too sure. A slope: biased. Talts et al. 2018,
     arXiv:1804.06788.
@@ -41,7 +41,7 @@ def plot_coverage(calibration: Calibration) -> Figure:
 
     Under the diagonal the flow is too sure of itself. Hermans et al. 2021, arXiv:2110.06581.
     """
-    contents, events = torch.linspace(0, 1, calibration.draws + 2), len(calibration.ranks)
+    contents, events = torch.linspace(0, 1, calibration.draws + 2, device="cpu"), len(calibration.ranks)
     low, high = _band(events * contents, events)
     figure = _figure(3.2, 3.2)
     axes = figure.add_subplot()

@@ -115,7 +115,8 @@ def kernel_distance(
     real, fake = _checked(real, fake, least=size)
 
     def draw(events: Tensor, *keys: int) -> Tensor:
-        return events[torch.randperm(len(events), generator=keyed(seed, *keys))[:size].to(events.device)]
+        rows = torch.randperm(len(events), generator=keyed(seed, *keys), device="cpu")[:size]
+        return events[rows.to(events.device)]
 
     distances = torch.stack([_discrepancy(draw(real, i, 0), draw(fake, i, 1)) for i in range(subsets)])
     return KernelDistance(distances.mean().item(), distances.std(correction=0).item(), size)
@@ -162,7 +163,7 @@ def c2st(real: Tensor, fake: Tensor, *, folds: int = 5, seed: int = 0) -> float:
         )
     real_units = StandardScaler().fit(real.cpu().numpy())
     events = real_units.transform(torch.cat([real, fake]).cpu().numpy())
-    is_fake = torch.arange(2).repeat_interleave(len(real)).numpy()
+    is_fake = torch.arange(2, device="cpu").repeat_interleave(len(real)).numpy()
     width = 10 * real.shape[1]
     classifier = MLPClassifier((width, width), max_iter=10_000, random_state=seed)
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed)

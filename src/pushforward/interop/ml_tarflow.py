@@ -67,14 +67,14 @@ def save_ml_tarflow(flow: Flow, path: str | PathLike[str] | None = None) -> dict
     """The authors' state dict of a TarFlow, written to `path` where one is given."""
     networks = _networks(flow)
     tokens = flow.base.event[0]
-    state = {"var": torch.ones(flow.base.event)}
+    state = {"var": torch.ones(flow.base.event, device="cpu")}
     if isinstance(flow.base, ObservedNormal):
         state["var"] = flow.base.variance.detach().clone()
     for block, net in enumerate(networks):
         for name, value in net.state_dict().items():
             value = _reordered(name, value, block, raw=net.raw).clone()
             state[_their_name(block, name)] = value[:, None] if name == "context_encoder.table" else value
-        state[f"blocks.{block}.attn_mask"] = torch.ones(tokens, tokens).tril()
+        state[f"blocks.{block}.attn_mask"] = torch.ones(tokens, tokens, device="cpu").tril()
     if path is not None:
         torch.save(state, path)
     return state

@@ -1,8 +1,11 @@
-"""One page a paper: each names its three choices and assembles the parts."""
+"""One page for each paper: it names its three choices and assembles the parts."""
+
+from collections.abc import Callable
+from functools import partial
 
 from pushforward.models.circular_nsf import CircularNSF
 from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
-from pushforward.models.glow import Glow, ImageGlow, VectorGlow
+from pushforward.models.glow import Glow, ImageGlow, InvertibleConvolution, Mixing, Reverse, Shuffle, VectorGlow
 from pushforward.models.iaf import IAF
 from pushforward.models.image import ImageModel
 from pushforward.models.jet import Jet
@@ -14,8 +17,23 @@ from pushforward.models.realnvp import ImageRealNVP, RealNVP, VectorRealNVP
 from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
+from pushforward.models.vector_or_image import VectorOrImage
+
+BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors, by the words that a command line takes
+    "nice": NICE,
+    "realnvp": VectorRealNVP,
+    "glow": VectorGlow,
+    "flowpp": VectorFlowPlusPlus,
+    "maf": MAF,
+    "iaf": IAF,
+    "nsf": partial(NSF, autoregressive=True),
+    "coupling-nsf": NSF,
+    "circularnsf": CircularNSF,
+    "residualflow": ResidualFlow,
+}
 
 __all__ = [
+    "BY_WORD",
     "IAF",
     "MAF",
     "NICE",
@@ -28,13 +46,18 @@ __all__ = [
     "ImageGlow",
     "ImageModel",
     "ImageRealNVP",
+    "InvertibleConvolution",
     "Jet",
+    "Mixing",
     "Model",
     "RealNVP",
     "ResidualFlow",
+    "Reverse",
+    "Shuffle",
     "TarFlow",
     "VectorFlowPlusPlus",
     "VectorGlow",
     "VectorModel",
+    "VectorOrImage",
     "VectorRealNVP",
 ]

@@ -1,10 +1,10 @@
 """Circular NSF = MLP of angles × circular spline × coupling: densities on a torus, and on a torus times a real space.
 
-Every number is an angle, in [−π, π), unless `supports` says otherwise. An angle's latent is uniform on the circle, that
-of a number on the line is normal; there, splines with linear tails take the circular ones' place. The network reads
-cosines and sines of angles, so that the density is as smooth across the cut as elsewhere; circular splines turn by a
-phase of their own. Rezende et al. 2020, "Normalizing Flows on Tori and Spheres", arXiv:2002.02428; the line's splines
-are those of Durkan et al. 2019, arXiv:1906.04032.
+Features are angles in [−π, π), or what `supports` says. Latents of angles are uniform on the circle, and angles move by
+circular splines with a rotation. Latents on the real line are normal, and move by splines with linear tails. Networks
+read cosines and sines of angles: the density is as smooth where the circle closes as elsewhere. Rezende et al. 2020,
+"Normalizing Flows on Tori and Spheres", arXiv:2002.02428; splines on the line as in Durkan et al. 2019,
+arXiv:1906.04032.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CircularNSF(VectorModel):
 
     support = Circle()
 
-    steps: int = 6  # couplings; the halves that move in one are kept in the next
+    steps: int = 6  # couplings: one half of a random split moves, then the other
     bins: int = 8
 
     def transforms(self) -> Iterator[Transform]:
@@ -60,12 +60,12 @@ class CircularNSF(VectorModel):
         yield Unconstrain((Circle(),) * angles + (Interval(),) * others)
 
     def _step(self, order: tuple[int, ...], *, swapped: bool) -> Coupling:
-        """In either half the angles come first, as they have the lowest numbers."""
+        """Angles have the lowest indices, so sorting puts them first in either half."""
         half = self.features // 2
         kept, moved = sorted(order[:half]), sorted(order[half:])
         if swapped:
             kept, moved = moved, kept
-        kept_angles, moved_angles = (sum(i < self.circles for i in numbers) for numbers in (kept, moved))
+        kept_angles, moved_angles = (sum(i < self.circles for i in part) for part in (kept, moved))
         move = Concatenated(moved_angles, CircularSpline(self.bins), RationalQuadraticSpline(self.bins))
         net = MLP(
             len(kept) + kept_angles,

@@ -1,20 +1,20 @@
-"""Flow++ = gated attention convnet × mixture CDF and affine × coupling, or for vectors residual MLP × the same.
+"""Flow++ = gated attention convnet × mixture CDF and affine × coupling; for vectors residual MLP × the same.
 
-    z_kept = x_kept        z_moved = (logit F(x_moved) − t) · exp(−s),        F of a mixture of logistics
+    z_kept = x_kept        z_moved = (logit F(x_moved) − t) · exp(−s)
 
-Mixture, t and s are read off x_kept. Of an image, even and odd columns take turns four times; then it is squeezed, and
-halves of the channels take turns twice; then columns again, three times. Before each coupling, every number is
-normalised, and the channels of each half are mixed by a matrix that starts near the identity. Trained with noise from a
-flow of its own, conditioned on the image: `Dequantiser`.
+F is the CDF of a mixture of logistics; its parameters, t and s are functions of x_kept. Images: even and odd columns
+take turns in four couplings; after squeezing, halves of the channels in two; then columns again in three. Before each
+coupling an actnorm standardises every element, and a matrix that starts near the identity mixes the channels of each
+half. It is trained with noise from a flow conditioned on the image: `Dequantiser`.
 
 Ho et al. 2019, "Flow++: Improving Flow-Based Generative Models with Variational Dequantization and Architecture
-Design", arXiv:1902.00275. The paper speaks of checkerboards; the code that gave its numbers splits by columns.
+Design", arXiv:1902.00275. The paper describes checkerboards; the code of its results splits by columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from pushforward.conditions import Image
 from pushforward.flow import Flow
 from pushforward.models.image import ImageModel, Shape
 from pushforward.models.vector import VectorModel
+from pushforward.models.vector_or_image import VectorOrImage
 from pushforward.moves import Affine, Composed, LogisticMixture, Tanh
 from pushforward.networks import GatedAttentionNet, GatedConvolution, SpreadConvolution
 from pushforward.transform import Chain, Inverse, Transform
@@ -41,22 +42,21 @@ from pushforward.transforms import (
 )
 
 
-def FlowPlusPlus(*, image: Shape | None = None, **choices) -> VectorFlowPlusPlus | ImageFlowPlusPlus:  # noqa: N802
-    """A Flow++ of images (C, H, W) where `image` is given, of vectors where `features` are.
+class FlowPlusPlus(VectorOrImage):
+    """A Flow++ of vectors where `features` is given, of images (C, H, W) where `image` is.
 
     >>> FlowPlusPlus(features=6, context=2).build().sample((), torch.zeros(4, 2)).shape
     torch.Size([4, 6])
     >>> FlowPlusPlus(image=(1, 8, 8), width=16, blocks=1, components=4).build().sample(4).shape
     torch.Size([4, 1, 8, 8])
     """
-    return ImageFlowPlusPlus(image=image, **choices) if image else VectorFlowPlusPlus(**choices)
 
 
-CONTEXT = 32  # channels of what the dequantiser is told
+CONTEXT = 32  # channels that the dequantiser's noise is conditioned on
 
 
 class Reader(nn.Module):
-    """What the dequantiser is told of an image: (B, C, H, W) -> (B, 32, H, W/2)."""
+    """The features of an image that the dequantiser's noise is conditioned on: (B, C, H, W) -> (B, 32, H, W/2)."""
 
     def __init__(self, image: Shape):
         super().__init__()
@@ -69,7 +69,7 @@ class Reader(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorFlowPlusPlus(VectorModel):
+class VectorFlowPlusPlus(FlowPlusPlus, VectorModel):
     """The configuration of a Flow++ for vectors; `build()` makes the flow."""
 
     steps: int = 6
@@ -80,13 +80,13 @@ class VectorFlowPlusPlus(VectorModel):
         for i in range(self.steps):
             yield LU(self.features)
             step = self.coupling_step(move(self.components), halves(self.features, swapped=i % 2 == 1), residual=True)
-            nn.init.normal_(step.net.layers.answer.bias, std=0.5)  # pyright: ignore - components must not start alike
+            nn.init.normal_(step.net.layers.answer.bias, std=0.5)  # pyright: ignore - components start different
             yield step
             yield ActNorm(self.features)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFlowPlusPlus(ImageModel):
+class ImageFlowPlusPlus(FlowPlusPlus, ImageModel):
     """The configuration of a Flow++ for images; `build()` makes the flow. The defaults are the paper's for CIFAR-10.
 
     >>> import torch
@@ -100,22 +100,28 @@ class ImageFlowPlusPlus(ImageModel):
     blocks: int = 10  # in a network
     components: int = 32  # of a mixture
 
-    @property
-    def latent(self) -> tuple[int, ...]:
-        return (4 * self.image[0], self.image[1] // 2, self.image[2] // 2)
+    def small(self) -> ImageFlowPlusPlus:
+        return replace(self, image=self.miniature, width=8, blocks=1, components=2)
 
-    def transforms(self) -> list[Transform]:
+    def transforms(self) -> Iterator[Transform]:
         self.halved(1)
         if self.image[2] % 4:
-            raise ValueError(f"half the width has even and odd columns too; a width of {self.image[2]} has not.")
+            raise ValueError(
+                f"columns are split before and after squeezing, so the width is a multiple of 4; got {self.image[2]}. "
+                "Crop or pad the images."
+            )
         squeezed = (4 * self.image[0], self.image[1] // 2, self.image[2] // 2)
-        by_channel = [part for i in range(2) for part in self.step(squeezed, i)]
-        return [self.logits(), *self.by_columns(self.image, 4), Squeeze(), *by_channel, *self.by_columns(squeezed, 3)]
+        yield self.logits()
+        yield from self.by_columns(self.image, 4)
+        yield Squeeze()
+        for i in range(2):
+            yield from self.step(squeezed, i)
+        yield from self.by_columns(squeezed, 3)
 
     def by_columns(self, image: Shape, times: int) -> list[Transform]:
-        apart = columns(image)
+        apart = columns(image)  # even ones and odd ones
         steps = [part for i in range(times) for part in self.step((2 * image[0], image[1], image[2] // 2), i)]
-        return [apart, *steps, Inverse(columns(image))]
+        return [apart, *steps, apart.inverted()]
 
     def step(self, image: Shape, i: int) -> list[Transform]:
         (channels, *_), width = image, self.width
@@ -133,9 +139,9 @@ class ImageFlowPlusPlus(ImageModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Dequantiser(CodecConfig):
-    """The configuration of a lift whose noise is a flow of four steps on columns, told of the image.
+    """The configuration of a variational dequantization: noise from a flow of four steps, conditioned on the image.
 
-    `build()` makes the lift. A recipe may have one in place of a lift. The defaults are the paper's for CIFAR-10.
+    `build()` makes the codec. The defaults are the paper's for CIFAR-10.
 
     >>> codec = Dequantiser(image=(1, 8, 8), width=8, blocks=1, components=4).build()
     >>> x, log_q = codec.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))
@@ -150,9 +156,9 @@ class Dequantiser(CodecConfig):
     components: int = 32
 
     def build(self) -> VariationalDequantization:
-        halves = (2 * self.image[0], self.image[1], self.image[2] // 2)
+        halves, apart = (2 * self.image[0], self.image[1], self.image[2] // 2), columns(self.image)
         steps = [part for i in range(4) for part in step(self.net(), halves, i, self.components)]
-        to_noise = Inverse(Chain(columns(self.image), *steps, Inverse(columns(self.image))))
+        to_noise = Inverse(Chain(apart, *steps, apart.inverted()))
         noise = Flow(
             Chain(Unconstrain([Interval(0, 1)] * self.image[0]), to_noise),
             StandardNormal(*self.image),
@@ -160,6 +166,9 @@ class Dequantiser(CodecConfig):
             conditions={"image": Image(CONTEXT, *halves[1:])},
         )
         return VariationalDequantization(self.levels, noise, Reader(self.image))
+
+    def small(self, image: tuple[int, ...] | None = None) -> Dequantiser:
+        return replace(self, image=image or self.image, width=8, blocks=1, components=2)
 
     def net(self) -> GatedAttentionNet:
         channels, height, width = self.image
@@ -174,7 +183,7 @@ class Dequantiser(CodecConfig):
 
 
 def step(net: nn.Module, image: Shape, i: int, components: int) -> list[Transform]:
-    """Every number normalised, the channels of both halves mixed, and one half moved as the other tells."""
+    """Actnorm of every element -> mixing of the channels of each half -> coupling of the halves."""
     half = image[0] // 2
     near_identity = torch.eye(half) + 0.001 * torch.randn(2, half, half)
     split = halves(image[0], swapped=i % 2 == 1)

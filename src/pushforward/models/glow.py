@@ -1,24 +1,24 @@
-"""Glow = convnet × affine or shift × coupling, or for vectors MLP × the same.
+"""Glow = convnet × affine or shift × coupling; for vectors MLP × the same.
 
-    step:   actnorm -> 1 × 1 convolution -> coupling, in which the second half of the channels moves
+    step:   actnorm -> mixing of the channels, by a 1 × 1 convolution -> coupling that moves their second half
 
-A learned linear map of the channels at each place generalises the permutations of earlier flows. An image is squeezed,
-goes through the steps of a level, and half of its channels leave, standardised by a prior that reads those that stay;
-at the last level the prior is a constant, one for each class. So z is standard normal everywhere: its numbers can be
-interpolated, added and scaled.
+Images go through levels: each squeezes 2 × 2 pixels into channels and goes through its steps; then half of the channels
+become latents, standardised by a prior given the half that goes on. The prior of the last level is a constant, one for
+each class. So z is standard normal in every element, and latents can be interpolated, added and scaled.
 
 Kingma & Dhariwal 2018, "Glow: Generative Flow with Invertible 1×1 Convolutions", arXiv:1807.03039. As in the authors'
-code x is multiplied by sigmoid(raw + 2), where the paper has exp.
+code x is multiplied by sigmoid(raw + 2), where the paper has exp(raw).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from pushforward.models.image import ImageModel, Shape
+from pushforward.models.image import ImageModel
 from pushforward.models.vector import VectorModel
+from pushforward.models.vector_or_image import VectorOrImage
 from pushforward.moves import Affine, Elementwise, Shift, Sigmoid
 from pushforward.networks import Constant, ConvNet, Shallow
 from pushforward.transform import Chain, Transform
@@ -36,47 +36,87 @@ from pushforward.transforms import (
     shuffled,
 )
 
-Choice = TypeVar("Choice")
-Mix = Callable[[int, int], Transform]  # how channels meet, from their number and a seed
-MIXES: dict[str, Mix] = {
-    "conv": lambda channels, seed: LU(channels, seed=seed),
-    "plain conv": lambda channels, seed: Matrix(rotation(channels, seed)),
-    "shuffle": shuffled,
-    "reverse": lambda channels, _: Permutation(range(channels)[::-1]),
-}
-COUPLINGS: dict[str, Elementwise] = {"affine": Affine(Sigmoid(0.0, 1.0, offset=2.0)), "additive": Shift()}
+
+class Mixing(ABC):
+    """How a step mixes features, or the channels at each place, before its coupling."""
+
+    @abstractmethod
+    def __call__(self, channels: int, seed: int) -> Transform:
+        """A fresh transform; the same seed gives the same one."""
 
 
-def Glow(*, image: Shape | None = None, **choices) -> VectorGlow | ImageGlow:  # noqa: N802
-    """A Glow of images (C, H, W) where `image` is given, of vectors where `features` are.
+@dataclass(frozen=True)
+class InvertibleConvolution(Mixing):
+    """A learned linear map, which starts as a random rotation: `LU` if factored, else `Matrix`."""
+
+    factored: bool = True
+
+    def __call__(self, channels: int, seed: int) -> Transform:
+        return LU(channels, seed=seed) if self.factored else Matrix(rotation(channels, seed))
+
+
+@dataclass(frozen=True)
+class Shuffle(Mixing):
+    """A random permutation, which is not learned."""
+
+    def __call__(self, channels: int, seed: int) -> Transform:
+        return shuffled(channels, seed)
+
+
+@dataclass(frozen=True)
+class Reverse(Mixing):
+    """The opposite order."""
+
+    def __call__(self, channels: int, seed: int) -> Transform:
+        return Permutation(range(channels)[::-1])
+
+
+AFFINE = Affine(Sigmoid(0.0, 1.0, offset=2.0))
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class Glow(VectorOrImage):
+    """A Glow of vectors where `features` is given, of images (C, H, W) where `image` is.
 
     >>> Glow(features=6, context=2).build().sample((), torch.zeros(4, 2)).shape
     torch.Size([4, 6])
-    >>> Glow(image=(1, 8, 8), levels=2, steps=2, width=16).build().sample(4).shape
+    >>> Glow(image=(1, 8, 8), levels=2, steps=2, width=16, permutation=Shuffle()).build().sample(4).shape
     torch.Size([4, 1, 8, 8])
     """
-    return ImageGlow(image=image, **choices) if image else VectorGlow(**choices)
+
+    words = {
+        "permutation": {
+            "conv": InvertibleConvolution(),
+            "plain conv": InvertibleConvolution(factored=False),
+            "shuffle": Shuffle(),
+            "reverse": Reverse(),
+        },
+        "coupling": {"affine": AFFINE, "additive": Shift()},
+    }
+
+    permutation: Mixing = (
+        InvertibleConvolution()
+    )  # how channels are mixed; by a word: conv, "plain conv", shuffle, reverse
+    coupling: Elementwise = AFFINE  # by a word: affine, additive
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorGlow(VectorModel):
+class VectorGlow(Glow, VectorModel):
     """The configuration of a Glow for vectors; `build()` makes the flow."""
 
     steps: int = 8
-    permutation: str = "conv"  # a word of MIXES, or a function in its place
-    coupling: str = "affine"  # a word of COUPLINGS, or a move in its place
 
     def transforms(self) -> Iterator[Transform]:
         yield from self.units()
         for i in range(self.steps):
             yield ActNorm(self.features)
-            yield chosen(self.permutation, MIXES)(self.features, i)
-            yield self.coupling_step(chosen(self.coupling, COUPLINGS), halves(self.features))
+            yield self.permutation(self.features, i)
+            yield self.coupling_step(self.coupling, halves(self.features))
         yield ActNorm(self.features)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageGlow(ImageModel):
+class ImageGlow(Glow, ImageModel):
     """The configuration of a Glow for images; `build()` makes the flow. The defaults are the paper's for CIFAR-10.
 
     >>> import torch
@@ -89,17 +129,14 @@ class ImageGlow(ImageModel):
     levels: int = 3
     steps: int = 32  # in a level
     width: int = 512
-    permutation: str = "conv"  # a word of MIXES, or a function in its place
-    coupling: str = "affine"  # a word of COUPLINGS, or a move in its place
 
-    @property
-    def latent(self) -> tuple[int, ...]:
-        return (self.image[0] * self.image[1] * self.image[2],)
+    def small(self) -> ImageGlow:
+        return replace(self, image=self.miniature, levels=2, steps=2, width=16)
 
-    def transforms(self) -> list[Transform]:
+    def transforms(self) -> Iterator[Transform]:
         self.halved(self.levels)
         channels = [self.image[0] * 2 ** (level + 2) for level in range(self.levels)]
-        return [MultiScale(self.image, [self.level(level, c) for level, c in enumerate(channels)])]
+        yield MultiScale(self.image, [self.level(level, c) for level, c in enumerate(channels)])
 
     def level(self, level: int, channels: int) -> Transform:
         seeds = range(level * self.steps, (level + 1) * self.steps)
@@ -108,20 +145,13 @@ class ImageGlow(ImageModel):
         return Chain(Squeeze(), *steps, self.constant_prior(channels) if last else self.prior(channels))
 
     def step(self, channels: int, seed: int) -> list[Transform]:
-        move, split = chosen(self.coupling, COUPLINGS), halves(channels)
-        net = ConvNet(split.kept, (split.moved, move.params_per_element), width=self.width)
-        return [ActNorm(channels), chosen(self.permutation, MIXES)(channels, seed), Coupling(net, move, split)]
+        split = halves(channels)
+        net = ConvNet(split.kept, (split.moved, self.coupling.params_per_element), width=self.width)
+        return [ActNorm(channels), self.permutation(channels, seed), Coupling(net, self.coupling, split)]
 
     def prior(self, channels: int) -> Transform:
-        """Of the half that leaves, given the half that stays."""
+        """Of the latents of a level, given the channels that go on."""
         return Coupling(Shallow(channels // 2, (channels // 2, 2)), Affine(), halves(channels))
 
     def constant_prior(self, channels: int) -> Transform:
         return ConditionalAffine(Constant((channels, 2), context_encoder=self.context_encoder(2 * channels)), Affine())
-
-
-def chosen(choice: Any, known: dict[str, Choice]) -> Choice:
-    """What a word stands for, or the object that was given in its place."""
-    if isinstance(choice, str) and choice not in known:
-        raise ValueError(f"there are {', '.join(map(repr, known))}; got {choice!r}.")
-    return known[choice] if isinstance(choice, str) else choice

@@ -1,9 +1,9 @@
-"""IAF = masked MLP × affine × autoregressive, the other way round: the steps of a MAF with their doors exchanged.
+"""IAF = masked MLP × affine × autoregressive, inverted: the steps of a MAF with forward and inverse exchanged.
 
-    x_i = (z_i − shift_i) · exp(−log_scale_i),        both read off z_0 … z_{i−1}
+    x_i = (z_i − shift_i) · exp(−log_scale_i),        both functions of z_0 … z_{i−1}
 
-A sample and its density cost one pass: what variational inference asks for. The density of given data is found number
-after number. Kingma et al. 2016, "Improving Variational Inference with Inverse Autoregressive Flow", arXiv:1606.04934.
+A sample and its density take one pass, as variational inference needs. The density of given data is computed feature
+by feature. Kingma et al. 2016, "Improving Variational Inference with Inverse Autoregressive Flow", arXiv:1606.04934.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class IAF(VectorModel):
     move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
 
     def transforms(self) -> Iterator[Transform]:
+        self.warn_of_one_feature()
         yield from self.units()
         for i in range(self.steps):
             step = self.masked_step(self.move)

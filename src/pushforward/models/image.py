@@ -1,8 +1,9 @@
-"""What the models of images share: what they are conditioned on, and how pixels come to the real line."""
+"""What the models of images share: their label, and the map from pixels to the real line."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,25 +27,27 @@ class ImageModel(Model):
     classes: int = 0  # of the label; 0: unconditional
 
     @abstractmethod
-    def transforms(self) -> list[Transform]:
-        """From image to latent."""
-
-    @property
-    @abstractmethod
-    def latent(self) -> tuple[int, ...]:
-        """The shape of one latent."""
+    def transforms(self) -> Iterator[Transform]:
+        """The steps from x to z."""
 
     def build(self) -> Flow:
         conditions = {"label": Label(self.classes)} if self.classes else {}
-        flow = Flow(Chain(*self.transforms()), StandardNormal(*self.latent), event=self.image, conditions=conditions)
-        return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - convolutions are faster so, on CPUs too
+        chain = Chain(*self.transforms())
+        flow = Flow(chain, StandardNormal(*chain.latent_shape(self.image)), event=self.image, conditions=conditions)
+        # the layout in which convolutions are fastest, on CPUs too
+        return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def miniature(self) -> Shape:
+        """The shape of the images of its miniature."""
+        return (self.image[0], 8, 8)
 
     def context_encoder(self, width: int) -> LabelEmbedding | None:
-        """A network's own projection of the label."""
+        """A fresh encoder of the label, (batch, width), for one network."""
         return LabelEmbedding(self.classes, width) if self.classes else None
 
     def logits(self) -> Transform:
-        """Pixels x to the real line, by the logit of 0.05 + 0.9 (x + 1) / 2: ends of [−1, 1] stay finite.
+        """From pixels x in [−1, 1] to the real line: z = logit(0.05 + 0.9 (x + 1) / 2), finite at both ends.
 
         Dinh et al. 2017 (Real NVP), arXiv:1605.08803, section 4.1, in the symmetric form of the authors' code.
         """
@@ -54,6 +57,6 @@ class ImageModel(Model):
         """Raise ValueError where height and width cannot be halved so often."""
         if self.image[1] % 2**times or self.image[2] % 2**times:
             raise ValueError(
-                f"this flow halves height and width {times} times, and an image of {self.image[1]} × {self.image[2]} "
-                "cannot be halved so often. Crop or pad the images, or take fewer levels."
+                f"this flow halves height and width {times} times, which an image of {self.image[1]} × {self.image[2]} "
+                "does not allow. Crop or pad the images, or use fewer levels."
             )

@@ -2,21 +2,23 @@
 
     z_kept = x_kept        z_moved = (x_moved + b(x_kept)) · s(x_kept),        0 < s < 2
 
-Four couplings of five keep a random half of every patch's numbers; the fifth keeps half of the patches: the squares of
-a checkerboard, then columns, then rows, and their opposites. No normalisation, no learned mixing, one scale.
+Four couplings of five keep a random half of the features of every patch. The fifth keeps half of the patches: the
+squares of a checkerboard, then columns, then rows, and their complements. There is no normalisation, no learned mixing
+and one scale.
 
-Kolesnikov et al. 2024, "Jet: A Modern Transformer-Based Normalizing Flow", arXiv:2412.15129. There s may come as near
-to 0 as it likes, and its inverse overflow; here it stays above 0.001. Labels, attended to there, are added here.
+Kolesnikov et al. 2024, "Jet: A Modern Transformer-Based Normalizing Flow", arXiv:2412.15129. There s has no lower
+bound, so its inverse can overflow; here s > 0.001. Labels are attended to there, and added to the patches here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pushforward.models.image import ImageModel
+from pushforward.models.image import ImageModel, Shape
 from pushforward.moves import Affine, Sigmoid
 from pushforward.networks import ViT
 from pushforward.transform import Transform
@@ -39,22 +41,27 @@ class Jet(ImageModel):
     move: Affine = Affine(Sigmoid())
 
     @property
-    def latent(self) -> tuple[int, ...]:
-        c, h, w = self.image
-        return h * w // self.patch**2, c * self.patch**2
+    def miniature(self) -> Shape:
+        return (self.image[0], 4 * self.patch, 4 * self.patch)
 
-    def transforms(self) -> list[Transform]:
+    def small(self) -> Jet:
+        return replace(self, image=self.miniature, steps=5, width=16, depth=1, heads=1)
+
+    def transforms(self) -> Iterator[Transform]:
         patches = Patchify(self.image, self.patch)
-        _, h, w = self.image
-        if h // self.patch % 2 or w // self.patch % 2 or self.latent[1] % 2:
+        tokens, features = patches.latent_shape(self.image)
+        rows, columns = self.image[1] // self.patch, self.image[2] // self.patch
+        if rows % 2 or columns % 2 or features % 2:
             raise ValueError(
-                "couplings move half of the patches of every row and column, or half of a patch, and patches of side "
-                f"{self.patch} make {h // self.patch} × {w // self.patch} of {self.latent[1]} numbers. Choose another."
+                "couplings move half of the patches of every row and column, or half of the features of a patch; "
+                f"patch={self.patch} makes {rows} × {columns} patches of {features} features. "
+                "Choose a patch for which all three numbers are even."
             )
-        return [patches, *(self.step(i) for i in range(self.steps))]
+        yield patches
+        for i in range(self.steps):
+            yield self.step(i, tokens, features)
 
-    def step(self, i: int) -> Transform:
-        tokens, features = self.latent
+    def step(self, i: int, tokens: int, features: int) -> Transform:
         net = ViT(
             features // 2,
             self.move.raw_shape(features // 2),
@@ -64,17 +71,15 @@ class Jet(ImageModel):
             heads=self.heads,
             context_encoder=self.context_encoder(self.width),
         )
-        return Coupling(net, self.move, self.split(i))
+        return Coupling(net, self.move, self.split(i, tokens, features))
 
-    def split(self, i: int) -> Split:
-        tokens, features = self.latent
+    def split(self, i: int, tokens: int, features: int) -> Split:
         if i % 5 < 4:
             return within_tokens(tokens, features, seed=i)
         return whole_tokens(self.pattern(i // 5).flatten(), features)
 
     def pattern(self, k: int) -> Tensor:
-        """Which patches of the grid stand still, in the k-th coupling of whole patches."""
-        with torch.device("cpu"):
-            rows = torch.arange(self.image[1] // self.patch)[:, None]
-            columns = torch.arange(self.image[2] // self.patch)[None]
+        """Which patches of the grid are kept by the k-th coupling of whole patches: (H / patch, W / patch) bool."""
+        rows = torch.arange(self.image[1] // self.patch, device="cpu")[:, None]
+        columns = torch.arange(self.image[2] // self.patch, device="cpu")[None]
         return (rows + columns, columns + 0 * rows, rows + 0 * columns)[k // 2 % 3] % 2 == k % 2

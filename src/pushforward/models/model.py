@@ -1,15 +1,35 @@
-"""What a page in this folder holds: the configuration of a flow, as plain data, that builds it."""
+"""The contract of a model: the configuration of a flow, as plain data, and how to build it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pushforward.flow import Flow
 
 
 class Model(ABC):
-    """The configuration of a flow: a frozen dataclass of numbers, words and other such dataclasses."""
+    """The configuration of a flow: a frozen dataclass of numbers, tuples and other frozen dataclasses.
+
+    `words` names values of fields: field -> word -> value. A word given for a field becomes its value, and any other
+    word raises ValueError. The command line and the recipes of older versions have words.
+    """
+
+    words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def __post_init__(self) -> None:
+        for field, values in self.words.items():
+            value = getattr(self, field)
+            if isinstance(value, str):
+                if value not in values:
+                    raise ValueError(f"{field} is an object, or one of {', '.join(map(repr, values))}; got {value!r}.")
+                object.__setattr__(self, field, values[value])
 
     @abstractmethod
     def build(self) -> Flow:
-        """A fresh flow, of random weights."""
+        """A fresh flow, with random weights of the default dtype and device."""
+
+    def small(self) -> Model:
+        """The same in miniature: what a test can train. Each page says how; by default it is small already."""
+        return self

@@ -1,10 +1,10 @@
 """NICE = MLP × shift × coupling.
 
-    z_kept = x_kept        z_moved = x_moved − m(x_kept)        then every number is scaled
+    z_kept = x_kept        z_moved = x_moved − m(x_kept)
 
-The halves take turns. The couplings preserve volume, and the scales that follow are all that changes it. The base is
-logistic. Dinh et al. 2015, "NICE: Non-linear Independent Components Estimation", arXiv:1410.8516. There the scaling has
-no shift of its own; here it is an `ActNorm`, so that it can be measured.
+The halves take turns. Couplings preserve volume; a scale for each feature follows the last, and it alone changes
+volume. The base is logistic. Dinh et al. 2015, "NICE: Non-linear Independent Components Estimation", arXiv:1410.8516.
+The scaling has no shift there; here it is an `ActNorm`, so that `flow.initialize` sets it from data.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """NSF = MLP × rational-quadratic spline × coupling, or masked MLP × the same × autoregressive.
 
-Before each step an `LU` map, which starts as the identity, mixes the numbers, and a last one follows. Couplings keep
-and move halves drawn at random, in turn; autoregressive steps read forwards and backwards, in turn. Networks are
-residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032; an untrained spline is not quite the identity
-there, and is here.
+An `LU` map, which starts as the identity, mixes the features before each step and after the last. Couplings move one
+half of a random split and then the other; autoregressive steps have the features in order and then in reverse.
+Networks are residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032. An untrained spline is the identity
+here, and only near it there.
 """
 
 from __future__ import annotations

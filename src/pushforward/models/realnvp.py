@@ -2,24 +2,27 @@
 
     z_kept = x_kept        z_moved = (x_moved − t(x_kept)) · exp(−s(x_kept))
 
-Of a vector, even and odd numbers take turns. Its couplings go from data to latent as the paper's do, z_moved = x_moved
-· exp(s) + t: the gradient of t is then not multiplied by exp(−s), which is large where outliers are. Scales start at 1
-and shifts at random, since from the identity it learns more slowly. Of an image, the squares of a checkerboard take
-turns, then the halves of the channels that squeezing makes; then half of the channels leave, and the rest goes on to
-the next level. An `ActNorm` after each coupling stands for the paper's batch normalisation, in which an event's density
-depends on its batch. s is bounded: without that, deep flows overflow. Dinh et al. 2017, "Density estimation using Real
-NVP", arXiv:1605.08803; for vectors as in Papamakarios et al. 2017, arXiv:1705.07057. There a coupling on a checkerboard
-reads the whole image with zeros for what moves; here it reads the squares that stand still, as an image of half the
-width.
+Vectors: features of even and of odd index take turns. From data to latent the couplings are the paper's, z_moved =
+x_moved · exp(s) + t: so the gradient of t is not multiplied by exp(−s), which is large for outliers. Scales start at 1
+and shifts at random; from the identity it learns more slowly.
+
+Images: the squares of a checkerboard take turns, then the halves of the channels after squeezing; then half of the
+channels become latents, and the rest goes on to the next level. A coupling on a checkerboard reads the squares it
+keeps, as an image of half the width; in the paper it reads the whole image, with zeros for the squares that move.
+
+`ActNorm` after each coupling replaces the paper's batch normalisation, by which the density of an event depends on its
+batch. s is bounded: without a bound deep flows overflow. Dinh et al. 2017, "Density estimation using Real NVP",
+arXiv:1605.08803; for vectors as in Papamakarios et al. 2017, arXiv:1705.07057.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pushforward.models.image import ImageModel, Shape
+from pushforward.models.image import ImageModel
 from pushforward.models.vector import VectorModel, shift_at_random
+from pushforward.models.vector_or_image import VectorOrImage
 from pushforward.moves import Affine, SoftClip, Tanh
 from pushforward.networks import ResNet
 from pushforward.transform import Chain, Inverse, Transform
@@ -36,23 +39,22 @@ from pushforward.transforms import (
 )
 
 
-def RealNVP(*, image: Shape | None = None, **choices) -> VectorRealNVP | ImageRealNVP:  # noqa: N802
-    """A Real NVP of images (C, H, W) where `image` is given, of vectors where `features` are.
+class RealNVP(VectorOrImage):
+    """A Real NVP of vectors where `features` is given, of images (C, H, W) where `image` is.
 
     >>> RealNVP(features=6, context=2).build().sample((), torch.zeros(4, 2)).shape
     torch.Size([4, 6])
     >>> RealNVP(image=(1, 8, 8), width=16, blocks=1).build().sample(4).shape
     torch.Size([4, 1, 8, 8])
     """
-    return ImageRealNVP(image=image, **choices) if image else VectorRealNVP(**choices)
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorRealNVP(VectorModel):
+class VectorRealNVP(RealNVP, VectorModel):
     """The configuration of a Real NVP for vectors; `build()` makes the flow."""
 
     steps: int = 8  # couplings
-    move: Affine = Affine(SoftClip(3.0))  # scales between 1/20 and 20: with 1/1000 outliers overflow
+    move: Affine = Affine(SoftClip(3.0))  # scales between 1/20 and 20: with a bound of 1000 outliers overflow
 
     def transforms(self) -> Iterator[Transform]:
         yield from self.units()
@@ -64,19 +66,21 @@ class VectorRealNVP(VectorModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRealNVP(ImageModel):
-    """The configuration of a Real NVP for images; `build()` makes the flow. By default the paper's of CIFAR-10."""
+class ImageRealNVP(RealNVP, ImageModel):
+    """The configuration of a Real NVP for images; `build()` makes the flow.
+
+    The defaults are the paper's for CIFAR-10.
+    """
 
     levels: int = 2
-    width: int = 64  # of the networks of the first level; twice as wide on the next, and twice for channels
+    width: int = 64  # of networks on the first checkerboard; twice that for its channels, and doubled at each level
     blocks: int = 8  # residual blocks in a network
     move: Affine = Affine(Tanh(2.0))
 
-    @property
-    def latent(self) -> tuple[int, ...]:
-        return (self.image[0] * self.image[1] * self.image[2],)
+    def small(self) -> ImageRealNVP:
+        return replace(self, image=self.miniature, levels=2, width=8, blocks=1)
 
-    def transforms(self) -> list[Transform]:
+    def transforms(self) -> Iterator[Transform]:
         self.halved(self.levels)
         (c, h, w), levels = self.image, []
         for level in range(self.levels):
@@ -88,7 +92,8 @@ class ImageRealNVP(ImageModel):
                 diagonal_first = Permutation([4 * channel + pixel for pixel in (0, 3, 1, 2) for channel in range(c)])
                 levels[-1] += [*by_channel, diagonal_first]
             c, h, w = 2 * c, h // 2, w // 2
-        return [self.logits(), MultiScale(self.image, [Chain(*level) for level in levels])]
+        yield self.logits()
+        yield MultiScale(self.image, [Chain(*level) for level in levels])
 
     def step(self, channels: int, split: Split, width: int) -> Transform:
         """ResNet × affine × coupling, then an actnorm."""

@@ -1,7 +1,7 @@
-"""Residual flow: z = x + g(x) for a contractive MLP g, step after step. Here every number moves every other at once.
+"""Residual flow: steps z = x + g(x), where g is a contractive MLP.
 
-Neither coupling nor autoregressive: the one case in which the Jacobian is full. Its determinant is computed, which
-suits some tens of features, or estimated with `log_det=Roulette()`. Chen et al. 2019, "Residual Flows for Invertible
+Neither coupling nor autoregressive: the Jacobian is full. Its determinant is computed, which costs features³ and suits
+some tens of features, or estimated, with `log_det=Roulette()`. Chen et al. 2019, "Residual Flows for Invertible
 Generative Modeling", arXiv:1906.02735; Behrmann et al. 2019, arXiv:1811.00995.
 """
 
@@ -25,7 +25,7 @@ class ResidualFlow(VectorModel):
     """
 
     steps: int = 16
-    limit: float = 0.9  # how far apart a step's g may bring what is 1 apart; the nearer to 1, the slower the way back
+    limit: float = 0.9  # Lipschitz constant of g, below 1: the nearer to 1, the slower the inverse
     log_det: Exact | Roulette = Exact()
 
     def transforms(self) -> Iterator[Transform]:

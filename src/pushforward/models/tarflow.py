@@ -1,23 +1,23 @@
 """TarFlow = causal transformer × affine × autoregressive, over the patches of an image.
 
-    x -> patches -> step -> step, read backwards -> step -> step, read backwards -> … -> z
+    x -> patches -> step -> step in reverse order -> step -> step in reverse order -> … -> z
 
-Each step moves patch t by x_t -> (x_t − shift_t) · exp(−log_scale_t), where a causal transformer reads shift_t and
-log_scale_t off the patches before it; every other step reads them in the opposite order. Trained on noisy images, its
-samples are denoised with its own score. With `move=Shift()` it preserves volume, and the base's variance is measured.
+Each step maps patch t to (x_t − shift_t) · exp(−log_scale_t), where shift_t and log_scale_t are a causal transformer's
+answer to the patches before it. Every other step has the patches in reverse order. It is trained on noisy images, and
+its samples are denoised with its score. With `move=Shift()` it preserves volume, and the base learns variances.
 
 Zhai et al. 2024, "Normalizing Flows are Capable Generative Models", arXiv:2412.06329.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pushforward.bases import ObservedNormal, StandardNormal
 from pushforward.conditions import Label
 from pushforward.flow import Flow
 from pushforward.models.model import Model
-from pushforward.moves import Affine, Move, Shift
+from pushforward.moves import Affine, Move
 from pushforward.networks import CausalTransformer, LabelEmbedding, Learned
 from pushforward.transform import Chain
 from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
@@ -34,8 +34,8 @@ class TarFlow(Model):
 
     image: tuple[int, int, int] = (3, 64, 64)  # channels, height, width
     patch: int = 2  # side of a patch, in pixels
-    steps: int = 8  # flow steps; every other one reads the patches backwards
-    width: int = 768  # of the residual stream; attention heads are 64 wide, or there is one as wide as the stream
+    steps: int = 8  # every other one has the patches in reverse order
+    width: int = 768  # of the residual stream; heads are 64 wide, or there is one head where 64 does not divide it
     depth: int = 8  # transformer layers in a step
     classes: int = 0  # 0: unconditional
     move: Move = Affine()  # or Shift(): volume-preserving
@@ -43,13 +43,17 @@ class TarFlow(Model):
     def build(self) -> Flow:
         channels, height, width = self.image
         tokens, features = height * width // self.patch**2, channels * self.patch**2
-        base = ObservedNormal if isinstance(self.move, Shift) else StandardNormal
+        base = ObservedNormal if self.move.volume_preserving else StandardNormal
         return Flow(
             Chain(Patchify(self.image, self.patch), *(self._step(i, tokens, features) for i in range(self.steps))),
             base(tokens, features),
             event=self.image,
             conditions={"label": Label(self.classes)} if self.classes else {},
         )
+
+    def small(self) -> TarFlow:
+        image = (self.image[0], 4 * self.patch, 4 * self.patch)
+        return replace(self, image=image, steps=2, width=16, depth=1)
 
     def _step(self, index: int, tokens: int, features: int) -> Autoregressive | Permuted:
         net = CausalTransformer(

@@ -1,10 +1,11 @@
-"""What the models of vectors share: what they are conditioned on, where their numbers live, and in which units."""
+"""What the models of vectors share: their context, their supports, standardised units, and their kinds of step."""
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -24,32 +25,33 @@ from pushforward.transforms import ActNorm, Autoregressive, Circle, Coupling, In
 class VectorModel(Model):
     """A flow over vectors, unconditional or conditioned on a vector or a label."""
 
-    base: ClassVar[type[Base]] = StandardNormal  # what the latent is distributed as; angles are uniform
-    support: ClassVar[Support] = Interval()  # where a number lives if `supports` does not say
+    base: ClassVar[type[Base]] = StandardNormal  # the distribution of latents; those of angles are uniform
+    support: ClassVar[Support] = Interval()  # of each feature, where `supports` is empty
 
     features: int
-    context: int = 0  # numbers in the vector that it is conditioned on
-    classes: int = 0  # or classes of the label; neither: unconditional
-    supports: tuple[Support, ...] = ()  # where each number lives
-    hidden: tuple[int, ...] = (128, 128)  # widths of the networks' layers; one for each branch of a residual network
+    context: int = 0  # features of the vector that it is conditioned on
+    classes: int = 0  # or classes of the label; 0 and 0: unconditional
+    supports: tuple[Support, ...] = ()  # one for each feature
+    hidden: tuple[int, ...] = (128, 128)  # widths of a network's layers; or of its branches, if it is residual
 
     def __post_init__(self):
+        super().__post_init__()
         if self.features < 1 or self.context < 0 or self.classes < 0 or (self.context and self.classes):
             raise ValueError(
-                "a model of vectors has features, and is conditioned on a vector or on a label or on nothing; got "
+                "a model of vectors has one feature or more, and is conditioned on a vector, a label or nothing; got "
                 f"features={self.features}, context={self.context}, classes={self.classes}."
             )
         if len(self.supports) not in (0, self.features):
             raise ValueError(f"give a support for each of {self.features} features, or none; got {len(self.supports)}.")
         if self.circles and not isinstance(self.support, Circle):
             raise ValueError(
-                f"{self.circles} of {self.features} numbers live on circles, and {type(self).__name__} is for the real "
-                "line: CircularNSF takes both."
+                f"{self.circles} of {self.features} supports are circles, and {type(self).__name__} takes intervals "
+                "and integers alone. CircularNSF takes both."
             )
 
     @property
     def circles(self) -> int:
-        """How many of the numbers live on circles."""
+        """How many features are on circles."""
         return sum(isinstance(support, Circle) for support in self.supports or (self.support,) * self.features)
 
     def build(self) -> Flow:
@@ -63,14 +65,17 @@ class VectorModel(Model):
             base = Concatenated(UniformAngle(self.circles), base)
         return Flow(Chain(*self.transforms()), base, event=(self.features,), conditions=conditions)
 
+    def small(self) -> VectorModel:
+        return replace(self, hidden=(16,) * len(self.hidden))
+
     @abstractmethod
     def transforms(self) -> Iterator[Transform]:
-        """From data to latent."""
+        """The steps from x to z."""
 
     def units(self) -> Iterator[Transform]:
-        """Each number to the real line, and standardised. Both are part of the flow, saved with it and in its density.
+        """Each feature to the real line, then to mean 0 and deviation 1: part of the flow, its density and its weights.
 
-        `flow.initialize(x)` measures mean and scale; until then the data's own units stay.
+        `flow.initialize(x)` sets mean and deviation; until then the second map is the identity.
         """
         if self.supports:
             yield Unconstrain(self.supports)
@@ -90,8 +95,18 @@ class VectorModel(Model):
         )
         return Autoregressive(net, move)
 
+    def warn_of_one_feature(self) -> None:
+        """Called while affine autoregressive steps are built."""
+        if self.features == 1:
+            warnings.warn(
+                f"a {type(self).__name__} of one feature is an affine map of its base, however many steps it has: it "
+                "can only be a Gaussian. Use NSF(features=1, autoregressive=True).",
+                UserWarning,
+                stacklevel=4,
+            )
+
     def context_encoder(self) -> nn.Module | None:
-        """A network's own projection of what the flow is conditioned on."""
+        """A fresh encoder of the context, (batch, hidden[0]), for one network."""
         if self.classes:
             return LabelEmbedding(self.classes, self.hidden[0])
         return VectorEmbedding(self.context, self.hidden[0]) if self.context else None
@@ -99,7 +114,7 @@ class VectorModel(Model):
 
 @torch.no_grad()
 def shift_at_random(step: Coupling | Autoregressive, size: float = 1.0) -> None:
-    """Draw its network's last layer anew, `size` times as large, but for the weights of log-scales, which stay zero."""
+    """Reset the last layer of its network to `size` times torch's usual start; rows of log-scales stay zero."""
     net: Any = step.net
     net.layers.answer.reset_parameters()
     for weights in net.layers.answer.parameters():

@@ -39,6 +39,9 @@ class Composed(Elementwise):
         first, second = self._split(raw)
         return ComposedParams(self.first.params(first), self.second.params(second))
 
+    def outside(self, x: Tensor) -> Tensor | None:
+        return self.first.outside(x)
+
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         first, second = self._split(raw)
         between, log_slopes = self.first.forward(x, first)

@@ -48,6 +48,11 @@ class Concatenated(Elementwise):
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         return self._both(self.first.inverse, self.rest.inverse, y, raw)
 
+    def outside(self, x: Tensor) -> Tensor | None:
+        parts = zip((self.first, self.rest), x.tensor_split((self.count,), -1), strict=True)
+        found = [outside.flatten() for move, part in parts if (outside := move.outside(part)) is not None]
+        return torch.cat(found) if found else None
+
     def _both(self, first: Callable, rest: Callable, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         (one, other), (raw_one, raw_other) = x.tensor_split((self.count,), -1), self._split(raw)
         (one, slopes), (other, more) = first(one, raw_one), rest(other, raw_other)

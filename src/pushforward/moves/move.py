@@ -35,6 +35,10 @@ class Move(ABC):
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """y -> x and log dx/dy, both of y's shape."""
 
+    def outside(self, x: Tensor) -> Tensor | None:
+        """Which elements it leaves as they are, beyond its bounds: bool, of any shape; None where it has no bounds."""
+        return None
+
 
 class Elementwise(Move):
     """A move in which every element moves by parameters of its own: raw is (*x.shape, params_per_element).

@@ -79,19 +79,20 @@ class RationalQuadraticSpline(Elementwise):
         widths, heights, slopes = at_least_float32(raw).split((self.bins, self.bins, self.bins - 1), -1)
         return _knots(widths, heights, F.pad(slopes, (1, 1)), self.bound, self.contrast)
 
+    def outside(self, x: Tensor) -> Tensor:
+        return x.abs() >= self.bound
+
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self._moved(_forward, x, raw, inverse=False)
+        return self._moved(x, raw, inverse=False)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self._moved(_inverse, y, raw, inverse=True)
+        return self._moved(y, raw, inverse=True)
 
-    def _moved(self, door: Callable, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _moved(self, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         raw, spline = at_least_float32(raw), kernel.Spline(self.bins, False, self.bound, self.contrast)
 
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-            moved, log_slopes = door(given.clamp(-self.bound, self.bound), self.params(raw))
-            inside = given.abs() < self.bound
-            return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
+            return by_knots(given, self.params(raw), self.bound, inverse=inverse)
 
         if not kernel.serves(given, raw, spline):
             return tensors(given, raw)
@@ -158,6 +159,13 @@ class CircularSpline(Elementwise):
         """An angle of the circle, and the full turns that x is beyond it."""
         turns = 2 * self.bound * (x / (2 * self.bound)).round()
         return (x - turns).clamp(-self.bound, self.bound), turns
+
+
+def by_knots(given: Tensor, knots: Knots, bound: float, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    """The spline through these knots on [−bound, bound], and the identity outside: the answer, and its log-slopes."""
+    moved, log_slopes = (_inverse if inverse else _forward)(given.clamp(-bound, bound), knots)
+    inside = given.abs() < bound
+    return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
 
 
 def _knots(widths: Tensor, heights: Tensor, log_slopes: Tensor, bound: float, contrast: float) -> Knots:

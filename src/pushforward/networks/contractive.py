@@ -52,7 +52,8 @@ class ContractiveMLP(nn.Module):
 
     def linearised(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Push]:
         """g(x), and its Jacobian at x as a map of tangents."""
-        v, weights, slopes = at_least_float32(x), [self._scaled(layer) for layer in self.maps], []
+        weights, slopes = [self._scaled(layer) for layer in self.maps], []
+        v = x.to(weights[0])
         with without_autocast(x):
             for k, (layer, weight) in enumerate(zip(self.maps, weights, strict=True)):
                 if k:
@@ -64,6 +65,7 @@ class ContractiveMLP(nn.Module):
                     v = v + at_least_float32(self.context_encoder(context))
 
         def push(tangents: Tensor) -> Tensor:
+            tangents = tangents.to(weights[0])
             with without_autocast(tangents):
                 for k, weight in enumerate(weights):
                     tangents = weight @ (slopes[k - 1] * tangents if k else tangents)

@@ -1,7 +1,8 @@
 """Recipes: functions that return a complete one.
 
-Each docstring states its command, the hardware, the time and the number to expect. `small` makes its twin of any: the
-same in miniature, for a test. A new recipe is a function here, and its name in `RECIPES`.
+Each docstring states its command, the hardware, the time and the number to expect. `recipe.small()` is the same in
+miniature, for a test. A new recipe is a function here, and its name in `RECIPES`. `table` makes one for a table of
+your own.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from pushforward.recipes.published import (
     imagenet64_unconditional,
     imagenet128_by_class,
 )
-from pushforward.recipes.small import small
 from pushforward.recipes.small_scale import cifar10, digits, fashion_mnist, mnist
+from pushforward.recipes.tables import table
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
@@ -54,4 +55,4 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     )
 }
 
-__all__ = ["RECIPES", "small", *RECIPES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["RECIPES", "table", *RECIPES]  # pyright: ignore[reportUnsupportedDunderAll]

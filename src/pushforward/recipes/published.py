@@ -9,9 +9,10 @@ one machine, put `torchrun --nproc-per-node gpu --no-python` before the command.
 from __future__ import annotations
 
 from pushforward.codecs import GaussianNoise, UniformDequantization
+from pushforward.data import ImageSource
 from pushforward.models import TarFlow
 from pushforward.recipe import Recipe
-from pushforward.training import Plan
+from pushforward.training import MaximumLikelihood, Plan
 
 IMAGENET, AFHQ = 1_281_167, 14_630  # training images
 
@@ -24,8 +25,7 @@ def imagenet64_bits() -> Recipe:
     """
     model = TarFlow(image=(3, 64, 64), patch=2, steps=8, width=768, depth=8)
     return Recipe(
-        data="imagenet64",
-        mirrored=True,
+        data=ImageSource("imagenet64", mirrored=True),
         model=model,
         codec=UniformDequantization(levels=256),
         train=_plan(epochs=100, images=IMAGENET, batch=256, precision="float32"),
@@ -73,9 +73,13 @@ def afhq256() -> Recipe:
 
 
 def _noisy(data: str, model: TarFlow, sigma: float, plan: Plan) -> Recipe:
-    label_dropout = 0.1 if model.classes else 0.0
+    dropout = 0.1 if model.classes else 0.0
     return Recipe(
-        data=data, mirrored=True, model=model, codec=GaussianNoise(256, sigma), label_dropout=label_dropout, train=plan
+        data=ImageSource(data, mirrored=True),
+        model=model,
+        codec=GaussianNoise(256, sigma),
+        objective=MaximumLikelihood(condition_dropout=dropout),
+        train=plan,
     )
 
 

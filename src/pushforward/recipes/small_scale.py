@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pushforward.codecs import GaussianNoise, UniformDequantization
+from pushforward.data import ImageSource
 from pushforward.models import TarFlow
 from pushforward.recipe import Recipe
-from pushforward.training import Plan
+from pushforward.training import MaximumLikelihood, Plan
 
 
 def digits() -> Recipe:
@@ -16,10 +17,10 @@ def digits() -> Recipe:
     Expect 98 % of the held-out digits classified right, and guided samples that look like digits.
     """
     return Recipe(
-        data="digits",
+        data=ImageSource("digits"),
         model=TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10),
         codec=GaussianNoise(levels=17, sigma=0.1),  # a grey level is 0.125 wide
-        label_dropout=0.1,
+        objective=MaximumLikelihood(condition_dropout=0.1),
         train=Plan(
             steps=1000,
             lr=5e-3,
@@ -39,10 +40,10 @@ def mnist() -> Recipe:
     Expect 1.82 bits/dim, held out. It is still falling there, and a larger --train.steps goes on from there.
     """
     return Recipe(
-        data="mnist",
+        data=ImageSource("mnist"),
         model=TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10),
         codec=UniformDequantization(levels=256),
-        label_dropout=0.1,
+        objective=MaximumLikelihood(condition_dropout=0.1),
         train=Plan(
             steps=5200,
             batch=32,
@@ -61,10 +62,10 @@ def fashion_mnist() -> Recipe:
     Expect 5.6 bits/dim with that noise, held out, and samples that are still rough: a larger --train.steps goes on.
     """
     return Recipe(
-        data="fashion_mnist",
+        data=ImageSource("fashion_mnist"),
         model=TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10),
         codec=GaussianNoise(levels=256, sigma=0.1),
-        label_dropout=0.1,
+        objective=MaximumLikelihood(condition_dropout=0.1),
         train=Plan(steps=700, batch=64, lr=2e-3, checkpoint_every=100, measure_every=500),
     )
 
@@ -77,8 +78,7 @@ def cifar10() -> Recipe:
     Expect no number yet: it has not been run to its end.
     """
     return Recipe(
-        data="cifar10",
-        mirrored=True,
+        data=ImageSource("cifar10", mirrored=True),
         model=TarFlow(image=(3, 32, 32), patch=2, steps=8, width=256, depth=4),
         codec=UniformDequantization(levels=256),
         train=Plan(steps=100_000, lr=5e-4, precision="float32", checkpoint_every=500, measure_every=1000),

@@ -3,9 +3,10 @@
 from pushforward.training import ranks
 from pushforward.training.average import Average
 from pushforward.training.checkpoint import Checkpoints
+from pushforward.training.early_stopping import EarlyStopping, Look
 from pushforward.training.log import Log
-from pushforward.training.loop import StopTraining, minimise
-from pushforward.training.objective import Likelihood, Objective, ReverseKL
+from pushforward.training.loop import minimise, run_through
+from pushforward.training.objective import Likelihood, MaximumLikelihood, Objective, ObjectiveConfig, ReverseKL
 from pushforward.training.plan import Plan
 from pushforward.training.prepare import networks
 from pushforward.training.state import State
@@ -13,14 +14,18 @@ from pushforward.training.state import State
 __all__ = [
     "Average",
     "Checkpoints",
-    "StopTraining",
+    "EarlyStopping",
     "Likelihood",
     "Log",
+    "Look",
+    "MaximumLikelihood",
     "Objective",
+    "ObjectiveConfig",
     "Plan",
     "ReverseKL",
     "State",
     "minimise",
     "networks",
     "ranks",
+    "run_through",
 ]

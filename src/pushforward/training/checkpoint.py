@@ -1,8 +1,8 @@
 """What a training can be taken up from, and the weights it gives away.
 
     RUN/checkpoints/step-00001000/    a `State`, by torch.distributed.checkpoint, and the SHA-256 of its files
-    RUN/model.safetensors             the average's weights: what others read
-    RUN/codec.safetensors             the lift's, where it has any
+    RUN/model.safetensors             the weights that the training has come to: what others read
+    RUN/codec.safetensors             the codec's, where it has any
 
 Each is whole or not there, whenever the process is killed.
 """
@@ -20,6 +20,7 @@ from typing import Literal
 from torch import nn
 
 from pushforward.files import begun_at, remove, replacing
+from pushforward.migrations import renamed
 from pushforward.training import ranks
 from pushforward.training.state import State
 
@@ -34,7 +35,7 @@ class Checkpoints:
         self.run, self.folder, self.kept = folder, folder / "checkpoints", kept
 
     def save(self, state: State) -> None:
-        """Write a checkpoint and the average's weights. Every process takes part; raises OSError where it fails."""
+        """Write a checkpoint, and the weights so far. Every process takes part; raises OSError where it fails."""
         from torch.distributed.checkpoint.api import CheckpointException  # slow to import, as pushforward is not
 
         place, first = self.folder / f"step-{state.step:08d}", ranks.rank() == 0
@@ -71,9 +72,9 @@ class Checkpoints:
             self.release(state)
 
     def release(self, state: State) -> None:
-        """Write the average's weights, and those of the codec if it has any."""
+        """Write the weights that the training has come to, and those of the codec if it has any."""
         if ranks.rank() == 0:
-            write_weights(state.average.module, self.run / WEIGHTS)
+            write_weights(state.flow, self.run / WEIGHTS)
             if isinstance(codec := getattr(state.objective, "codec", None), nn.Module):
                 write_weights(codec, self.run / CODEC)
 
@@ -128,8 +129,14 @@ def _sums(folder: Path) -> dict[str, str]:
 def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:
     """Save the state, or load into it, by torch.distributed.checkpoint; one process may do it alone."""
     import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
+    tensors = state.tensors()
+    if verb == "load":
+        saved = FileSystemReader(place).read_metadata().state_dict_metadata
+        old = {new: name for name, new in renamed(saved, known=tensors).items()}
+        tensors = {old.get(name, name): tensor for name, tensor in tensors.items()}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is .*uninitialized")
         warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch 2.6's own use of it
-        getattr(dcp, verb)(state.tensors(), checkpoint_id=place)
+        getattr(dcp, verb)(tensors, checkpoint_id=place)

@@ -12,7 +12,7 @@ LOG = "log.jsonl"
 
 
 class Log:
-    """The numbers of the run in `folder`, a line a step that is logged: {"step": 10, "bits/dim": 3.1, …}."""
+    """The log of the run in `folder`, a line for each step that is logged: {"step": 10, "bits/dim": 3.1, …}."""
 
     def __init__(self, folder: Path, *, tensorboard: bool = False):
         self.folder, self.path = folder, folder / LOG

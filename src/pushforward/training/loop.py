@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from pushforward.randomness import Keyed
 from pushforward.training import ranks
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.diagnosis import first_not_finite
+from pushforward.training.early_stopping import Look
 from pushforward.training.log import Log
 from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
@@ -25,11 +26,7 @@ from pushforward.training.prepare import initialize, prepare
 from pushforward.training.progress import Progress
 from pushforward.training.state import State
 
-Measure = Callable[[Flow], dict[str, float]]  # what to look at now and then, on the average of the flows so far
-
-
-class StopTraining(Exception):  # noqa: N818 - nothing went wrong
-    """Raised by a measure that sees no use in further steps."""
+Measure = Callable[[Flow], Look | None]  # what to look at now and then, on the average of the flows so far
 
 
 class Batch(NamedTuple):
@@ -53,44 +50,71 @@ def minimise(
 ) -> Flow:
     """Train the objective's flow, in place, and return the average of the flows it went through.
 
-    What is drawn is a function of (plan.seed, step, row): a training that was taken up from its checkpoints ends with
-    the weights of one that ran through, and processes that share a batch take the steps of one. Parts of the flow that
-    are measured, and have not been, measure the first events. Raises FloatingPointError at a loss or gradient that is
-    not finite, before it reaches the weights, and says where it arose.
+    Where the plan has patience it is the best average that `measure` looked at. What is drawn is a function of
+    (plan.seed, step, row): a training that was taken up from its checkpoints ends with the weights of one that ran
+    through, and processes that share a batch take the steps of one. The first events do for data-dependent
+    initialisation, where the flow wants it and had none. Raises FloatingPointError at a loss or gradient that is not
+    finite, before it reaches the weights, and says where it arose.
     """
+    return run_through(objective, data, plan, checkpoints=checkpoints, log=log, measure=measure).flow
+
+
+def run_through(
+    objective: Objective,
+    data: Data,
+    plan: Plan,
+    *,
+    checkpoints: Checkpoints | None = None,
+    log: Log | None = None,
+    measure: Measure | None = None,
+) -> State:
+    """`minimise`, and everything that it came to."""
+    if plan.patience and measure is None:
+        raise ValueError(f"patience={plan.patience} counts looks at held-out data, and nothing is held out.")
     initialize(objective, data, plan)
-    flow, state = objective.flow, State(objective, plan)
+    state = State(objective, plan)
     if checkpoints:
         checkpoints.restore(state)
     if log and ranks.rank() == 0:
         log.rewind(state.step)
     objective.train()
     prepare(objective, plan)
-    network, weights = ranks.wrapped(objective), list(objective.parameters())
-    with (
-        suppress(StopTraining),
-        Progress(state.step, plan.steps, unit=objective.unit, shown=ranks.rank() == 0) as progress,
-    ):
-        for batch in _batches(data, plan, state.step):
+    network = ranks.wrapped(objective)
+    shown = ranks.rank() == 0
+    with Progress(state.step, plan.steps, unit=objective.unit, shown=shown) as progress:
+        for batch in () if state.enough else _batches(data, plan, state.step):
             started = time.monotonic()
-            for group in state.optimiser.param_groups:
-                group["lr"] = plan.lr_at(state.step)
-            numbers, z = _backward(network, batch, plan, objective)
-            norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
-            loss, told, slope = torch.cat([numbers, norm[None]]).tolist()  # the one wait for the device
-            if not (math.isfinite(loss) and math.isfinite(slope)):
-                raise FloatingPointError(_what_happened(objective, batch, plan, state.step, loss, slope))
-            torch.nn.utils.clip_grads_with_norm_(weights, plan.clip or math.inf, norm)
-            state.optimiser.step()
-            state.optimiser.zero_grad()
-            if z is not None:
-                flow.base.observe(z)
-            ranks.average(flow.base.buffers())
-            state.average.update(state.step)
+            numbers = _step(network, batch, state, plan)
             state.advance(time.monotonic() - started)
-            progress.update(state.step, told)
-            _record(state, plan, {objective.unit: told, "loss": loss, "gradient": slope}, checkpoints, log, measure)
-    return state.average.module  # pyright: ignore[reportReturnType]
+            progress.update(state.step, numbers[objective.unit])
+            _record(state, plan, numbers, checkpoints, log, measure)
+            if state.enough:
+                break
+    stopping = state.early_stopping
+    if stopping and stopping.looks and not stopping.best_look:
+        raise FloatingPointError(f"held-out events had no finite density at any of {stopping.looks} looks. Lower lr.")
+    return state
+
+
+def _step(network: nn.Module, batch: Batch, state: State, plan: Plan) -> dict[str, float]:
+    """One step of the optimiser, and of the average. What there is to tell of it."""
+    objective, weights = state.objective, list(state.objective.parameters())
+    for group in state.optimiser.param_groups:
+        group["lr"] = plan.lr_at(state.step)
+    losses, z = _backward(network, batch, plan, objective)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+    loss, value, slope = torch.cat([losses, norm[None]]).tolist()  # the one wait for the device
+    if not (math.isfinite(loss) and math.isfinite(slope)):
+        raise FloatingPointError(_what_happened(objective, batch, plan, state.step, loss, slope))
+    torch.nn.utils.clip_grads_with_norm_(weights, plan.clip or math.inf, norm)
+    state.optimiser.step()
+    state.optimiser.zero_grad()
+    base = objective.flow.base
+    if z is not None:
+        base.observe(z)
+    ranks.average(base.buffers())
+    state.average.update(state.step)
+    return {objective.unit: value, "loss": loss, "gradient": slope}
 
 
 def _batches(data: Data, plan: Plan, start: int) -> Iterator[Batch]:
@@ -115,7 +139,7 @@ def _backward(network: nn.Module, batch: Batch, plan: Plan, objective: Objective
     processes; and the latents, if it gives them."""
     device = objective.flow.device
     total, latents, dtype = torch.zeros(2, device=device), [], plan.dtype_on(device)
-    parts = torch.arange(len(batch.data)).chunk(plan.accumulate)
+    parts = torch.arange(len(batch.data), device="cpu").chunk(plan.accumulate)
     for i, part in enumerate(parts):
         share = len(part) / len(batch.data)
         rows = slice(int(part[0]), int(part[-1]) + 1)
@@ -140,14 +164,19 @@ def _record(
     measure: Measure | None,
 ) -> None:
     """After a step: what is due of a look at held-out data, a line, a checkpoint."""
-    last = state.step == plan.steps
 
     def due(every: int) -> bool:
-        return bool(every) and (state.step % every == 0 or last)
+        return bool(every) and (state.step % every == 0 or state.step == plan.steps or state.enough)
 
+    first = ranks.rank() == 0
     if measure and due(plan.measure_every):
-        numbers = {**numbers, **measure(state.average.module)}  # pyright: ignore[reportArgumentType]
-    if log and ranks.rank() == 0 and (due(plan.log_every) or due(plan.measure_every)):
+        look = measure(state.average.module) if first else None  # pyright: ignore[reportArgumentType]
+        if look:
+            numbers = {**numbers, look.name: look.cost}
+        if state.early_stopping:
+            cost, standard_error = ranks.from_first((look.cost, look.standard_error) if look else (math.inf, 0.0))
+            state.early_stopping.add(state.average.module, cost, standard_error)  # pyright: ignore[reportArgumentType]
+    if log and first and (due(plan.log_every) or due(plan.measure_every)):
         log.write(state.step, {**numbers, "lr": plan.lr_at(state.step - 1), "seconds": round(state.seconds, 3)})
     if checkpoints and due(plan.checkpoint_every):
         checkpoints.save(state)

@@ -1,4 +1,4 @@
-"""What is minimised.
+"""What is minimised, and what a recipe says of it.
 
 An objective holds the flow and is the only module that data-parallel and sharding wrappers wrap, so its forward is the
 one door that training goes through.
@@ -7,12 +7,13 @@ one door that training goes through.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from pushforward import conditions
-from pushforward.codecs import Codec, Identity, VariationalDequantization, bits_per_dim
+from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, weighted_draws
@@ -22,7 +23,7 @@ from pushforward.randomness import Source, draw
 class Objective(nn.Module, ABC):
     """(data, context) -> loss, logs: a scalar to minimise, and what the loop reads, detached.
 
-    Logs are a scalar by the name of `unit`, to tell how far the training is, and may be "z", the latents, for the base
+    Logs hold a scalar under the name `unit`, which the progress bar shows, and may hold "z", the latents, for the base
     to observe. All randomness comes from `generator`: one a row in training. `weights` (batch,), of mean 1 over the
     data, multiply each row's part of the loss.
     """
@@ -37,23 +38,45 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
-        """Let the flow's parts that are measured measure what it will be trained on."""
+        """Data-dependent initialisation of the flow, by data that it will be trained on."""
+
+
+class ObjectiveConfig(ABC):
+    """What a recipe says of its objective: a frozen dataclass of numbers and words that builds it."""
+
+    @abstractmethod
+    def build(self, flow: Flow, codec: Codec) -> Objective:
+        """The objective of this flow, on data that go through this codec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaximumLikelihood(ObjectiveConfig):
+    """Have the data as probable as can be: builds a `Likelihood`."""
+
+    condition_dropout: float = 0.0  # how often a row's condition is left out in training: guidance needs it
+
+    def __post_init__(self):
+        if not 0 <= self.condition_dropout <= 1:
+            raise ValueError(f"condition_dropout is a probability, 0 … 1; got {self.condition_dropout}.")
+
+    def build(self, flow: Flow, codec: Codec) -> Likelihood:
+        return Likelihood(flow, codec, condition_dropout=self.condition_dropout)
 
 
 class Likelihood(Objective):
-    """Minus the bound on log P(data | context), in nats a number: maximum likelihood of the lifted data.
+    """Minus the bound on log P(data | context), in nats an element of the event: maximum likelihood of encoded data.
 
-        loss = mean over the batch of w · (log_q − log p(x | context)) / numbers,        w of mean 1 over the data
+        loss = mean over the batch of w · (log_q − log p(x | context)) / elements,        w of mean 1 over the data
 
-    so that an epoch's mean is the weighted mean, whatever the weights' scale. A codec with weights learns too.
+    so that an epoch's mean is the weighted mean, whatever the weights' scale. A codec with weights is trained too.
     `condition_dropout` is the probability that a row's context is replaced by the null, so that one network learns the
-    conditional density and the unconditional one. The unit is bits/dim for integers, and nats an event for real data.
+    conditional density and the unconditional one. The unit is the codec's.
     """
 
     def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
         super().__init__()
         self.flow, self.codec, self.condition_dropout = flow, codec, condition_dropout
-        self.unit = "bits/dim" if codec.levels else "nats"
+        self.unit = codec.unit
 
     def forward(
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
@@ -65,13 +88,11 @@ class Likelihood(Objective):
             context = conditions.drop(context, null)
         log_p, z = self.flow.log_prob_and_latent(x, context)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
-        numbers, told = x[0].numel(), bound.detach()
-        told = bits_per_dim(told, numbers) if self.codec.levels else -told
-        return -bound.mean() / numbers, {self.unit: told.mean(), "z": z.detach()}
+        cost = self.codec.in_unit(bound.detach(), data)
+        return -bound.mean() / x[0].numel(), {self.unit: cost.mean(), "z": z.detach()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
-        if isinstance(self.codec, VariationalDequantization):
-            self.codec.initialize(data, generator)
+        self.codec.initialize(data, generator)
         self.flow.initialize(self.codec.encode(data, generator)[0], context)
 
 

@@ -1,9 +1,9 @@
-"""How a flow is trained: the numbers of a training."""
+"""How a flow is trained: the hyper-parameters."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -30,6 +30,9 @@ class Plan:
     log_every: int = 10  # steps, as are the next two
     checkpoint_every: int = 1000
     measure_every: int = 0  # from one look at held-out data to the next; 0: never
+    patience: int = (
+        0  # looks in a row that may be no better before it ends, with the best weights; 0: all steps are made
+    )
 
     def __post_init__(self):
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -40,11 +43,17 @@ class Plan:
         for name in ("lr", "clip"):
             if (number := getattr(self, name)) is not None and not number > 0:
                 raise ValueError(f"a plan needs {name} above 0; got {number}.")
-        for name in ("warmup", "weight_decay", "measure_every"):
+        for name in ("warmup", "weight_decay", "measure_every", "patience"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"a plan needs {name} of at least 0; got {getattr(self, name)}.")
+        if self.patience and not self.measure_every:
+            raise ValueError(f"patience={self.patience} counts looks at held-out data: give measure_every too.")
         if not all(0 <= decay < 1 for decay in (*self.betas, self.average_decay)):
             raise ValueError(f"decays lie in [0, 1); got betas={self.betas}, average_decay={self.average_decay}.")
+
+    def small(self) -> Plan:
+        """The same in miniature: six steps of a test."""
+        return replace(self, steps=6, batch=8, warmup=2, lr=5e-3, checkpoint_every=3, measure_every=0, patience=0)
 
     def lr_at(self, step: int) -> float:
         if step < self.warmup:

@@ -14,18 +14,18 @@ from pushforward.training.plan import Plan
 from pushforward.transform import Transform
 from pushforward.transforms import reversible
 
-MEASURED = 10_000  # small events are enough: a deviation is then known to a hundredth
+INITIAL = 10_000  # events of few elements: a standard deviation is then known to a hundredth
 
 
 def initialize(objective: Objective, data: Data, plan: Plan) -> None:
-    """Let the parts of the flow that are measured, if there are any and they have not been, measure the first events.
+    """Data-dependent initialisation by the first events, where the flow wants it and had none.
 
     The same events in every process, in the order of the first epoch: a batch of them, or more if they are small.
     """
     if objective.flow.initialized is None or objective.flow.initialized:
         return
     elements = math.prod(axis or 1 for axis in objective.flow.event)
-    few = min(len(data), max(plan.batch, min(MEASURED, 2**18 // elements)))
+    few = min(len(data), max(plan.batch, min(INITIAL, 2**18 // elements)))
     events, context = data.fetch(Order(len(data), seed=plan.seed)[0:few])
     objective.initialize(events.to(objective.flow.device), context, Keyed(plan.seed, -1, rows=range(few)))
 

@@ -9,7 +9,7 @@ where there is one process, so that a training is written once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -68,6 +68,15 @@ def average(tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             dist.all_reduce(tensor)
             tensor /= size()
+
+
+def from_first(numbers: Sequence[float]) -> list[float]:
+    """The first process's numbers, in every process."""
+    if not dist.is_initialized():
+        return list(numbers)
+    shared = torch.tensor(numbers, dtype=torch.float64, device="cpu")
+    dist.broadcast(shared, 0)
+    return shared.tolist()
 
 
 def wrapped(objective: nn.Module) -> nn.Module:

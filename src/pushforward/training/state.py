@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pushforward.flow import Flow
 from pushforward.training.average import Average
+from pushforward.training.early_stopping import EarlyStopping
 from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
 
 
 class State:
-    """The weights, AdamW's moments, the weights' average, and how far the training has come.
+    """The weights, AdamW's moments, the weights' average, the best of them, and how far the training has come.
 
     `tensors()` are all of it, by name: a checkpoint writes them, and reads them back in place. A learning rate is not
     among them, nor a random number: the plan gives both, from the step.
@@ -20,6 +22,7 @@ class State:
     def __init__(self, objective: Objective, plan: Plan):
         self.objective = objective
         self.average = Average(objective.flow, plan.average_decay)
+        self.early_stopping = EarlyStopping(objective.flow, plan.patience) if plan.patience else None
         self.optimiser = torch.optim.AdamW(
             objective.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay, fused=True
         )
@@ -27,8 +30,19 @@ class State:
         for p in objective.parameters():
             moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
             self.optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
-        self._step = torch.zeros((), dtype=torch.int64)
-        self._seconds = torch.zeros((), dtype=torch.float64)
+        self._step = torch.zeros((), dtype=torch.int64, device="cpu")
+        self._seconds = torch.zeros((), dtype=torch.float64, device="cpu")
+
+    @property
+    def flow(self) -> Flow:
+        """What the training came to: the best average that was looked at, or the average of the weights so far."""
+        stopping = self.early_stopping
+        return stopping.flow if stopping and stopping.best_look else self.average.module  # pyright: ignore[reportReturnType]
+
+    @property
+    def enough(self) -> bool:
+        """Whether further steps are of no use."""
+        return self.early_stopping is not None and self.early_stopping.enough
 
     @property
     def step(self) -> int:
@@ -51,4 +65,13 @@ class State:
             for moment, tensor in self.optimiser.state[p].items()
         }
         average = {f"average.{name}": tensor for name, tensor in self.average.module.state_dict().items()}
-        return {"step": self._step, "seconds": self._seconds, **self.objective.state_dict(), **average, **moments}
+        best = {} if self.early_stopping is None else self.early_stopping.tensors()
+        best = {f"best.{name}": tensor for name, tensor in best.items()}
+        return {
+            "step": self._step,
+            "seconds": self._seconds,
+            **self.objective.state_dict(),
+            **average,
+            **best,
+            **moments,
+        }

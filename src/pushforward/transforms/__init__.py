@@ -29,7 +29,7 @@ from pushforward.transforms.reshape import (
 )
 from pushforward.transforms.residual import Exact, Residual, Roulette
 from pushforward.transforms.reversible import Reversible, reversible
-from pushforward.transforms.supports import Circle, Integers, Interval, Support, Unconstrain
+from pushforward.transforms.supports import Circle, Integers, Interval, ProductSupport, Support, Unconstrain
 
 __all__ = [
     "LU",
@@ -48,6 +48,7 @@ __all__ = [
     "MultiScale",
     "Masked",
     "Patchify",
+    "ProductSupport",
     "Permutation",
     "Unconstrain",
     "Rearrangement",

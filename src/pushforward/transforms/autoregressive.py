@@ -16,7 +16,7 @@ from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import PerSample, Tokens, sum_event
 from pushforward.solve import Solve, sequential
-from pushforward.transform import Solving, Triangular
+from pushforward.transform import Diagnosis, Solving, Triangular
 
 
 class Autoregressive(Triangular, Solving):
@@ -40,6 +40,9 @@ class Autoregressive(Triangular, Solving):
         x, log_slopes = zip(*self.solve(self.net, self.move, z, context), strict=True)
         x = torch.cat(x, dim=1)
         return x, sum_event(torch.cat(log_slopes, dim=1)).to(x.dtype)
+
+    def diagnose(self, x: Tokens, z: Tokens, context: Context | None = None) -> Diagnosis:
+        return Diagnosis("Autoregressive", self.slopes(x, context)[1], outside=self.move.outside(x))
 
     def extra_repr(self) -> str:
         return f"move={type(self.move).__name__}"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
-from pushforward.transform import Transform, Triangular
+from pushforward.transform import Diagnosis, Transform, Triangular
 from pushforward.transforms.permutation import Permutation, shuffled
 from pushforward.transforms.reshape import Rearrangement, Regroup, numbered, squares
 
@@ -117,6 +117,10 @@ class Coupling(Triangular):
     ) -> tuple[Events, Events, Events]:
         kept, moved = self.split.apart(x)
         return at_least_float32(kept), *door(moved, self.net(kept, context))
+
+    def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis:
+        log_slopes = self.slopes(x, context)[1]
+        return Diagnosis("Coupling", log_slopes, outside=self.move.outside(self.split.apart(x)[1]))
 
     def extra_repr(self) -> str:
         return f"move={type(self.move).__name__}"

@@ -1,11 +1,10 @@
-"""Learned linear maps of the numbers of a vector, or of the channels at each place of an image.
+"""Learned linear maps of a vector, or of the channels at each place of an image.
 
     z = W x,  log|det dz/dx| = places · log|det W|
 
-They let every number meet every other between steps whose splits or orders are fixed: what Glow calls a learned
-generalisation of a permutation, and an invertible 1 × 1 convolution. W is any matrix, or factors whose determinant and
-inverse are cheap. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 3.2; Durkan et al. 2019 (NSF),
-arXiv:1906.04032.
+They mix all features between steps that split or order them in a fixed way: a learned generalisation of a permutation,
+and an invertible 1 × 1 convolution. W is any matrix, or a product of factors whose determinant and inverse are cheap.
+Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 3.2; Durkan et al. 2019 (NSF), arXiv:1906.04032.
 """
 
 from __future__ import annotations
@@ -19,22 +18,31 @@ from torch import Tensor, nn
 from pushforward.conditions import Context
 from pushforward.randomness import keyed
 from pushforward.shapes import Events, PerSample, at_least_float32, without_autocast
-from pushforward.transform import Transform
+from pushforward.transform import Diagnosis, Transform
 
 
 class Linear(Transform):
-    """A transform that multiplies numbers, or the channels at each place, by a matrix."""
+    """A transform that multiplies a vector, or the channels at each place, by a matrix.
+
+    It computes in promote_types(input dtype, weight dtype, float32).
+    """
 
     @abstractmethod
     def matrix(self) -> Tensor:
         """W, (features, features), or one for each of some groups, in at least float32."""
 
+    def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis:
+        singular_values = torch.linalg.svdvals(self.matrix())
+        condition = (singular_values.max() / singular_values.min()).item()
+        return Diagnosis(type(self).__name__, singular_values.log(), condition)
+
 
 class Matrix(Linear):
-    """W is any matrix, and is all that is learned: the plain form, whose determinant costs features³.
+    """W is a matrix whose every entry is learned. Its determinant and its inverse cost features³.
 
-    It starts as `start` (features, features); as (groups, features, features), it mixes the features of each group
-    apart. `rotation(features)` is a usual start: it mixes at once, with a log-determinant of zero.
+    W starts as `start`, of shape (features, features); of shape (groups, features, features), it mixes the features
+    inside each group. `rotation(features)` is a usual start: it mixes all features and has a log-determinant of zero.
+    Whatever the dtype and device of `start`, the weight has the default ones.
 
     >>> z, log_det = Matrix(torch.tensor([[0.0, 2.0], [1.0, 0.0]]))(torch.tensor([[3.0, 4.0]]))
     >>> z.tolist(), log_det.item()
@@ -43,14 +51,14 @@ class Matrix(Linear):
 
     def __init__(self, start: Tensor):
         super().__init__()
-        self.weight = nn.Parameter(start.clone())
+        self.weight = nn.Parameter(torch.empty(start.shape).copy_(start))
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        weight = self.matrix()
+        weight = _widened(self.weight, x)
         return _mixed(weight, x), _everywhere(torch.linalg.slogdet(weight).logabsdet.sum(), x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        weight = self.matrix()
+        weight = _widened(self.weight, z)
         x = _by_columns(lambda columns: torch.linalg.solve(weight, columns), z, weight)
         return x, _everywhere(-torch.linalg.slogdet(weight).logabsdet.sum(), z)
 
@@ -62,11 +70,13 @@ class Matrix(Linear):
 
 
 class LU(Linear):
-    """W = P L U; L has ones on its diagonal, and U has ± exp of what `factors` has there: log|det W| is their sum.
+    """W = P L U, where L has ones on its diagonal and U has sign · exp(d) for the diagonal d of `factors`.
 
-    `factors` (features, features) holds both triangles. Without a seed P is 1, zero factors are the identity, and W
-    moves no number to another's place, so a `Permutation` usually stands before it. With one, W starts as the random
-    rotation of that seed, whose P and signs stay and are not in the state dict.
+        log|det W| = Σ d
+
+    `factors` (features, features) holds both triangles, and is learned. Without a seed P = 1 and W starts as the
+    identity; it can then permute no features, so a `Permutation` usually stands before it. With a seed W starts as the
+    random rotation of that seed. P and the signs stay as they start, and are not in the state dict.
 
     >>> z, log_det = LU(3)(torch.tensor([[1.0, 2.0, 3.0]]))
     >>> z.tolist(), log_det.item()
@@ -84,26 +94,26 @@ class LU(Linear):
         self.register_buffer("sign", torch.empty(features), persistent=False)
         self.reset()
         if seed is not None:
-            _, lower, upper = torch.linalg.lu(rotation(features, seed))
+            _, lower, upper = torch.linalg.lu(_drawn(features, seed))
             start = lower.tril(-1) + upper.triu(1) + upper.diagonal().abs().log().diag()
             with torch.no_grad():
                 self.factors.copy_(start)
 
     def reset(self) -> None:
-        """Write the order and the signs, which the state dict leaves out, anew."""
+        """Set P and the signs, which the state dict leaves out."""
         order, sign = torch.arange(len(self.factors), device="cpu"), torch.ones(len(self.factors), device="cpu")
         if self.seed is not None:
-            permutation, _, upper = torch.linalg.lu(rotation(len(self.factors), self.seed))
+            permutation, _, upper = torch.linalg.lu(_drawn(len(self.factors), self.seed))
             order, sign = permutation.argmax(1), upper.diagonal().sign()
         self.order.copy_(order)
         self.sign.copy_(sign)
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        lower, upper, log_det = self._triangles()
+        lower, upper, log_det = self._triangles(x)
         return _mixed(self._product(lower, upper), x), _everywhere(log_det, x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        lower, upper, log_det = self._triangles()
+        lower, upper, log_det = self._triangles(z)
 
         def solved(columns: Tensor) -> Tensor:
             columns = columns[self.order.argsort()]
@@ -113,7 +123,7 @@ class LU(Linear):
         return _by_columns(solved, z, lower), _everywhere(-log_det, z)
 
     def matrix(self) -> Tensor:
-        lower, upper, _ = self._triangles()
+        lower, upper, _ = self._triangles(self.factors)
         return self._product(lower, upper)
 
     def extra_repr(self) -> str:
@@ -123,18 +133,18 @@ class LU(Linear):
         with without_autocast(lower):
             return torch.addmm(upper, lower, upper).index_select(0, self.order)
 
-    def _triangles(self) -> tuple[Tensor, Tensor, Tensor]:
-        """L without the ones on its diagonal, U, and log|det W|."""
-        factors = at_least_float32(self.factors)
+    def _triangles(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """L without the ones on its diagonal, U, and log|det W|, in the precision of `_widened`."""
+        factors = _widened(self.factors, x)
         diagonal = factors.diagonal()
         upper = factors.triu(1) + torch.diag(self.sign.to(factors) * diagonal.exp())
         return factors.tril(-1), upper, diagonal.sum()
 
 
 class Rotation(Linear):
-    """W = exp(A − Aᵀ): any rotation; its inverse is its transpose and its log-determinant is zero.
+    """W = exp(A − Aᵀ): any rotation. Its inverse is its transpose, and its log-determinant is zero.
 
-    `generator` (features, features) is A; it starts at random, so that the rotation mixes at once.
+    `generator` (features, features) is A. Its entries start as draws of N(0, 1), so the rotation mixes all features.
 
     >>> rotation = Rotation(2)
     >>> z, log_det = rotation(torch.tensor([[3.0, 4.0]]))
@@ -146,37 +156,55 @@ class Rotation(Linear):
         self.generator = nn.Parameter(torch.randn(features, features))
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        rotation = self.matrix()
+        rotation = self._rotation(x)
         return _mixed(rotation, x), _everywhere(rotation.new_zeros(()), x)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        rotation = self.matrix()
+        rotation = self._rotation(z)
         return _mixed(rotation.T, z), _everywhere(rotation.new_zeros(()), z)
 
     def matrix(self) -> Tensor:
-        generator = at_least_float32(self.generator)
-        return torch.linalg.matrix_exp(generator - generator.T)
+        return self._rotation(self.generator)
 
     def extra_repr(self) -> str:
         return f"{len(self.generator)}"
 
+    def _rotation(self, x: Tensor) -> Tensor:
+        generator = _widened(self.generator, x)
+        return torch.linalg.matrix_exp(generator - generator.T)
+
 
 def rotation(features: int, seed: int | None = None) -> Tensor:
-    """A random orthogonal matrix (features, features), uniform over all; from a seed, in float64 and on the CPU."""
-    place = {} if seed is None else {"dtype": torch.float64, "device": "cpu", "generator": keyed(seed)}
-    q, r = torch.linalg.qr(torch.randn(features, features, **place))
+    """A random orthogonal matrix (features, features), uniform over all, of the default dtype and device.
+
+    The same seed gives the same matrix to rounding; None draws from torch's own generator.
+    """
+    return torch.empty(features, features).copy_(_drawn(features, seed))
+
+
+def _drawn(features: int, seed: int | None) -> Tensor:
+    """That matrix in float64, on the CPU."""
+    generator = None if seed is None else keyed(seed)
+    q, r = torch.linalg.qr(torch.randn(features, features, dtype=torch.float64, device="cpu", generator=generator))
     return q * r.diagonal().sign()
 
 
+def _widened(weight: Tensor, x: Tensor) -> Tensor:
+    """The weight in promote_types(its dtype, x's dtype, float32)."""
+    return at_least_float32(weight.to(torch.promote_types(weight.dtype, x.dtype)))
+
+
 def _mixed(weight: Tensor, x: Events) -> Events:
-    """Numbers, or the channels at each place, times `weight` (features, features), or (groups, features, features)."""
+    """A vector, or the channels at each place, times `weight` (features, features), or (groups, features, features)."""
     return _by_columns(lambda columns: weight @ columns, x, weight)
 
 
 def _by_columns(change: Callable[[Tensor], Tensor], x: Events, weight: Tensor) -> Events:
-    """`change` of x's columns, (features, n) or (groups, features, n), with one for each place of each event; in x's
-    precision under autocast too."""
-    features_first = at_least_float32(x).transpose(0, 1)
+    """`change` applied to the columns of x, (features, n) or (groups, features, n): one for each place of each event.
+
+    In the precision of `weight`, under autocast too.
+    """
+    features_first = x.to(weight.dtype).transpose(0, 1)
     with without_autocast(x):
         return change(features_first.reshape(*weight.shape[:-1], -1)).reshape(features_first.shape).transpose(0, 1)
 

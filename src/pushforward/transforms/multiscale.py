@@ -1,12 +1,11 @@
-"""Multi-scale: after each level half of the channels leave, and what stays goes on to the next, which sees less detail.
+"""Multi-scale: after each level half of the channels are latent, and only the other half goes on to the next level.
 
-    x -> level 0 -> (left 0, stays) -> level 1 -> (left 1, stays) -> … -> the last level -> what stayed
+    x -> level 0 -> (h_0, z_0),    h_0 -> level 1 -> (h_1, z_1),    …    -> the last level -> z_last
 
-    z = [left 0 | left 1 | … | what stayed], flat
+    z = [z_0 | z_1 | … | z_last], flat
 
-It is a bijection like any other. That a half which leaves depends on the half that stays, as its learned prior, is the
-last part of a level's chain: a coupling. Dinh et al. 2017 (Real NVP), arXiv:1605.08803, section 3.6; Kingma & Dhariwal
-2018 (Glow), arXiv:1807.03039.
+It is a bijection. A learned prior of z_i given h_i is a coupling, as the last part of level i. Dinh et al. 2017
+(Real NVP), arXiv:1605.08803, section 3.6; Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pushforward.transform import Transform
 class MultiScale(Transform):
     """(B, C, H, W) -> (B, C · H · W). Each level halves height and width, and has four times the channels.
 
-    The second half of the channels leaves after every level but the last.
+    The first half of a level's channels goes on, and the second half is z_i; the last level keeps all as z_last.
 
     >>> from pushforward.transforms import Squeeze
     >>> scales = MultiScale((1, 8, 8), [Squeeze(), Squeeze()])
@@ -37,34 +36,37 @@ class MultiScale(Transform):
 
     @property
     def shapes(self) -> list[Size]:
-        """Of what leaves after each level, and of what stayed in the end."""
+        """Of z_0, z_1, …, z_last: (C, H, W) each."""
         (c, h, w), shapes = self.image, []
         for _ in self.steps:
             c, h, w = 2 * c, h // 2, w // 2
             shapes.append(Size((c, h, w)))
         return [*shapes[:-1], Size((2 * c, h, w))]
 
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        return (Size(event).numel(),)
+
     def levels(self, z: Events) -> list[Events]:
-        """What left after each level, and what stayed in the end, as images: views of z."""
+        """z_0, z_1, …, z_last as images (B, C, H, W): views of z."""
         parts = z.split([shape.numel() for shape in self.shapes], 1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        *steps, last = self.steps
-        total, left = 0, []
-        for step in steps:
-            x, log_det = step(x, context)
-            x, leaves = x.chunk(2, 1)
-            left, total = [*left, leaves.flatten(1)], total + log_det
+        *levels, last = self.steps
+        total, latents = 0, []
+        for level in levels:
+            x, log_det = level(x, context)
+            x, z = x.chunk(2, 1)
+            latents, total = [*latents, z.flatten(1)], total + log_det
         x, log_det = last(x, context)
-        return torch.cat([*left, x.flatten(1)], 1), total + log_det
+        return torch.cat([*latents, x.flatten(1)], 1), total + log_det
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        *steps, last = self.steps
-        *left, x = self.levels(z)
+        *levels, last = self.steps
+        *latents, x = self.levels(z)
         x, total = last.inverse(x, context)  # pyright: ignore[reportCallIssue]
-        for step, leaves in zip(reversed(steps), reversed(left), strict=True):
-            x, log_det = step.inverse(torch.cat([x, leaves], 1), context)  # pyright: ignore[reportCallIssue]
+        for level, latent in zip(reversed(levels), reversed(latents), strict=True):
+            x, log_det = level.inverse(torch.cat([x, latent], 1), context)  # pyright: ignore[reportCallIssue]
             total = total + log_det
         return x, total
 

@@ -1,4 +1,4 @@
-"""The numbers of a vector, or the channels of an image, in another order."""
+"""Permutations of the features of a vector, or of the channels of an image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pushforward.transforms.reshape import Rearrangement
 
 
 class Permutation(Rearrangement):
-    """z[:, i] = x[:, order[i]]. The order is not learned, and not in the state dict.
+    """z[:, i] = x[:, order[i]]. The order is neither learned nor in the state dict.
 
     >>> Permutation([2, 0, 1])(torch.tensor([[5.0, 6.0, 7.0]]))[0]
     tensor([[7., 5., 6.]])
@@ -26,15 +26,17 @@ class Permutation(Rearrangement):
         super().__init__()
         self.order = tuple(int(i) for i in order)
         if sorted(self.order) != list(range(len(self.order))):
-            raise ValueError(f"an order of {len(self.order)} has each of 0 … {len(self.order) - 1} once; got {order}.")
+            raise ValueError(
+                f"an order of {len(self.order)} features has each of 0 … {len(self.order) - 1} once; got {self.order}."
+            )
         self.idle = self.order == tuple(range(len(self.order)))
         self.register_buffer("there", torch.empty(len(self.order), dtype=torch.long), persistent=False)
         self.register_buffer("back", torch.empty(len(self.order), dtype=torch.long), persistent=False)
         self.reset()
 
     def reset(self) -> None:
-        """Write the order, which the state dict leaves out, anew."""
-        self.there.copy_(torch.tensor(self.order))
+        """Set the indices, which the state dict leaves out."""
+        self.there.copy_(torch.tensor(self.order, device="cpu"))
         self.back.copy_(self.there.argsort())
 
     def arrange(self, x: Events) -> Events:
@@ -48,5 +50,5 @@ class Permutation(Rearrangement):
 
 
 def shuffled(features: int, seed: int) -> Permutation:
-    """A random permutation: the same seed, the same order."""
+    """A random permutation. The same seed gives the same order."""
     return Permutation(torch.randperm(features, generator=keyed(seed), device="cpu").tolist())

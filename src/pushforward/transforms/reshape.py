@@ -1,4 +1,4 @@
-"""Transforms that only move numbers about: their log-determinant is zero."""
+"""Transforms that only rearrange elements: their log-determinant is zero."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, Tokens, at_least_float32
-from pushforward.transform import Triangular
+from pushforward.transform import Diagnosis, Triangular
 
 
 class Rearrangement(Triangular):
-    """A transform that only moves numbers about: every log-slope is zero."""
+    """A transform that only rearranges elements: every log-slope is zero."""
 
     @abstractmethod
-    def arrange(self, x: Events) -> Events: ...
+    def arrange(self, x: Events) -> Events:
+        """x -> z, of x's dtype."""
 
     @abstractmethod
-    def restore(self, z: Events) -> Events: ...
+    def restore(self, z: Events) -> Events:
+        """z -> x, of z's dtype."""
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         z = at_least_float32(self.arrange(x))
@@ -29,6 +31,9 @@ class Rearrangement(Triangular):
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x = at_least_float32(self.restore(z))
         return x, x.new_zeros(len(x))
+
+    def diagnose(self, x: Events, z: Events, context: Context | None = None) -> None:
+        return None
 
 
 class Flip(Rearrangement):
@@ -48,7 +53,7 @@ class Flip(Rearrangement):
 class Patchify(Rearrangement):
     """An image (B, C, H, W) as a sequence of square patches (B, T, D), in raster order.
 
-    T = (H / patch) · (W / patch), D = C · patch²; inside a token the order is (channel, row, column).
+    T = (H / patch) · (W / patch), D = C · patch². The order inside a token is (channel, row, column).
 
     >>> Patchify((3, 32, 32), patch=4)(torch.zeros(1, 3, 32, 32))[0].shape
     torch.Size([1, 64, 48])
@@ -57,8 +62,14 @@ class Patchify(Rearrangement):
     def __init__(self, image: tuple[int, int, int], patch: int):
         super().__init__()
         if image[1] % patch or image[2] % patch:
-            raise ValueError(f"patches of side {patch} do not tile an image of {image[1]} × {image[2]}.")
+            raise ValueError(
+                f"patches of side {patch} do not tile an image of {image[1]} × {image[2]}. Choose a divisor of both."
+            )
         self.image, self.patch = image, patch
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        channels, height, width = event
+        return height * width // self.patch**2, channels * self.patch**2
 
     def arrange(self, x: Events) -> Tokens:
         p = self.patch
@@ -75,13 +86,17 @@ class Patchify(Rearrangement):
 
 
 class Squeeze(Rearrangement):
-    """Each square of 2 × 2 pixels as one place: (B, C, H, W) -> (B, 4C, H/2, W/2).
+    """Each square of 2 × 2 pixels becomes one pixel: (B, C, H, W) -> (B, 4C, H/2, W/2).
 
     The new channels are in the order (channel, row, column). Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
 
     >>> Squeeze()(torch.arange(4.0).reshape(1, 1, 2, 2))[0].flatten()
     tensor([0., 1., 2., 3.])
     """
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        channels, height, width = event
+        return 4 * channels, height // 2, width // 2
 
     def arrange(self, x: Events) -> Events:
         return F.pixel_unshuffle(x, 2)
@@ -91,10 +106,10 @@ class Squeeze(Rearrangement):
 
 
 class Regroup(Rearrangement):
-    """All numbers of an event in another order and shape: z.flatten(1) = x.flatten(1)[:, places.flatten()].
+    """All elements of an event in another order and shape: z.flatten(1) = x.flatten(1)[:, places.flatten()].
 
-    `places`, of the shape of z's event, holds where each of its numbers stands in an event of x, counted in row-major
-    order: index `numbered(event)` as x is to be indexed. They are not in the state dict.
+    `places` has the shape of z's event, and holds the row-major position in x's event of every element. To make it,
+    index `numbered(event)` as x is to be indexed. It is not in the state dict.
 
     >>> Regroup(numbered((2, 2)).T, event=(2, 2))(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))[0].flatten()
     tensor([1., 3., 2., 4.])
@@ -107,15 +122,22 @@ class Regroup(Rearrangement):
         super().__init__()
         self.event, self.latent, self.places = tuple(event), tuple(places.shape), tuple(places.flatten().tolist())
         if sorted(self.places) != list(range(numbered(event).numel())):
-            raise ValueError(f"regrouping an event of shape {self.event} names each of its numbers once.")
+            raise ValueError(f"places name each position of an event of shape {self.event} once; got {self.places}.")
         self.register_buffer("there", torch.empty(len(self.places), dtype=torch.long), persistent=False)
         self.register_buffer("back", torch.empty(len(self.places), dtype=torch.long), persistent=False)
         self.reset()
 
     def reset(self) -> None:
-        """Write the places, which the state dict leaves out, anew."""
-        self.there.copy_(torch.tensor(self.places))
+        """Set the indices, which the state dict leaves out."""
+        self.there.copy_(torch.tensor(self.places, device="cpu"))
         self.back.copy_(self.there.argsort())
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        return self.latent
+
+    def inverted(self) -> Regroup:
+        """The opposite rearrangement, from z to x."""
+        return Regroup(torch.tensor(self.places, device="cpu").argsort().reshape(self.event), self.latent)
 
     def arrange(self, x: Events) -> Events:
         return x.flatten(1).index_select(1, self.there).unflatten(1, self.latent)
@@ -128,7 +150,7 @@ class Regroup(Rearrangement):
 
 
 def numbered(event: tuple[int, ...]) -> Tensor:
-    """The numbers 0, 1, 2, … in the shape of an event: what `Regroup` is told places by."""
+    """0, 1, 2, … in the shape of an event: the row-major position of every element, on the CPU."""
     return torch.arange(torch.Size(event).numel(), device="cpu").reshape(event)
 
 
@@ -139,17 +161,14 @@ def columns(image: tuple[int, int, int]) -> Regroup:
 
 
 def squares(image: tuple[int, int, int]) -> Tensor:
-    """Where the squares of a checkerboard stand, black ones, then white ones, as channels: (2C, H, W/2)."""
+    """The positions of the black squares of a checkerboard of pixels, then of the white ones: (2C, H, W/2)."""
     places, odd_row = numbered(image), torch.arange(image[1], device="cpu")[:, None] % 2 == 1
     even, odd = places[..., ::2], places[..., 1::2]
     return torch.cat([torch.where(odd_row, odd, even), torch.where(odd_row, even, odd)])
 
 
 class Permuted(Triangular):
-    """A step that works in another order, and gives its answer in the order it was asked in.
-
-    z = order⁻¹(step(order(x))). The log-slopes come back in x's order too.
-    """
+    """A step applied in another order: z = order⁻¹(step(order(x))). Its log-slopes are in x's order too."""
 
     def __init__(self, order: Rearrangement, step: Triangular):
         super().__init__()
@@ -162,3 +181,6 @@ class Permuted(Triangular):
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x, log_det = self.step.inverse(self.order.arrange(z), context)
         return self.order.restore(x), log_det
+
+    def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
+        return self.step.diagnose(self.order.arrange(x), self.order.arrange(z), context)

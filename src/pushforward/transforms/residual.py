@@ -1,9 +1,9 @@
-"""Invertible residual blocks: every number may move every other, as long as the map brings points closer.
+"""Invertible residual blocks: every feature may depend on every other, if the residual branch is a contraction.
 
     z = x + g(x),        |g(x) − g(y)| ≤ c |x − y|,  c < 1
 
-Then x is the fixed point of x <- z − g(x): Banach's theorem says that there is one, and that k rounds leave an error of
-at most c^k / (1 − c) times the first change. Its gradients are those of one Newton step from there. With J = dg/dx,
+The inverse is the fixed point of x <- z − g(x). By Banach's theorem there is exactly one, and k iterations leave an
+error of at most c^k / (1 − c) times the first change. Gradients are those of one Newton step from it. With J = dg/dx,
 
     log|det dz/dx| = log det (1 + J) = Σ_{k ≥ 1} (−1)^{k+1} tr(J^k) / k
 
@@ -27,7 +27,7 @@ from pushforward.transform import Transform
 
 
 class LogDet(Protocol):
-    """log det (1 + J), (batch,), from J as a map of tangents (batch, features, n); x says how many there are.
+    """How log det (1 + J), (batch,), is found from J, a map of tangents (batch, features, n), and x (batch, features).
 
     `exact` is False where it is an estimate.
     """
@@ -39,7 +39,7 @@ class LogDet(Protocol):
 
 @dataclass(frozen=True)
 class Exact:
-    """By the Jacobian itself: as many tangents as features, and a determinant."""
+    """From the whole Jacobian: as many tangents as features, and a determinant of cost features³."""
 
     exact: ClassVar[bool] = True
 
@@ -49,10 +49,11 @@ class Exact:
 
 @dataclass(frozen=True)
 class Roulette:
-    """An unbiased estimate: the series, cut off at random, on a random vector (Russian roulette, Hutchinson's trace).
+    """An unbiased estimate: the series, cut off at random (Russian roulette), of Hutchinson's estimate of the traces.
 
-    `always` terms are taken; each further one with probability `going_on` if the one before it was, and weighed by one
-    over its chance. With a seed the same numbers are drawn at each call; without, torch's own.
+    The first `always` terms are always taken. Each further one is taken with probability `going_on` if the one before
+    it was, and is divided by its probability. With a seed every call draws the same numbers; None draws from torch's
+    own generator. Chen et al. 2019, arXiv:1906.02735, section 3.1.
     """
 
     exact: ClassVar[bool] = False
@@ -64,7 +65,7 @@ class Roulette:
     def __call__(self, push: Push, x: Events) -> PerSample:
         source = None if self.seed is None else keyed(self.seed)
         v = draw(torch.randn, x.shape, x, source)[..., None]
-        u = torch.rand((), generator=source, dtype=torch.float64).item()
+        u = torch.rand((), generator=source, dtype=torch.float64, device="cpu").item()
         further = int(math.log(1 - u) / math.log(self.going_on))  # geometric: k or more with probability going_on^k
         total, w = torch.zeros_like(v[:, 0, 0]), v
         for k in range(1, self.always + further + 1):
@@ -75,20 +76,26 @@ class Roulette:
 
 
 class Residual(Transform):
-    """z = x + net(x), for a contractive network. The inverse ends when rounding is all that changes."""
+    """z = x + net(x), for a contractive network. The inverse iterates until only rounding changes.
+
+    >>> block = Residual(ContractiveMLP(3))
+    >>> x = torch.randn(5, 3)
+    >>> torch.testing.assert_close(block.inverse(block(x)[0])[0], x)
+    """
 
     def __init__(self, net: ContractiveMLP, *, log_det: LogDet = Exact()):
         super().__init__()
         self.net, self.log_det = net, log_det
 
     @property
-    def exact(self) -> bool:
+    def exact(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.log_det.exact
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x = at_least_float32(x)
         moved, push = self.net.linearised(x, context)
-        return x + moved, self.log_det(push, x)
+        z = x + moved
+        return z, self.log_det(push, x).to(z.dtype)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         z = at_least_float32(z)
@@ -96,7 +103,7 @@ class Residual(Transform):
         moved, push = self.net.linearised(x, context)
         step = torch.linalg.solve(_one_plus(push, x).detach(), (x + moved - z)[..., None])[..., 0]
         x = x - step
-        return x, -self.log_det(self.net.linearised(x, context)[1], x)
+        return x, -self.log_det(self.net.linearised(x, context)[1], x).to(x.dtype)
 
     @torch.no_grad()
     def _fixed_point(self, z: Events, context: Context | None) -> Events:
@@ -112,6 +119,6 @@ class Residual(Transform):
 
 
 def _one_plus(push: Push, x: Events) -> Tensor:
-    """The matrix 1 + J of each row, (batch, features, features)."""
+    """1 + J of each row, (batch, features, features)."""
     one = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     return one + push(one.expand(len(x), -1, -1))

@@ -1,9 +1,10 @@
-"""Gradients without activations: a chain that forgets what was between its parts, and finds it again by going back.
+"""Gradients without stored activations: a chain computes the inputs of its parts again, from its output.
 
-Backpropagation needs what went into each part. Here only what came out of the last is kept; for the gradient, each part
-in turn, from the last to the first, is inverted and then run forward once more, with gradients. So memory does not grow
-with the number of parts, and a step costs 5 passes in place of 3 where both doors cost the same (forward, inverse,
-forward again, and a backward pass of two). What is found again differs from what was by rounding, and so do gradients.
+Backpropagation needs the input of each part. Here only the output of the last part is stored. In the backward pass each
+part, from the last to the first, is inverted and then run forward once more, with gradients. Memory does not grow with
+the number of parts. A training step costs 5 passes in place of 3, if forward and inverse cost the same: forward,
+inverse, forward again, and a backward pass, which counts for two. Inputs are recovered to rounding, and so are
+gradients.
 
 Gomez et al. 2017, "The Reversible Residual Network", arXiv:1707.04585; Dinh et al. 2015 (NICE), arXiv:1410.8516.
 """
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributions.constraints import Constraint
 
 from pushforward.conditions import Condition, Context
 from pushforward.shapes import Events, PerSample
@@ -24,17 +26,17 @@ from pushforward.transforms.normalise import BatchNorm
 
 
 class Reversible(Transform):
-    """A chain, of the same weights under the same names, whose forward keeps its last value alone.
+    """A chain, of the same weights under the same names, whose forward stores its last value only.
 
-    For parts that are cheap to invert, and whose doors agree: a `BatchNorm` in training is refused. First derivatives
-    only.
+    Its parts should be cheap to invert. First derivatives only. Raises ValueError where a part is a `BatchNorm`, whose
+    inverse in training is not that of its forward.
     """
 
     def __init__(self, chain: Chain):
         super().__init__()
         if any(isinstance(part, BatchNorm) for part in chain.modules()):
             raise ValueError(
-                "the inverse of a BatchNorm is not that of its training; use ActNorm in a reversible chain."
+                "in training the inverse of a BatchNorm is not that of its forward. Use ActNorm in a reversible chain."
             )
         self.parts = chain.parts
 
@@ -42,14 +44,20 @@ class Reversible(Transform):
         if not torch.is_grad_enabled():
             return _through(self.parts, x, context)
         names, fields = tuple(context or {}), [t for condition in (context or {}).values() for t in condition]
-        return _Forgetful.apply(self.parts, names, x, *fields, *self.parameters())  # pyright: ignore
+        return _Recomputed.apply(self.parts, names, x, *fields, *self.parameters())  # pyright: ignore
+
+    def support(self, event: tuple[int, ...]) -> Constraint | None:
+        return Chain(*self.parts).support(event)  # pyright: ignore[reportArgumentType]
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        return Chain(*self.parts).latent_shape(event)  # pyright: ignore[reportArgumentType]
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return Chain(*self.parts).inverse(z, context)  # pyright: ignore[reportArgumentType]
 
 
 def reversible(transform: Transform) -> Transform:
-    """The same transform, of the same weights, with `Reversible` chains: one for each level of a multi-scale one."""
+    """The same transform, of the same weights, with `Reversible` chains: one, or one for each level if multi-scale."""
 
     def change(chain: Chain) -> Transform:
         if not any(isinstance(part, MultiScale) for part in chain.modules()):
@@ -59,8 +67,8 @@ def reversible(transform: Transform) -> Transform:
     return replaced(transform, Chain, change)  # pyright: ignore[reportReturnType]
 
 
-class _Forgetful(torch.autograd.Function):
-    """(parts, the conditions' names, x, their fields, the parts' weights) -> z, log_det."""
+class _Recomputed(torch.autograd.Function):
+    """(parts, names of conditions, x, tensors of conditions, weights of parts) -> z, log_det."""
 
     @staticmethod
     def forward(
@@ -103,6 +111,6 @@ def _through(parts: Any, x: Events, context: Context | None) -> tuple[Events, Pe
 
 
 def _context(names: tuple[str, ...], fields: Any) -> Context:
-    """Conditions of these names, made of their tensors in a row."""
+    """The conditions of these names, from all their tensors in order."""
     each = len(Condition._fields)
     return {name: Condition(*fields[i * each : (i + 1) * each]) for i, name in enumerate(names)}

@@ -1,10 +1,10 @@
-"""From where numbers live to the real line, so that samples lie where the data do and the density outside is zero.
+"""Maps from the support of each feature to the real line: samples lie in the support, and the density outside is zero.
 
-everywhere            z = x
-above `low`           z = log(x − low)
-below `high`          z = −log(high − x)
-between the two       z = log(x − low) − log(high − x)
-on a circle           z = an angle in [−π, π)
+(−∞, ∞)               z = x
+(low, ∞)              z = log(x − low)
+(−∞, high)            z = −log(high − x)
+(low, high)           z = log(x − low) − log(high − x)
+a circle              z = an angle in [−π, π)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 from torch.distributions import constraints
 from torch.nn import functional as F
 
@@ -25,27 +25,30 @@ from pushforward.transform import Triangular
 
 
 class Support(ABC):
-    """Where a number lives, and its way to the real line and back, each with log-slopes."""
+    """The set of values that one feature can have, and a map from it to the real line."""
 
     @property
     @abstractmethod
     def constraint(self) -> constraints.Constraint:
-        """It, in the words of torch.distributions."""
+        """The set, as torch.distributions has it."""
 
     @abstractmethod
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x -> z, log-slopes, which are −inf outside."""
+        """x -> z, log-slopes log|dz/dx|, which are −inf outside the set."""
 
     @abstractmethod
     def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z -> x, log-slopes."""
+        """z -> x, log-slopes log|dx/dz|."""
 
 
 @dataclass(frozen=True)
 class Interval(Support):
-    """Where a number lives: above `low` and below `high`, as far as they are given; its ends are outside.
+    """The open interval (low, high); None is an end at infinity.
 
-    `Interval()` is the real line, `Interval(0)` the positive numbers.
+    `Interval()` is the real line, and `Interval(0)` has the positive numbers.
+
+    >>> Interval(0).to_line(torch.tensor([1.0, -1.0]))
+    (tensor([0., 0.]), tensor([0., -inf]))
     """
 
     low: float | None = None
@@ -53,7 +56,7 @@ class Interval(Support):
 
     def __post_init__(self):
         if self.low is not None and self.high is not None and not self.low < self.high:
-            raise ValueError(f"an interval's low end lies below its high end; got {self.low} and {self.high}.")
+            raise ValueError(f"the low end of an interval lies below its high end; got {self.low} and {self.high}.")
 
     @property
     def constraint(self) -> constraints.Constraint:
@@ -83,16 +86,16 @@ class Interval(Support):
             x, log_slopes = high - (-z).exp(), -z
         else:
             return z, torch.zeros_like(z)
-        # where rounding would reach an end, the number next to it
         least, most = z.new_tensor(-math.inf if low is None else low), z.new_tensor(math.inf if high is None else high)
-        return x.clamp(torch.nextafter(least, most), torch.nextafter(most, least)), log_slopes
+        inside = x.clamp(torch.nextafter(least, most), torch.nextafter(most, least))  # rounding may reach an end
+        return inside, log_slopes
 
 
 @dataclass(frozen=True)
 class Circle(Support):
-    """Where a number lives that begins again after a full turn, [low, high): an angle, a time of day.
+    """The circle [low, high), where `high` is the same point as `low`: an angle, a time of day.
 
-    On the line it is an angle in [−π, π). What is a full turn away is the same number.
+    On the line it is an angle in [−π, π). Values a full turn apart are the same point.
 
     >>> Circle(0, 360).to_line(torch.tensor([270.0, -90.0]))[0] / torch.pi
     tensor([0.5000, 0.5000])
@@ -103,7 +106,7 @@ class Circle(Support):
 
     def __post_init__(self):
         if not self.low < self.high:
-            raise ValueError(f"a full turn goes from a low end to a high one; got {self.low} and {self.high}.")
+            raise ValueError(f"the low end of a circle lies below its high end; got {self.low} and {self.high}.")
 
     @property
     def constraint(self) -> constraints.Constraint:
@@ -115,7 +118,9 @@ class Circle(Support):
 
     def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
         part = (z + math.pi) / (2 * math.pi)
-        return self.low + self._turn * (part - part.floor()), torch.full_like(z, math.log(self._turn / (2 * math.pi)))
+        end = torch.nextafter(z.new_tensor(self.high), z.new_tensor(self.low))  # rounding may reach the high end
+        x = (self.low + self._turn * (part - part.floor())).clamp(max=end)
+        return x, torch.full_like(z, math.log(self._turn / (2 * math.pi)))
 
     @property
     def _turn(self) -> float:
@@ -124,10 +129,10 @@ class Circle(Support):
 
 @dataclass(frozen=True)
 class Integers(Support):
-    """Where integers live, from `low` to `high` as far as they are given, both among them.
+    """The integers low, low + 1, …, high; None is no end.
 
-    A flow sees them dequantised, v + u for a u in (0, 1) (`codecs.ColumnDequantization`), so on the interval
-    up to high + 1.
+    A flow gets them dequantised, v + u with u in (0, 1) (`codecs.ColumnDequantization`): on the interval
+    (low, high + 1).
 
     >>> Integers(0, 9).dequantised
     Interval(low=0, high=10)
@@ -138,7 +143,7 @@ class Integers(Support):
 
     def __post_init__(self):
         if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"the low end of integers is not above the high one; got {self.low} and {self.high}.")
+            raise ValueError(f"the low end of integers is not above their high end; got {self.low} and {self.high}.")
 
     @property
     def dequantised(self) -> Interval:
@@ -155,8 +160,43 @@ class Integers(Support):
         return self.dequantised.from_line(z)
 
 
+class ProductSupport(constraints.Constraint):
+    """The support of a whole event: what lies at index i of the event's first dimension is in supports[i].
+
+    >>> support = ProductSupport((Interval(), Interval(0)), event=(2,))
+    >>> support.check(torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
+    tensor([ True, False])
+    """
+
+    def __init__(self, supports: Sequence[Support], event: tuple[int, ...]):
+        self.supports, self.event = tuple(supports), Size(event)
+
+    @property
+    def event_dim(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return len(self.event)
+
+    @property
+    def integers(self) -> tuple[int, ...]:
+        """Which features are integers."""
+        return tuple(i for i, support in enumerate(self.supports) if isinstance(support, Integers))
+
+    def check(self, value: Tensor) -> Tensor:
+        """Which events lie in the support: (*batch, *event) -> (*batch) bool."""
+        dim = value.dim() - len(self.event)
+        features = zip(self.supports, value.unbind(dim), strict=True)
+        inside = torch.stack([support.constraint.check(feature) for support, feature in features], dim)
+        return inside.flatten(dim).all(-1)
+
+    def outside(self, x: Events) -> Tensor:
+        """Which elements have a density of zero, bool of x's shape (batch, *event). On a circle none has."""
+        return Unconstrain(self.supports).slopes(x)[1] == -math.inf
+
+    def __repr__(self) -> str:
+        return f"ProductSupport({self.supports}, event={tuple(self.event)})"
+
+
 class Unconstrain(Triangular):
-    """Each number of a vector from its support to the real line, on which an angle lies in [−π, π).
+    """Each feature of a vector, or channel of an image, from its support to the real line.
 
     >>> line = Unconstrain([Interval(), Interval(0), Interval(-1, 1), Circle(0, 360)])
     >>> line(torch.tensor([[5.0, 1.0, 0.0, 180.0]]))[0]
@@ -171,14 +211,17 @@ class Unconstrain(Triangular):
     def causal(self) -> bool:
         return True
 
+    def support(self, event: tuple[int, ...]) -> constraints.Constraint:
+        return ProductSupport(self.supports, event)
+
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        columns = zip(self.supports, at_least_float32(x).unbind(1), strict=True)
-        z, log_slopes = zip(*(support.to_line(column) for support, column in columns), strict=True)
+        features = zip(self.supports, at_least_float32(x).unbind(1), strict=True)
+        z, log_slopes = zip(*(support.to_line(feature) for support, feature in features), strict=True)
         return torch.stack(z, 1), torch.stack(log_slopes, 1)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        columns = zip(self.supports, at_least_float32(z).unbind(1), strict=True)
-        x, log_slopes = zip(*(support.from_line(column) for support, column in columns), strict=True)
+        features = zip(self.supports, at_least_float32(z).unbind(1), strict=True)
+        x, log_slopes = zip(*(support.from_line(feature) for support, feature in features), strict=True)
         return torch.stack(x, 1), sum_event(torch.stack(log_slopes, 1))
 
     def extra_repr(self) -> str:

@@ -26,7 +26,7 @@ A normalizing flow: it draws {data}, and gives each its exact density.
 |---|---|
 | model | `{configuration}` |
 | parameters | {parameters:,} |
-| data | {data}, encoded by `{codec}` |
+| data | `{source}`, encoded by `{codec}` |
 | learned in | {steps:,} steps of {batch} events, {hours:.1f} hours; torch {torch}, pushforward {version} |
 
 ## Measured
@@ -35,7 +35,7 @@ A normalizing flow: it draws {data}, and gives each its exact density.
 
 ## Limits
 
-Bits/dim are upper bounds, since the data are dequantised, and compare only with those of the same dequantisation.
+Where integers are dequantised, bits/dim are upper bounds, and compare only with those of the same dequantisation.
 The flow knows nothing but its data, and what is unlike them may have a high density all the same: a density alone is no
 test of belonging. Samples can show what is in the data, people in it included.
 
@@ -54,11 +54,13 @@ def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str
     """The card, in Markdown. `last` is the last line of the run's log."""
     with torch.device("meta"):
         flow = recipe.model.build()
+    context = f"torch.arange({flow.classes})" if flow.classes else "context" if recipe.data.context else ""
     return TEMPLATE.format(
         model=type(recipe.model).__name__,
         data=recipe.data,
-        call="(), torch.arange(10)" if flow.classes else "16",
-        context=", torch.arange(10)" if flow.classes else "",
+        source=repr(recipe.data),
+        call=f"(), {context}" if context else "16",
+        context=f", {context}" if context else "",
         configuration=recipe.model,
         parameters=sum(p.numel() for p in flow.parameters()),
         codec=recipe.codec,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from pushforward.codecs import GaussianNoise
+from pushforward.codecs import CodedFlow, GaussianNoise
 from pushforward.evaluation import captioned, grid, save_picture
-from pushforward.run import load, read_recipe
+from pushforward.runs.folder import load_coded, read_recipe
 
 
 def denoise(
@@ -31,16 +31,18 @@ def denoise(
         sigma: Of the noise, on [-1, 1]; left out, what the run was trained with.
         device: cpu, cuda, mps, or auto.
     """
-    flow, recipe = load(run, device=device), read_recipe(run)
-    codec = recipe.codec if sigma is None else GaussianNoise(recipe.codec.levels, sigma)
-    if not isinstance(codec, GaussianNoise):
+    coded, recipe = load_coded(run, device=device), read_recipe(run)
+    if sigma is not None:
+        coded = CodedFlow(coded.flow, GaussianNoise(coded.codec.levels, sigma))
+    flow, codec, sigma = coded.flow, coded.codec, coded.codec.noise_sigma
+    if sigma is None:
         raise ValueError(f"{run} learned images without Gaussian noise: give the sigma of the noise.")
-    images = recipe.images("test") if data is None else recipe.images("train", data)
+    images = recipe.images(data)
     integers, labels = images.fetch(range(min(n, len(images))))
-    clean = codec.place(integers).to(flow.device)
+    clean = codec.clean(integers).to(flow.device)
     noisy = codec.encode(integers, torch.Generator().manual_seed(0))[0].to(flow.device)
-    freed = flow.denoise(noisy, codec.sigma, labels)
-    pictures = {"images": clean, f"with noise of {codec.sigma:g}": noisy, "denoised": freed}
+    freed = coded.denoise(noisy, labels)
+    pictures = {"images": clean, f"with noise of {sigma:g}": noisy, "denoised": freed}
     save_picture(captioned({name: grid(x, len(x)) for name, x in pictures.items()}, columns=1, zoom=3), out)
     return {
         name: f"{(10 * torch.log10(4 / (x - clean).square().mean())).item():.2f} dB"

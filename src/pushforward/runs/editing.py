@@ -6,30 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pushforward import editing
-from pushforward.codecs import CodedFlow, GaussianNoise
+from pushforward.codecs import CodedFlow
 from pushforward.data import Images, Order, find
 from pushforward.editing import Langevin, RandomWalk
 from pushforward.evaluation import captioned, grid, save_picture
 from pushforward.randomness import Keyed
 from pushforward.recipe import Recipe
-from pushforward.run import load_coded, read_recipe
+from pushforward.runs.folder import load_coded, read_recipe
 
 LEARNED = 2000  # labelled images that directions are made of
 AMOUNTS = 7  # pictures in a row, from one end to the other
 SIDE = 64  # pixels to which small images are enlarged
-HOLES = {  # rows and columns of an image, in quarters of its height and width
-    "lower": (2, 4, 0, 4),
-    "upper": (0, 2, 0, 4),
-    "left": (0, 4, 0, 2),
-    "right": (0, 4, 2, 4),
-    "centre": (1, 3, 1, 3),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +70,14 @@ def edit(
     rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
     has = one_hot(labels[rows], images.classes).bool()
     d = editing.directions(flow, images.images[rows], has, codec=coded.codec)
-    each = torch.arange(len(x)) % images.classes if label is None else torch.full((len(x),), label)
-    amounts = torch.linspace(-amount, amount, AMOUNTS).tolist()
-    columns = [_freed(coded, editing.edit(flow, x, d[each], t)) for t in amounts]
-    read = editing.read(flow, x, d)[torch.arange(len(x)), each]
-    told = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
+    numbers = torch.arange(len(x), device="cpu")
+    each = numbers % images.classes if label is None else torch.full_like(numbers, label)
+    amounts = torch.linspace(-amount, amount, AMOUNTS, device="cpu").tolist()
+    columns = [_denoised(coded, editing.edit(flow, x, d[each], t)) for t in amounts]
+    read = editing.read(flow, x, d)[numbers, each]
+    readings = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
     picture = _save(f"from {-amount:g} to {amount:g}", columns, out)
-    return {"the images have": ", ".join(told), "picture": picture}
+    return {"the images have": ", ".join(readings), "picture": picture}
 
 
 def interpolate(
@@ -113,7 +106,7 @@ def interpolate(
         raise ValueError(f"a pair is two images; there is {len(x)}.")
     ends = x[: len(x) // 2 * 2]
     line = editing.interpolate(flow, ends[::2], ends[1::2], n, temperature=temperature)
-    columns = [_freed(coded, between) for between in line.unbind(1)]
+    columns = [_denoised(coded, between) for between in line.unbind(1)]
     return f"{len(line)} pairs in {_save('from one to the other', columns, out)}"
 
 
@@ -122,7 +115,7 @@ def inpaint(
     out: Path = Path("inpainted.png"),
     mask: str = "lower",
     n: int = 6,
-    how: Chains = Chains(),
+    chains: Chains = Chains(),
     data: str | None = None,
     device: str = "auto",
 ) -> dict[str, str]:
@@ -141,38 +134,21 @@ def inpaint(
     """
     coded, recipe = load_coded(run, device=device), read_recipe(run)
     flow, x = coded.flow, _events(coded, recipe, data, n)
-    missing = hole(mask, (x.shape[2], x.shape[3])).to(x.device)
-    noise = Keyed(how.seed, rows=range(len(x) * how.fills))
+    missing = editing.hole(mask, (x.shape[2], x.shape[3])).to(x.device)
+    noise = Keyed(chains.seed, rows=range(len(x) * chains.fills))
     draws = flow.sample(len(noise), -1 if flow.classes else None, generator=noise)
-    start = torch.where(missing, draws.nan_to_num(0).clamp(-1, 1), x.repeat_interleave(how.fills, 0))
-    proposal = (Langevin if how.proposal == "langevin" else RandomWalk)(how.scale)
-    filled = editing.inpaint(flow, start, missing, how.steps, proposal=proposal, generator=noise)
-    fills = _freed(coded, filled.images).unflatten(0, (len(x), how.fills)).unbind(1)
-    x = _freed(coded, x)
+    start = torch.where(missing, draws.nan_to_num(0).clamp(-1, 1), x.repeat_interleave(chains.fills, 0))
+    proposal = (Langevin if chains.proposal == "langevin" else RandomWalk)(chains.scale)
+    filled = editing.inpaint(flow, start, missing, chains.steps, proposal=proposal, generator=noise)
+    fills = _denoised(coded, filled.images).unflatten(0, (len(x), chains.fills)).unbind(1)
+    x = _denoised(coded, x)
     picture = _save("as it is, known, drawn", [x, torch.where(missing, 0, x), *fills], out)
     return {"chains": str(filled), "picture": picture}
 
 
-def hole(mask: str, size: tuple[int, int]) -> Tensor:
-    """Where pixels are missing, (H, W): a word of HOLES, or a picture that is white there."""
-    height, width = size
-    if mask in HOLES:
-        top, bottom, left, right = HOLES[mask]
-        missing = torch.zeros(height, width, dtype=torch.bool)
-        missing[top * height // 4 : bottom * height // 4, left * width // 4 : right * width // 4] = True
-        return missing
-    if not Path(mask).is_file():
-        raise ValueError(f"a mask is {', '.join(HOLES)}, or a picture; there is no file {mask}.")
-    from PIL import Image
-
-    with Image.open(mask) as picture:
-        fitted = picture.convert("L").resize((width, height), Image.Resampling.NEAREST)
-    return torch.from_numpy(numpy.array(fitted)) > 127
-
-
 def _events(coded: CodedFlow, recipe: Recipe, data: str | None, n: int) -> Tensor:
-    """The first n held-out images, or those of other data, lifted."""
-    images = recipe.images("test") if data is None else recipe.images("train", data)
+    """The first n held-out images, or those of other data, encoded."""
+    images = recipe.images(data)
     if n < 1:
         raise ValueError(f"take one image at least; got {n}.")
     chosen = range(min(n, len(images)))
@@ -182,7 +158,7 @@ def _events(coded: CodedFlow, recipe: Recipe, data: str | None, n: int) -> Tenso
 
 def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
     """The run's training images, and their labels, which those of an unconditional flow's recipe come without."""
-    found = find(recipe.data, "train", image=image)
+    found = find(str(recipe.data), "train", image=image)
     if not isinstance(found, Images) or found.labels is None:
         raise ValueError(
             f"a class is learned from labelled images, and those of {recipe.data} have no labels. With attributes of "
@@ -191,11 +167,9 @@ def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
     return found, found.labels
 
 
-def _freed(coded: CodedFlow, x: Tensor) -> Tensor:
-    """Images without the noise that the flow learned them with, if that is Gaussian."""
-    if not isinstance(coded.codec, GaussianNoise):
-        return x
-    return coded.flow.denoise(x, coded.codec.sigma, -1 if coded.flow.classes else None)
+def _denoised(coded: CodedFlow, x: Tensor) -> Tensor:
+    """Images without the Gaussian noise of their codec, if it has any; a flow of labels is asked under the null label."""
+    return coded.denoise(x, -1 if coded.flow.classes else None)
 
 
 def _save(caption: str, columns: list[Tensor], out: Path) -> str:

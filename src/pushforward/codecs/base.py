@@ -1,0 +1,87 @@
+"""The contract of a codec, and the codec of data that are events already."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pushforward.randomness import Source, keyed
+from pushforward.shapes import Events, PerSample
+
+
+class CodecConfig(ABC):
+    """What a recipe says of a codec: a codec without weights, or the configuration of one that has weights."""
+
+    levels: int  # the data are integers 0 … levels − 1; 0: they are no such integers
+
+    @abstractmethod
+    def build(self) -> Codec:
+        """The codec, with random weights if it has any."""
+
+    def small(self, image: tuple[int, ...] | None = None) -> CodecConfig:
+        """The same in miniature, for images of this shape: what a test can train."""
+        return self
+
+
+class Codec(CodecConfig):
+    """From data to events, at random, and back.
+
+    `unit` is the unit of a bound on log P(data): "nats" an event, or bits for each of the `count` elements of a row.
+    """
+
+    unit: str = "nats"
+    quantity: str = "bound on log P"  # what `CodedFlow.bound` gives
+    noise_sigma: float | None = None  # of Gaussian noise in events, which a flow's score can remove; None: none
+
+    def build(self) -> Codec:
+        return self
+
+    @abstractmethod
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+        """data -> x, log_q: a draw, and log q(x | data) − log P(data | x) in nats, (batch,)."""
+
+    @abstractmethod
+    def decode(self, x: Events) -> Tensor:
+        """x -> the data that it stands for."""
+
+    def clean(self, data: Tensor) -> Events:
+        """data -> the x in the middle of those that stand for them; by default a draw that is always the same."""
+        return self.encode(data, keyed(0))[0]
+
+    def initialize(self, data: Tensor, generator: Source = None) -> None:
+        """Data-dependent initialisation, where the codec has weights that want it."""
+
+    def count(self, data: Tensor) -> Tensor:
+        """How many elements a bound is divided by, (batch,) float: 1 where the unit is that of an event."""
+        return torch.ones(len(data), device=data.device)
+
+    def in_unit(self, log_p: PerSample, data: Tensor) -> PerSample:
+        """log P in nats -> −log P / count in the codec's unit, (batch,): of a lower bound, an upper one."""
+        nats = -log_p / self.count(data).to(log_p)
+        return nats / math.log(2) if self.unit.startswith("bits") else nats
+
+
+@dataclass(frozen=True)
+class Identity(Codec):
+    """For data that are events already: nothing is drawn, and a bound is the density itself.
+
+    >>> Identity().encode(torch.tensor([[0.5, 1.5]]))
+    (tensor([[0.5000, 1.5000]]), tensor([0.]))
+    """
+
+    levels: ClassVar[int] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    quantity: ClassVar[str] = "log p"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+        return data, data.new_zeros(len(data))
+
+    def decode(self, x: Events) -> Tensor:
+        return x
+
+    def clean(self, data: Tensor) -> Events:
+        return data

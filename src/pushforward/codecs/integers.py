@@ -1,0 +1,56 @@
+"""What the codecs of integers 0 … levels − 1 share: their unit, their checks, their places on [−1, 1]."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pushforward.codecs.base import Codec
+
+
+class IntegerCodec(Codec):
+    """A codec of integers 0 … levels − 1, such as pixels. The unit of a bound is bits for each integer of a row."""
+
+    unit = "bits/dim"
+
+    def count(self, data: Tensor) -> Tensor:
+        return torch.full((len(data),), float(data.shape[1:].numel()), device=data.device)
+
+
+def placed(v: Tensor, levels: int) -> Tensor:
+    """Integers 0 … levels − 1 as real numbers on [−1, 1], whose ends are the least and the greatest."""
+    return v / (levels - 1) * 2 - 1
+
+
+def bin_centres(v: Tensor, levels: int) -> Tensor:
+    """The middles of the bins of width 2 / levels that tile [−1, 1]."""
+    return 2 * (v + 0.5) / levels - 1
+
+
+def bits_per_dim(log_p: Tensor, elements: int) -> Tensor:
+    """Nats of an event -> bits for each of its elements: −log_p / (elements · log 2)."""
+    return -log_p / (elements * math.log(2))
+
+
+def check_levels(levels: int) -> None:
+    """Raise ValueError where there are fewer than two levels."""
+    if levels < 2:
+        raise ValueError(f"a codec of integers needs levels of at least 2; got {levels}.")
+
+
+def as_real(data: Tensor, levels: int) -> Tensor:
+    """Integers 0 … levels − 1 in torch's default dtype. Raises ValueError where they are anything else."""
+    if data.is_floating_point() or data.is_complex():
+        raise ValueError(f"this codec takes integers 0 … {levels - 1}; the data are {data.dtype}.")
+    if data.numel():
+        least, most = torch.stack(data.aminmax()).tolist()
+        if least < 0 or most >= levels:
+            raise ValueError(f"a codec of {levels} levels takes 0 … {levels - 1}; the data have {least} … {most}.")
+    return data.to(torch.get_default_dtype())
+
+
+def as_integers(v: Tensor, levels: int) -> Tensor:
+    """Whole numbers, clipped to 0 … levels − 1, as uint8 where they fit and int64 where not."""
+    return v.clamp(0, levels - 1).to(torch.uint8 if levels <= 256 else torch.int64)

@@ -1,0 +1,127 @@
+"""Where a recipe's data come from: plain data itself, which reads events to learn from and events held out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+
+from pushforward.data.catalogue import find
+from pushforward.data.columns import read_table
+from pushforward.data.data import Arrays, Data
+from pushforward.data.images import Images, Mirrored
+
+
+class Takes(NamedTuple):
+    """What a recipe's model and codec take."""
+
+    event: tuple[int, ...]
+    levels: int = 0  # of integers; 0: real numbers
+    classes: int = 0  # of labels; 0: not conditioned on labels
+
+
+class Source(ABC):
+    """Where data come from. Both methods raise ValueError where a flow cannot take what is there, and say why."""
+
+    columns: tuple[str, ...]  # the names of an event's features, where they have names
+    context: tuple[str, ...]  # and of the vector that it is conditioned on
+
+    @abstractmethod
+    def training(self, takes: Takes) -> Data:
+        """The data to learn from."""
+
+    @abstractmethod
+    def held_out(self, takes: Takes) -> Data:
+        """The data to be judged by."""
+
+    @abstractmethod
+    def at(self, place: str) -> Source:
+        """The data of another name or path, each once."""
+
+
+@dataclass(frozen=True)
+class ImageSource(Source):
+    """Images by name, or in a file or folder: what `pushforward.data.find` reads, scaled and cropped to the model's.
+
+    >>> len(ImageSource("digits").held_out(Takes((1, 8, 8), levels=17, classes=10)))
+    360
+    """
+
+    name: str  # digits, mnist, …, or a path
+    mirrored: bool = False  # learn from every image's mirror image too
+    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def training(self, takes: Takes) -> Data:
+        images = self.images("train", takes)
+        return Mirrored(images) if self.mirrored else images
+
+    def held_out(self, takes: Takes) -> Images:
+        return self.images("test", takes)
+
+    def at(self, place: str) -> ImageSource:
+        return ImageSource(place)
+
+    def images(self, split: str, takes: Takes) -> Images:
+        """The images of a split; without their labels where the flow is not conditioned on any."""
+        found = find(self.name, split, image=takes.event)
+        if not isinstance(found, Images):
+            raise ValueError(f"{self.name} holds vectors, and this recipe is for images.")
+        for field, takes_, has in (
+            ("model.image", takes.event, found.image),
+            ("codec.levels", takes.levels, found.levels),
+            ("model.classes", takes.classes or found.classes, found.classes or takes.classes),
+        ):
+            if takes_ != has:
+                raise ValueError(f"{field} is {takes_}, and the images of {self.name} have {has}. Set {field} to that.")
+        return found if takes.classes else replace(found, labels=None, classes=0)
+
+
+@dataclass(frozen=True)
+class TableSource(Source):
+    """Columns of a table: a .csv, .parquet or .npz file. Rows are held out by a seed of their own."""
+
+    path: str
+    columns: tuple[str, ...]  # of the events
+    context: tuple[str, ...] = ()  # what they are conditioned on
+    weights: str | None = None  # how much each row counts; None: all alike
+    validation: float = 0.1  # the share of the rows to hold out, 5,000 at most
+    seed: int = 0  # which rows these are
+
+    def __post_init__(self):
+        if not self.columns:
+            raise ValueError(f"no column of {self.path} is left to learn.")
+
+    def __str__(self) -> str:
+        return self.path
+
+    def training(self, takes: Takes) -> Arrays:
+        return self._parts(takes)[0]
+
+    def held_out(self, takes: Takes) -> Arrays:
+        held_out = self._parts(takes)[1]
+        if held_out is None:
+            raise ValueError(f"no row of {self.path} is held out: data.validation is 0.")
+        return held_out
+
+    def at(self, place: str) -> TableSource:
+        return replace(self, path=place)
+
+    def _parts(self, takes: Takes) -> tuple[Arrays, Arrays | None]:
+        if (len(self.columns),) != takes.event:
+            raise ValueError(
+                f"the model takes events of shape {takes.event}, and {len(self.columns)} columns are named."
+            )
+        table, dtype = read_table(Path(self.path)), torch.get_default_dtype()
+        events, context = (
+            torch.from_numpy(table.take(names)).to(dtype) if names else None for names in (self.columns, self.context)
+        )
+        weights = None if self.weights is None else table.take([self.weights])[:, 0]
+        assert events is not None
+        return Arrays(events, context, weights).counted().split(self.validation, seed=self.seed)

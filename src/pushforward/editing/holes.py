@@ -1,0 +1,38 @@
+"""Which pixels are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+
+HOLES = {  # rows and columns of an image, in quarters of its height and width
+    "lower": (2, 4, 0, 4),
+    "upper": (0, 2, 0, 4),
+    "left": (0, 4, 0, 2),
+    "right": (0, 4, 2, 4),
+    "centre": (1, 3, 1, 3),
+}
+
+
+def hole(mask: str, size: tuple[int, int]) -> Tensor:
+    """Where pixels are missing, bool (H, W): a word of HOLES, or a picture that is white there.
+
+    >>> hole("left", (1, 4))
+    tensor([[ True,  True, False, False]])
+    """
+    height, width = size
+    if mask in HOLES:
+        top, bottom, left, right = HOLES[mask]
+        missing = torch.zeros(height, width, dtype=torch.bool, device="cpu")
+        missing[top * height // 4 : bottom * height // 4, left * width // 4 : right * width // 4] = True
+        return missing
+    if not Path(mask).is_file():
+        raise ValueError(f"a mask is {', '.join(HOLES)}, or a picture; there is no file {mask}.")
+    from PIL import Image
+
+    with Image.open(mask) as picture:
+        fitted = picture.convert("L").resize((width, height), Image.Resampling.NEAREST)
+    return torch.from_numpy(numpy.array(fitted)) > 127

@@ -1,0 +1,5 @@
+"""Flows that were trained with nflows, read from their state dicts."""
+
+from pushforward.interop.nflows.load import load_nflows
+
+__all__ = ["load_nflows"]

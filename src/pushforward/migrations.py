@@ -1,0 +1,79 @@
+"""What older versions saved, in today's words: recipes by their format, weights by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
+from typing import Any
+
+FORMAT = 2  # of a saved recipe: raised when what it holds changes
+
+OLD_NAMES = (  # of weights: a pattern, and what stands in its place
+    (r"\bproject\b", "context_encoder"),
+    (r"\bmeasured$", "initialized"),
+    (r"\bpositions\b(?!\.weight)", "positions.weight"),
+    (r"^((?:optimiser\.)?)lift\.", r"\1codec."),
+)
+OLD_FILES = {"codec.safetensors": "lift.safetensors"}
+OLD_KINDS = {
+    "Uniform": "UniformDequantization",
+    "Gaussian": "GaussianNoise",
+    "Dequantised": "ColumnDequantization",
+}
+
+
+def with_sources(recipe: dict[str, Any]) -> dict[str, Any]:
+    """From format 1, in which data were a word, and the objective was not named."""
+    recipe = _in_new_kinds(recipe)
+    columns, context = recipe.pop("columns", []), recipe.pop("given", [])
+    data, mirrored = recipe.pop("data"), recipe.pop("mirrored", False)
+    if columns:
+        source = {"kind": "TableSource", "path": data, "columns": columns, "context": context}
+    else:
+        source = {"kind": "ImageSource", "name": data, "mirrored": mirrored}
+    objective = {"kind": "MaximumLikelihood", "condition_dropout": recipe.pop("drop", 0.0)}
+    codec = recipe.pop("lift")
+    return {**recipe, "data": source, "codec": codec, "objective": objective}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: with_sources}  # format -> to the next format
+
+
+def migrated(recipe: dict[str, Any], form: int) -> tuple[dict[str, Any], int]:
+    """A recipe in the newest format that there is a way to, and that format."""
+    while form in MIGRATIONS:
+        recipe, form = MIGRATIONS[form](recipe), form + 1
+    return recipe, form
+
+
+def renamed(names: Iterable[str], known: Container[str]) -> dict[str, str]:
+    """Saved names of weights -> today's: a name that is known stays as it is.
+
+    >>> renamed(["read.weight", "net.project.table"], {"read.weight"})
+    {'read.weight': 'read.weight', 'net.project.table': 'net.context_encoder.table'}
+    """
+    return {name: name if name in known else _renamed(name) for name in names}
+
+
+def existing(path: Path) -> Path:
+    """The path, or where an older version put that file if it is only there."""
+    old = path.with_name(OLD_FILES.get(path.name, path.name))
+    return old if old.exists() and not path.exists() else path
+
+
+def _renamed(name: str) -> str:
+    for pattern, new in OLD_NAMES:
+        name = re.sub(pattern, new, name)
+    return name
+
+
+def _in_new_kinds(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_in_new_kinds(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    value = {name: _in_new_kinds(v) for name, v in value.items()}
+    if value.get("kind") == "Coarse" and "lift" in value:
+        value["coarse"] = value.pop("lift")
+    return {**value, "kind": OLD_KINDS.get(value["kind"], value["kind"])} if "kind" in value else value

@@ -1,0 +1,32 @@
+"""Models that exist for vectors and for images, under one name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pushforward.flow import Flow
+from pushforward.models.image import ImageModel
+from pushforward.models.model import Model
+from pushforward.models.vector import VectorModel
+
+
+class VectorOrImage(Model):
+    """A name for two models: called with `features=` it is the one of vectors, with `image=` the one of images.
+
+    As `pathlib.Path` becomes a `PosixPath`, `Glow(features=6)` becomes a `VectorGlow` and `Glow(image=(3, 32, 32))` an
+    `ImageGlow`. The two are the subclasses of `Glow` that are a `VectorModel` and an `ImageModel`; each has its fields.
+    """
+
+    def __new__(cls, **fields: Any):
+        if VectorOrImage not in cls.__bases__:
+            return super().__new__(cls)
+        if ("features" in fields) == ("image" in fields):
+            raise TypeError(
+                f"{cls.__name__} takes features=D for vectors, or image=(C, H, W) for images, and not both; got "
+                f"{', '.join(fields) or 'neither'}."
+            )
+        kind = VectorModel if "features" in fields else ImageModel
+        return super().__new__(next(model for model in cls.__subclasses__() if issubclass(model, kind)))
+
+    def build(self) -> Flow:
+        return super().build()  # of VectorModel or ImageModel # pyright: ignore[reportAbstractUsage]

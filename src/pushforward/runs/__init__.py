@@ -1,0 +1,26 @@
+"""Runs: train into a folder, and what one does with a run. Each function is a command too, `pushforward NAME RUN`."""
+
+from pushforward.runs.denoising import denoise
+from pushforward.runs.editing import Chains, edit, inpaint, interpolate
+from pushforward.runs.evaluating import check, classify, evaluate
+from pushforward.runs.folder import load, load_coded, note, read_recipe, read_results
+from pushforward.runs.sampling import sample
+from pushforward.runs.training import train
+
+__all__ = [
+    "Chains",
+    "check",
+    "classify",
+    "denoise",
+    "edit",
+    "evaluate",
+    "inpaint",
+    "interpolate",
+    "load",
+    "load_coded",
+    "note",
+    "read_recipe",
+    "read_results",
+    "sample",
+    "train",
+]

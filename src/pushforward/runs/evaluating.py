@@ -1,0 +1,89 @@
+"""How good a run is, and how exact: likelihoods, the quality of samples, classes, round trips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pushforward.diagnostics import Diagnostics
+from pushforward.evaluation import HeldOut, Quality, held_out_mean, load_extractor, sample_quality
+from pushforward.runs.folder import load_coded, note, read_recipe
+from pushforward.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Each image's class by Bayes' rule, (n,), and the class it is labelled with, where it is."""
+
+    guesses: Tensor
+    labels: Tensor | None
+
+    def __str__(self) -> str:
+        if self.labels is None:
+            return "\n".join(map(str, self.guesses.tolist()))
+        right = (self.guesses == self.labels).double().mean()
+        return f"{right:.2%} of {len(self.labels):,} images classified right"
+
+
+def evaluate(
+    run: Path,
+    samples: int = 1,
+    features: str | None = None,
+    n: int = 10_000,
+    sampling: Sampling = Sampling(),
+    device: str = "auto",
+) -> dict[str, HeldOut | Quality]:
+    """Measure the likelihood of a run's held-out data, and how good its samples are; noted in its results.json and card.
+
+    Args:
+        run: The run folder.
+        samples: Draws of the codec for each event: more make a tighter bound.
+        features: Judge samples of images too, by the features of efficientnet-lite0 or of a TorchScript file.
+        n: How many samples to judge, against as many held-out images.
+        device: cpu, cuda, mps, or auto.
+    """
+    coded, recipe = load_coded(run, device=device), read_recipe(run)
+    data = recipe.held_out_data()
+    found: dict[str, HeldOut | Quality] = {"held-out": held_out_mean(coded, data, samples=samples)}
+    if coded.flow.classes:
+        null = torch.tensor(-1, device="cpu")
+        found["held-out, without the class"] = held_out_mean(coded, data, null, samples=samples)
+    if features:
+        extract = load_extractor(features, device=coded.flow.device)
+        judged = sample_quality(coded, recipe.images(), extract, n, sampling)
+        found[f"samples, guidance {sampling.guidance:g}"] = judged
+    note(run, {name: {"text": str(result), **asdict(result)} for name, result in found.items()})
+    return found
+
+
+def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Diagnostics]:
+    """Tell how exact a run's arithmetic is, on images or rows: round trips, log-det against autograd.
+
+    Args:
+        run: The run folder.
+        n: How many images or rows.
+        device: cpu, cuda, mps, or auto.
+    """
+    coded, held_out = load_coded(run, device=device), read_recipe(run).held_out_data()
+    flow, (data, given) = coded.flow, held_out.fetch(range(min(n, len(held_out))))
+    x = coded.codec.encode(data, torch.Generator().manual_seed(0))[0].to(flow.device)
+    found = {"float32": flow.check(x, given)}
+    if flow.device.type != "mps":  # which has no float64
+        found["float64"] = flow.double().check(x.double(), given)
+    return found
+
+
+def classify(run: Path, data: str | None = None, device: str = "auto") -> Classified:
+    """Tell the class of images by Bayes' rule: a number a line, or the share that is right where that is known.
+
+    Args:
+        run: The run folder.
+        data: A name, a file or a folder of images; left out, the run's held-out images.
+        device: cpu, cuda, mps, or auto.
+    """
+    coded, images = load_coded(run, device=device), read_recipe(run).images(data)
+    parts = torch.arange(len(images), device="cpu").split(64)
+    return Classified(torch.cat([coded.classify(images.fetch(rows)[0]) for rows in parts]), images.labels)

@@ -1,0 +1,88 @@
+"""A run is a folder that needs nothing else to be used or gone on with.
+
+    recipe.json          what it is made of, with the format's number
+    model.safetensors    the weights that its training has come to
+    codec.safetensors    those of the codec, where it has any
+    README.md            its model card
+    results.json         what was measured of it
+    log.jsonl            the losses and gradients of its steps
+    checkpoints/         what training can be taken up from
+
+The first three alone are a release: `load` needs no more. Recipes and weights of older formats are read as well.
+"""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pushforward.codecs import Codec, CodedFlow
+from pushforward.files import write
+from pushforward.flow import Flow
+from pushforward.migrations import existing, renamed
+from pushforward.recipe import Recipe, from_json
+from pushforward.runs import card
+from pushforward.training import Log, ranks
+from pushforward.training.checkpoint import CODEC, WEIGHTS
+
+RECIPE, RESULTS, CARD = "recipe.json", "results.json", "README.md"
+
+
+def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
+    """The flow of a run folder, or of a release."""
+    return load_coded(folder, device=device).flow
+
+
+def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow:
+    """The flow of a run folder, or of a release, with the codec that it learned with."""
+    objective, folder = read_recipe(folder).build(), Path(folder)
+    codec: Codec = getattr(objective, "codec")  # noqa: B009 - every objective that a recipe names has one
+    _read_weights(objective.flow, folder / WEIGHTS)
+    if isinstance(codec, nn.Module):
+        _read_weights(codec, folder / CODEC)
+    objective.to(ranks.chosen(device)).eval()
+    return CodedFlow(objective.flow, codec)
+
+
+def read_recipe(folder: str | PathLike[str]) -> Recipe:
+    """The recipe of a run folder. Raises FileNotFoundError where it is not one."""
+    path = Path(folder) / RECIPE
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} is not a run folder: it holds no {RECIPE}.")
+    return from_json(path.read_text(), path)
+
+
+def read_results(folder: str | PathLike[str]) -> dict[str, Any]:
+    """What was measured of a run, by name: each has its `text`, and its values."""
+    path = Path(folder) / RESULTS
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def note(folder: str | PathLike[str], results: dict[str, Any]) -> None:
+    """Add to what is known of a run: to results.json, and to its model card."""
+    write(Path(folder) / RESULTS, json.dumps({**read_results(folder), **results}, indent=2) + "\n")
+    write_card(Path(folder))
+
+
+def write_card(folder: Path) -> None:
+    """Write the model card anew."""
+    log = Log(folder).read()
+    write(folder / CARD, card.text(read_recipe(folder), log[-1] if log else {}, read_results(folder)))
+
+
+def _read_weights(module: nn.Module, path: Path) -> None:
+    from safetensors.torch import load_file
+
+    path = existing(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: the run has not come to its first checkpoint.")
+    try:
+        saved = load_file(path)
+        names = renamed(saved, known=module.state_dict())
+        module.load_state_dict({names[name]: tensor for name, tensor in saved.items()})
+    except Exception as error:
+        raise ValueError(f"{path} does not hold the weights of {path.with_name(RECIPE)}: {error}") from None

@@ -1,0 +1,84 @@
+"""Samples of a run: a picture, a table, or a stream of files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pushforward.codecs import CodedFlow
+from pushforward.evaluation import grid, save_picture
+from pushforward.files import replacing, write
+from pushforward.runs.folder import load_coded, read_recipe
+from pushforward.sampling import Sampling, samples
+
+SHARD = 1000  # samples in a file
+
+
+def sample(
+    run: Path, out: Path | None = None, n: int = 64, sampling: Sampling = Sampling(), device: str = "auto"
+) -> str:
+    """Draw samples of a run: `pushforward sample DIR --n 64 --guidance 2 --label 3 --out grid.png`.
+
+    A folder gets files samples-000000.npz, samples-001000.npz … of a thousand each, with `images` of integers and
+    `labels`; one file is in memory at a time, and the same command goes on after an interruption.
+
+    Args:
+        run: The run folder.
+        out: A picture, or a folder; a .csv file where the run learned a table. Left out, samples.png or samples.csv.
+        n: How many.
+        device: cpu, cuda, mps, or auto.
+    """
+    if n < 1:
+        raise ValueError(f"draw one sample at least; got n={n}.")
+    coded, source = load_coded(run, device=device), read_recipe(run).data
+    out = Path(out or ("samples.csv" if source.columns else "samples.png"))
+    if len(source.context) != len(sampling.context):
+        raise ValueError(
+            f"{run} is conditioned on {', '.join(source.context) or 'no columns'}: give --context a value for each; "
+            f"got {len(sampling.context)}. For several contexts at once, use pf.load({str(run)!r}).sample."
+        )
+    if source.columns:
+        decode = coded.codec.decode
+        rows = (row for x, _ in samples(coded, sampling, stop=n) for row in decode(x).tolist())
+        _write_table(source.columns, rows, out)
+    elif out.suffix:
+        drawn = torch.cat([x.cpu() for x, _ in samples(coded, sampling, stop=n)])
+        side = coded.flow.classes if coded.flow.classes and sampling.label is None else round(n**0.5)
+        save_picture(grid(drawn, max(1, min(side, n))), out)
+    else:
+        _write_files(coded, out, n, sampling)
+    return f"{n} samples in {out}"
+
+
+def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings, chosen = folder / "sampling.json", json.dumps(asdict(sampling), indent=2) + "\n"
+    if settings.exists() and settings.read_text() != chosen:
+        raise ValueError(f"{folder} holds samples that were drawn otherwise, see {settings}. Give another folder.")
+    write(settings, chosen)
+    for start in range(0, n, SHARD):
+        path, stop = folder / f"samples-{start:06d}.npz", min(n, start + SHARD)
+        if path.exists() and len(np.load(path)["images"]) == stop - start:
+            continue
+        drawn = list(samples(coded, sampling, start=start, stop=stop))
+        arrays = {"images": torch.cat([coded.codec.decode(x).cpu() for x, _ in drawn]).numpy()}
+        if coded.flow.classes:
+            arrays["labels"] = torch.cat([labels for _, labels in drawn if labels is not None]).numpy()
+        with replacing(path) as begun, begun.open("wb") as file:
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def _write_table(columns: tuple[str, ...], rows: Iterable[list[float]], out: Path) -> None:
+    """Write rows under the names of their columns, as CSV; whole numbers without a point."""
+    if out.suffix != ".csv":
+        raise ValueError(f"this run learned a table, and its samples are one: give --out samples.csv, not {out}.")
+    with replacing(out) as begun, begun.open("w", newline="") as file:
+        cells = ([int(v) if v.is_integer() else v for v in row] for row in rows)
+        csv.writer(file, lineterminator="\n").writerow(columns)
+        csv.writer(file, lineterminator="\n").writerows(cells)

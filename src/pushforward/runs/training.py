@@ -1,0 +1,86 @@
+"""Training into a run folder."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+
+from pushforward.codecs import Codec, CodedFlow, Identity
+from pushforward.data import Arrays, Data, Images
+from pushforward.files import alone_in, write
+from pushforward.fitting import Fit, check_rows, looking_at
+from pushforward.flow import Flow
+from pushforward.recipe import Recipe, differences, to_json
+from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
+from pushforward.training import Checkpoints, Log, Objective, State, ranks, run_through
+from pushforward.training.checkpoint import WEIGHTS
+from pushforward.training.loop import Measure
+
+LOOKED_AT = 1000  # held-out images, now and then
+
+# what may change from one start of a run to the next; all but the first without a trace in the weights
+CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train.measure_every"}
+
+
+def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", tensorboard: bool = False) -> Flow:
+    """Train by a recipe in the run folder `out`, and return the flow with the weights that `load` will find there.
+
+    They are the average of those it went through, or the best of these where the plan has patience. The same call again
+    goes on from the last checkpoint, and ends with the weights of a training that was not interrupted. Under torchrun
+    the processes share every batch. `device` is cpu, cuda, mps or auto.
+    Raises ValueError where `out` is a run of another recipe, RuntimeError where another process is at work in it.
+    """
+    folder, place = Path(out), ranks.chosen(device)
+    with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext():
+        objective, data = recipe.build().to(place), recipe.training_data()
+        measure = _measure(recipe, objective)
+        if isinstance(data, Arrays):
+            check_rows(CodedFlow(objective.flow, _codec(objective)), data)
+        if ranks.rank() == 0:
+            _begin(recipe, folder)
+        ranks.wait()
+        log = Log(folder, tensorboard=tensorboard)
+        state = run_through(objective, data, recipe.train, checkpoints=Checkpoints(folder), log=log, measure=measure)
+        if ranks.rank() == 0:
+            _end(recipe, folder, state)
+    return state.flow
+
+
+def _codec(objective: Objective) -> Codec:
+    return getattr(objective, "codec", Identity())
+
+
+def _measure(recipe: Recipe, objective: Objective) -> Measure | None:
+    """What to look at now and then: of many images, the first."""
+    if not recipe.train.measure_every:
+        return None
+    held_out: Data = recipe.held_out_data()
+    if isinstance(held_out, Images):
+        held_out = Arrays(*held_out.fetch(range(min(LOOKED_AT, len(held_out)))))
+    return looking_at(held_out, _codec(objective))
+
+
+def _begin(recipe: Recipe, folder: Path) -> None:
+    """Write the recipe into the folder, or see that the one there is the same."""
+    if (folder / RECIPE).exists():
+        changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
+        if changed:
+            told = "; ".join(f"{name} was {was!r} and is {now!r}" for name, was, now in changed)
+            raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")
+        if (folder / WEIGHTS).exists() and not Checkpoints(folder).folder.exists():
+            raise ValueError(f"{folder} holds weights and no checkpoint to go on from. Give another folder.")
+    write(folder / RECIPE, to_json(recipe))
+
+
+def _end(recipe: Recipe, folder: Path, state: State) -> None:
+    """Note what training came to, where some of the data were held out to end it by."""
+    if not recipe.train.patience:
+        return write_card(folder)
+    codec = _codec(state.objective)
+    measured = f"held-out {codec.unit}" if codec.unit != "nats" else "held-out log p"
+    if not state.objective.flow.exact:
+        measured += ", log-dets estimated"
+    fit = Fit.of(state, recipe.train, measured, codec.unit)
+    return note(folder, {"training": {"text": str(fit), **asdict(fit)}})

@@ -1,0 +1,57 @@
+"""Samples of a flow whose data have a codec, a batch at a time, each with random numbers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.codecs import CodedFlow
+from pushforward.randomness import Keyed
+from pushforward.shapes import Events
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How samples are drawn."""
+
+    label: int | None = None  # of all samples, −1 for none; left out: every class in turn
+    context: tuple[float, ...] = ()  # the vector that all samples are conditioned on, where the flow takes one
+    guidance: float = 0.0  # how far to push away from the null label, or from blunted attention
+    attention_temperature: float = 1.0  # of what guidance pushes away from; other than 1 it needs no labels
+    temperature: float = 1.0  # of the base's noise
+    denoised: bool = True  # by the flow's own score, where its codec adds Gaussian noise
+    seed: int = 0
+    batch: int = 64
+
+    def __post_init__(self):
+        for name, least in (("temperature", 0), ("guidance", 0), ("batch", 1)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"sampling needs {name} of at least {least}; got {getattr(self, name)}.")
+
+
+def samples(
+    coded: CodedFlow, sampling: Sampling = Sampling(), *, start: int = 0, stop: int
+) -> Iterator[tuple[Events, Tensor | None]]:
+    """Samples number `start` to `stop`, a batch at a time: events (n, *event), and their labels (n,).
+
+    Sample i is drawn with the generator of (seed, i): which others are drawn beside it changes nothing but rounding.
+    `coded.codec.decode` turns events into data.
+    """
+    flow, how = coded.flow, sampling
+    if how.label is not None and not -1 <= how.label < flow.classes:
+        raise ValueError(f"the flow has {flow.classes} classes; got label {how.label}. Give 0 … classes − 1, or −1.")
+    guided = flow
+    if how.guidance:
+        guided = flow.guided(how.guidance, attention_temperature=how.attention_temperature)
+    for numbers in torch.arange(start, stop, device="cpu").split(how.batch):
+        labels = None
+        if flow.classes:
+            labels = numbers % flow.classes if how.label is None else torch.full_like(numbers, how.label)
+        context = torch.tensor([how.context] * len(numbers), device="cpu") if how.context else labels
+        shape = (len(numbers),) if context is None else ()
+        noise = Keyed(how.seed, rows=numbers.tolist())
+        x = guided.sample(shape, context, temperature=how.temperature, generator=noise)
+        yield (coded.denoise(x, context) if how.denoised else x), labels

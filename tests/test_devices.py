@@ -1,0 +1,169 @@
+"""Every function makes its tensors where its arguments are, or says that they belong on the CPU.
+
+Nobody who runs these need have a second device. So torch makes tensors on the meta device where it is not told of
+another: one of these cannot be added to those on the CPU, nor read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+import pushforward as pf
+from pushforward import evaluation as ev
+from pushforward.codecs import Coarse, CodedFlow, ColumnDequantization, GaussianNoise, Identity, UniformDequantization
+from pushforward.data import Arrays, Order, digits
+from pushforward.editing import Langevin, RandomWalk, hole
+from pushforward.evaluation.importance import Importance
+from pushforward.fitting import looking_at
+from pushforward.models import MAF, Dequantiser
+from pushforward.recipes import RECIPES
+from pushforward.sampling import Sampling, samples
+from pushforward.training import Likelihood, Plan, ReverseKL, minimise
+
+N = 6
+FACTORIES = {
+    torch.arange,
+    torch.empty,
+    torch.eye,
+    torch.full,
+    torch.linspace,
+    torch.ones,
+    torch.rand,
+    torch.randint,
+    torch.randn,
+    torch.randperm,
+    torch.tensor,
+    torch.zeros,
+}
+
+
+class Elsewhere(TorchFunctionMode):
+    """Tensors are made on the meta device where no device is named."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in FACTORIES and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
+INTEGERS = torch.arange(N * 64, dtype=torch.uint8).reshape(N, 1, 8, 8) % 17
+IMAGES = GaussianNoise(17, 0.1).clean(INTEGERS)
+LABELS = torch.arange(N)
+ROWS = torch.linspace(-1, 1, 2 * N).reshape(N, 2)
+CONTEXT = ROWS.flip(0)[:, :1]
+FEATURES = torch.linspace(-1, 1, 200).reshape(50, 4).square()
+MEANS = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+HOLE = hole("left", (8, 8))
+PLAN = Plan(steps=1, batch=4, precision="float32")
+
+
+@cache
+def images() -> CodedFlow:
+    objective = RECIPES["digits"]().small().build()
+    return CodedFlow(objective.flow, objective.codec)
+
+
+@cache
+def rows() -> pf.Flow:
+    return MAF(features=2, context=1, steps=1, hidden=(8,)).build()
+
+
+@cache
+def free() -> pf.Flow:
+    """A flow of vectors, conditioned on nothing."""
+    return MAF(features=2, steps=1, hidden=(8,)).build()
+
+
+@cache
+def learned_noise() -> CodedFlow:
+    codec = Dequantiser(image=(1, 8, 8), levels=17).small().build()
+    codec.initialize(INTEGERS)
+    return CodedFlow(images().flow, codec)
+
+
+def energy(x: torch.Tensor) -> torch.Tensor:
+    return -0.5 * x.square().sum(1)
+
+
+def there_and_back(codec: pf.codecs.Codec, data: torch.Tensor) -> None:
+    x, log_q = codec.encode(data)
+    codec.decode(x), codec.clean(data), codec.in_unit(log_q, data)
+
+
+CALLS: dict[str, Callable[[], object]] = {
+    "log_prob": lambda: images().flow.log_prob(IMAGES, 3),
+    "sample": lambda: images().flow.sample((), LABELS),
+    "sample and log_prob of vectors": lambda: rows().sample_and_log_prob(3, CONTEXT),
+    "decode": lambda: images().flow.decode(images().flow.encode(IMAGES, LABELS), LABELS),
+    "trace": lambda: list(images().flow.trace(IMAGES, 1)),
+    "guided": lambda: images().flow.guided(1.0, attention_temperature=0.5).sample((), LABELS),
+    "denoise": lambda: images().flow.denoise(IMAGES, 0.1, LABELS),
+    "classify": lambda: images().flow.classify(IMAGES),
+    "check": lambda: str(images().flow.check(IMAGES, LABELS)),
+    "distribution": lambda: rows()(CONTEXT).log_prob(rows()(CONTEXT).rsample((2,))),
+    "initialize": lambda: rows().initialize(ROWS, CONTEXT),
+    "codec: identity": lambda: there_and_back(Identity(), ROWS),
+    "codec: uniform": lambda: there_and_back(UniformDequantization(17), INTEGERS),
+    "codec: noise": lambda: there_and_back(GaussianNoise(17, 0.1), INTEGERS),
+    "codec: coarse": lambda: there_and_back(Coarse(UniformDequantization(32)), INTEGERS),
+    "codec: columns": lambda: there_and_back(ColumnDequantization((1,)), ROWS.round()),
+    "codec: variational": lambda: there_and_back(learned_noise().codec, INTEGERS),
+    "bound": lambda: images().bound(INTEGERS, LABELS, samples=2),
+    "coded classify": lambda: images().classify(INTEGERS),
+    "samples": lambda: list(samples(images(), Sampling(guidance=1.0), stop=3)),
+    "held_out": lambda: ev.held_out(images(), digits("test").images[:N], 1),
+    "held_out_mean": lambda: str(ev.held_out_mean(images(), INTEGERS, -1)),
+    "looking_at": lambda: looking_at(Arrays(ROWS, CONTEXT, torch.ones_like(ROWS[:, 0])), Identity())(rows()),
+    "importance": lambda: str(ev.importance(free(), energy, n=50)),
+    "importance, printed": lambda: str(Importance(ROWS, FEATURES.flatten())),
+    "calibration": lambda: str(ev.check_calibration(rows(), ROWS, CONTEXT, draws=19)),
+    "coverage": lambda: ev.check_calibration(rows(), ROWS, CONTEXT, draws=9).histogram(),
+    "compare": lambda: str(ev.compare(FEATURES, FEATURES.flip(0) + 0.1, features="none")),
+    "sample_quality": lambda: ev.sample_quality(images(), digits("test"), ev.Extractor(MEANS, name="means"), 40),
+    "grid": lambda: ev.captioned({"x": ev.grid(IMAGES, 3)}, 1),
+    "directions": lambda: pf.editing.directions(images().flow, INTEGERS, LABELS % 2, codec=images().codec),
+    "edit": lambda: pf.editing.edit(images().flow, IMAGES, images().flow.encode(IMAGES, 1)[0], 0.5),
+    "read": lambda: pf.editing.read(images().flow, IMAGES, images().flow.encode(IMAGES, 1)[0]),
+    "interpolate": lambda: pf.editing.interpolate(images().flow, IMAGES[:2], IMAGES[2:4], 3),
+    "inpaint by Langevin": lambda: pf.editing.inpaint(images().flow, IMAGES, HOLE, 2, proposal=Langevin()),
+    "inpaint by a walk": lambda: pf.editing.inpaint(images().flow, IMAGES, HOLE, 2, proposal=RandomWalk()),
+    "order": lambda: Order(5, seed=1)[2:9],
+    "digits": lambda: digits("test").fetch([3, 1]),
+    "arrays": lambda: Arrays(ROWS, CONTEXT, ROWS[:, 0].square()).counted().split(0.2),
+    "training": lambda: minimise(Likelihood(*vars(images()).values(), condition_dropout=0.5), digits("train"), PLAN),
+    "reverse KL": lambda: minimise(ReverseKL(free(), energy), Arrays(torch.empty(8, 0, device="cpu")), PLAN),
+    "fit": lambda: pf.fit(free(), np.random.default_rng(0).normal(size=(40, 2)), weights=np.ones(40), steps=2),
+    "fit_density": lambda: pf.fit_density(free(), energy, steps=2, batch=8),
+    "recipe": lambda: RECIPES["cifar10_flowpp"]().small().build(),
+    "initialization": lambda: RECIPES["mnist_glow"]().small().build().initialize(INTEGERS),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_function_makes_its_tensors_where_its_arguments_are(name):
+    for made in (images, rows, free, learned_noise):
+        made()
+    with Elsewhere():
+        CALLS[name]()
+
+
+def test_a_run_is_trained_loaded_and_used_wherever_tensors_are_made_by_default(tmp_path: Path):
+    with Elsewhere():
+        pf.train(RECIPES["digits"]().small(), tmp_path, device="cpu")
+        assert pf.load(tmp_path).device.type == "cpu"
+        pf.sample(tmp_path, tmp_path / "samples.png", n=4, device="cpu")
+        pf.evaluate(tmp_path, device="cpu")
+        pf.runs.check(tmp_path, n=2, device="cpu")
+
+
+def test_the_law_catches_what_it_is_for():
+    with Elsewhere(), pytest.raises((RuntimeError, NotImplementedError)):
+        (ROWS + torch.arange(2)).tolist()
