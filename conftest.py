@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pushforward
-from tests.kernels import NO_KERNELS, available
+from tests.kernels import UNTESTED
 
 torch.set_num_threads(1)  # tests run side by side
 
@@ -32,19 +32,12 @@ def _everyday(doctest_namespace):
     assert global_state() == before, "this test changed torch's global state"
 
 
-@pytest.fixture
-def kernels():
-    """What a test of compiled kernels asks for."""
-    if not available():
-        pytest.skip(NO_KERNELS)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Tests skipped for want of kernels are counted in one line of the summary, not in one for each of them."""
     report = yield
-    if report.skipped and report.longrepr[2] == f"Skipped: {NO_KERNELS}":
-        report.longrepr = (__file__, None, f"Skipped: {NO_KERNELS}")
+    if report.skipped and report.longrepr[2] == f"Skipped: {UNTESTED}":
+        report.longrepr = (__file__, None, report.longrepr[2])
     return report
 
 

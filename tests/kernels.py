@@ -8,7 +8,7 @@ import pytest
 from pushforward.kernels import serving
 from pushforward.kernels.build import library
 
-NO_KERNELS = "compiled kernels are NOT tested: there is no C++ compiler"
+UNTESTED = "compiled kernels are NOT tested: there is no C++ compiler"
 NAMES = ("affine", "spline", "perceptron", "masked", "transformer")
 
 
@@ -20,5 +20,5 @@ def switch(monkeypatch, on: bool) -> None:
     """Kernels serve however little work there is, or never. Skips the test where they cannot be built."""
     monkeypatch.setenv("PUSHFORWARD_KERNELS", str(int(on)))
     if on and not available():
-        pytest.skip(NO_KERNELS)
+        pytest.skip(UNTESTED)
     monkeypatch.setattr(serving, "LEAST", dict.fromkeys(serving.LEAST, 0))

@@ -125,7 +125,7 @@ def test_a_loaded_flow_learns(name):
     """Weights get gradients, masked ones none; what was measured in nflows is not measured anew."""
     flow = loaded(trained(name))
     x, context = rows(name, torch.float64)
-    assert flow.measured is None or flow.measured
+    assert flow.initialized is None or flow.measured
     flow.log_prob(x, context).sum().backward()
     for parameter_name, parameter in flow.named_parameters():
         assert parameter.grad is not None, parameter_name

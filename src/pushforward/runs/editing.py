@@ -168,7 +168,7 @@ def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
 
 
 def _denoised(coded: CodedFlow, x: Tensor) -> Tensor:
-    """Images without the Gaussian noise of their codec, if it has any; a flow of labels is asked under the null label."""
+    """Images without the Gaussian noise of their codec, if it has any; a flow of labels is given the null label."""
     return coded.denoise(x, -1 if coded.flow.classes else None)
 
 

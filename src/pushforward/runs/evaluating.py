@@ -36,7 +36,7 @@ def evaluate(
     sampling: Sampling = Sampling(),
     device: str = "auto",
 ) -> dict[str, HeldOut | Quality]:
-    """Measure the likelihood of a run's held-out data, and how good its samples are; noted in its results.json and card.
+    """Measure the likelihood of a run's held-out data, and how good its samples are; note it in results.json and card.
 
     Args:
         run: The run folder.

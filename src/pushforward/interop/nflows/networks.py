@@ -66,6 +66,8 @@ class MaskedNet(CausalNetwork):
     Where the blocks are not residual, an activation follows the first layer. Sampling reads all D elements D times.
     """
 
+    token = ()
+
     def __init__(
         self,
         first: nn.Linear,
@@ -77,7 +79,7 @@ class MaskedNet(CausalNetwork):
         super().__init__()
         self.first, self.read, self.blocks, self.last = first, read, nn.ModuleList(blocks), last
         self.activation = activation
-        self.tokens, self.token = first.in_features, ()
+        self.features = self.tokens = first.in_features
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         c = _vector(context, self.last.weight)
@@ -88,11 +90,12 @@ class MaskedNet(CausalNetwork):
             h = self.activation(h)
         for block in self.blocks:
             h = block(h, c)
-        return self.last(h).unflatten(1, (self.first.in_features, -1))
+        return self.last(h).unflatten(1, (self.features, -1))
 
 
 def _vector(context: Context | None, like: Tensor) -> Tensor | None:
     """The context's vector in the precision of `like`; zeros for a row that is conditioned on nothing."""
     if not context:
         return None
-    return torch.where(find(context, "vector").null[:, None], 0, find(context, "vector").value.to(like.dtype))
+    value, null, _ = find(context, "vector")
+    return torch.where(null[:, None], 0, value.to(like.dtype))
