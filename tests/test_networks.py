@@ -302,13 +302,6 @@ def test_places_that_are_refused():
         transformer()(torch.zeros(1, 7, FEATURES))
 
 
-def test_weights_saved_under_the_old_name_of_positions_load():
-    net, other = torch.nn.Sequential(transformer()), torch.nn.Sequential(transformer())
-    saved = {name.replace("positions.weight", "positions"): value for name, value in net.state_dict().items()}
-    other.load_state_dict(saved)
-    assert torch.equal(other[0].positions.weight, net[0].positions.weight)
-
-
 @torch.no_grad()
 def fed(net, x, context=None):
     """Its answers token by token, and the kind of decoder that gave them."""

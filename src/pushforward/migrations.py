@@ -12,6 +12,7 @@ FORMAT = 2  # of a saved recipe: raised when what it holds changes
 OLD_NAMES = (  # of weights: a pattern, and what stands in its place
     (r"\bproject\b", "context_encoder"),
     (r"\bmeasured$", "initialized"),
+    (r"\bpositions\b(?!\.weight)", "positions.weight"),
     (r"^((?:optimiser\.)?)lift\.", r"\1codec."),
 )
 OLD_FILES = {"codec.safetensors": "lift.safetensors"}

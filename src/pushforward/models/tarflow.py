@@ -17,7 +17,7 @@ from pushforward.bases import ObservedNormal, StandardNormal
 from pushforward.conditions import Label
 from pushforward.flow import Flow
 from pushforward.models.model import Model
-from pushforward.moves import Affine, Move, Shift
+from pushforward.moves import Affine, Move
 from pushforward.networks import CausalTransformer, LabelEmbedding, Learned
 from pushforward.transform import Chain
 from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
@@ -43,7 +43,7 @@ class TarFlow(Model):
     def build(self) -> Flow:
         channels, height, width = self.image
         tokens, features = height * width // self.patch**2, channels * self.patch**2
-        base = ObservedNormal if isinstance(self.move, Shift) else StandardNormal
+        base = ObservedNormal if self.move.volume_preserving else StandardNormal
         return Flow(
             Chain(Patchify(self.image, self.patch), *(self._step(i, tokens, features) for i in range(self.steps))),
             base(tokens, features),

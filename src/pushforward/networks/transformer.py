@@ -208,12 +208,6 @@ class CausalTransformer(CausalNetwork):
         )
         return None if any(t is None for t in weights.tensors()) else weights
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any) -> None:
-        """Weights saved before positions were modules have them under the module's own name."""
-        if f"{prefix}positions" in state_dict:
-            state_dict[f"{prefix}positions.weight"] = state_dict.pop(f"{prefix}positions")
-        super()._load_from_state_dict(state_dict, prefix, *args, **options)
-
 
 def _layer_weights(layer: Any) -> kernel.Layer:
     attention, (norm, up, _, down) = layer.attention, layer.mlp
