@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pushforward.kernels import serving
-from pushforward.kernels.build import library
+from pushforward.kernels.build import function, library
 
 
 class Layer(ctypes.Structure):
@@ -31,6 +31,9 @@ class Network(ctypes.Structure):
         *((name, c_int64) for name in ("rows", "tokens", "raw", "depth", "threads")),
         ("layers", POINTER(Layer)),
     ]
+
+
+STRUCTS = (Layer, Network)
 
 
 class Weights(NamedTuple):
@@ -51,7 +54,7 @@ def serves(weights: Weights, rows: int) -> bool:
     return (
         rows * sum(weight.numel() for weight, _ in weights.maps) >= serving.LEAST["masked"]
         and serving.are_plain(*(t for pair in weights.maps for t in pair))
-        and library("masked", Layer, Network) is not None
+        and library("masked", *STRUCTS) is not None
     )
 
 
@@ -66,7 +69,7 @@ class MaskedDecoder:
         self.rows, self.features, self.length, self._answered = rows, known[0][-1], 0, 0
         self.raw, self.dtype = len(maps[-1][0]) // self.features, maps[-1][0].dtype
         self._kept: list[Tensor] = []  # the structs hold pointers, and these the memory
-        built: Any = library("masked", Layer, Network)
+        built: Any = library("masked", *STRUCTS)
         self._block = built.block_bytes() // self.dtype.itemsize  # rows that are computed together
         layers = []
         for k, units in enumerate((self.features, *(len(weight) for weight, _ in maps))):
@@ -83,7 +86,7 @@ class MaskedDecoder:
             layers.append(layer)
         sizes = rows, self.features, self.raw, len(maps) - 1, torch.get_num_threads()
         self._network = Network(*sizes, (Layer * len(layers))(*layers))
-        self._learn = getattr(built, f"learn_{self.dtype}".replace("torch.", ""))
+        self._learn = function("masked", "learn", self.dtype, *STRUCTS)
         self._learn.argtypes = [c_void_p, c_void_p, *[c_int64] * 3]
 
     def read(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pushforward.kernels import serving
-from pushforward.kernels.build import library
+from pushforward.kernels.build import function, library
 from pushforward.shapes import multiplied_in
 
 STORED = (torch.float32, torch.float64, torch.bfloat16)  # what weights are kept in
@@ -150,7 +150,7 @@ class TransformerDecoder:
             *(self._linear(linear) for linear in (weights.read, weights.answer)),
             (LayerStruct * len(layers))(*layers),
         )
-        self._feed = getattr(built, f"feed_{self.stored}".replace("torch.", ""))
+        self._feed = function("transformer", "feed", self.stored, *STRUCTS)
         self._feed.argtypes = [c_void_p, c_void_p, c_int64, c_int64]
 
     def read(self, x: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,24 +54,23 @@ class Layers(nn.Module):
         """The answers to a context, by the kernel where it serves."""
         x = x.to(self.answer.weight.dtype)
         added = None if self.project is None else self.project(context)
-        if self.activation is not F.relu or kernel.serving.recorded() or not self._plain():
-            return self(x, added)
-        maps: list[Any] = list(self)
-        layers = [kernel.Linear(layer.weight, layer.bias, layer._buffers.get("mask")) for layer in maps]
-        if not kernel.serves(x, added, layers, residual=self.residual):
+        layers = self._linears() if self.activation is F.relu and not kernel.serving.recorded() else None
+        if layers is None or not kernel.serves(x, added, layers, residual=self.residual):
             return self(x, added)
         return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
 
-    def _plain(self) -> bool:
-        """Whether its maps are those it was made of, unchanged and unwatched."""
-        maps: list[Any] = list(self)
-        return (
-            not is_watched(self)
-            and len(maps) == len(self.kinds)
-            and all(
-                is_plain(layer, kind) and layer.bias is not None for layer, kind in zip(maps, self.kinds, strict=True)
-            )
-        )
+    def _linears(self) -> list[kernel.Linear] | None:
+        """The maps' tensors, where they are of the kinds that this was made of, unchanged and unwatched."""
+        maps = list(self)
+        if is_watched(self) or len(maps) != len(self.kinds):
+            return None
+        found = []
+        for layer, kind in zip(maps, self.kinds, strict=True):
+            weight, bias = (layer._parameters.get(name) for name in ("weight", "bias"))
+            if weight is None or bias is None or not is_plain(layer, kind):
+                return None
+            found.append(kernel.Linear(weight, bias, layer._buffers.get("mask")))
+        return found
 
     def _by_tensors(self, x: Tensor, added: Tensor | None, *parameters: Tensor) -> Tensor:
         maps = [*(f"maps.{k}" for k in range(len(self.maps))), "answer"]
