@@ -24,7 +24,7 @@ from pushforward.importance import LogDensity, weighted_draws
 from pushforward.randomness import keyed
 from pushforward.training import Likelihood, Look, Objective, Plan, ReverseKL, State, run_through
 from pushforward.training.loop import Measure
-from pushforward.transforms import Unconstrain
+from pushforward.transforms import ProductSupport
 
 LOOKS = 50  # at held-out events in a whole training
 PATIENCE = 10  # looks
@@ -140,15 +140,15 @@ def check_rows(coded: CodedFlow, data: Arrays) -> None:
     x = coded.codec.encode(data.events, keyed(0))[0]
     with torch.no_grad():  # the flow says what it does not take
         flow.log_prob(x[:1].to(flow.device), None if data.context is None else data.context[:1])
-    unconstrain = next((part for part in flow.modules() if isinstance(part, Unconstrain)), None)
-    if unconstrain is None:
+    support = flow.support
+    if not isinstance(support, ProductSupport):
         return
-    outside = (unconstrain.slopes(x)[1] == -torch.inf).nonzero().tolist()
+    outside = support.outside(x).nonzero().tolist()
     if outside:
         row, feature = outside[0]
         raise ValueError(
             f"feature {feature} of row {row} is {data.events[row, feature]:g}, outside of "
-            f"{unconstrain.supports[feature]}; {len({row for row, _ in outside})} of {len(x)} rows have such values. "
+            f"{support.supports[feature]}; {len({row for row, _ in outside})} of {len(x)} rows have such values. "
             "Drop them, or mend the supports."
         )
 

@@ -273,6 +273,19 @@ def no_grad_agrees(case: Case) -> None:
         assert all(close(a, b) for a, b in zip(with_gradients, without, strict=True))
 
 
+def the_wider_dtype_wins(case: Case) -> None:
+    """Of the weights' and the events'; both doors, with gradients and without."""
+    for weights, events in ((torch.float32, torch.float64), (torch.float64, torch.float32)):
+        transform, context = case.build(weights), case.context(N)
+        has_weights = any(t.is_floating_point() for t in (*transform.parameters(), *transform.buffers()))
+        for door, given in doors(transform, case, N, events):
+            for grad in (True, False):
+                with torch.set_grad_enabled(grad):
+                    value, log_det = door(given, context)
+                wide = torch.float64 if has_weights else events
+                assert (value.dtype, log_det.dtype) == (wide, wide)
+
+
 def shape_of_latents(case: Case) -> None:
     assert tuple(case.make().latent_shape(case.event)) == case.latent
 
@@ -300,6 +313,7 @@ LAWS = (
     copies_and_prints,
     no_grad_agrees,
     shape_of_latents,
+    the_wider_dtype_wins,
 )
 
 GRADIENT_FREE = (

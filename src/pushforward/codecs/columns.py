@@ -12,7 +12,7 @@ from pushforward.codecs.base import Codec, Identity
 from pushforward.flow import Flow
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample
-from pushforward.transforms import Integers, Unconstrain
+from pushforward.transforms import ProductSupport
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def codec_of(flow: Flow) -> Codec:
     """The codec of a flow of vectors: `ColumnDequantization` where its supports are `Integers`, else `Identity`.
 
     >>> from pushforward.models import MAF
+    >>> from pushforward.transforms import Integers
     >>> codec_of(MAF(features=2, supports=(Integers(0, 9), Integers())).build())
     ColumnDequantization(columns=(0, 1))
     """
-    supports = next((part.supports for part in flow.modules() if isinstance(part, Unconstrain)), ())
-    columns = tuple(i for i, support in enumerate(supports) if isinstance(support, Integers))
+    columns = flow.support.integers if isinstance(flow.support, ProductSupport) else ()
     return ColumnDequantization(columns) if columns else Identity()

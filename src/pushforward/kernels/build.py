@@ -18,6 +18,9 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
+
+import torch
 
 SOURCES = Path(__file__).parent
 FLAGS = [
@@ -40,6 +43,12 @@ def library(name: str, *structs: type[ctypes.Structure]) -> ctypes.CDLL | None:
     if os.environ.get("PUSHFORWARD_KERNELS") == "0":
         return None
     return _loaded(name, structs)
+
+
+@functools.cache
+def function(name: str, door: str, dtype: torch.dtype, *structs: type[ctypes.Structure]) -> Any:
+    """The function `door` of a library that was loaded, for elements of this type."""
+    return getattr(_loaded(name, structs), f"{door}_{str(dtype).removeprefix('torch.')}")
 
 
 @functools.cache

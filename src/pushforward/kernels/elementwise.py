@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pushforward.kernels import serving
-from pushforward.kernels.build import library
+from pushforward.kernels.build import function, library
 
 Values = tuple[Tensor, Tensor]
 TensorOperations = Callable[[Tensor, Tensor], Values]  # x and raw -> values and log-slopes
@@ -85,7 +85,5 @@ def _call(door: str, move: Move, x: Tensor, raw: Tensor, *others: Tensor) -> Non
     raw = raw.reshape(-1, raw.shape[-1])
     raw = raw if raw.stride(1) == 1 else raw.contiguous()
     about = move.struct(x.numel(), raw.stride(0), torch.get_num_threads(), *move.fields)
-    function = getattr(
-        library(move.name, move.struct), f"{door}_{'float32' if x.dtype == torch.float32 else 'float64'}"
-    )
-    function(byref(about), *(c_void_p(t.data_ptr()) for t in (x, raw, *others)))
+    pointers = (c_void_p(t.data_ptr()) for t in (x, raw, *others))
+    function(move.name, door, x.dtype, move.struct)(byref(about), *pointers)

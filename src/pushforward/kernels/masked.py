@@ -9,22 +9,20 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_int64, c_void_p
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pushforward.kernels import serving
-from pushforward.kernels.build import library
-
-BLOCK = 256  # bytes that a unit's values for a block of rows take: VECTORS · BYTES in masked.cpp
+from pushforward.kernels.build import function, library
 
 
 class Layer(ctypes.Structure):
     _fields_ = [
         *((name, c_void_p) for name in ("weight", "bias", "added", "values", "known")),
-        *((name, c_int64) for name in ("inputs", "skips")),
+        *((name, c_int64) for name in ("units", "inputs", "skips")),
     ]
 
 
@@ -33,6 +31,9 @@ class Network(ctypes.Structure):
         *((name, c_int64) for name in ("rows", "tokens", "raw", "depth", "threads")),
         ("layers", POINTER(Layer)),
     ]
+
+
+STRUCTS = (Layer, Network)
 
 
 class Weights(NamedTuple):
@@ -53,7 +54,7 @@ def serves(weights: Weights, rows: int) -> bool:
     return (
         rows * sum(weight.numel() for weight, _ in weights.maps) >= serving.LEAST["masked"]
         and serving.are_plain(*(t for pair in weights.maps for t in pair))
-        and library("masked", Layer, Network) is not None
+        and library("masked", *STRUCTS) is not None
     )
 
 
@@ -68,25 +69,25 @@ class MaskedDecoder:
         self.rows, self.features, self.length, self._answered = rows, known[0][-1], 0, 0
         self.raw, self.dtype = len(maps[-1][0]) // self.features, maps[-1][0].dtype
         self._kept: list[Tensor] = []  # the structs hold pointers, and these the memory
-        size = BLOCK // self.dtype.itemsize
-        room = -(-rows // size) * size
-        values = [maps[-1][0].new_zeros(units, room) for units in (self.features, *(len(weight) for weight, _ in maps))]
-        counts = [torch.tensor(layer, dtype=torch.int64, device="cpu") for layer in known]
-        layers = [Layer(values=self._point(values[0]), known=self._point(counts[0]))]
-        for k, (weight, bias) in enumerate(maps, 1):
-            layer = Layer(weight=self._point(weight), bias=self._point(bias), values=self._point(values[k]))
-            layer.inputs, layer.skips = weight.shape[1], weights.residual and 1 < k < len(maps) and k % 2 == 1
-            if k == 1 and added is not None:
-                layer.added = self._point(F.pad(added.to(self.dtype).T.expand(-1, rows), (0, room - rows)))
+        built: Any = library("masked", *STRUCTS)
+        self._block = built.block_bytes() // self.dtype.itemsize  # rows that are computed together
+        layers = []
+        for k, units in enumerate((self.features, *(len(weight) for weight, _ in maps))):
+            self._values = maps[-1][0].new_zeros(-(-rows // self._block), units, self._block)
+            layer = Layer(values=self._point(self._values), units=units)
             if k < len(maps):
-                layer.known = self._point(counts[k])
+                layer.known = self._point(torch.tensor(known[k], dtype=torch.int64, device="cpu"))
+            if k > 0:
+                weight, bias = maps[k - 1]
+                layer.weight, layer.bias, layer.inputs = self._point(weight), self._point(bias), weight.shape[1]
+                layer.skips = weights.residual and 1 < k < len(maps) and k % 2 == 1
+            if k == 1 and added is not None:
+                layer.added = self._point(self._blocks(added))
             layers.append(layer)
-        self._answers = values[-1]
-        sizes = room, self.features, self.raw, len(maps) - 1, torch.get_num_threads()
+        sizes = rows, self.features, self.raw, len(maps) - 1, torch.get_num_threads()
         self._network = Network(*sizes, (Layer * len(layers))(*layers))
-        name = f"learn_{self.dtype}".replace("torch.", "")
-        self._learn = getattr(library("masked", Layer, Network), name)
-        self._learn.argtypes = [c_void_p, c_void_p, *[c_int64] * 4]
+        self._learn = function("masked", "learn", self.dtype, *STRUCTS)
+        self._learn.argtypes = [c_void_p, c_void_p, *[c_int64] * 3]
 
     def read(self, x: Tensor) -> Tensor:
         """Read x (rows, n), the next features; answer for each of them and the next one, (rows, n + 1, raw)."""
@@ -98,16 +99,22 @@ class MaskedDecoder:
                 f"{start} on {x.device}."
             )
         x = x.to(self.dtype).contiguous()
-        self._learn(byref(self._network), x.data_ptr(), self.rows, x.shape[1], start, self._answered)
+        self._learn(byref(self._network), x.data_ptr(), x.shape[1], start, self._answered)
         self.length, self._answered = stop, min(stop + 1, self.features)
-        answers = self._answers[start * self.raw : self._answered * self.raw, : self.rows]
+        answers = self._values[:, start * self.raw : self._answered * self.raw].transpose(1, 2).flatten(0, 1)
         # a copy: what is read after truncate may write over them
-        return answers.T.clone(memory_format=torch.contiguous_format).unflatten(1, (self._answered - start, self.raw))
+        answers = answers[: self.rows].clone(memory_format=torch.contiguous_format)
+        return answers.unflatten(1, (self._answered - start, self.raw))
 
     def truncate(self, length: int) -> None:
         """Forget all features but the first `length`."""
         assert 0 <= length <= self.length, f"cannot truncate {self.length} features to {length}"
         self.length, self._answered = length, min(self._answered, length + 1)
+
+    def _blocks(self, t: Tensor) -> Tensor:
+        """(rows or 1, units) -> (block, units, row in the block)."""
+        t = t.to(self.dtype).expand(self.rows, -1)
+        return F.pad(t, (0, 0, 0, -self.rows % self._block)).unflatten(0, (-1, self._block)).transpose(1, 2)
 
     def _point(self, tensor: Tensor) -> int:
         self._kept.append(tensor.contiguous())

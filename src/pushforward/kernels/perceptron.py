@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pushforward.kernels import serving
-from pushforward.kernels.build import library
+from pushforward.kernels.build import function, library
 
 BYTES = 64  # that a layer's values for a row take a multiple of
 
@@ -38,6 +38,9 @@ class Network(ctypes.Structure):
     ]
 
 
+STRUCTS = (Layer, Network)
+
+
 class Linear(NamedTuple):
     """A linear map: weight (outputs, inputs), bias (outputs), and a mask like the weight, or none."""
 
@@ -56,7 +59,7 @@ def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residua
         and serving.are_plain(x, *tensors, *(() if added is None else (added,)))
         and all(t.is_contiguous() for t in tensors)
         and _fit(x, added, layers, residual)
-        and _library() is not None
+        and library("perceptron", *STRUCTS) is not None
     )
 
 
@@ -151,7 +154,9 @@ def _answer(laid: _Laid, x: Tensor, added: Tensor | None, values: Tensor | None)
     if added is not None and added.stride(1) != 1:
         added = added.contiguous()
     stride = c_int64(0 if added is None else added.stride(0))
-    _call("pass", x, laid.network(len(x)), _at(x), _at(added), stride, _at(values), _at(answers))
+    function("perceptron", "pass", x.dtype, *STRUCTS)(
+        byref(laid.network(len(x))), _at(x), _at(added), stride, _at(values), _at(answers)
+    )
     return answers
 
 
@@ -163,7 +168,8 @@ def _pull(laid: _Laid, values: Tensor, in_answers: Tensor, wanted: Sequence[bool
     in_weights = [torch.empty_like(layer.weight) if want else None for layer, want in pairs]
     for struct, in_weight in zip(laid.structs, in_weights, strict=True):
         struct.in_weight = None if in_weight is None else in_weight.data_ptr()
-    _call("pull", values, laid.network(len(values)), _at(values), _at(in_answers), _at(memory), _at(in_x))
+    pull = function("perceptron", "pull", values.dtype, *STRUCTS)
+    pull(byref(laid.network(len(values))), _at(values), _at(in_answers), _at(memory), _at(in_x))
     sums = memory.sum(0)
     in_biases = [*(sums[start : start + units] for start, units in laid.columns), in_answers.sum(0)]
     start, units = laid.columns[0]
@@ -173,12 +179,3 @@ def _pull(laid: _Laid, values: Tensor, in_answers: Tensor, wanted: Sequence[bool
 
 def _at(tensor: Tensor | None) -> c_void_p | None:
     return None if tensor is None else c_void_p(tensor.data_ptr())
-
-
-def _call(door: str, like: Tensor, network: Network, *pointers: Any) -> None:
-    function = getattr(_library(), f"{door}_{'float32' if like.dtype == torch.float32 else 'float64'}")
-    function(byref(network), *pointers)
-
-
-def _library() -> ctypes.CDLL | None:
-    return library("perceptron", Layer, Network)

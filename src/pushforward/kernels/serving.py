@@ -41,7 +41,7 @@ def are_plain(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32
         type(t) in (Tensor, nn.Parameter)
         and t.is_cpu
         and t.dtype == dtype
-        and t.layout == torch.strided
+        and t.layout is torch.strided
         and not t.is_neg()
         for t in tensors
     )

@@ -1,34 +1,22 @@
-// Rational-quadratic splines of many numbers, with their gradients: what spline.py says in tensors, and derives, is said
-// here of a vector of numbers at a time, each with its own knots. Nothing is kept between the two passes but x and the raw
-// numbers: the second one finds the bins again.
-//
-// A number's raw numbers are the logits of its bins' widths and heights, and the log-slopes where they meet.
+// Rational-quadratic splines of elements, and their gradients: the formulas of moves/spline.py, for a vector of elements at a
+// time, each with its own knots. Nothing is kept between the two passes but x and its raw parameters: the second one finds
+// the bins again.
 
-#include "vectors.h"
+#include "elementwise.h"
 
 namespace {
 
-constexpr int MOST = 32;  // bins
-constexpr int64_t ENOUGH = 1 << 12;  // numbers that are worth another thread
+constexpr int MOST = 32;             // bins
+constexpr int64_t ENOUGH = 1 << 12;  // elements that are worth another thread
 
 extern "C" struct Struct {
-    int64_t numbers, stride, threads, bins, circular, inverse;  // stride: from one number's raw numbers to the next one's
+    MOVE_FIELDS, bins, circular, inverse;
     double bound, contrast;
 };
 
 template <class T> struct Tile : Vectors<T> {
-    using Vectors<T>::LANES, Vectors<T>::exponential;
+    using Vectors<T>::LANES, Vectors<T>::exponential, Vectors<T>::logarithm, Vectors<T>::root, Vectors<T>::size;
     using V = typename Vectors<T>::V;
-
-    static V root(V x) {
-        for (int i = 0; i < LANES; i++) x[i] = std::sqrt(x[i]);
-        return x;
-    }
-    static V logarithm(V x) {
-        for (int i = 0; i < LANES; i++) x[i] = std::log(x[i]);
-        return x;
-    }
-    static V size(V x) { return x < 0 ? -x : x; }
 
     const int64_t bins;
     const bool circular, inverse;
@@ -39,7 +27,7 @@ template <class T> struct Tile : Vectors<T> {
     V x[MOST + 1], y[MOST + 1];  // knots
     V wide, high;
 
-    // where the number is: the bin, as a number, its ends, the log-slopes and slopes there, and the way from end to end
+    // where the element is: the bin, counted from 0, its ends, the log-slopes and slopes there, and the way from end to end
     V given, place, bin, x0, x1, y0, y1, log0, log1, d0, d1, s, z, v;
 
     explicit Tile(const Struct &of)
@@ -72,13 +60,11 @@ template <class T> struct Tile : Vectors<T> {
         return scale;
     }
 
-    void read(const T *numbers, const T *from, int64_t stride, int64_t count) {
-        given = V{};
-        for (int64_t p = 0; p < raws(); p++) raw[p] = V{};
-        for (int64_t i = 0; i < count; i++) {
-            given[i] = numbers[i];
+    void read(const T *elements, const T *from, int64_t stride, int64_t count) {
+        given = this->load(elements, count);
+        if (count < LANES) std::fill(raw, raw + raws(), V{});
+        for (int64_t i = 0; i < count; i++)
             for (int64_t p = 0; p < raws(); p++) raw[p][i] = from[i * stride + p];
-        }
         wide = places(raw, width, x);
         high = places(raw + bins, height, y);
         place = given < -bound ? V{} - bound : given > bound ? V{} + bound : given;
@@ -125,7 +111,7 @@ template <class T> struct Tile : Vectors<T> {
         }
     }
 
-    // Of the answer, times its gradients: the gradient in what was given; those in raw numbers take their place.
+    // Of the answer, times its gradients: the gradient in what was given; those in raw parameters take their place.
     V pull(V moved, V log_slopes) {
         const auto inside = size(given) < bound;
         const V outer = moved, none{};
@@ -134,7 +120,7 @@ template <class T> struct Tile : Vectors<T> {
         const V top = d1 * zz + 2 * s * zv + d0 * vv, slope = s * s * top / (below * below);
         const V bend = 2 * ((d1 * z + s * (v - z) - d0 * v) / top - (d0 + d1 - 2 * s) * (v - z) / below) / w;
         V pulled = moved * slope + log_slopes * bend;
-        if (inverse) {  // x(y) with y(x) = y: dx = (dy − what the raw numbers do to y) / slope, and a log-slope of other sign
+        if (inverse) {  // x(y) with y(x) = y: dx = (dy − what the raw parameters do to y) / slope, and a log-slope of other sign
             log_slopes = -log_slopes;
             pulled = (moved + log_slopes * bend) / slope;
             moved = -pulled;
@@ -164,49 +150,15 @@ template <class T> struct Tile : Vectors<T> {
             logits[k] = (scale * share - all) * sizes[k] * steepness(logits[k], sharp);
         }
     }
-};
 
-// each(tile, first, count) for all tiles of numbers, which have been read
-template <class T, class Each> void tiles(const Struct &of, const T *numbers, const T *raw, const Each &each) {
-    constexpr int64_t LANES = Tile<T>::LANES;
-#pragma omp parallel num_threads(std::min<int64_t>(of.threads, 1 + of.numbers / ENOUGH))
-    {
-        Tile<T> tile(of);
-#pragma omp for schedule(static)
-        for (int64_t first = 0; first < of.numbers; first += LANES) {
-            const int64_t count = std::min(LANES, of.numbers - first);
-            tile.read(numbers + first, raw + first * of.stride, of.stride, count);
-            each(tile, first, count);
-        }
-    }
-}
-
-template <class T> void move(const Struct &of, const T *numbers, const T *raw, T *moved, T *log_slopes) {
-    tiles<T>(of, numbers, raw, [&](const Tile<T> &tile, int64_t first, int64_t count) {
-        typename Tile<T>::V to, log;
-        tile.answer(to, log);
-        std::memcpy(moved + first, &to, count * sizeof(T));
-        std::memcpy(log_slopes + first, &log, count * sizeof(T));
-    });
-}
-
-// gradients in what was given, (number), and in the raw numbers, (number, raw), of moved · y + log_slopes · log dy/dx
-template <class T>
-void pull(const Struct &of, const T *numbers, const T *raw, const T *moved, const T *log_slopes, T *in_numbers, T *in_raw) {
-    tiles<T>(of, numbers, raw, [&](Tile<T> &tile, int64_t first, int64_t count) {
-        typename Tile<T>::V to{}, log{};
-        std::memcpy(&to, moved + first, count * sizeof(T));
-        std::memcpy(&log, log_slopes + first, count * sizeof(T));
-        to = tile.pull(to, log);
-        std::memcpy(in_numbers + first, &to, count * sizeof(T));
-        const int64_t raws = tile.raws();
+    void store_raw(T *to, int64_t count) const {
         for (int64_t i = 0; i < count; i++)
-            for (int64_t p = 0; p < raws; p++) in_raw[(first + i) * raws + p] = tile.raw[p][i];
-    });
-}
+            for (int64_t p = 0; p < raws(); p++) to[i * raws() + p] = raw[p][i];
+    }
+};
 
 }  // namespace
 
 SIZE_OF(Struct)
-DOORS(Struct, float, float32)
-DOORS(Struct, double, float64)
+MOVE_FUNCTIONS(float, float32)
+MOVE_FUNCTIONS(double, float64)

@@ -10,17 +10,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Sequence
 from ctypes import POINTER, byref, c_double, c_int64, c_void_p
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pushforward.kernels import serving
-from pushforward.kernels.build import library
+from pushforward.kernels.build import function, library
 from pushforward.shapes import multiplied_in
 
-PANEL = 256  # bytes that a panel's sums take: VECTORS · BYTES in transformer.cpp
 STORED = (torch.float32, torch.float64, torch.bfloat16)  # what weights are kept in
 
 
@@ -137,6 +136,8 @@ class TransformerDecoder:
         self.stored = multiplied_in(positions)
         self.dtype = torch.promote_types(self.stored, torch.float32)
         self._kept: list[Tensor] = []  # the structs hold pointers, and these the memory
+        built: Any = library("transformer", *STRUCTS)
+        self._panel = built.panel_bytes() // self.dtype.itemsize  # outputs that a linear map computes together
         capacity = 16 * (-(-tokens // 16) | 1)  # an odd number of cache lines: columns do not collide
         memory = positions.new_empty(len(weights.layers), 2, rows * width * capacity, dtype=self.dtype)
         layers = [self._layer(*each) for each in zip(weights.layers, memory, strict=True)]
@@ -149,8 +150,7 @@ class TransformerDecoder:
             *(self._linear(linear) for linear in (weights.read, weights.answer)),
             (LayerStruct * len(layers))(*layers),
         )
-        name = f"feed_{self.stored}".replace("torch.", "")
-        self._feed = getattr(library("transformer", *STRUCTS), name)
+        self._feed = function("transformer", "feed", self.stored, *STRUCTS)
         self._feed.argtypes = [c_void_p, c_void_p, c_int64, c_int64]
 
     def read(self, x: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class TransformerDecoder:
         return LayerStruct(*norms, *linears, *(self._point(half) for half in memory))
 
     def _linear(self, linear: Linear) -> LinearStruct:
-        size, pair = PANEL // self.dtype.itemsize, self.dtype.itemsize // self.stored.itemsize
+        size, pair = self._panel, self.dtype.itemsize // self.stored.itemsize
         outputs, inputs = linear.weight.shape
         panels, depth = -(-outputs // size), -(-inputs // pair)
         missing = panels * size - outputs

@@ -94,10 +94,8 @@ class Glow(VectorOrImage):
         "coupling": {"affine": AFFINE, "additive": Shift()},
     }
 
-    permutation: Mixing = (
-        InvertibleConvolution()
-    )  # how channels are mixed; by a word: conv, "plain conv", shuffle, reverse
-    coupling: Elementwise = AFFINE  # by a word: affine, additive
+    permutation: Mixing = InvertibleConvolution()  # or by a word: conv, "plain conv", shuffle, reverse
+    coupling: Elementwise = AFFINE  # or by a word: affine, additive
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as everywhere
 
+GLOBAL_HOOKS = (  # on all modules; torch fills these dictionaries in place
+    everywhere._global_forward_hooks,
+    everywhere._global_forward_pre_hooks,
+    everywhere._global_backward_hooks,
+    everywhere._global_backward_pre_hooks,
+)
+
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Whether `module` and its parts, in the order of modules(), are of exactly these classes, and none is watched."""
@@ -20,21 +27,15 @@ def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
 def is_watched(module: nn.Module) -> bool:
     """Whether calling the module does more than its class's forward: hooks of any sort, those on all modules included,
     another `forward` set on it, or a compiled one."""
-    return bool(
-        is_hooked(module)
-        or "forward" in module.__dict__
-        or module._compiled_call_impl is not None
-        or everywhere._global_forward_hooks
-        or everywhere._global_forward_pre_hooks
-        or everywhere._global_backward_hooks
-        or everywhere._global_backward_pre_hooks
-    )
+    own = module.__dict__  # asked of every layer at every call, so without attribute look-ups
+    return bool(is_hooked(module) or "forward" in own or own.get("_compiled_call_impl") or any(GLOBAL_HOOKS))
 
 
 def is_hooked(module: nn.Module) -> bool:
     """Whether the module itself has hooks, of any sort."""
+    own = module.__dict__
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
     )
 
 

@@ -51,7 +51,7 @@ class ActNorm(Triangular):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x, log_slopes = _inverse(z, self.shift, self.log_scale)
-        return x, sum_event(log_slopes)
+        return x, sum_event(log_slopes).to(x.dtype)
 
     @torch.no_grad()
     def initialize_from(self, x: Events) -> None:
@@ -89,7 +89,7 @@ class BatchNorm(Triangular):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x, log_slopes = _inverse(z, self.shift, self.log_scale)
-        return x, sum_event(log_slopes)
+        return x, sum_event(log_slopes).to(x.dtype)
 
     @torch.no_grad()
     def initialize_from(self, x: Events) -> None:
