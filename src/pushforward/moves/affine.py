@@ -127,7 +127,8 @@ def _moved(
     def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         return door(given, AffineParams(*RawAffine(raw, bound)))
 
-    if type(bound) not in BOUNDS or not kernel.serves(given, params.raw):
+    name = BOUNDS.get(type(bound))
+    if name is None or not kernel.serves(given, params.raw, bound=name):
         return tensors(given, params.raw)
-    choices = {"bound": BOUNDS[type(bound)], "limit": getattr(bound, "limit", 0.0)}
-    return kernel.moved(given, params.raw, **choices, inverse=inverse, tensors=tensors)
+    limit = getattr(bound, "limit", 0.0)
+    return kernel.moved(given, params.raw, bound=name, limit=limit, inverse=inverse, tensors=tensors)

@@ -121,6 +121,7 @@ class Known:
         self.values = [Growing(axis=0, capacity=layer[-1]) for layer in counts]
         self.answers = Growing(axis=0, capacity=len(self.answer[0]))  # (raw numbers of all tokens, batch)
         self.answered = 0  # tokens: those fed, and the next
+        self.plain = layers.linears() is not None
         self.kernel: kernel.MaskedDecoder | None = None  # remembers all this where the kernel decodes
 
     @property
@@ -129,7 +130,7 @@ class Known:
 
     def decodes_by_kernel(self, x: Tensor) -> bool:
         """Whether the kernel reads x; decided when the first features are read."""
-        if not self.answered and self.activation is F.relu and type(x) is Tensor and x.is_cpu:
+        if not self.answered and self.plain and self.activation is F.relu and type(x) is Tensor and x.is_cpu:
             maps = [(weight, bias[:, 0]) for weight, bias in (*self.maps, self.answer)]
             weights = kernel.Weights(maps, self.counts, self.residual)
             if kernel.serves(weights, len(x)):

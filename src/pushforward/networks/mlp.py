@@ -54,12 +54,12 @@ class Layers(nn.Module):
         """The answers to a context, by the kernel where it serves."""
         x = x.to(self.answer.weight.dtype)
         added = None if self.project is None else self.project(context)
-        layers = self._linears() if self.activation is F.relu and not kernel.serving.recorded() else None
+        layers = self.linears() if self.activation is F.relu and not kernel.serving.recorded() else None
         if layers is None or not kernel.serves(x, added, layers, residual=self.residual):
             return self(x, added)
         return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
 
-    def _linears(self) -> list[kernel.Linear] | None:
+    def linears(self) -> list[kernel.Linear] | None:
         """The maps' tensors, where they are of the kinds that this was made of, unchanged and unwatched."""
         maps = list(self)
         if is_watched(self) or len(maps) != len(self.kinds):
