@@ -1,18 +1,27 @@
 """Kernels compute what tensor operations compute, in values and in gradients of every kind."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
+from pushforward import kernels
 from pushforward.conditions import Vector, read
-from pushforward.kernels import build
-from pushforward.moves import Affine, CircularSpline, Move, RationalQuadraticSpline, SoftClip, Tanh
-from pushforward.networks import MLP, MaskedMLP, VectorEmbedding
-from tests.kernels import NAMES, switch
+from pushforward.kernels import build, elementwise, masked, perceptron
+from pushforward.moves import Affine, CircularSpline, Elementwise, Move, RationalQuadraticSpline, SoftClip, Tanh
+from pushforward.networks import MLP, CausalTransformer, Learned, MaskedMLP, VectorEmbedding
+from tests.kernels import NAMES, available, switch
 
 EMBED = {"vector": Vector(4)}
 Values = tuple[Tensor, ...]
@@ -188,23 +197,234 @@ def test_nan_is_not_hidden(both, case):
     assert all(all(answers) for answers in both(run))
 
 
-@pytest.mark.parametrize("change", ["hook", "kind"])
-def test_changed_layers_are_called(both, change):
-    """A hook sees its layer's answers, and a layer that was put in another's place gives its own."""
-    calls = []
+def transformer() -> CausalTransformer:
+    net = CausalTransformer(3, (3, 2), positions=Learned(5, 8), width=8, depth=2, heads=2)
+    nn.init.normal_(net.answer.weight)
+    return net
 
-    class Twice(nn.Linear):
-        def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-            calls.append(1)
-            return 2 * super().forward(input)
 
-    net = MLP(5, (4,), hidden=(16, 16))
-    if change == "hook":
-        net.layers.maps[1].register_forward_hook(lambda *_: calls.append(1))
-    else:
-        net.layers.maps[1] = Twice(16, 16)
-    assert not list(both(lambda: (net(torch.zeros(3, 5)), ())[1]))
-    assert len(calls) == 2
+NETWORKS = {
+    "perceptron": (lambda: MLP(5, (2,), hidden=(16, 16)), (5,)),
+    "masked": (lambda: MaskedMLP(5, (2,), hidden=(16, 16)), (5,)),
+    "transformer": (transformer, (5, 3)),
+}
+
+
+def decoded(net: nn.Module, x: Tensor) -> Tensor:
+    """The answers, by a decoder if the network has one."""
+    if isinstance(net, MLP):
+        return net(x)
+    return net.start(len(x)).read(x[:, :4])  # pyright: ignore[reportCallIssue]
+
+
+def moved_alike(move: Elementwise, x: Tensor) -> Tensor:
+    """Every element by raw parameters that are the element."""
+    raw = x[..., None].expand(*x.shape, move.params_per_element)
+    return move.forward(x, raw)[0]
+
+
+def doors() -> dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]]:
+    """Functions of one tensor that kernels compute, and the shape of a row."""
+    made = {name: (make().requires_grad_(False), shape) for name, (make, shape) in NETWORKS.items()}
+    found = {f"{name}, decoded": (partial(decoded, net), shape) for name, (net, shape) in made.items()}
+    found["masked"] = (made["masked"][0], (5,))
+    for name in ("affine/tanh", "spline"):
+        found[name] = (partial(moved_alike, MOVES[name]), (5,))
+    return found
+
+
+DOORS = doors()
+
+
+class Asked(Exception):  # noqa: N818 - not an error
+    """A kernel was about to serve."""
+
+
+@pytest.fixture
+def telling(monkeypatch) -> None:
+    """A kernel that is about to serve raises Asked."""
+
+    def tell(*_: object) -> None:
+        raise Asked
+
+    switch(monkeypatch, on=True)
+    for module in (elementwise, perceptron, masked, kernels.transformer):
+        monkeypatch.setattr(module, "library", tell)
+
+
+def exported(door, x):
+    class Door(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return door(x)
+
+    program = torch.export.export(
+        Door(), (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch", min=2)}}, strict=False
+    )
+    return program.module()(torch.cat([x, x]))[: len(x)]
+
+
+class Watch(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+class Intercept(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+def within(mode):
+    def record(door, x):
+        with mode():
+            return door(x)
+
+    return record
+
+
+RECORDERS = {
+    "nothing": lambda door, x: door(x),
+    "jit.trace": lambda door, x: torch.jit.trace(door, x, check_trace=False)(x),
+    "make_fx": lambda door, x: make_fx(door)(x)(x),
+    "export": exported,
+    "compile": lambda door, x: torch.compile(door, backend="eager")(x),
+    "counter of operations": within(partial(FlopCounterMode, display=False)),
+    "dispatch mode": within(Watch),
+    "function mode": within(Intercept),
+    "vmap": lambda door, x: torch.vmap(lambda row: door(row[None])[0])(x),
+    "functionalize": lambda door, x: torch.func.functionalize(door)(x),
+}
+
+
+@torch.no_grad()
+@pytest.mark.usefixtures("telling")
+@pytest.mark.filterwarnings("ignore")  # what recorders warn of themselves
+@pytest.mark.parametrize("recorder", RECORDERS)
+@pytest.mark.parametrize("door", DOORS)
+def test_no_kernel_serves_where_operations_are_recorded(door, recorder):
+    function, shape = DOORS[door]
+    x = torch.randn(4, *shape)
+    if recorder == "nothing":
+        with pytest.raises(Asked):
+            function(x)
+        return
+    if "decoded" in door and recorder in ("export", "compile", "vmap", "functionalize", "jit.trace") and door[0] != "p":
+        pytest.skip("decoders write into room that they made: these recorders refuse it")
+    try:
+        RECORDERS[recorder](lambda x: function(x), x)  # noqa: PLW0108 - some want a function
+    except Asked:
+        pytest.fail("a kernel would have served")
+
+
+def hooked(register):
+    def change(layer: nn.Module):
+        return getattr(layer, register)(lambda *_: None)
+
+    return change
+
+
+def hooked_all(register):
+    return lambda _: getattr(nn.modules.module, register)(lambda *_: None)
+
+
+class Twice(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return 2 * super().forward(input)
+
+
+def replaced(layer):
+    layer.forward = lambda x: 2 * type(layer).forward(layer, x)
+
+
+def subclassed(layer):
+    layer.__class__ = type("Twice", (type(layer),), {"forward": lambda self, x: 2 * super(type(self), self).forward(x)})
+
+
+def parametrised(layer):
+    nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity())
+
+
+CHANGES = {
+    "forward hook": hooked("register_forward_hook"),
+    "forward pre-hook": hooked("register_forward_pre_hook"),
+    "backward hook": hooked("register_full_backward_hook"),
+    "backward pre-hook": hooked("register_full_backward_pre_hook"),
+    "global forward hook": hooked_all("register_module_forward_hook"),
+    "global forward pre-hook": hooked_all("register_module_forward_pre_hook"),
+    "global backward hook": hooked_all("register_module_full_backward_hook"),
+    "replaced forward": replaced,
+    "subclass": subclassed,
+    "parametrised": parametrised,
+    "compiled": lambda layer: layer.compile(backend="eager"),
+}
+
+
+@torch.no_grad()
+@pytest.mark.usefixtures("telling")
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_kernel_serves_for_layers_that_are_changed_or_watched(name, change):
+    make, shape = NETWORKS[name]
+    net, x = make(), torch.randn(4, *shape)
+    with pytest.raises(Asked):
+        decoded(net, x)
+    layer = net.layers[1].mlp[1] if name == "transformer" else net.layers.maps[1]
+    handle = CHANGES[change](layer)
+    try:
+        decoded(net, x)
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
+@pytest.mark.usefixtures("telling")
+def test_another_gelu_or_size_is_not_the_kernel_s():
+    for change in (
+        lambda net: setattr(net.layers[0].mlp[2], "approximate", "tanh"),
+        lambda net: (
+            setattr(net.layers[0].mlp, "1", nn.Linear(8, 16)),
+            setattr(net.layers[0].mlp, "3", nn.Linear(16, 8)),
+        ),
+        lambda net: setattr(net.answer, "bias", None),
+    ):
+        net = transformer()
+        change(net)
+        with torch.no_grad():
+            decoded(net, torch.randn(4, 5, 3))
+
+
+@pytest.mark.parametrize("name", ["masked", "perceptron", "spline, forward", "affine/tanh, inverse"])
+def test_gradients_that_are_recorded_are_made_of_tensor_operations(both, name):
+    """By a mode that is entered after the pass, and row by row."""
+    case = CASES[name]
+    case.to(torch.float64)
+
+    def run():
+        leaves = case.leaves(4, torch.float64)
+        values = case.door(*leaves)[0]
+        given = torch.randn(3, *values.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        every = torch.autograd.grad(values, leaves, given, is_grads_batched=True, retain_graph=True)
+        with Watch():
+            return *every, *torch.autograd.grad(values, leaves, given[0])
+
+    for ours, tensors in both(run):
+        torch.testing.assert_close(ours, tensors, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_elementary_functions_are_within_two_units_in_the_last_place(monkeypatch, dtype):
+    """The exponential and the hyperbolic tangent, by what an affine move makes of its log-scale."""
+    switch(monkeypatch, on=True)
+    log_scale = torch.cat(
+        [torch.linspace(-80, 80, 100_001, dtype=dtype), torch.tensor([-math.inf, math.inf, math.nan], dtype=dtype)]
+    )
+    raw = torch.stack([log_scale, torch.zeros_like(log_scale)], -1)
+    values, _ = Affine().inverse(torch.ones_like(log_scale), raw)
+    exact = log_scale.double().exp()
+    tolerance = 2 * torch.finfo(dtype).eps
+    torch.testing.assert_close(values[:-3].double(), exact[:-3], rtol=max(tolerance, 4e-16), atol=0)
+    torch.testing.assert_close(values[-3:].double(), exact[-3:], equal_nan=True)
+    _, bounded = Affine(Tanh()).inverse(torch.ones_like(log_scale), raw)
+    torch.testing.assert_close(bounded[:-3], Tanh()(log_scale)[:-3], rtol=0, atol=2 * tolerance)
 
 
 @pytest.fixture
@@ -243,5 +463,23 @@ def test_a_kernel_that_does_not_build_is_warned_of(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("fresh")
 def test_kernels_that_are_switched_off_are_not_warned_of(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setenv("PUSHFORWARD_KERNELS", "0")
+    monkeypatch.setattr(build, "enabled", False)
     assert build.library("affine") is None
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_compile_is_told_of(monkeypatch, tmp_path, capfd):
+    switch(monkeypatch, on=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for told in (1, 0):  # the second time it is there
+        build._loaded.cache_clear()
+        assert build.library("affine") is not None
+        assert capfd.readouterr().err.count("compiling affine.cpp") == told
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_the_environment_switches_kernels_off(value):
+    told = "from pushforward.kernels import build; print(build.library('affine') is None)"
+    environment = os.environ | {"PUSHFORWARD_KERNELS": value}
+    done = subprocess.run([sys.executable, "-c", told], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(value == "0" or not available())

@@ -12,7 +12,7 @@ from ctypes import c_double, c_int64
 
 from torch import Tensor
 
-from pushforward.kernels import elementwise
+from pushforward.kernels import elementwise, serving
 from pushforward.kernels.elementwise import TensorOperations, Values
 
 BOUNDS = ("exp", "tanh", "soft_clip")
@@ -25,9 +25,12 @@ class Struct(ctypes.Structure):
     ]
 
 
-def serves(x: Tensor, raw: Tensor) -> bool:
-    """Whether the kernel may move x (*) by raw (*, 2)."""
-    return elementwise.serves("affine", Struct, x, raw, 2)
+def serves(x: Tensor, raw: Tensor, *, bound: str) -> bool:
+    """Whether the kernel may move x (*) by raw (*, 2). Without a bound few tensor operations are needed."""
+    least = "affine"
+    if bound == "exp":
+        least += ", unbounded, gradients" if serving.records_gradients(x, raw) else ", unbounded"
+    return elementwise.serves("affine", Struct, x, raw, 2, least)
 
 
 def moved(x: Tensor, raw: Tensor, *, bound: str, limit: float, inverse: bool, tensors: TensorOperations) -> Values:

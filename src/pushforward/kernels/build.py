@@ -22,6 +22,8 @@ from typing import Any
 
 import torch
 
+Structs = tuple[type[ctypes.Structure], ...]
+
 SOURCES = Path(__file__).parent
 FLAGS = [
     "-O3",
@@ -33,26 +35,27 @@ FLAGS = [
     "-fPIC",
     "-shared",
 ]
+enabled = os.environ.get("PUSHFORWARD_KERNELS") != "0"
 warned: list[str] = []  # why kernels could not be built
 FAILURES = (OSError, RuntimeError, subprocess.CalledProcessError)
 
 
-def library(name: str, *structs: type[ctypes.Structure]) -> ctypes.CDLL | None:
+def library(name: str, structs: Structs = ()) -> ctypes.CDLL | None:
     """The library of `name`.cpp, whose structs have the sizes of `structs`; None where kernels are switched off or it
     cannot be built, of which a process warns once."""
-    if os.environ.get("PUSHFORWARD_KERNELS") == "0":
-        return None
-    return _loaded(name, structs)
+    return _loaded(name, structs) if enabled else None
 
 
 @functools.cache
-def function(name: str, door: str, dtype: torch.dtype, *structs: type[ctypes.Structure]) -> Any:
-    """The function `door` of a library that was loaded, for elements of this type."""
-    return getattr(_loaded(name, structs), f"{door}_{str(dtype).removeprefix('torch.')}")
+def function(name: str, door: str, dtype: torch.dtype, structs: Structs, arguments: tuple[Any, ...]) -> Any:
+    """The function `door` of a library that was loaded, for elements of this type; `arguments` are their ctypes."""
+    found = getattr(_loaded(name, structs), f"{door}_{str(dtype).removeprefix('torch.')}")
+    found.argtypes, found.restype = arguments, None
+    return found
 
 
 @functools.cache
-def _loaded(name: str, structs: tuple[type[ctypes.Structure], ...]) -> ctypes.CDLL | None:
+def _loaded(name: str, structs: Structs) -> ctypes.CDLL | None:
     compiler = _compiler()
     if compiler is None:
         return None

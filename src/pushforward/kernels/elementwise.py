@@ -17,6 +17,8 @@ from torch import Tensor
 from pushforward.kernels import serving
 from pushforward.kernels.build import function, library
 
+MOVE, PULL = (c_void_p,) * 5, (c_void_p,) * 7  # what the two functions take
+
 Values = tuple[Tensor, Tensor]
 TensorOperations = Callable[[Tensor, Tensor], Values]  # x and raw -> values and log-slopes
 
@@ -29,20 +31,20 @@ class Move(NamedTuple):
     fields: tuple[float, ...]
 
 
-def serves(name: str, struct: type[ctypes.Structure], x: Tensor, raw: Tensor, params: int) -> bool:
-    """Whether the kernel may move x by raw, which has `params` raw parameters an element."""
+def serves(name: str, struct: type[ctypes.Structure], x: Tensor, raw: Tensor, params: int, least: str) -> bool:
+    """Whether the kernel may move x by raw, which has `params` raw parameters an element; `least` names the work."""
     return (
         not serving.recorded()
-        and x.numel() >= serving.LEAST[name]
+        and x.numel() >= serving.LEAST[least]
         and raw.shape == (*x.shape, params)  # else the kernel would read what is not there
         and serving.are_plain(x, raw)
-        and library(name, struct) is not None
+        and library(name, (struct,)) is not None
     )
 
 
 def moved(move: Move, x: Tensor, raw: Tensor, tensors: TensorOperations) -> Values:
     """Values and log-slopes. `tensors` computes the same: for gradients of gradients, and for recorded gradients."""
-    if torch.is_grad_enabled() and (x.requires_grad or raw.requires_grad):
+    if serving.records_gradients(x, raw):
         return _Moved.apply(move, tensors, x, raw)  # pyright: ignore[reportReturnType]
     return _move(move, x, raw)
 
@@ -58,7 +60,7 @@ class _Moved(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, raw = ctx.saved_tensors
         twice = torch.is_grad_enabled()
-        if not twice and not serving.recorded() and serving.are_plain(x, raw, *gradients):
+        if not (twice or serving.recorded() or serving.batched(*gradients)) and serving.are_plain(x, raw, *gradients):
             return None, None, *_pull(ctx.move, x, raw, *gradients)
         with torch.enable_grad():
             leaves = [x, raw] if twice else [t.detach().requires_grad_(t.requires_grad) for t in (x, raw)]
@@ -70,20 +72,21 @@ class _Moved(torch.autograd.Function):
 def _move(move: Move, x: Tensor, raw: Tensor) -> Values:
     x = x.contiguous()
     y, log_slopes = torch.empty_like(x), torch.empty_like(x)
-    _call("move", move, x, raw, y, log_slopes)
+    _call("move", MOVE, move, x, raw, y, log_slopes)
     return y, log_slopes
 
 
 def _pull(move: Move, x: Tensor, raw: Tensor, in_y: Tensor, in_log_slopes: Tensor) -> Values:
     x = x.contiguous()
     in_x, in_raw = torch.empty_like(x), x.new_empty(raw.shape)
-    _call("pull", move, x, raw, in_y.contiguous(), in_log_slopes.contiguous(), in_x, in_raw)
+    _call("pull", PULL, move, x, raw, in_y.contiguous(), in_log_slopes.contiguous(), in_x, in_raw)
     return in_x, in_raw
 
 
-def _call(door: str, move: Move, x: Tensor, raw: Tensor, *others: Tensor) -> None:
+def _call(door: str, arguments: tuple[Any, ...], move: Move, x: Tensor, raw: Tensor, *others: Tensor) -> None:
+    name, struct, fields = move
     raw = raw.reshape(-1, raw.shape[-1])
     raw = raw if raw.stride(1) == 1 else raw.contiguous()
-    about = move.struct(x.numel(), raw.stride(0), torch.get_num_threads(), *move.fields)
-    pointers = (c_void_p(t.data_ptr()) for t in (x, raw, *others))
-    function(move.name, door, x.dtype, move.struct)(byref(about), *pointers)
+    about = struct(x.numel(), raw.stride(0), torch.get_num_threads(), *fields)
+    pointers = [t.data_ptr() for t in (x, raw, *others)]
+    function(name, door, x.dtype, (struct,), arguments)(byref(about), *pointers)

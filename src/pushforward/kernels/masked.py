@@ -34,6 +34,7 @@ class Network(ctypes.Structure):
 
 
 STRUCTS = (Layer, Network)
+LEARN = (c_void_p, c_void_p, *[c_int64] * 3)  # what the function takes
 
 
 class Weights(NamedTuple):
@@ -54,7 +55,7 @@ def serves(weights: Weights, rows: int) -> bool:
     return (
         rows * sum(weight.numel() for weight, _ in weights.maps) >= serving.LEAST["masked"]
         and serving.are_plain(*(t for pair in weights.maps for t in pair))
-        and library("masked", *STRUCTS) is not None
+        and library("masked", STRUCTS) is not None
     )
 
 
@@ -69,7 +70,7 @@ class MaskedDecoder:
         self.rows, self.features, self.length, self._answered = rows, known[0][-1], 0, 0
         self.raw, self.dtype = len(maps[-1][0]) // self.features, maps[-1][0].dtype
         self._kept: list[Tensor] = []  # the structs hold pointers, and these the memory
-        built: Any = library("masked", *STRUCTS)
+        built: Any = library("masked", STRUCTS)
         self._block = built.block_bytes() // self.dtype.itemsize  # rows that are computed together
         layers = []
         for k, units in enumerate((self.features, *(len(weight) for weight, _ in maps))):
@@ -86,8 +87,7 @@ class MaskedDecoder:
             layers.append(layer)
         sizes = rows, self.features, self.raw, len(maps) - 1, torch.get_num_threads()
         self._network = Network(*sizes, (Layer * len(layers))(*layers))
-        self._learn = function("masked", "learn", self.dtype, *STRUCTS)
-        self._learn.argtypes = [c_void_p, c_void_p, *[c_int64] * 3]
+        self._learn = function("masked", "learn", self.dtype, STRUCTS, LEARN)
 
     def read(self, x: Tensor) -> Tensor:
         """Read x (rows, n), the next features; answer for each of them and the next one, (rows, n + 1, raw)."""

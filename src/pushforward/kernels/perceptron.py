@@ -21,6 +21,9 @@ from pushforward.kernels.build import function, library
 
 BYTES = 64  # that a layer's values for a row take a multiple of
 
+MOST_WEIGHTS = 2**12  # of a masked network, for each row: where there are more, copying them costs more than is won
+SMALL = 2**15  # weights of a network without masks that the kernel is faster for
+
 TensorOperations = Callable[..., Tensor]  # (x, added, W_1, b_1, W_2, b_2, …) -> answers
 
 
@@ -39,6 +42,7 @@ class Network(ctypes.Structure):
 
 
 STRUCTS = (Layer, Network)
+PASS, PULL = (*[c_void_p] * 3, c_int64, *[c_void_p] * 2), (c_void_p,) * 5  # what the two functions take
 
 
 class Linear(NamedTuple):
@@ -55,12 +59,23 @@ def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residua
         return False
     tensors = [t for layer in layers for t in layer if t is not None]
     return (
-        len(x) * sum(layer.weight.numel() for layer in layers) >= serving.LEAST["perceptron"]
+        _pays(len(x), layers, gradients=serving.records_gradients(x, added, *tensors))
         and serving.are_plain(x, *tensors, *(() if added is None else (added,)))
         and all(t.is_contiguous() for t in tensors)
         and _fit(x, added, layers, residual)
-        and library("perceptron", *STRUCTS) is not None
+        and library("perceptron", STRUCTS) is not None
     )
+
+
+def _pays(rows: int, layers: Sequence[Linear], *, gradients: bool) -> bool:
+    """Whether the kernel is faster than tensor operations: where masks save products, and rows are many enough to make
+    up for copying the weights; without masks in small networks, and without gradients."""
+    weights = sum(layer.weight.numel() for layer in layers)
+    if rows * weights < serving.LEAST["perceptron"]:
+        return False
+    if layers[-1].mask is not None:
+        return weights <= MOST_WEIGHTS * rows
+    return not gradients and weights <= SMALL and rows * weights <= 2**8 * SMALL
 
 
 def _fit(x: Tensor, added: Tensor | None, layers: Sequence[Linear], residual: bool) -> bool:
@@ -84,7 +99,7 @@ def perceptron(
     if added is not None:
         added = added.expand(len(x), -1)
     parameters = [t for layer in layers for t in layer[:2]]
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, added, *parameters)):
+    if serving.records_gradients(x, added, *parameters):
         masks = [layer.mask for layer in layers]
         return _Answered.apply(residual, masks, tensors, x, added, *parameters)  # pyright: ignore[reportReturnType]
     return _answer(_Laid(layers, residual), x, added, None)
@@ -111,7 +126,7 @@ class _Answered(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, *inputs = ctx.saved_tensors
         twice, (gradient,) = torch.is_grad_enabled(), gradients
-        if not twice and not serving.recorded() and serving.are_plain(gradient):
+        if not (twice or serving.recorded() or serving.batched(gradient)) and serving.are_plain(gradient):
             laid = _Laid(_paired(inputs[2:], ctx.masks), ctx.residual)
             return None, None, None, *_pull(laid, values, gradient.contiguous(), ctx.needs_input_grad[3:])
         with torch.enable_grad():
@@ -153,10 +168,9 @@ def _answer(laid: _Laid, x: Tensor, added: Tensor | None, values: Tensor | None)
     x, answers = x.contiguous(), x.new_empty(len(x), len(laid.layers[-1].weight))
     if added is not None and added.stride(1) != 1:
         added = added.contiguous()
-    stride = c_int64(0 if added is None else added.stride(0))
-    function("perceptron", "pass", x.dtype, *STRUCTS)(
-        byref(laid.network(len(x))), _at(x), _at(added), stride, _at(values), _at(answers)
-    )
+    stride = 0 if added is None else added.stride(0)
+    answer = function("perceptron", "pass", x.dtype, STRUCTS, PASS)
+    answer(byref(laid.network(len(x))), x.data_ptr(), _at(added), stride, _at(values), answers.data_ptr())
     return answers
 
 
@@ -168,8 +182,8 @@ def _pull(laid: _Laid, values: Tensor, in_answers: Tensor, wanted: Sequence[bool
     in_weights = [torch.empty_like(layer.weight) if want else None for layer, want in pairs]
     for struct, in_weight in zip(laid.structs, in_weights, strict=True):
         struct.in_weight = None if in_weight is None else in_weight.data_ptr()
-    pull = function("perceptron", "pull", values.dtype, *STRUCTS)
-    pull(byref(laid.network(len(values))), _at(values), _at(in_answers), _at(memory), _at(in_x))
+    pull = function("perceptron", "pull", values.dtype, STRUCTS, PULL)
+    pull(byref(laid.network(len(values))), values.data_ptr(), in_answers.data_ptr(), memory.data_ptr(), _at(in_x))
     sums = memory.sum(0)
     in_biases = [*(sums[start : start + units] for start, units in laid.columns), in_answers.sum(0)]
     start, units = laid.columns[0]
@@ -177,5 +191,5 @@ def _pull(laid: _Laid, values: Tensor, in_answers: Tensor, wanted: Sequence[bool
     return in_x, in_added, *(t for pair in zip(in_weights, in_biases, strict=True) for t in pair)
 
 
-def _at(tensor: Tensor | None) -> c_void_p | None:
-    return None if tensor is None else c_void_p(tensor.data_ptr())
+def _at(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

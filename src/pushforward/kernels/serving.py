@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-# The least work that each kernel serves: elements for moves, multiplications for networks. For less nobody should wait
-# for a compiler.
+# The least work that each kernel serves: elements for moves, multiplications for networks. For less, tensor operations
+# are as fast, or nobody should wait for a compiler.
 LEAST: dict[str, float] = {
     "affine": 64,
+    "affine, unbounded": 2**10,
+    "affine, unbounded, gradients": 2**13,
     "spline": 64,
     "perceptron": 2**20,
     "masked": 2**22,
@@ -34,6 +36,11 @@ def recorded() -> bool:
     )
 
 
+def batched(*tensors: Tensor) -> bool:
+    """Whether one of these stands for many, as gradients do in torch.autograd.grad(…, is_grads_batched=True)."""
+    return any(torch._C._functorch.is_legacy_batchedtensor(t) for t in tensors)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def are_plain(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)) -> bool:
     """Whether these are dense tensors on a CPU, of no subclass, and all of one of `dtypes`."""
     dtype = tensors[0].dtype
@@ -45,6 +52,11 @@ def are_plain(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32
         and not t.is_neg()
         for t in tensors
     )
+
+
+def records_gradients(*tensors: Tensor | None) -> bool:
+    """Whether autograd would record an operation on these."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def autocasts() -> bool:

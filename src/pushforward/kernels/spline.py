@@ -41,7 +41,7 @@ class Spline(NamedTuple):
 
 def serves(x: Tensor, raw: Tensor, spline: Spline) -> bool:
     """Whether the kernel may move x (*) by raw (*, params)."""
-    return spline.bins <= MOST and elementwise.serves("spline", Struct, x, raw, spline.params)
+    return spline.bins <= MOST and elementwise.serves("spline", Struct, x, raw, spline.params, "spline")
 
 
 def moved(x: Tensor, raw: Tensor, spline: Spline, *, inverse: bool, tensors: TensorOperations) -> Values:

@@ -210,10 +210,10 @@ template <class T, class S> struct Step {
             const T *q = qkv.data() + (row * n + i) * 3 * width + head * size, *k = q + width, *v = k + width;
             for (int64_t d = 0; d < size; d++) keys[d * capacity + seen - 1] = k[d];
             std::copy(v, v + size, values + (seen - 1) * size);
-            std::fill(p, p + seen, T(0));
-            for (int64_t d = 0; d < size; d++) {
-                const T factor = q[d] * scale, *key = keys + d * capacity;
-                for (int64_t t = 0; t < seen; t++) p[t] += factor * key[t];
+            for (int64_t t = 0; t < seen; t += LANES) {  // capacity is a multiple of LANES
+                V logits{};
+                for (int64_t d = 0; d < size; d++) logits += q[d] * Vectors<T>::load(keys + d * capacity + t);
+                Vectors<T>::store(p + t, logits * scale);
             }
             T most = p[0], total = 0;
 #pragma omp simd reduction(max : most)

@@ -48,6 +48,7 @@ class NetworkStruct(ctypes.Structure):
     ]
 
 
+FEED = (c_void_p, c_void_p, c_int64, c_int64)  # what the function takes
 STRUCTS = (LinearStruct, NormStruct, LayerStruct, NetworkStruct)
 
 
@@ -102,7 +103,7 @@ def serves(weights: Weights, rows: int) -> bool:
         and serving.are_plain(*weights.tensors(), dtypes=STORED)
         and multiplied_in(weights.positions) in STORED
         and _fit(weights)
-        and library("transformer", *STRUCTS) is not None
+        and library("transformer", STRUCTS) is not None
     )
 
 
@@ -136,7 +137,7 @@ class TransformerDecoder:
         self.stored = multiplied_in(positions)
         self.dtype = torch.promote_types(self.stored, torch.float32)
         self._kept: list[Tensor] = []  # the structs hold pointers, and these the memory
-        built: Any = library("transformer", *STRUCTS)
+        built: Any = library("transformer", STRUCTS)
         self._panel = built.panel_bytes() // self.dtype.itemsize  # outputs that a linear map computes together
         capacity = 16 * (-(-tokens // 16) | 1)  # an odd number of cache lines: columns do not collide
         memory = positions.new_empty(len(weights.layers), 2, rows * width * capacity, dtype=self.dtype)
@@ -150,8 +151,7 @@ class TransformerDecoder:
             *(self._linear(linear) for linear in (weights.read, weights.answer)),
             (LayerStruct * len(layers))(*layers),
         )
-        self._feed = function("transformer", "feed", self.stored, *STRUCTS)
-        self._feed.argtypes = [c_void_p, c_void_p, c_int64, c_int64]
+        self._feed = function("transformer", "feed", self.stored, STRUCTS, FEED)
 
     def read(self, x: Tensor) -> Tensor:
         """Read x (rows, n, D), the next tokens; answer for each of them and the next one, (rows, n + 1, outputs)."""

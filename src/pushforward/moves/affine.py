@@ -64,7 +64,7 @@ class Affine(Elementwise):
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
             return door(given, self.params(raw))
 
-        if bound is None or not kernel.serves(given, raw):
+        if bound is None or not kernel.serves(given, raw, bound=bound):
             return tensors(given, raw)
         limit = getattr(self.bound, "limit", 0.0)
         return kernel.moved(given, raw, bound=bound, limit=limit, inverse=inverse, tensors=tensors)
