@@ -1,7 +1,7 @@
-"""Guidance: a transform pushed away from its unconditional self, which is again an exact transform.
+"""Guidance: a transform guided away from its null context. The result is again an exact transform.
 
-In every autoregressive step a network answers the parameters of a Gaussian. A rule extrapolates them from those of the
-null context, or of blunted attention, to those of the context: see `pushforward.networks.Guided`.
+In every autoregressive step a network returns the parameters of a Gaussian. A rule extrapolates them from those of the
+null context, or of another attention temperature, to those of the context: see `pushforward.networks.Guided`.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Linear(Rule):
             return self.weight
         if progress is None:
             raise ValueError(
-                'a "linear" schedule grows to the last token, and these sequences may be of any length; use "constant".'
+                'a "linear" schedule grows to the last token, and these sequences may have any length; use "constant".'
             )
         return self.weight * progress
 
 
 def guide(transform: Transform, rule: Rule, *, attention_temperature: float = 1.0) -> Transform:
-    """The transform with every autoregressive step guided by the rule: the same weights, and again exact.
+    """The transform with every autoregressive step guided by the rule, of the same weights. It is exact.
 
-    `attention_temperature` divides the attention logits of the pass that is moved away from.
+    `attention_temperature` divides the attention logits of the null pass.
     """
     if not any(isinstance(part, Autoregressive) for part in transform.modules()):
         raise ValueError("guidance acts in autoregressive steps, and this flow has none.")
