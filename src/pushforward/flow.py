@@ -193,8 +193,8 @@ class Flow(nn.Module):
         """
         if attention_temperature == 1 and not self.conditions:
             raise ValueError(
-                "guidance moves away from a second output, and this flow has no null context: "
-                "give attention_temperature other than 1 (0.5, say)."
+                "guidance moves away from a null context or another attention temperature, and this flow is "
+                "unconditional: give attention_temperature other than 1 (0.5, say)."
             )
         rule, twin = guidance.Linear(weight, on, schedule), copy.copy(self)
         guided = guidance.guide(self.transform, rule, attention_temperature=attention_temperature)

@@ -34,7 +34,7 @@ class Positions(nn.Module, ABC):
 
     @abstractmethod
     def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:
-        """The rotation of queries and keys at places start … stop − 1, for heads of `features`; None for none."""
+        """The rotation of queries and keys at places start … stop − 1, for heads of `features` features; or None."""
 
 
 class Learned(Positions):

@@ -122,7 +122,7 @@ class Regroup(Rearrangement):
         super().__init__()
         self.event, self.latent, self.places = tuple(event), tuple(places.shape), tuple(places.flatten().tolist())
         if sorted(self.places) != list(range(numbered(event).numel())):
-            raise ValueError(f"places name each position of an event of shape {self.event} once; got {self.places}.")
+            raise ValueError(f"places has each position of an event of shape {self.event} once; got {self.places}.")
         self.register_buffer("there", torch.empty(len(self.places), dtype=torch.long), persistent=False)
         self.register_buffer("back", torch.empty(len(self.places), dtype=torch.long), persistent=False)
         self.reset()
