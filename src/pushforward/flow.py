@@ -183,21 +183,27 @@ class Flow(nn.Module):
         *,
         on: Literal["both", "scale", "mean"] = "both",
         schedule: Literal["constant", "linear"] = "constant",
+        conditions: tuple[str, ...] = (),
         attention_temperature: float = 1.0,
     ) -> Flow:
         """The flow guided away from its null context: again an exact flow, of the same weights.
 
         In every autoregressive step the parameters p of the move become p + weight · (p − p_null), where p_null are
-        those of the null context. With an `attention_temperature` other than 1, attention logits are divided by it in
-        the pass for p_null; an unconditional flow needs it. See `pushforward.guidance`.
+        those of the null context: the named `conditions` are null in it, or all where none are named. With an
+        `attention_temperature` other than 1, attention logits are divided by it in the pass for p_null; an
+        unconditional flow needs it. See `pushforward.guidance`.
         """
         if attention_temperature == 1 and not self.conditions:
             raise ValueError(
                 "guidance moves away from a null context or another attention temperature, and this flow is "
                 "unconditional: give attention_temperature other than 1 (0.5, say)."
             )
+        if unknown := set(conditions) - self.conditions.keys():
+            raise ValueError(f"this flow has the conditions {[*self.conditions]}; got {sorted(unknown)}.")
         rule, twin = guidance.Linear(weight, on, schedule), copy.copy(self)
-        guided = guidance.guide(self.transform, rule, attention_temperature=attention_temperature)
+        guided = guidance.guide(
+            self.transform, rule, conditions=conditions, attention_temperature=attention_temperature
+        )
         twin._modules = {**self._modules, "transform": guided}
         return twin
 

@@ -61,16 +61,19 @@ class Linear(Rule):
         return self.weight * progress
 
 
-def guide(transform: Transform, rule: Rule, *, attention_temperature: float = 1.0) -> Transform:
+def guide(
+    transform: Transform, rule: Rule, *, conditions: tuple[str, ...] = (), attention_temperature: float = 1.0
+) -> Transform:
     """The transform with every autoregressive step guided by the rule, of the same weights. It is exact.
 
-    `attention_temperature` divides the attention logits of the null pass.
+    In the null pass the named conditions are null, or all where none are named, and `attention_temperature` divides
+    attention logits.
     """
     if not any(isinstance(part, Autoregressive) for part in transform.modules()):
         raise ValueError("guidance acts in autoregressive steps, and this flow has none.")
 
     def guided(step: Autoregressive) -> Autoregressive:
-        net = Guided(step.net, step.move, rule, attention_temperature=attention_temperature)
+        net = Guided(step.net, step.move, rule, conditions=conditions, attention_temperature=attention_temperature)
         return Autoregressive(net, Affine(), solve=step.solve)
 
     return replaced(transform, Autoregressive, guided)  # pyright: ignore[reportReturnType]

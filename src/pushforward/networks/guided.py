@@ -37,11 +37,20 @@ class Rule(ABC):
 class Guided(CausalNetwork):
     """A causal network whose outputs with its context and without are combined by `rule`.
 
-    `move` names the network's raw parameters; the guided ones are for an `Affine` move without a bound.
-    `attention_temperature` divides the attention logits of the null pass.
+    `move` names the network's raw parameters; the guided ones are for an `Affine` move without a bound. In the null
+    pass the named conditions are null, or all where none are named, and `attention_temperature` divides attention
+    logits.
     """
 
-    def __init__(self, net: CausalNetwork, move: Move, rule: Rule, *, attention_temperature: float = 1.0):
+    def __init__(
+        self,
+        net: CausalNetwork,
+        move: Move,
+        rule: Rule,
+        *,
+        conditions: tuple[str, ...] = (),
+        attention_temperature: float = 1.0,
+    ):
         super().__init__()
         rule.check(move)
         if attention_temperature != 1 and not net.attends:
@@ -51,14 +60,14 @@ class Guided(CausalNetwork):
                 "context."
             )
         self.net, self.move, self.rule = net, move, rule
-        self.attention_temperature = attention_temperature
+        self.conditions, self.attention_temperature = conditions, attention_temperature
         self.tokens, self.token, self.attends = net.tokens, net.token, net.attends
 
     def forward(
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Tensor:
         options = self._options(len(x), x.device, attention_temperature)
-        return self._combined(self.net(torch.cat([x, x]), _both(context), **options), 0)
+        return self._combined(self.net(torch.cat([x, x]), self._both_contexts(context), **options), 0)
 
     def start(
         self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
@@ -66,7 +75,14 @@ class Guided(CausalNetwork):
         if not is_unchanged(self, Guided):
             return self.whole(rows, context, attention_temperature=attention_temperature)
         options = self._options(rows, next(self.parameters()).device, attention_temperature)
-        return GuidedDecoder(self.net.start(2 * rows, _both(context), **options), self._combined)
+        return GuidedDecoder(self.net.start(2 * rows, self._both_contexts(context), **options), self._combined)
+
+    def _both_contexts(self, context: Context | None) -> Context | None:
+        """The context, then the context of the null pass, as one batch."""
+        if not context:
+            return context
+        null = torch.ones(batch_shape(context), dtype=torch.bool, device=next(iter(context.values())).null.device)
+        return concatenate(context, drop(context, null, *self.conditions))
 
     def _options(self, rows: int, device: torch.device, now: Tensor | None) -> dict[str, Tensor]:
         """The attention temperature of each row, unless all are 1."""
@@ -100,11 +116,3 @@ class GuidedDecoder(Decoder):
     def truncate(self, length: int) -> None:
         super().truncate(length)
         self._both.truncate(length)
-
-
-def _both(context: Context | None) -> Context | None:
-    """The context, then the null context, as one batch."""
-    if not context:
-        return context
-    null = torch.ones(batch_shape(context), dtype=torch.bool, device=next(iter(context.values())).null.device)
-    return concatenate(context, drop(context, null))

@@ -37,9 +37,9 @@ class Autotuned:
 
     Make one for a flow, `solve = Autotuned()`, and pass it in every call that samples. The first large batch is solved
     by all solvers, and the result of `sequential` is returned. A solver is stopped, after a sweep, once it is slower
-    than the fastest: the first call takes at most four times as long as `sequential`. `sequential` solves small
-    batches, and all batches where gradients are needed or a compiler traces. In a process group, where clocks differ,
-    solvers are not timed: where `notes` has no entry, `sequential` solves.
+    than the fastest: the first call takes at most four times as long as `sequential`, and a sweep of each solver.
+    `sequential` solves small batches, and all batches where gradients are needed or a compiler traces. In a process
+    group, where clocks differ, solvers are not timed: where `notes` has no entry, `sequential` solves.
 
     `notes` holds the solvers that were found: save it (it is JSON-able) and pass it with the same flow. Its keys number
     networks in the order of their first calls. On the first batch results are those of `sequential` within
