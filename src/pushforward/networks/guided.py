@@ -31,7 +31,7 @@ class Rule(ABC):
 
     @abstractmethod
     def __call__(self, conditional: AffineParams, null: AffineParams, progress: Tensor | None) -> AffineParams:
-        """`progress` (token, …, 1) runs from 0 at the first token to 1 at the last; None for any length."""
+        """`progress` (token, …, 1) runs from 0 at the first token to 1 at the last; None if the length is open."""
 
 
 class Guided(CausalNetwork):
