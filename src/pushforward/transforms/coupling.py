@@ -83,7 +83,7 @@ def within_tokens(tokens: int, features: int, seed: int) -> Split:
 
 
 def whole_tokens(kept: Tensor, features: int) -> Split:
-    """The tokens where `kept` (T,) bool is True are kept, half of all. Each token is split into two, (B, T, D) -> two of
+    """The tokens where `kept` (T,) bool is True are kept, half of all. Each is split into two, (B, T, D) -> two of
     (B, T, D/2), so that the network has the same sizes as for `within_tokens`."""
     order = torch.cat([kept.nonzero()[:, 0], (~kept).nonzero()[:, 0]])
     places = numbered((len(kept), features))[order]
