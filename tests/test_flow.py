@@ -231,9 +231,9 @@ ERRORS = {
         lambda: picture(classes=0).log_prob(X, read({"label": Label(3)}, [0, 1])),
         "unconditional and was given a context",
     ),
-    "blunted attention of none": (
+    "attention temperature without attention": (
         lambda: pf.models.MAF(features=2, context=1).build().guided(1.0, attention_temperature=0.5),
-        "a MaskedMLP has none; got 0.5. Leave it out",
+        "attention_temperature=0.5 .* a MaskedMLP has no attention. Leave it out",
     ),
     "guidance of no step": (
         lambda: pf.Flow(

@@ -294,7 +294,7 @@ def test_rotary_attention_depends_on_distances_alone():
 
 
 def test_places_that_are_refused():
-    with pytest.raises(ValueError, match="only the first may have no end"):
+    with pytest.raises(ValueError, match="only the first may be None"):
         Rotary(4, None)
     with pytest.raises(ValueError, match="6 features are not a multiple of 4"):
         CausalTransformer(2, (2, 2), positions=Rotary(4, 4), width=6, depth=1)
@@ -412,9 +412,9 @@ def test_a_narrow_masked_network_reads_the_first_number_and_the_last():
 
 
 def test_graphs_that_are_refused():
-    with pytest.raises(ValueError, match=r"number 1 reads number 2, .*Permutation"):
+    with pytest.raises(ValueError, match=r"feature 1 reads feature 2, .*Permutation"):
         MaskedMLP(3, (1,), graph=torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 0]]))
-    with pytest.raises(ValueError, match="graph of 4 numbers"):
+    with pytest.raises(ValueError, match="graph of 4 features"):
         MaskedMLP(4, (1,), graph=torch.zeros(3, 3))
     with pytest.raises(ValueError, match=r"hidden=\(8, 9\)"):
         MLP(4, (1,), hidden=(8, 9), residual=True)

@@ -1,4 +1,4 @@
-"""What the latent z is distributed as."""
+"""Base distributions of the latent z."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Base(nn.Module, ABC):
         temperature: float = 1.0,
         generator: Source = None,
     ) -> Events:
-        """n draws, one for each row of the context where there is one; `temperature` multiplies the noise.
+        """n draws, (n, *event), one for each row of the context if there is one; `temperature` multiplies the noise.
 
-        `event` is the shape of one draw, where the base's own has open axes.
+        `event` is the shape of one draw, for a base whose own `event` has open axes.
         """
 
     def extra_repr(self) -> str:
@@ -43,11 +43,11 @@ class Base(nn.Module, ABC):
 
     @abstractmethod
     def observe(self, z: Events) -> None:
-        """Take in the latents of a training batch. Called by the trainer after a step, and by nobody else."""
+        """Update statistics with the latents of a training batch. Called by the trainer alone, after each step."""
 
 
 class Fixed(Base):
-    """A base with nothing to learn or to measure."""
+    """A base without parameters: neither learned nor estimated from latents."""
 
     like: Tensor
 
@@ -58,7 +58,7 @@ class Fixed(Base):
 
     @abstractmethod
     def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
-        """Independent draws."""
+        """Independent draws of this shape, at temperature 1."""
 
     def sample(
         self,
@@ -76,7 +76,7 @@ class Fixed(Base):
 
 
 class StandardNormal(Fixed):
-    """Independent standard normal numbers.
+    """Independent standard normal elements.
 
     >>> StandardNormal(2, 3).log_prob(torch.zeros(1, 2, 3))
     tensor([-5.5136])
@@ -90,7 +90,7 @@ class StandardNormal(Fixed):
 
 
 class StandardLogistic(Fixed):
-    """Independent standard logistic numbers: log p = −softplus(z) − softplus(−z) each, whose score lies in (−1, 1).
+    """Independent standard logistic elements: log p = −softplus(z) − softplus(−z) each, with a score in (−1, 1).
 
     Dinh et al. 2015 (NICE), arXiv:1410.8516.
 
@@ -107,7 +107,7 @@ class StandardLogistic(Fixed):
 
 
 class UniformAngle(Fixed):
-    """Independent angles, uniform on [−π, π). What is a full turn away is the same angle.
+    """Independent angles, uniform on [−π, π). Angles a full turn apart are the same.
 
     >>> UniformAngle(2).log_prob(torch.zeros(1, 2))
     tensor([-3.6758])
@@ -121,7 +121,7 @@ class UniformAngle(Fixed):
 
 
 class Concatenated(Base):
-    """The first numbers of a vector distributed as one base has it, the rest as another, independently.
+    """The first features of a vector have the base `first`, the others `rest`, independently.
 
     >>> Concatenated(UniformAngle(1), StandardNormal(2)).sample(5).shape
     torch.Size([5, 3])
@@ -159,9 +159,9 @@ class Concatenated(Base):
 
 
 class ObservedNormal(Base):
-    """Independent centred normal numbers whose variances are measured, not learned by gradient.
+    """Independent centred normal elements, whose variances are estimated from latents and not learned by gradient.
 
-    For given latents the likelihood is greatest at variance = mean z², so `observe` moves there in closed form:
+    For given latents the likelihood is greatest at variance = mean z², so `observe` moves towards it:
 
         variance <- (1 − rate) · variance + rate · mean over the batch of z²
 

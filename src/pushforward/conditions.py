@@ -1,8 +1,9 @@
 """What a flow is conditioned on: named conditions, each with its own null.
 
 A `Context` maps names ("label", "vector", "text", …) to conditions. The user gives labels, vectors or images of any
-batch shape; `read` checks them once and makes a context of them. Each network owns its embedding of a condition, and
-that of the null: what it reads where a row is not conditioned on it. Guidance drops conditions by name.
+batch shape; `read` checks them once and makes a context of them. A condition is null in the rows that are not
+conditioned on it. Each network has its own embeddings of a condition and of its null. Guidance drops conditions by
+name.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Size, Tensor
 
-Given = object  # what the user has: None, a value of the one condition, a dict of values by name, or a ready Context
+Given = object  # what the user gives: None, a value of the one condition, a dict of values by name, or a Context
 
 
 class Condition(NamedTuple):
-    """One condition of a batch of rows. A NamedTuple is a pytree: compilers and sharding see inside."""
+    """One condition of a batch of rows. As a NamedTuple it is a pytree, which compilers and sharding can traverse."""
 
     value: Tensor  # (*batch, …)
     null: Tensor  # (*batch,) bool: True where the row is not conditioned on it
@@ -51,7 +52,7 @@ def expand(context: Context, shape: tuple[int, ...]) -> Context:
     except RuntimeError:
         raise ValueError(
             f"the context has batch shape {tuple(given)}, and x has {tuple(shape)}. "
-            "Give one context for each row, or a single one for all."
+            "Give a context for each row, or one for all."
         ) from None
 
 
@@ -61,9 +62,9 @@ def rows(context: Context, shape: tuple[int, ...]) -> Context:
 
 
 def drop(context: Context, null: Tensor, *names: str) -> Context:
-    """The context without the named conditions, or without all, in the rows where `null` (*batch,) is True.
+    """The context with the named conditions null, or all if none is named, in the rows where `null` (*batch,) is True.
 
-    Raises ValueError where a name is not there.
+    Raises ValueError where the context has no condition of a name.
     """
     for name in names:
         find(context, name)
@@ -77,7 +78,7 @@ def concatenate(first: Context, second: Context) -> Context:
     """Both contexts, of the same conditions, as one batch: the rows of the first, then those of the second."""
     if first.keys() != second.keys():
         raise ValueError(
-            f"two contexts of one batch have the same conditions; got {_names(first)} and {_names(second)}."
+            f"contexts that are concatenated have the same conditions; got {_names(first)} and {_names(second)}."
         )
     joined = {}
     for name, condition in first.items():
@@ -87,35 +88,35 @@ def concatenate(first: Context, second: Context) -> Context:
 
 
 def find(context: Context | None, name: str) -> Condition:
-    """The condition of this name. Raises ValueError, with what there is, where the context has none."""
+    """The condition of this name. Raises ValueError where the context has none."""
     if not context or name not in context:
         raise ValueError(f"the condition {name!r} is missing; the context has {_names(context or {})}.")
     return context[name]
 
 
 class Kind(ABC):
-    """What a condition is: how it is read from what the user has, and what its null looks like."""
+    """A kind of condition: how it is read from the user's values, and its null."""
 
     @property
     @abstractmethod
     def expected(self) -> str:
-        """What it takes, for an error."""
+        """The values that it takes, in words, for errors."""
 
     @abstractmethod
     def read(self, given: Given) -> Condition:
-        """What the user has -> a condition. Raises ValueError where it is none."""
+        """The user's values -> a condition. Raises ValueError where they are of another kind."""
 
     @abstractmethod
     def null(self) -> Condition:
-        """No condition, of batch shape ()."""
+        """The null, of batch shape ()."""
 
 
 @dataclass(frozen=True)
 class Label(Kind):
     """A class label 0 … classes − 1, or −1 for the null: an int or integers of shape (*batch,).
 
-    On a CPU a label out of range raises ValueError. On other devices a check would wait for the device: there, and in
-    compiled code, an embedding finds it when it is read.
+    On a CPU a label out of range raises ValueError. On other devices, where a check would wait for the device, and in
+    compiled code it is an index error in the embedding.
 
     >>> Label(10).read([3, -1]).null
     tensor([False,  True])
@@ -131,13 +132,13 @@ class Label(Kind):
         labels = torch.as_tensor(given)
         if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
             raise ValueError(f"labels are integers; these are {labels.dtype}. Convert them with .long().")
-        labels = labels.long()  # small integers could not be compared with a large number of classes
+        labels = labels.long()  # int8 cannot be compared with a large number of classes
         if labels.is_cpu and not (torch.compiler.is_compiling() or torch._C._get_tracing_state()):
             wrong = labels[(labels < -1) | (labels >= self.classes)]
             if wrong.numel():
                 raise ValueError(f"this flow takes {self.expected}; got {wrong.flatten()[0]}.")
         null = labels == -1
-        value = torch.where(labels < 0, self.classes, labels)  # no index wraps around
+        value = torch.where(labels < 0, self.classes, labels)  # out of range, so that no negative index wraps around
         return Condition(torch.where(null, 0, value), null)
 
     def null(self) -> Condition:
@@ -146,12 +147,12 @@ class Label(Kind):
 
 @dataclass(frozen=True)
 class Array(Kind):
-    """A real array of a fixed shape. The null is zeros, which no network reads."""
+    """A real array of a fixed shape. The value of the null is zeros, which no network reads."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Of one value."""
+        """The shape of one value."""
 
     @property
     def expected(self) -> str:
@@ -172,7 +173,7 @@ class Array(Kind):
 
 @dataclass(frozen=True)
 class Vector(Array):
-    """A vector of `features` real numbers: (*batch, features).
+    """A real vector: (*batch, features).
 
     >>> Vector(2).read([0.5, 1.0]).null.shape
     torch.Size([])
@@ -203,11 +204,11 @@ class Image(Array):
 
 
 def read(kinds: Mapping[str, Kind], given: Given) -> Context:
-    """What the user has -> the context of a flow with these conditions, all of one batch shape.
+    """The user's values -> the context of a flow with these conditions, all of one batch shape.
 
-    One condition: its value as it is. Several: a dict of values by name, in which None stands for the null. A ready
-    condition, or a whole context, is let through. Raises ValueError, with the name, where one is missing, unknown or of
-    the wrong kind.
+    For one condition `given` is its value; for several it is a dict of values by name, where None stands for the null.
+    A `Condition` or a `Context` is returned as it is. Raises ValueError, with the name, where a condition is missing,
+    unknown or of the wrong kind.
     """
     if not kinds:
         if given is None or given == {}:
@@ -216,7 +217,7 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
     if given is None:
         raise ValueError(
             f"this flow is conditional ({_expected(kinds)}) and was called without a context. "
-            "Give one for each row, or a single one for all."
+            "Give one for each row, or one for all."
         )
     if not isinstance(given, Mapping):
         if len(kinds) > 1:
@@ -229,8 +230,8 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
     try:
         shape = torch.broadcast_shapes(*shapes.values())
     except RuntimeError:
-        told = ", ".join(f"{name} of batch shape {shape}" for name, shape in shapes.items())
-        raise ValueError(f"conditions have one batch shape, or shapes that broadcast; got {told}.") from None
+        got = ", ".join(f"{name} of batch shape {shape}" for name, shape in shapes.items())
+        raise ValueError(f"conditions have batch shapes that broadcast; got {got}.") from None
     return {name: expand({name: condition}, shape)[name] for name, condition in context.items()}
 
 

@@ -1,4 +1,4 @@
-"""Noise taken out of events by the score of their own density."""
+"""Denoising by Tweedie's formula, from the score of the noisy events' density."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def denoise(log_prob: LogProb, x: Events, sigma: float | Tensor, context: Contex
 
         E[clean | x] = x + sigma² · d log p(x) / dx        (Tweedie's formula; Robbins 1956, Efron 2011)
 
-    `sigma` is a number or one for each row. `chunk` rows at a time are scored: memory does not grow with the batch.
-    Never clips.
+    `sigma` is one value for all rows or (batch,). The score is computed for `chunk` rows at a time, so its memory does
+    not grow with the batch. The result is not clipped.
     """
     if chunk < 1:
         raise ValueError(f"a chunk has at least one row; got chunk={chunk}.")
@@ -36,7 +36,7 @@ def score(log_prob: LogProb, x: Events, context: Context) -> Events:
 
 
 def _chunks(x: Events, context: Context, size: int) -> Iterator[tuple[Events, Context]]:
-    """So many rows at a time, and their context; one empty part of an empty batch."""
+    """`size` rows at a time, and their context; for an empty batch one empty part."""
     for start in range(0, max(len(x), 1), size):
         rows = slice(start, start + size)
         yield x[rows], each(context, lambda t: t[rows])  # noqa: B023 - called at once

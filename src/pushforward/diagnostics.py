@@ -1,4 +1,4 @@
-"""How exact a transform's arithmetic is on given events, and what each of its steps did to them."""
+"""Diagnostics: how exact a transform's arithmetic is on given events, and what each of its steps did to them."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from pushforward.conditions import Context, each
 from pushforward.shapes import Events
 from pushforward.transform import Diagnosis, Transform
 
-TOLERATED = 1e-3  # share of elements outside the bounds of a spline, above which `check` warns
+TOLERATED = 1e-3  # `check` warns where a larger share of elements lies outside the bounds of a spline
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did to the events that reached it: the extremes of its `transform.Diagnosis`.
+    """What one step did to its input events: the extremes of its `transform.Diagnosis`.
 
-    `least` and `greatest` are of its log-slopes log|dz/dx|, or of the logarithms of a matrix's singular values.
+    `least` and `greatest` are those of log-slopes log|dz/dx|, or of the logarithms of a matrix's singular values.
     """
 
     name: str  # its place in the chain, and its class
     least: float
     greatest: float
     condition: float  # the condition number of a linear map; nan for others
-    outside: float  # the share of elements that reached a spline outside its bounds; nan without a spline
+    outside: float  # the share of elements outside the bounds of a spline; nan for others
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """The largest errors on a batch, in the precision of its events, and what each step did. Print it: a line."""
+    """The largest errors on a batch, in the precision of its events, and what each step did. It prints as one line."""
 
     round_trip: float  # largest |inverse(forward(x)) − x|
     latent_round_trip: float  # largest |forward(inverse(z)) − z|, at the latents of x
     log_det_error: float  # largest |log_det − log|det| of the autograd Jacobian|, in nats, over the first rows
     log_det_rows: int  # how many rows that was
     finite: float  # the share of rows whose latent and log_det are finite
-    exact: bool  # whether log-dets are computed: the error of an estimate is its noise
-    steps: tuple[Step, ...]  # those that can diagnose themselves
+    exact: bool  # whether log-dets are computed exactly; the error of an estimate is noise
+    steps: tuple[Step, ...]  # those that have a diagnosis
 
     @property
     def outside(self) -> float:
-        """The greatest share of elements that reached a spline outside its bounds; nan without splines."""
+        """The greatest share of elements outside the bounds of a spline, over all steps; nan without splines."""
         return max((step.outside for step in self.steps if not math.isnan(step.outside)), default=math.nan)
 
     def __str__(self) -> str:
@@ -71,11 +71,11 @@ class Diagnostics:
 
 
 def check(transform: Transform, x: Events, context: Context | None = None, *, rows: int = 2) -> Diagnostics:
-    """Run the transform both ways, and compare the log-det of the first `rows` with that of the autograd Jacobian.
+    """Run the transform in both directions, and compare log-dets of the first `rows` with the autograd Jacobian's.
 
     The comparison takes a backward pass for each element of an event, and memory for the square of their number:
-    rows=0 leaves it out. Warns where more than one element in a thousand is outside the bounds of a spline, which
-    leaves it as it is. Raises ValueError where there are no events.
+    rows=0 omits it. Warns where more than one element in a thousand lies outside the bounds of a spline, where it is
+    the identity. Raises ValueError where there are no events.
     """
     if not len(x):
         raise ValueError("there are no events to check: x has no rows.")
@@ -108,16 +108,16 @@ def check(transform: Transform, x: Events, context: Context | None = None, *, ro
 
 
 def is_exact(transform: Transform) -> bool:
-    """Whether every log-det is computed; False where some part estimates its own."""
+    """Whether every log-det is computed exactly; False where any part estimates its own."""
     return all(part.exact for part in transform.modules() if isinstance(part, Transform))
 
 
 @contextmanager
 def _diagnosed(transform: Transform) -> Iterator[list[Step]]:
-    """While this is open: collect a `Step` whenever events go forward through a part."""
+    """In this block, collect a `Step` from every part that is called."""
     found: list[Step] = []
 
-    def watch(name: str, part: nn.Module) -> torch.utils.hooks.RemovableHandle:
+    def hook(name: str, part: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def diagnose(part: Transform, args: tuple[Any, ...], answer: tuple[Events, Tensor]) -> None:
             diagnosis = part.diagnose(args[0], answer[0], *args[1:])
             if diagnosis is not None:
@@ -125,12 +125,12 @@ def _diagnosed(transform: Transform) -> Iterator[list[Step]]:
 
         return part.register_forward_hook(diagnose)
 
-    hooks = [watch(name, part) for name, part in transform.named_modules() if isinstance(part, Transform)]
+    handles = [hook(name, part) for name, part in transform.named_modules() if isinstance(part, Transform)]
     try:
         yield found
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _step(name: str, diagnosis: Diagnosis) -> Step:

@@ -1,4 +1,4 @@
-"""A flow as a torch.distributions.Distribution: what lampe, Pyro and torch's own distributions take."""
+"""A flow as a torch.distributions.Distribution, for lampe, Pyro and torch's own distributions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pushforward.shapes import Events
 
 
 class Density(Protocol):
-    """What a `Flow` offers, and all that its distribution calls. Contexts are ready ones."""
+    """The part of a `Flow` that its distribution calls. Contexts are of type `Context`."""
 
     event: tuple[int, ...]
 
@@ -27,9 +27,9 @@ class Density(Protocol):
 
 
 class FlowDistribution(Distribution):
-    """p(x | context), of any batch shape: the context's, or what `expand` made of it.
+    """p(x | context). Its batch shape is the context's, or that given to `expand`.
 
-    It holds the flow and its context and calls the flow; nothing is built or cached on the way.
+    It holds the flow and a context, and calls the flow.
     """
 
     arg_constraints = {}  # pyright: ignore
@@ -41,7 +41,7 @@ class FlowDistribution(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Where samples lie."""
+        """The support of samples."""
         return self.flow.support
 
     @property
@@ -66,11 +66,11 @@ class FlowDistribution(Distribution):
         return self.flow.rsample_and_log_prob(self._shape(sample_shape), self.context)
 
     def _shape(self, sample_shape: Sequence[int]) -> Size:
-        """What to ask the flow for, which adds the context's batch shape itself."""
+        """The shape to give to the flow, which adds the context's batch shape itself."""
         return Size(sample_shape) if self.context else Size(sample_shape) + self.batch_shape
 
     def _by_rows(self, function: Callable, value: Tensor) -> Tensor:
-        """function(events, context) on value's events as one batch."""
+        """function(events, context) of all events of `value` as one batch."""
         events = len(self.event_shape)
         if value.shape[value.dim() - events :] != self.event_shape:
             raise ValueError(

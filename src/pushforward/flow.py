@@ -27,9 +27,9 @@ class Flow(nn.Module):
 
         log p(x | context) = log p_base(f(x) | context) + log|det df/dx|
 
-    `event` is the shape of one sample; an axis of None has any size. `conditions` names what the flow is conditioned on
-    and says what each is: {"label": Label(10)}. `context` is then what the user has: nothing, or a value of the one
-    condition, one a row or one for all rows, or a dict of values by name. Log-densities are in nats.
+    `event` is the shape of one sample; an axis of None has any size. `conditions` maps names to kinds of conditions:
+    {"label": Label(10)}. The argument `context` of a method is then the value of the one condition, for each row or one
+    for all rows, or a dict of values by name; None for an unconditional flow. Log-densities are in nats.
 
     >>> from pushforward.bases import StandardNormal
     >>> from pushforward.transforms import Flip
@@ -39,7 +39,7 @@ class Flow(nn.Module):
     """
 
     event: tuple[int, ...]  # None where an axis is open
-    initialized: Tensor | None  # whether `initialize` was called, where any part is initialised from data
+    initialized: Tensor | None  # whether `initialize` was called; None if no part is initialised from data
 
     def __init__(
         self,
@@ -61,21 +61,21 @@ class Flow(nn.Module):
 
     @property
     def classes(self) -> int:
-        """How many class labels it is conditioned on; 0 if it is not conditioned on labels."""
+        """The number of classes of its label condition; 0 if it has none."""
         return next((kind.classes for kind in self.conditions.values() if isinstance(kind, Label)), 0)
 
     @property
     def exact(self) -> bool:
-        """Whether densities are computed; False where a log-det is estimated, and they are right on average alone."""
+        """Whether log-dets are computed exactly; False where one is an unbiased estimate."""
         return diagnostics.is_exact(self.transform)
 
     @property
     def support(self) -> constraints.Constraint:
-        """Where events lie, as torch.distributions says it."""
+        """The support of events, as a constraint of torch.distributions."""
         return self.transform.support(self.event) or constraints.independent(constraints.real, len(self.event))
 
     def context(self, given: Given) -> Context:
-        """What the user has -> the context, on the flow's device. Raises ValueError where it does not fit."""
+        """The user's values -> the context, on the flow's device. Raises ValueError where they do not fit."""
         return conditions.each(conditions.read(self.conditions, given), lambda t: t.to(self.device))
 
     def forward(self, context: Given = None) -> FlowDistribution:
@@ -87,14 +87,14 @@ class Flow(nn.Module):
         return self.log_prob_and_latent(x, context)[0]
 
     def log_prob_and_latent(self, x: Events, context: Given = None) -> tuple[PerSample, Events]:
-        """log p(x | context) in nats, (batch,), and the z where the base was asked."""
+        """log p(x | context) in nats, (batch,), and the latent z of x."""
         rows = self._rows(x, self.event, context)
         z, log_det = self.transform(x, rows)
         return self.base.log_prob(z, rows) + log_det, z
 
     @torch.no_grad()
     def log_probs(self, batches: Iterable[tuple[Events, Given]]) -> Iterator[PerSample]:
-        """log_prob of batches (x, context) as they come, each in nats, (batch,): no more than one is held at a time."""
+        """log_prob in nats, (batch,), of each batch (x, context) in turn: one batch is in memory at a time."""
         for x, context in batches:
             yield self.log_prob(x.to(self.device), context)
 
@@ -107,9 +107,10 @@ class Flow(nn.Module):
     ) -> Events:
         """z -> x, differentiably; under torch.no_grad() it is faster.
 
-        Every step that solves for its inverse does so by `solve` (`pushforward.solve`), or by its own solver if None.
-        `known` (batch, n, …) fixes the first n elements along the event's first axis: the rest is decoded given them,
-        from the rest of z. Raises ValueError where the transform is not causal: z[:, :n] must depend on x[:, :n] alone.
+        `solve` is the inverse solver (`pushforward.solve`) of all autoregressive steps; None leaves each its own.
+        `known` (batch, n, …) fixes the first n elements along the event's first axis: the others are decoded given
+        these, from the rest of z. Raises ValueError where the transform is not causal, that is where z[:, :n] depends
+        on more than x[:, :n].
         """
         rows, transform = self._rows(z, self.base.event, context), solved_by(self.transform, solve)
         if known is None:
@@ -127,9 +128,9 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Events, context: Given = None) -> None:
-        """Let every part that is initialised from data, an `ActNorm` or the units of a context, take it from these.
+        """Initialise every part that is initialised from data, such as an `ActNorm`, from these events.
 
-        The only way to set such state: until it is used such parts are the identity, and a second call sets them anew.
+        Until then such parts are the identity. A second call initialises them anew. Nothing else sets this state.
         """
         with initializing(self):
             self.transform(x, self._rows(x, self.event, context))
@@ -147,7 +148,7 @@ class Flow(nn.Module):
         """Draws of shape (*shape, *batch, *event), where batch is the context's: (B,) for B rows, () for none or one.
 
         `size` is the shape of one sample, for a flow whose event has open axes. `temperature` multiplies the base's
-        noise; `solve` is that of `decode`. Draws that overflowed are kept, and warned of.
+        noise; `solve` is that of `decode`. Draws that are not finite are returned, with a warning.
         """
         with torch.no_grad():
             return self._draw(shape, context, size=size, temperature=temperature, generator=generator, solve=solve)[0]
@@ -155,7 +156,7 @@ class Flow(nn.Module):
     def sample_and_log_prob(
         self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
     ) -> tuple[Events, Tensor]:
-        """Draws and their log-densities, at the cost of the draws alone."""
+        """Draws and their log-densities, at the cost of the draws."""
         with torch.no_grad():
             return self._draw(shape, context, generator=generator)
 
@@ -170,9 +171,9 @@ class Flow(nn.Module):
         return self._draw(shape, context, generator=generator)
 
     def trace(self, x: Events, context: Given = None) -> Iterator[Traced]:
-        """Every transform of the chain in turn: what came out, and its log-slopes unsummed.
+        """Every transform of the chain in order, with its output z and its log-slopes, not summed.
 
-        With the base's log_prob of the last z, the sum of all slopes is log_prob.
+        log_prob is the sum of all log-slopes plus the base's log_prob of the last z.
         """
         return trace(self.transform, x, self._rows(x, self.event, context))
 
@@ -185,17 +186,17 @@ class Flow(nn.Module):
         conditions: tuple[str, ...] = (),
         attention_temperature: float = 1.0,
     ) -> Flow:
-        """The flow pushed away from its unconditional self: again an exact flow, of the same weights.
+        """The flow guided away from its null context: again an exact flow, of the same weights.
 
-        In every autoregressive step the parameters are extrapolated by `weight` from those of the null context to those
-        of the context: null are the named conditions, or all where none are named. An unconditional flow is pushed away
-        from itself with the attention's logits divided by `attention_temperature`; a conditional one may be given both.
-        See `pushforward.guidance`.
+        In every autoregressive step the parameters p of the move become p + weight · (p − p_null), where p_null are
+        those of the null context: the named `conditions` are null in it, or all where none are named. With an
+        `attention_temperature` other than 1, attention logits are divided by it in the pass for p_null; an
+        unconditional flow needs it. See `pushforward.guidance`.
         """
         if attention_temperature == 1 and not self.conditions:
             raise ValueError(
-                "guidance needs something to move away from: this flow is unconditional, "
-                "so give attention_temperature other than 1 (0.5, say)."
+                "guidance moves away from a null context or another attention temperature, and this flow is "
+                "unconditional: give attention_temperature other than 1 (0.5, say)."
             )
         if unknown := set(conditions) - self.conditions.keys():
             raise ValueError(f"this flow has the conditions {[*self.conditions]}; got {sorted(unknown)}.")
@@ -209,14 +210,15 @@ class Flow(nn.Module):
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
         """The mean of the clean event, given x = clean + sigma · noise: Tweedie's formula (`pushforward.denoising`).
 
-        Exact if the flow is. `sigma` is a number or one for each row; `chunk` rows at a time are scored. Never clips.
+        Exact if the flow is. `sigma` is one value for all rows or (batch,); the score is computed for `chunk` rows at a
+        time. The result is not clipped.
         """
-        with torch.inference_mode(False):  # gradients are needed, of the context's encoders too
+        with torch.inference_mode(False):  # gradients are needed, context encoders included
             return denoising.denoise(self.log_prob, x, sigma, self._rows(x, self.event, context), chunk=chunk)
 
     @torch.no_grad()
     def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:
-        """log p(class | x) by Bayes' rule, (batch, classes). `prior` (classes,): uniform where None."""
+        """log p(class | x) by Bayes' rule, in nats, (batch, classes). `prior` (classes,) is uniform where None."""
         if not self.classes:
             raise ValueError("only a flow conditioned on class labels can classify; this one is not.")
         joint = torch.stack([self.log_prob(x, label) for label in range(self.classes)], dim=1)
@@ -229,15 +231,15 @@ class Flow(nn.Module):
         return self.class_log_probs(x, prior).argmax(1)
 
     def check(self, x: Events, context: Given = None, *, rows: int = 2) -> diagnostics.Diagnostics:
-        """How exact the flow's arithmetic is on these events: `pushforward.diagnostics.check`. Print it.
+        """How exact the flow's arithmetic is on these events: see `pushforward.diagnostics.check`. Print the result.
 
-        The log-dets of the first `rows` are compared with autograd's, at a backward pass for each element of an event:
-        0 for large ones.
+        The log-dets of the first `rows` events are compared with those of the autograd Jacobian, at one backward pass
+        for each element: take rows=0 for large events.
         """
         return diagnostics.check(self.transform, x, self._rows(x, self.event, context), rows=rows)
 
     def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context:
-        """The context of every row of x, after x has been checked."""
+        """Check x, and return the context of its rows."""
         if not _fits(x.shape[1:], event):
             raise ValueError(
                 f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); x has shape {tuple(x.shape)}."
@@ -274,11 +276,12 @@ class Flow(nn.Module):
         size = size or self.event
         if None in size or not _fits(size, self.event):
             raise ValueError(
-                f"give size=, the shape of one sample, of the form {tuple(self.event)}; got {tuple(size)}."
+                f"this flow has samples of shape {tuple(self.event)}, where None is open: give size=, the shape of one "
+                f"sample, without None; got {tuple(size)}."
             )
         return Size(size)
 
 
 def _fits(size: tuple[int, ...], event: tuple[int, ...]) -> bool:
-    """Whether an event is of this size, where None stands for any."""
+    """Whether `size` is the shape `event`, in which None stands for any size."""
     return len(size) == len(event) and all(axis in (None, n) for n, axis in zip(size, event, strict=True))

@@ -1,7 +1,7 @@
-"""Guidance: a transform pushed away from its unconditional self, which is again an exact transform.
+"""Guidance: a transform guided away from its null context. The result is again an exact transform.
 
-In every autoregressive step a network answers the parameters of a Gaussian. A rule extrapolates them from those of the
-null context, or of blunted attention, to those of the context: see `pushforward.networks.Guided`.
+In every autoregressive step a network returns the parameters of a Gaussian. A rule extrapolates them from those of the
+null context, or of another attention temperature, to those of the context: see `pushforward.networks.Guided`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Linear(Rule):
             return self.weight
         if progress is None:
             raise ValueError(
-                'a "linear" schedule grows to the last token, and these sequences may be of any length; use "constant".'
+                'a "linear" schedule grows to the last token, and these sequences may have any length; use "constant".'
             )
         return self.weight * progress
 
@@ -64,10 +64,10 @@ class Linear(Rule):
 def guide(
     transform: Transform, rule: Rule, *, conditions: tuple[str, ...] = (), attention_temperature: float = 1.0
 ) -> Transform:
-    """The transform with every autoregressive step guided by the rule: the same weights, and again exact.
+    """The transform with every autoregressive step guided by the rule, of the same weights. It is exact.
 
-    The pass that is moved away from is without the named conditions, or without all where none are named, and
-    `attention_temperature` divides its attention logits.
+    In the null pass the named conditions are null, or all where none are named, and `attention_temperature` divides
+    attention logits.
     """
     if not any(isinstance(part, Autoregressive) for part in transform.modules()):
         raise ValueError("guidance acts in autoregressive steps, and this flow has none.")

@@ -1,7 +1,6 @@
-"""Data-dependent initialisation: parts of a module set their state from the data that reach them.
+"""Data-dependent initialisation: parts of a module set their state from their inputs.
 
-Such a part has a method `initialize_from(x)`. Units and activation norms are of this kind; until they are initialised
-they are the identity.
+Such a part has a method `initialize_from(x)`, as `ActNorm` has; until it is called the part is the identity.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ def needs_data(module: nn.Module) -> bool:
 
 @contextmanager
 def initializing(module: nn.Module) -> Iterator[None]:
-    """Initialise every part from what it is called with in this block, before it answers.
+    """In this block, initialise every part from its input, before its forward.
 
-    Raises ValueError where a part was not called. Buffers named `initialized` are set to True.
+    Raises ValueError where a part was not called. Afterwards buffers named `initialized` are True.
     """
     missed = {part for part in module.modules() if hasattr(part, "initialize_from")}
 
@@ -37,7 +36,7 @@ def initializing(module: nn.Module) -> Iterator[None]:
         for hook in hooks:
             hook.remove()
     if missed:
-        raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)} on the way.")
+        raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)}: not initialised.")
     for name, buffer in module.named_buffers():
         if name.rpartition(".")[2] == "initialized":
             buffer.fill_(True)

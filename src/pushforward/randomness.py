@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but their keys."""
+"""Random numbers that depend on their keys alone."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-Source = Generator | Sequence[Generator] | None  # of random numbers: torch's own, a generator, or one a row
+Source = Generator | Sequence[Generator] | None  # a generator, one for each row, or torch's default one
 
 
 def draw(sampler: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, source: Source) -> Tensor:
-    """Random numbers from torch.rand or torch.randn, of like's device, and its dtype or float32 if that is narrower.
+    """Random numbers from torch.rand or torch.randn, on like's device, of its dtype or float32 if that is narrower.
 
-    They are drawn where the generator lives: a CPU generator gives the same numbers to every device. With a generator a
-    row, a row's numbers do not depend on which others are drawn beside it.
+    They are drawn on the generator's device: a CPU generator gives the same numbers on every device. With one generator
+    for each row, a row's numbers do not depend on the other rows.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
     if isinstance(source, Sequence):
         if len(source) != shape[0]:
-            raise ValueError(f"give one generator for each of {shape[0]} rows, or a single one; got {len(source)}.")
+            raise ValueError(f"give one generator for each of {shape[0]} rows, or one for all; got {len(source)}.")
         rows = [sampler(shape[1:], generator=row, dtype=dtype, device=row.device) for row in source]
         return torch.stack(rows).to(like.device)
     device = like.device if source is None else source.device
@@ -40,9 +40,10 @@ def keyed(*keys: int) -> Generator:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's own CPU generator starts from this seed, and afterwards is where it was; tensors are made on the CPU.
+    """In this block torch's default CPU generator starts from this seed, and tensors are made on the CPU.
 
-    `torch.manual_seed` would start the generators of all other devices anew too, which nothing sets back.
+    Afterwards the generator has its earlier state. `torch.manual_seed` would also reseed the generators of all other
+    devices.
     """
     before = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
@@ -54,9 +55,9 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class Keyed(Sequence[Generator]):
-    """`keyed(*keys, row)` for each of these rows, made when the first is asked for: what draws nothing pays nothing.
+    """The generators `keyed(*keys, row)` of these rows, made when the first is used.
 
-    A slice of it starts afresh.
+    A slice has new generators, in their initial state.
     """
 
     def __init__(self, *keys: int, rows: Sequence[int]):

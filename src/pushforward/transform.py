@@ -1,4 +1,4 @@
-"""The contract everything stands on.
+"""The contract of all transforms.
 
     A flow is a chain of invertible transforms. A transform is **who moves** (coupling or autoregressive) ×
     **how it moves** (shift, affine, spline, mixture CDF) × **which network says by how much**.
@@ -8,8 +8,8 @@ If z = f(x) is invertible and z has density p(z), then x has density
 
     log p(x) = log p(f(x)) + log|det df/dx|
 
-so a transform that returns its log-determinant beside its value is all that training by maximum likelihood needs,
-and one that can also be read backwards is all that sampling needs. A chain of transforms adds log-determinants.
+so training by maximum likelihood needs a transform that returns its log-determinant beside its value, and sampling
+needs its inverse. A chain of transforms adds log-determinants.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from pushforward.shapes import Events, PerSample, sum_event
 class Diagnosis(NamedTuple):
     """What a transform did to the events of a batch."""
 
-    kind: str  # the class that did it
+    kind: str  # the transform's class
     log_slopes: Tensor  # log|dz/dx|, or the logarithms of a matrix's singular values; of any shape
     condition: float = math.nan  # a matrix's greatest singular value over its least
-    outside: Tensor | None = None  # bool, of any shape: which elements came to a move outside its bounds
+    outside: Tensor | None = None  # bool, of any shape: whether elements were outside the bounds of the move
 
 
 class Transform(nn.Module, ABC):
-    """An invertible map with two doors.
+    """An invertible map, in both directions.
 
     forward  x -> z, log|det dz/dx|     data to latent: what training runs, so it is what () calls
     inverse  z -> x, log|det dx/dz|     latent to data: what sampling runs
 
     log_det is summed over the event, in nats, of shape (batch,); the value and log_det have
-    promote_types(input dtype, weight dtype, float32). Neither door changes its input or remembers anything.
+    promote_types(input dtype, weight dtype, float32). Neither direction changes its input or stores anything.
     """
 
     exact: bool = True  # whether log_det is computed; False where it is an estimate
@@ -56,7 +56,7 @@ class Transform(nn.Module, ABC):
 
     @property
     def causal(self) -> bool:
-        """Whether z[:, :n] depends on x[:, :n] alone, for every n: what comes first can be decoded first."""
+        """Whether z[:, :n] depends on x[:, :n] alone, for every n: the first tokens can then be decoded first."""
         return False
 
     def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
@@ -64,30 +64,30 @@ class Transform(nn.Module, ABC):
         return event
 
     def support(self, event: tuple[int, ...]) -> Constraint | None:  # noqa: ARG002
-        """Where x lies, for events of this shape; None where it may be any real event."""
+        """The support of x, for events of this shape; None where it is all real events."""
         return None
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
-        """What it did between x and its z; None where it moves nothing, or where its parts say more."""
+        """What the transform did between x and its z; None where it only rearranges, or where its parts say more."""
         return None
 
 
 class Solving(Transform):
-    """A transform one door of which has no formula and is solved for."""
+    """A transform that inverts one direction by a solver."""
 
     @abstractmethod
     def solved_by(self, solve: Solver) -> Transform:
-        """The same step, of the same weights, solved by `solve`."""
+        """The same transform, of the same weights, with another solver."""
 
 
-Solver = Callable[..., Any]  # of the kind that a step takes: for autoregressive steps a function in `pushforward.solve`
+Solver = Callable[..., Any]  # as the transform takes it: for autoregressive ones a function in `pushforward.solve`
 
 
 class Triangular(Transform):
-    """A transform whose Jacobian is triangular once its elements are put in order.
+    """A transform whose Jacobian is triangular for some order of the elements.
 
-    Then log|det dz/dx| is a sum with one term, the log-slope log|dz_i/dx_i|, for each element: heat maps, masked losses
-    and audits read the terms.
+    Then log|det dz/dx| is the sum of the log-slopes log|dz_i/dx_i|, one for each element. Heat maps, masked losses and
+    diagnostics read them.
     """
 
     @abstractmethod
@@ -154,7 +154,7 @@ class Chain(Transform):
 
 
 class Inverse(Transform):
-    """A transform with its two doors exchanged: a MAF becomes an IAF."""
+    """A transform with forward and inverse exchanged: a MAF becomes an IAF."""
 
     def __init__(self, transform: Transform):
         super().__init__()
@@ -172,9 +172,9 @@ class Inverse(Transform):
 
 
 class Traced(NamedTuple):
-    """What a trace tells of one transform: what came out of it, and log-slopes of z's shape.
+    """One transform of a trace, its output z, and log-slopes of z's shape.
 
-    log_slopes is the log-det, (batch,), for a transform that does not know a slope for each element.
+    For a transform that is not `Triangular` log_slopes is the log-det, (batch,).
     """
 
     transform: Transform
@@ -183,7 +183,7 @@ class Traced(NamedTuple):
 
 
 def trace(transform: Transform, x: Events, context: Context | None = None) -> Iterator[Traced]:
-    """Every transform of a chain, and of the chains in it, in turn."""
+    """Apply every transform of a chain, and of the chains in it, in order."""
     for part in flattened(transform):
         x, log_slopes = (part.slopes if isinstance(part, Triangular) else part)(x, context)
         yield Traced(part, x, log_slopes)
@@ -199,15 +199,15 @@ def flattened(transform: Transform) -> Iterator[Transform]:
 
 
 def solved_by(transform: Transform, solve: Solver | None) -> Transform:
-    """The transform with every step that solves for its inverse solved by `solve`; itself where that is None."""
+    """The transform in which every `Solving` transform has the solver `solve`; itself where that is None."""
     if solve is None:
         return transform
     return replaced(transform, Solving, lambda step: step.solved_by(solve))  # pyright: ignore[reportReturnType]
 
 
 def replaced(module: nn.Module, kind: type, change: Callable) -> nn.Module:
-    """The module with every part of a kind changed. What holds such a part is copied, all else is shared: the original
-    keeps its parts, and the weights are one."""
+    """The module with every part of class `kind` replaced by change(part). Modules that contain such a part are copied,
+    others and all weights are shared. The original is unchanged."""
     if isinstance(module, kind):
         return change(module)
     children = {name: child and replaced(child, kind, change) for name, child in module._modules.items()}

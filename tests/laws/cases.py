@@ -146,7 +146,7 @@ BLOCKS = partial(blockwise_jacobi, size=2)
 NO_VALUES = r"item\(\) cannot be called on meta tensors"
 SWEEPS = {
     "stays_on_its_device": Excuse(
-        RuntimeError, "without gradients sweeps end when tokens have settled, which asks for values", NO_VALUES
+        RuntimeError, "without gradients sweeps end when tokens have converged, which depends on values", NO_VALUES
     )
 }
 

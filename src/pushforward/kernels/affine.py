@@ -1,7 +1,7 @@
-"""Affine moves of elements by raw parameters (*, 2), a log-scale and a shift: `affine.cpp`.
+"""Affine moves of elements by raw parameters (*, 2), for log-scale and shift: `affine.cpp`.
 
 Forward is (x − shift) · exp(−log_scale), with log-slope −log_scale; inverse is y · exp(log_scale) + shift, with
-log-slope log_scale. log_scale is bounded by one of BOUNDS with a limit L: "exp" leaves it as it is, "tanh" is
+log-slope log_scale. log_scale is a function of raw[..., 0], one of BOUNDS with a limit L: "exp" is raw, "tanh" is
 L · tanh(raw / L), "soft_clip" is L · raw / (L + |raw|).
 """
 
@@ -34,6 +34,6 @@ def serves(x: Tensor, raw: Tensor, *, bound: str) -> bool:
 
 
 def moved(x: Tensor, raw: Tensor, *, bound: str, limit: float, inverse: bool, tensors: TensorOperations) -> Values:
-    """Values and log-slopes of x's shape, with gradients; `tensors(x, raw)` computes the same."""
+    """Values and log-slopes of x's shape, differentiably; `tensors(x, raw)` computes the same in tensor operations."""
     move = elementwise.Move("affine", Struct, (BOUNDS.index(bound), inverse, limit))
     return elementwise.moved(move, x, raw, tensors)

@@ -1,8 +1,8 @@
-"""Builds a kernel on first use, for the processor at hand, and loads it.
+"""Builds a kernel on first use, for this machine's processor, and loads it.
 
-The compiler is $CXX, or g++. Without one, or with PUSHFORWARD_KERNELS=0, tensor operations compute the same answers,
-more slowly. Libraries are kept in $XDG_CACHE_HOME/pushforward, or ~/.cache/pushforward, under a hash of the sources,
-the compiler, its flags and the processor.
+The compiler is $CXX, or g++. Without a compiler, or with PUSHFORWARD_KERNELS=0, tensor operations compute the same,
+more slowly. Libraries are stored in $XDG_CACHE_HOME/pushforward, or ~/.cache/pushforward. Their names have a hash of
+the sources, the compiler, its flags and the processor.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _loaded(name: str, structs: Structs) -> ctypes.CDLL | None:
 
 
 def _built(source: Path, compiler: str) -> Path:
-    """The library's file: what an earlier process built, or a new one."""
+    """The library's file, which is built unless an earlier process has built it."""
     flags = [*FLAGS, f"-march={os.environ.get('PUSHFORWARD_MARCH', 'native')}"]
     texts = [file.read_text() for file in (source, *sorted(SOURCES.glob("*.h")))]
     recipe = "\n".join([*texts, compiler, *flags, platform.platform(), _processor()])
@@ -82,7 +82,9 @@ def _built(source: Path, compiler: str) -> Path:
     path = folder / f"{source.stem}-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}.so"
     if not path.exists():
         print(f"pushforward: compiling {source.name}, once for this machine …", file=sys.stderr)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # then moved in one go: others may be building too
+        with tempfile.TemporaryDirectory(
+            dir=folder
+        ) as scratch:  # moved when complete: other processes may build it too
             built = Path(scratch) / path.name
             subprocess.run([compiler, *flags, source, "-o", built], check=True, capture_output=True, text=True)
             built.replace(path)
@@ -99,18 +101,18 @@ def _compiler() -> str | None:
 
 
 def _warn(reason: str) -> None:
-    """Once in a process."""
+    """Warn, once in a process."""
     if not warned:
         warned.append(reason)
         warnings.warn(
-            f"compiled kernels are missing, and tensor operations, which are slower, compute the same: {reason}. "
+            f"compiled kernels are missing, so slower tensor operations compute the same: {reason}. "
             "PUSHFORWARD_KERNELS=0 switches kernels and this warning off.",
             stacklevel=2,
         )
 
 
 def _processor() -> str:
-    """What -march=native depends on."""
+    """The processor's features, on which -march=native depends."""
     try:
         return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     except (OSError, StopIteration):

@@ -1,7 +1,7 @@
-"""What the kernels of elementwise moves share: how they are called, and their gradients.
+"""Calls the kernels of elementwise moves, with gradients.
 
-A move takes elements x (*) and their raw parameters (*, raw) to values and log-slopes, both of x's shape. Its library
-has `move`, and `pull` for the gradients, each for float32 and float64.
+A move maps elements x (*) and their raw parameters (*, raw) to values and log-slopes, both of x's shape. Its library
+has the functions `move` and, for gradients, `pull`, each for float32 and float64.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TensorOperations = Callable[[Tensor, Tensor], Values]  # x and raw -> values and
 
 
 class Move(NamedTuple):
-    """A library's name, its struct, and the struct's fields that say which move it is."""
+    """A library's name, its struct, and the values of the struct's fields that describe the move."""
 
     name: str
     struct: type[ctypes.Structure]
@@ -36,14 +36,15 @@ def serves(name: str, struct: type[ctypes.Structure], x: Tensor, raw: Tensor, pa
     return (
         not serving.recorded()
         and x.numel() >= serving.LEAST[least]
-        and raw.shape == (*x.shape, params)  # else the kernel would read what is not there
+        and raw.shape == (*x.shape, params)  # else the kernel would read outside the tensor
         and serving.are_plain(x, raw)
         and library(name, (struct,)) is not None
     )
 
 
 def moved(move: Move, x: Tensor, raw: Tensor, tensors: TensorOperations) -> Values:
-    """Values and log-slopes. `tensors` computes the same: for gradients of gradients, and for recorded gradients."""
+    """Values and log-slopes. `tensors` computes the same in tensor operations: for second derivatives, and where the
+    backward pass is recorded."""
     if serving.records_gradients(x, raw):
         return _Moved.apply(move, tensors, x, raw)  # pyright: ignore[reportReturnType]
     return _move(move, x, raw)

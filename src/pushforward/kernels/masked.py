@@ -1,7 +1,7 @@
 """A masked perceptron with ReLUs, decoded feature by feature: `masked.cpp`.
 
-When features become known, the hidden units that read no later ones become known too: each is computed once. A feature
-needs a call of the kernel, where it needs two dozen small tensor operations.
+Once a feature is known, the hidden units that read no later feature are computed, each once. One call of the kernel for
+each feature takes the place of two dozen small tensor operations.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ LEARN = (c_void_p, c_void_p, *[c_int64] * 3)  # what the function takes
 
 
 class Weights(NamedTuple):
-    """A masked perceptron: (weight, bias) of each linear map, masked, the last for the answers; whether it is residual.
+    """A masked perceptron: (masked weight, bias) of each linear map, the output map last; whether it is residual.
 
-    known[k][t] is how many values of layer k are known once t features are; layer 0 are the features themselves.
+    known[k][t] is how many units of layer k are known once t features are; layer 0 has the features themselves.
     """
 
     maps: Sequence[tuple[Tensor, Tensor]]
@@ -49,7 +49,7 @@ class Weights(NamedTuple):
 
 
 def serves(weights: Weights, rows: int) -> bool:
-    """Whether the kernel may decode `rows` vectors: without gradients."""
+    """Whether the kernel may decode `rows` vectors. It has no gradients."""
     if serving.recorded() or serving.autocasts() or torch.is_grad_enabled():
         return False
     return (
@@ -60,16 +60,16 @@ def serves(weights: Weights, rows: int) -> bool:
 
 
 class MaskedDecoder:
-    """`rows` vectors as far as they are known. `length` counts the features that were read.
+    """Decodes `rows` vectors. `length` is the number of features that were read.
 
-    `added` (rows or 1, units of the first layer) is the projected context. Later changes of the weights are not seen.
+    `added` (rows or 1, units of the first layer) is the encoded context. Later changes of the weights have no effect.
     """
 
     def __init__(self, weights: Weights, rows: int, added: Tensor | None = None):
         maps, known = weights.maps, weights.known
         self.rows, self.features, self.length, self._answered = rows, known[0][-1], 0, 0
         self.raw, self.dtype = len(maps[-1][0]) // self.features, maps[-1][0].dtype
-        self._kept: list[Tensor] = []  # the structs hold pointers, and these the memory
+        self._kept: list[Tensor] = []  # the tensors to which the structs' pointers point
         built: Any = library("masked", STRUCTS)
         self._block = built.block_bytes() // self.dtype.itemsize  # rows that are computed together
         layers = []
@@ -90,10 +90,13 @@ class MaskedDecoder:
         self._learn = function("masked", "learn", self.dtype, STRUCTS, LEARN)
 
     def read(self, x: Tensor) -> Tensor:
-        """Read x (rows, n), the next features; answer for each of them and the next one, (rows, n + 1, raw)."""
-        assert not torch.is_grad_enabled(), "a decoder that was first fed without gradients goes on without"
+        """Read x (rows, n), the next features; return raw parameters of these and of the one after, (rows, n + 1, raw).
+
+        After the last feature there is no next one: (rows, n, raw).
+        """
+        assert not torch.is_grad_enabled(), "a decoder that was started without gradients has none"
         start, stop = self.length, self.length + x.shape[1]
-        if not x.is_cpu or x.shape[0] != self.rows or stop > self.features:  # the kernel would read what is not there
+        if not x.is_cpu or x.shape[0] != self.rows or stop > self.features:  # the kernel would read outside x
             raise ValueError(
                 f"there is room for {self.features} features of {self.rows} rows on the CPU; got {tuple(x.shape)} from "
                 f"{start} on {x.device}."
@@ -102,7 +105,7 @@ class MaskedDecoder:
         self._learn(byref(self._network), x.data_ptr(), x.shape[1], start, self._answered)
         self.length, self._answered = stop, min(stop + 1, self.features)
         answers = self._values[:, start * self.raw : self._answered * self.raw].transpose(1, 2).flatten(0, 1)
-        # a copy: what is read after truncate may write over them
+        # a copy: a read after truncate overwrites them
         answers = answers[: self.rows].clone(memory_format=torch.contiguous_format)
         return answers.unflatten(1, (self._answered - start, self.raw))
 

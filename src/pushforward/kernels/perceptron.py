@@ -2,8 +2,9 @@
 
     v_1 = W_1 x + b_1 + added      v_k = W_k relu(v_{k−1}) + b_k [+ v_{k−2}]      answer = W relu(v_last) + b
 
-Of a residual perceptron every second value, from the third on, adds the one two before. W may be masked: W · mask.
-Products that a mask makes zero are not computed, and values stay in the cache until the next layer has read them.
+In a residual perceptron v_3, v_5, … have the term in brackets. W may be masked: W · mask. Products that a mask makes
+zero are not computed. Rows are processed in blocks, so that values are still in the processor's cache when the next
+layer reads them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from pushforward.kernels import serving
 from pushforward.kernels.build import function, library
 
-BYTES = 64  # that a layer's values for a row take a multiple of
+BYTES = 64  # a layer's values for a row are padded to a multiple of this
 
 MOST_WEIGHTS = 2**12  # of a masked network, for each row: where there are more, copying them costs more than is won
 SMALL = 2**15  # weights of a network without masks that the kernel is faster for
@@ -54,7 +55,7 @@ class Linear(NamedTuple):
 
 
 def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residual: bool) -> bool:
-    """Whether the kernel may compute the answers (batch, outputs) to x (batch, features)."""
+    """Whether the kernel may compute the outputs (batch, outputs) of x (batch, features)."""
     if serving.recorded() or serving.autocasts() or x.dim() != 2:
         return False
     tensors = [t for layer in layers for t in layer if t is not None]
@@ -79,7 +80,7 @@ def _pays(rows: int, layers: Sequence[Linear], *, gradients: bool) -> bool:
 
 
 def _fit(x: Tensor, added: Tensor | None, layers: Sequence[Linear], residual: bool) -> bool:
-    """Whether sizes match: the kernel would read what is not there."""
+    """Whether sizes match: else the kernel would read outside the tensors."""
     sizes = [len(layer.weight) for layer in layers]
     for inputs, units, (weight, bias, mask) in zip((x.shape[1], *sizes), sizes, layers, strict=False):
         if not weight.shape == (units, inputs) == (weight if mask is None else mask).shape or bias.shape != (units,):
@@ -92,9 +93,10 @@ def _fit(x: Tensor, added: Tensor | None, layers: Sequence[Linear], residual: bo
 def perceptron(
     x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residual: bool, tensors: TensorOperations
 ) -> Tensor:
-    """The answers (batch, outputs), with gradients. `added` is (batch, units of the first layer), or (1, units).
+    """The outputs (batch, outputs), differentiably. `added` is (batch, units of the first layer), or (1, units).
 
-    `tensors(x, added, W_1, b_1, …)` computes the same, for gradients of gradients and gradients that are recorded.
+    `tensors(x, added, W_1, b_1, …)` computes the same in tensor operations: for second derivatives, and where the
+    backward pass is recorded.
     """
     if added is not None:
         added = added.expand(len(x), -1)
@@ -143,7 +145,7 @@ def _paired(parameters: Sequence[Tensor], masks: Sequence[Tensor | None]) -> lis
 
 
 class _Laid:
-    """The layers as structs, and where the values of each stand in a row of memory of `width` elements."""
+    """The layers as structs, and the columns of each layer's values in a row of memory of `width` elements."""
 
     def __init__(self, layers: Sequence[Linear], residual: bool):
         whole = BYTES // layers[0].weight.element_size()
@@ -175,7 +177,7 @@ def _answer(laid: _Laid, x: Tensor, added: Tensor | None, values: Tensor | None)
 
 
 def _pull(laid: _Laid, values: Tensor, in_answers: Tensor, wanted: Sequence[bool]) -> tuple[Tensor | None, ...]:
-    """Gradients of x, of what was added, and of each weight and bias, where wanted."""
+    """Gradients of x, of `added`, and of each weight and bias, where wanted."""
     memory = torch.empty_like(values)
     in_x = values.new_empty(len(values), laid.features) if wanted[0] else None
     pairs = zip(laid.layers, wanted[2::2], strict=True)

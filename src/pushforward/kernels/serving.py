@@ -1,7 +1,7 @@
-"""When a kernel may compute what tensor operations would.
+"""When a kernel may compute in place of tensor operations.
 
-A kernel is one opaque call: whoever records operations, or transforms them, would not see it. So kernels serve only
-plain tensors on a CPU, where nothing records, and where there is enough work to be worth a compiled library.
+A kernel is one opaque call: tools that record or transform tensor operations cannot see inside. So kernels serve only
+plain tensors on a CPU, where nothing is recorded, and only where there is enough work.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-# The least work that each kernel serves: elements for moves, multiplications for networks. For less, tensor operations
-# are as fast, or nobody should wait for a compiler.
+# The least work that each kernel serves: elements for moves, multiplications for networks. For less, tensor
+# operations are as fast, or the compiler takes longer than is won.
 LEAST: dict[str, float] = {
     "affine": 64,
     "affine, unbounded": 2**10,
@@ -42,7 +42,7 @@ def batched(*tensors: Tensor) -> bool:
 
 
 def are_plain(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)) -> bool:
-    """Whether these are dense tensors on a CPU, of no subclass, and all of one of `dtypes`."""
+    """Whether all are dense tensors on a CPU, of no subclass, and of the same dtype, one of `dtypes`."""
     dtype = tensors[0].dtype
     return dtype in dtypes and all(
         type(t) in (Tensor, nn.Parameter)

@@ -1,7 +1,7 @@
 """Rational-quadratic splines of elements by raw parameters: `spline.cpp`.
 
-An element's raw parameters are the logits of its bins' widths, then of their heights, and the log-slopes where bins
-meet: 3 · bins − 1, or 3 · bins on a circle. The formulas are those of moves/spline.py.
+An element's raw parameters are the logits of its bins' widths, those of their heights, and the log-slopes at the knots:
+3 · bins − 1, or 3 · bins on a circle. The formulas are those of moves/spline.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from pushforward.kernels import elementwise
 from pushforward.kernels.elementwise import TensorOperations, Values
 
-MOST = 32  # bins that there is room for: MOST in spline.cpp
+MOST = 32  # the largest number of bins: MOST in spline.cpp
 
 
 class Struct(ctypes.Structure):
@@ -26,7 +26,7 @@ class Struct(ctypes.Structure):
 
 
 class Spline(NamedTuple):
-    """A spline on [−bound, bound], or on the circle that it is; `contrast` bounds slopes and ratios of bins."""
+    """A spline on [−bound, bound], a circle if `circular`; `contrast` bounds slopes and ratios of bin sizes."""
 
     bins: int
     circular: bool
@@ -35,7 +35,7 @@ class Spline(NamedTuple):
 
     @property
     def params(self) -> int:
-        """Raw parameters of an element."""
+        """The number of raw parameters of an element."""
         return 3 * self.bins - (not self.circular)
 
 
@@ -45,6 +45,6 @@ def serves(x: Tensor, raw: Tensor, spline: Spline) -> bool:
 
 
 def moved(x: Tensor, raw: Tensor, spline: Spline, *, inverse: bool, tensors: TensorOperations) -> Values:
-    """Values and log-slopes of x's shape, with gradients; `tensors(x, raw)` computes the same."""
+    """Values and log-slopes of x's shape, differentiably; `tensors(x, raw)` computes the same in tensor operations."""
     fields = spline.bins, spline.circular, inverse, spline.bound, spline.contrast
     return elementwise.moved(elementwise.Move("spline", Struct, fields), x, raw, tensors)

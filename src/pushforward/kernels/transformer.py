@@ -1,8 +1,8 @@
 """A causal transformer, decoded token by token: `transformer.cpp`.
 
-Pre-norm layers with GELU, as in networks/transformer.py. Keys and values of the tokens that were read are kept, and the
-weights are copied once into the order in which the kernel reads them: (panel, input, output in the panel), in the type
-that the network computes in, bfloat16 under autocast.
+Pre-norm layers with GELU, as in networks/transformer.py. A decoder keeps keys and values of the tokens that were read.
+It copies the weights once, into the order in which the kernel reads them: (panel, input, output in the panel), in the
+dtype in which the network computes, bfloat16 under autocast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pushforward.kernels import serving
 from pushforward.kernels.build import function, library
 from pushforward.shapes import multiplied_in
 
-STORED = (torch.float32, torch.float64, torch.bfloat16)  # what weights are kept in
+STORED = (torch.float32, torch.float64, torch.bfloat16)  # dtypes of the copied weights
 
 
 class LinearStruct(ctypes.Structure):
@@ -79,7 +79,7 @@ class Layer(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """A transformer: h = read(x) + positions (T, W), its layers of `heads` heads each, and the answers from h."""
+    """A transformer: h = read(x) + positions (T, W), then layers of `heads` heads each, then answer(h)."""
 
     read: Linear
     positions: Tensor
@@ -94,7 +94,7 @@ class Weights(NamedTuple):
 
 
 def serves(weights: Weights, rows: int) -> bool:
-    """Whether the kernel may decode `rows` sequences: without gradients."""
+    """Whether the kernel may decode `rows` sequences. It has no gradients."""
     if serving.recorded() or torch.is_grad_enabled():
         return False
     tokens, width = weights.positions.shape
@@ -108,7 +108,7 @@ def serves(weights: Weights, rows: int) -> bool:
 
 
 def _fit(weights: Weights) -> bool:
-    """Whether sizes match: the kernel would read what is not there."""
+    """Whether sizes match: else the kernel would read outside the tensors."""
     width = weights.positions.shape[1]
     linears = [(weights.read, width, weights.read.weight.shape[1]), (weights.answer, len(weights.answer.bias), width)]
     norms = []
@@ -124,10 +124,10 @@ def _fit(weights: Weights) -> bool:
 
 
 class TransformerDecoder:
-    """`rows` sequences as far as they were read. `length` counts the tokens.
+    """Decodes `rows` sequences. `length` is the number of tokens that were read.
 
-    `added` (rows or 1, W) is the projected context, added to every token; `temperature` (rows or 1) divides attention
-    logits. Later changes of the weights are not seen.
+    `added` (rows or 1, W) is the encoded context, added to every token; `temperature` (rows or 1) divides attention
+    logits. Later changes of the weights have no effect.
     """
 
     def __init__(self, weights: Weights, rows: int, added: Tensor | None = None, temperature: Tensor | None = None):
@@ -136,7 +136,7 @@ class TransformerDecoder:
         self.rows, self.tokens, self.length = rows, tokens, 0
         self.stored = multiplied_in(positions)
         self.dtype = torch.promote_types(self.stored, torch.float32)
-        self._kept: list[Tensor] = []  # the structs hold pointers, and these the memory
+        self._kept: list[Tensor] = []  # the tensors to which the structs' pointers point
         built: Any = library("transformer", STRUCTS)
         self._panel = built.panel_bytes() // self.dtype.itemsize  # outputs that a linear map computes together
         capacity = 16 * (-(-tokens // 16) | 1)  # an odd number of cache lines: columns do not collide
@@ -154,11 +154,11 @@ class TransformerDecoder:
         self._feed = function("transformer", "feed", self.stored, STRUCTS, FEED)
 
     def read(self, x: Tensor) -> Tensor:
-        """Read x (rows, n, D), the next tokens; answer for each of them and the next one, (rows, n + 1, outputs)."""
-        assert not torch.is_grad_enabled(), "a decoder that was first fed without gradients goes on without"
+        """Read x (rows, n, D), the next tokens; return raw parameters of these and the next, (rows, n + 1, outputs)."""
+        assert not torch.is_grad_enabled(), "a decoder that was started without gradients has none"
         start, stop = self.length, self.length + x.shape[1]
         room = self.rows, self.tokens, self._network.read.inputs
-        if not x.is_cpu or x.shape[::2] != room[::2] or stop > self.tokens:  # the kernel would read what is not there
+        if not x.is_cpu or x.shape[::2] != room[::2] or stop > self.tokens:  # the kernel would read outside x
             raise ValueError(
                 f"there is room for tokens {room} on the CPU; got {tuple(x.shape)} from {start} on {x.device}."
             )
@@ -166,7 +166,7 @@ class TransformerDecoder:
             x = x.to(self.dtype).contiguous()
             self._feed(byref(self._network), x.data_ptr(), stop - start, start)
         self.length = stop
-        return self._answers[:, start : stop + 1].clone()  # a copy: what is read after truncate may write over them
+        return self._answers[:, start : stop + 1].clone()  # a copy: a read after truncate overwrites them
 
     def truncate(self, length: int) -> None:
         """Forget all tokens but the first `length`."""

@@ -1,4 +1,4 @@
-"""How it moves: one token, or one element, given raw parameters."""
+"""How it moves: invertible maps of a token, or of its elements one by one, given raw parameters."""
 
 from pushforward.moves.affine import Affine, AffineParams, Shift
 from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Tanh

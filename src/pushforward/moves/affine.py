@@ -1,4 +1,4 @@
-"""Affine and shift moves: x is a draw from a Gaussian whose mean and log-scale a network answers.
+"""Affine and shift moves: where z is standard normal, x is Gaussian with mean `shift` and deviation exp(log_scale).
 
     z = (x − shift) / exp(log_scale)        x = z · exp(log_scale) + shift
 
@@ -20,11 +20,11 @@ from pushforward.moves.bounds import Bound, Exp, SoftClip, Tanh
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
-BOUNDS = {Exp: "exp", Tanh: "tanh", SoftClip: "soft_clip"}  # those that the kernel knows
+BOUNDS = {Exp: "exp", Tanh: "tanh", SoftClip: "soft_clip"}  # those that the kernel computes
 
 
 class AffineParams(NamedTuple):
-    """The Gaussian x of a normal z: mean `shift` and standard deviation exp(`log_scale`), each of x's shape."""
+    """Mean `shift` and standard deviation exp(`log_scale`) of x for a standard normal z, each of x's shape."""
 
     log_scale: Tensor
     shift: Tensor
@@ -34,7 +34,7 @@ class AffineParams(NamedTuple):
 class Affine(Elementwise):
     """z = (x − shift) · exp(−log_scale), log-slope −log_scale. log_scale = bound(raw[..., 0]), shift = raw[..., 1].
 
-    Nothing bounds log_scale by default, as in TarFlow. Zero raw parameters are the identity if they are for the bound.
+    By default log_scale has no bound, as in TarFlow. Zero raw parameters are the identity if bound(0) = 0.
 
     >>> Affine().inverse(torch.tensor([2.0]), torch.tensor([[0.0, 1.0]]))
     (tensor([3.]), tensor([0.]))
@@ -53,16 +53,16 @@ class Affine(Elementwise):
         return AffineParams(self.bound(log_scale), shift)
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self._moved(affine_forward, x, raw, inverse=False)
+        return self._map(affine_forward, x, raw, inverse=False)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self._moved(affine_inverse, y, raw, inverse=True)
+        return self._map(affine_inverse, y, raw, inverse=True)
 
-    def _moved(self, door: Callable, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _map(self, direction: Callable, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         raw, bound = at_least_float32(raw), BOUNDS.get(type(self.bound))
 
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-            return door(given, self.params(raw))
+            return direction(given, self.params(raw))
 
         if bound is None or not kernel.serves(given, raw, bound=bound):
             return tensors(given, raw)
@@ -99,11 +99,11 @@ class Shift(Elementwise):
 
 
 def affine_forward(x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-    """x -> z and log-slopes, by parameters of x's shape."""
+    """x -> z and log-slopes, for parameters of x's shape."""
     log_slopes = -params.log_scale
     return (x - params.shift) * log_slopes.exp(), log_slopes
 
 
 def affine_inverse(z: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-    """z -> x and log-slopes, by parameters of z's shape."""
+    """z -> x and log-slopes, for parameters of z's shape."""
     return z * params.log_scale.exp() + params.shift, params.log_scale

@@ -1,7 +1,7 @@
-"""How far a scale may go: laws from a raw number to a log-scale.
+"""Bounds of scales: functions from a raw parameter to a log-scale.
 
-An unbounded scale overflows in deep flows, in the inverse on unusual data above all (Behrmann et al. 2021,
-arXiv:2006.09347). Raw 0 is log-scale 0, the identity, where the law's docstring does not say otherwise.
+Unbounded scales overflow in deep flows, most of all in the inverse on unusual data (Behrmann et al. 2021,
+arXiv:2006.09347). bound(0) = 0, the identity, unless the docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Bound(ABC):
-    """A law raw -> log_scale, smooth and increasing or decreasing, in the precision it is given."""
+    """A smooth monotone function raw -> log_scale, in the dtype of raw."""
 
     @abstractmethod
     def __call__(self, raw: Tensor) -> Tensor: ...
@@ -24,7 +24,7 @@ class Bound(ABC):
 
 @dataclass(frozen=True)
 class Exp(Bound):
-    """log_scale = raw: the scale is exp(raw), without bounds. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
+    """log_scale = raw: the scale is exp(raw), without a bound. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
 
     >>> Exp()(torch.tensor([-100.0, 0.0, 100.0]))
     tensor([-100.,    0.,  100.])
@@ -50,7 +50,7 @@ class Tanh(Bound):
 
 @dataclass(frozen=True)
 class SoftClip(Bound):
-    """log_scale = limit · raw / (limit + |raw|): |log_scale| < limit, with gradients that never vanish as tanh's do.
+    """log_scale = limit · raw / (limit + |raw|): |log_scale| < limit. Gradients vanish more slowly than those of tanh.
 
     >>> SoftClip(7.0)(torch.tensor([-1e9, 0.0, 7.0]))
     tensor([-7.0000,  0.0000,  3.5000])
@@ -64,11 +64,11 @@ class SoftClip(Bound):
 
 @dataclass(frozen=True)
 class Sigmoid(Bound):
-    """exp(−log_scale) = least + (most − least) · sigmoid(raw + offset): what x is multiplied by lies in (least, most).
+    """exp(−log_scale) = least + (most − least) · sigmoid(raw + offset): the factor of x lies in (least, most).
 
-    Zero is the identity where offset = 0 and least + most = 2. Sigmoid(0, 2) is the law of Jet (Kolesnikov et al. 2024,
-    arXiv:2412.15129); Sigmoid(0, 1, offset=2) that of Glow's code (Kingma & Dhariwal 2018, arXiv:1807.03039), which is
-    not the identity at zero. With least = 0 the inverse is unbounded.
+    Zero is the identity where offset = 0 and least + most = 2. Sigmoid(0, 2) is the bound of Jet (Kolesnikov et al.
+    2024, arXiv:2412.15129); Sigmoid(0, 1, offset=2) that of Glow's code (Kingma & Dhariwal 2018, arXiv:1807.03039),
+    which is not the identity at zero. With least = 0 the factor of the inverse is unbounded.
 
     >>> Sigmoid(0.5, 1.5)(torch.tensor([-100.0, 0.0, 100.0])).neg().exp()
     tensor([0.5000, 1.0000, 1.5000])

@@ -19,7 +19,7 @@ class ComposedParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Composed(Elementwise):
-    """y = second(first(x)): log-slopes add up. raw holds the first move's parameters, then the second's.
+    """y = second(first(x)). raw holds the raw parameters of the first move, then those of the second.
 
     Composed(LogisticMixture(32), Affine(Tanh(1.0))) is the move of Flow++ (Ho et al. 2019, arXiv:1902.00275).
 

@@ -1,4 +1,4 @@
-"""Two moves side by side, for features of two kinds: those on circles and those on the line."""
+"""Two moves for features of two kinds, such as those on circles and those on the line."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ConcatenatedParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Concatenated(Elementwise):
-    """The first `count` features of a token move by one move, the rest by another.
+    """The first `count` features of a token move by `first`, the others by `rest`.
 
-    raw holds for every feature as many parameters as the move that needs more of them; the other leaves some unread.
+    Every feature has as many raw parameters as the move that needs more of them; the other move ignores the last ones.
 
     >>> from pushforward.moves import Affine, CircularSpline
     >>> Concatenated(2, CircularSpline(bins=8), Affine()).params_per_element

@@ -1,18 +1,18 @@
-"""Mixture moves: through the distribution function of a mixture, and back through that of one component.
+"""Mixture moves: the distribution function of a mixture, and then the quantile function of one component.
 
     y = G⁻¹(F(x))        F(x) = sum_k w_k G((x − mean_k) / scale_k)
 
-If x is drawn from the mixture, y is drawn from G, the standard logistic or normal distribution. With components of mean
-0 and scale 1 it is the identity. Component k alone would take mean_k + scale_k y to y, so the inverse lies between the
-least and the greatest of these.
+If x has the mixture's distribution, y has distribution function G, the standard logistic or normal one. Components of
+mean 0 and scale 1 give the identity. Component k alone would map mean_k + scale_k y to y, so the inverse lies between
+the least and the greatest of these.
 
-F is never near 1 here: where it is above a half everything is mirrored, so that both tails keep their digits. With
-a = log F and the hazard h = G'/G, the log-slope has no difference of great numbers in it either,
+Where F is above a half, all signs are mirrored, so that F is never near 1 and both tails keep their precision. With the
+hazard h = G'/G the log-slope has no difference of large terms either,
 
     log dy/dx = log sum_k r_k h((x − mean_k) / scale_k) / scale_k − log h(y)        r_k = softmax of log w_k G(…)
 
-`mixture_forward` and `mixture_inverse` are these formulas, for parameters that are ready. Ho et al. 2019 (Flow++,
-logistic), arXiv:1902.00275, where an affine move follows.
+`mixture_forward` and `mixture_inverse` compute these formulas from `MixtureParams`. Ho et al. 2019 (Flow++, logistic),
+arXiv:1902.00275, where an affine move follows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pushforward.moves.bracketed import inverted
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
-FAR = -80.0  # the log of a probability that is still a normal number of float32
+FAR = -80.0  # a log-probability whose exponential float32 still holds at full precision
 
 
 class MixtureParams(NamedTuple):
@@ -43,7 +43,7 @@ class MixtureParams(NamedTuple):
 
 
 class Component(ABC):
-    """A distribution G, symmetric about 0 and of scale 1: the components of a mixture are shifted and scaled ones."""
+    """A distribution function G, symmetric about 0 and of scale 1. A mixture's components are G shifted and scaled."""
 
     @staticmethod
     @abstractmethod
@@ -53,7 +53,7 @@ class Component(ABC):
     @staticmethod
     @abstractmethod
     def log_cdf(t: Tensor) -> Tensor:
-        """log G(t), with all its digits for t below zero."""
+        """log G(t), in full precision for t < 0."""
 
     @staticmethod
     @abstractmethod
@@ -68,7 +68,7 @@ class Component(ABC):
     @staticmethod
     @abstractmethod
     def quantile(log_p: Tensor) -> Tensor:
-        """The t with log G(t) = log_p, for p up to a half."""
+        """The t with log G(t) = log_p, for p ≤ 1/2."""
 
 
 class Logistic(Component):
@@ -116,7 +116,7 @@ class Gaussian(Component):
 
     @staticmethod
     def quantile(log_p: Tensor) -> Tensor:
-        """A first guess, asymptotic far out, and Newton's steps, the last of which carries the gradient."""
+        """A first guess, asymptotic for small p, then two Newton steps; gradients flow through the last."""
         log_cdf, log_hazard = Gaussian.log_cdf, Gaussian.log_hazard
         with torch.no_grad():
             square = -2 * log_p.clamp(max=FAR) - math.log(2 * math.pi)
@@ -127,7 +127,7 @@ class Gaussian(Component):
 
 
 def mixture_forward(x: Tensor, params: MixtureParams, component: type[Component]) -> tuple[Tensor, Tensor]:
-    """x (*) -> y and log dy/dx (*), by the parameters (*, components) of each element."""
+    """x (*) -> y and log dy/dx (*), for parameters (*, components)."""
     log_weight, mean, log_scale = params
     place = (x[..., None] - mean) * torch.exp(-log_scale)
     upper = (log_weight.detach().exp() * component.cdf(place.detach())).sum(-1) > 0.5
@@ -140,18 +140,18 @@ def mixture_forward(x: Tensor, params: MixtureParams, component: type[Component]
 
 
 def mixture_inverse(y: Tensor, params: MixtureParams, component: type[Component]) -> tuple[Tensor, Tensor]:
-    """y (*) -> x and log dx/dy (*), by the parameters (*, components) of each element."""
+    """y (*) -> x and log dx/dy (*), for parameters (*, components)."""
     y = at_least_float32(y)
     log_weight, mean, log_scale = params
 
     def newton(x: Tensor) -> tuple[Tensor, Tensor]:
-        """In the logarithm of the tail that y is in."""
+        """On the scale of log G, or of log (1 − G) where y > 0."""
         side = 1 - 2 * (y > 0).to(y.dtype)
         place = (x[..., None] - mean) * torch.exp(-log_scale) * side[..., None]
         tail = (log_weight + component.log_cdf(place)).logsumexp(-1)
         density = (log_weight + component.log_pdf(place) - log_scale).logsumexp(-1)
-        short = side * (component.log_cdf(-y.abs()) - tail)
-        return short, short * torch.exp(tail - density)
+        residual = side * (component.log_cdf(-y.abs()) - tail)
+        return residual, residual * torch.exp(tail - density)
 
     def ends(y: Tensor) -> tuple[Tensor, Tensor]:
         alone = mean + log_scale.exp() * y[..., None]
@@ -162,9 +162,9 @@ def mixture_inverse(y: Tensor, params: MixtureParams, component: type[Component]
 
 @dataclass(frozen=True)
 class Mixture(Elementwise):
-    """raw holds logits, means and log-scales of the components; log-scales are softly clipped to a factor of 1000.
+    """raw holds logits, means and log-scales of the components; scales are softly clipped to (1/1000, 1000).
 
-    Zero raw parameters are the identity, to rounding. But components that are equal learn alike and stay equal: the
+    Zero raw parameters are the identity, to rounding. But equal components have equal gradients and stay equal: the
     network's last layer must not start at zero.
     """
 
@@ -173,7 +173,7 @@ class Mixture(Elementwise):
     @property
     @abstractmethod
     def component(self) -> type[Component]:
-        """What the components are."""
+        """The components' common distribution."""
 
     @property
     def params_per_element(self) -> int:
@@ -192,7 +192,7 @@ class Mixture(Elementwise):
 
 @dataclass(frozen=True)
 class LogisticMixture(Mixture):
-    """Through the distribution function of a mixture of logistic distributions, to logits: Flow++.
+    """The distribution function of a mixture of logistic distributions, then the logit: Flow++.
 
     >>> move, raw = LogisticMixture(components=2), torch.tensor([0.0, 0.0, -3.0, 3.0, 0.0, 0.0])
     >>> y, log_slopes = move.forward(torch.tensor(0.5), raw)
@@ -207,7 +207,7 @@ class LogisticMixture(Mixture):
 
 @dataclass(frozen=True)
 class GaussianMixture(Mixture):
-    """Through the distribution function of a mixture of Gaussians, to a standard normal: Gaussianisation.
+    """The distribution function of a mixture of Gaussians, then the standard normal quantile: Gaussianisation.
 
     >>> move, raw = GaussianMixture(components=2), torch.tensor([0.0, 0.0, -3.0, 3.0, 0.0, 0.0])
     >>> y, log_slopes = move.forward(torch.tensor(0.5), raw)

@@ -1,13 +1,13 @@
-"""A monotone network: one hidden layer of bends, whose weights are the raw parameters.
+"""A monotone network: one hidden layer whose units are smooth bends, and whose weights are the raw parameters.
 
     y = mean_j [ right_j · softplus(t_j) − left_j · softplus(−t_j) ] / sharpness_j     t_j = sharpness_j · (x − place_j)
     dy/dx = mean_j [ right_j · sigmoid(t_j) + left_j · sigmoid(−t_j) ]
 
-Unit j is a smooth bend at place_j, from a line of slope left_j to one of slope right_j. Slopes are positive, so y
-increases, and its own slope stays between the least and the greatest of them. This brackets the inverse, however far
-outside it lies: if r = y − f(a), then x − a lies between r / greatest and r / least. Where all slopes are 1 a unit is
-x − place_j, so with places that sum to zero the mean of all is x. Huang et al. 2018 (NAF), arXiv:1804.00779, sum
-sigmoids under a logit instead: that map is `LogisticMixture`. `Composed` makes either network deep.
+Unit j bends at place_j, from a line of slope left_j to one of slope right_j. Slopes are positive, so y increases, and
+dy/dx lies between the least and the greatest of them. This brackets the inverse of any y: if r = y − f(a), then x − a
+lies between r / greatest and r / least. Where all slopes are 1 a unit is x − place_j, so with places that sum to zero
+their mean is x. Huang et al. 2018 (NAF), arXiv:1804.00779, take the logit of a sum of sigmoids instead: that map is
+`LogisticMixture`. `Composed` makes either network deep.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Bends(NamedTuple):
 class MonotoneNetwork(Elementwise):
     """A mean of smooth bends. raw holds their places, log-sharpnesses, and log-slopes to the left and to the right.
 
-    At zero, the identity to rounding, the places are spread over [−3, 3], so that no two units learn alike. Log-slopes
-    and log-sharpnesses are softly clipped to a factor of `contrast`.
+    Zero raw parameters are the identity, to rounding, with places spread over [−3, 3], so that all units have different
+    gradients. Slopes and sharpnesses are softly clipped to (1 / contrast, contrast).
 
     >>> move, raw = MonotoneNetwork(units=2), torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5, 0.0, -0.5, 1.0])
     >>> y, log_slopes = move.forward(torch.tensor(100.0), raw)
@@ -68,8 +68,8 @@ class MonotoneNetwork(Elementwise):
         y, params = at_least_float32(y), self.params(raw)
 
         def newton(x: Tensor) -> tuple[Tensor, Tensor]:
-            there, log_slopes = _forward(x, params)
-            return y - there, (y - there) * torch.exp(-log_slopes)
+            value, log_slopes = _forward(x, params)
+            return y - value, (y - value) * torch.exp(-log_slopes)
 
         return inverted(y, lambda x: _forward(x, params), newton, lambda y: _ends(y, params))
 
@@ -82,7 +82,7 @@ def _forward(x: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
 
 
 def _ends(y: Tensor, params: Bends) -> tuple[Tensor, Tensor]:
-    """Between which the inverse lies."""
+    """Lower and upper bound of the inverse."""
     slopes = torch.cat([params.left, params.right], -1)
     anchor = params.place.mean(-1)
     rise = y - _forward(anchor, params)[0]

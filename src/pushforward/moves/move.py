@@ -1,4 +1,4 @@
-"""The contract of a move: how one token, or one element, moves by the raw parameters that a network answered."""
+"""The contract of a move: an invertible map of a token, given the raw parameters that a network returned."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor
 
 
 class Move(ABC):
-    """How a token moves, given raw parameters. It may be a module, with weights of its own.
+    """An invertible map of a token, given raw parameters. It may be a module, with weights of its own.
 
-    raw is what a network answered: real numbers without bounds, of shape (*x.shape[:-1], *raw_shape(features)).
+    raw has shape (*x.shape[:-1], *raw_shape(features)); its values are any real numbers, as a network returns them.
     forward goes from data to latent, inverse from latent to data; both return log-slopes, unsummed, of x's shape.
     Arithmetic is in at least float32. Zero raw parameters are the identity, or what the move's docstring says they are.
     """
 
-    gaussian: ClassVar[bool] = False  # whether `params` are `AffineParams`: given them, a normal z makes x Gaussian
+    gaussian: ClassVar[bool] = False  # whether `params` returns `AffineParams`: then x is Gaussian if z is normal
     volume_preserving: ClassVar[bool] = False  # whether all log-slopes are 0, whatever the parameters
 
     @abstractmethod
     def raw_shape(self, features: int) -> tuple[int, ...]:
-        """The shape of the raw parameters that a token of so many features needs."""
+        """The shape of the raw parameters of a token with this number of features."""
 
     @abstractmethod
     def params(self, raw: Tensor) -> Any:
@@ -36,12 +36,13 @@ class Move(ABC):
         """y -> x and log dx/dy, both of y's shape."""
 
     def outside(self, x: Tensor) -> Tensor | None:
-        """Which elements it leaves as they are, beyond its bounds: bool, of any shape; None where it has no bounds."""
+        """Whether each element lies outside the bounds, where the move is the identity: bool, of any shape. None where
+        the move has no bounds."""
         return None
 
 
 class Elementwise(Move):
-    """A move in which every element moves by parameters of its own: raw is (*x.shape, params_per_element).
+    """A move of each element by parameters of its own: raw is (*x.shape, params_per_element).
 
     Zero raw parameters are the identity.
     """

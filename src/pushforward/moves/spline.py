@@ -1,19 +1,19 @@
-"""Rational-quadratic splines: increasing maps with a closed inverse, as flexible as they have bins.
+"""Rational-quadratic splines: increasing maps with a closed inverse. The more bins, the more flexible.
 
-In a bin from (x0, y0) to (x1, y1), with slopes d0 and d1 at its ends and the secant s = (y1 − y0) / (x1 − x0), let z be
-how far x has come, (x − x0) / (x1 − x0), and v = 1 − z. Then (Gregory & Delbourgo 1982)
+In a bin from (x0, y0) to (x1, y1), with slopes d0 and d1 at its ends and the secant s = (y1 − y0) / (x1 − x0), let
+z = (x − x0) / (x1 − x0) and v = 1 − z. Then (Gregory & Delbourgo 1982)
 
     y = y0 + (y1 − y0) · (s z² + d0 z v) / D            D = s (z² + v²) + (d0 + d1) z v
     dy/dx = s² (d1 z² + 2 s z v + d0 v²) / D²
 
-All terms are positive, so nothing cancels. Back, let u be how far y has come and w = 1 − u. With p = d0 w and q = d1 u
-the quadratic equation for z has the discriminant (p − q)² + 4 s² u w, which is never negative, and
+All terms are positive, so nothing cancels. For the inverse let u = (y − y0) / (y1 − y0) and w = 1 − u. With p = d0 w
+and q = d1 u the quadratic equation for z has the discriminant (p − q)² + 4 s² u w, which is never negative, and
 
     z : v  =  2 s u : t  if p ≥ q,  else  t : 2 s w            t = |p − q| + √discriminant
 
-again without a difference of like numbers. Both doors measure from the end of the bin that is nearer to their answer,
-so knots fall on knots exactly, and elsewhere the error is little more than that of rounding the answer. Equal widths,
-equal heights and slopes of 1 are the identity: to the last bit if `bins` is a power of two.
+Here nothing cancels either. Both directions compute the distance of their result from the nearer end of the bin. So
+knots map to knots exactly, and elsewhere the error is little more than that of rounding the result. Equal widths, equal
+heights and slopes of 1 are the identity: to the last bit if `bins` is a power of two.
 
 Durkan et al. 2019, arXiv:1906.04032 (with linear tails); Rezende et al. 2020, arXiv:2002.02428 (on a circle).
 """
@@ -36,7 +36,7 @@ from pushforward.shapes import at_least_float32
 
 
 class Knots(NamedTuple):
-    """Where bins meet, increasing in x and in y, and the slopes there: (*, bins + 1) each."""
+    """The ends of the bins, increasing in x and in y, and the slopes dy/dx there: (*, bins + 1) each."""
 
     x: Tensor
     y: Tensor
@@ -44,7 +44,7 @@ class Knots(NamedTuple):
 
 
 class CircularKnots(NamedTuple):
-    """Those of a spline that takes one turn to one turn, and the angle added after it (*)."""
+    """The knots of a spline from one full turn to another, (*, bins + 1) each, and the angle added after it (*)."""
 
     x: Tensor
     y: Tensor
@@ -56,10 +56,10 @@ class CircularKnots(NamedTuple):
 class RationalQuadraticSpline(Elementwise):
     """A spline on [−bound, bound], and the identity outside; the slope at the bounds is 1.
 
-    raw holds `bins` widths and `bins` heights, as logits, and the bins − 1 log-slopes at the inner knots. They are
-    softly clipped, so that the widest bin is less than `contrast` times as wide as the narrowest, and likewise for
-    heights, and slopes at knots lie between 1 / contrast and contrast. Above 64 float32 no longer tells all places in
-    the flattest bins apart. Durkan et al. 2019, arXiv:1906.04032.
+    raw holds the logits of `bins` widths, those of `bins` heights, and the bins − 1 log-slopes at the inner knots. All
+    are softly clipped: the widest bin is less than `contrast` times as wide as the narrowest, likewise for heights, and
+    slopes at knots lie in (1 / contrast, contrast). With a contrast above 64, float32 cannot distinguish all points in
+    the flattest bins. Durkan et al. 2019, arXiv:1906.04032.
 
     >>> move, raw = RationalQuadraticSpline(bins=2, bound=1.0), torch.tensor([0.0, 0.0, 0.0, 1.0, 0.5])
     >>> y, log_slopes = move.forward(torch.tensor(0.25), raw)
@@ -83,12 +83,12 @@ class RationalQuadraticSpline(Elementwise):
         return x.abs() >= self.bound
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self._moved(x, raw, inverse=False)
+        return self._map(x, raw, inverse=False)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self._moved(y, raw, inverse=True)
+        return self._map(y, raw, inverse=True)
 
-    def _moved(self, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _map(self, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         raw, spline = at_least_float32(raw), kernel.Spline(self.bins, False, self.bound, self.contrast)
 
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,11 +101,11 @@ class RationalQuadraticSpline(Elementwise):
 
 @dataclass(frozen=True)
 class CircularSpline(Elementwise):
-    """A spline on the circle [−bound, bound), whose slopes agree where it closes, and then a rotation.
+    """A spline on the circle [−bound, bound), with equal slopes at both ends, and then a rotation.
 
-    It moves the line, as angles are written on it: f(x + 2 · bound) = f(x) + 2 · bound. Whoever wants angles in
-    [−bound, bound) wraps them. raw holds `bins` widths, heights and log-slopes, as in `RationalQuadraticSpline`, and a
-    phase. Rezende et al. 2020, arXiv:2002.02428.
+    It is a map of the line with f(x + 2 · bound) = f(x) + 2 · bound: its values are angles that are not wrapped to
+    [−bound, bound). raw holds `bins` widths, heights and log-slopes each, as in `RationalQuadraticSpline`, and a phase.
+    Rezende et al. 2020, arXiv:2002.02428.
 
     >>> move, raw = CircularSpline(bins=2), torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
     >>> move.forward(torch.tensor(7.0), raw)[0]
@@ -127,20 +127,20 @@ class CircularSpline(Elementwise):
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         raw, phase = self._split(raw)
         angle, turns = self._unwind(x)
-        y, log_slopes = self._moved(_forward, angle, raw, inverse=False)
+        y, log_slopes = self._map(_forward, angle, raw, inverse=False)
         return y + turns + phase, log_slopes
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         raw, phase = self._split(raw)
         angle, turns = self._unwind(y - phase)
-        x, log_slopes = self._moved(_inverse, angle, raw, inverse=True)
+        x, log_slopes = self._map(_inverse, angle, raw, inverse=True)
         return x + turns, log_slopes
 
-    def _moved(self, door: Callable, angle: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _map(self, direction: Callable, angle: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         spline = kernel.Spline(self.bins, True, self.bound, self.contrast)
 
         def tensors(angle: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-            return door(angle, self._knots(raw))
+            return direction(angle, self._knots(raw))
 
         if not kernel.serves(angle, raw, spline):
             return tensors(angle, raw)
@@ -151,18 +151,18 @@ class CircularSpline(Elementwise):
         return _knots(widths, heights, torch.cat([slopes, slopes[..., :1]], -1), self.bound, self.contrast)
 
     def _split(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """The spline's own parameters, and the phase."""
+        """The raw parameters of the spline, and the phase."""
         raw, phase = at_least_float32(raw).split((3 * self.bins, 1), -1)
         return raw, phase.squeeze(-1)
 
     def _unwind(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """An angle of the circle, and the full turns that x is beyond it."""
+        """x as an angle in [−bound, bound] plus full turns."""
         turns = 2 * self.bound * (x / (2 * self.bound)).round()
         return (x - turns).clamp(-self.bound, self.bound), turns
 
 
 def by_knots(given: Tensor, knots: Knots, bound: float, *, inverse: bool) -> tuple[Tensor, Tensor]:
-    """The spline through these knots on [−bound, bound], and the identity outside: the answer, and its log-slopes."""
+    """The spline through these knots on [−bound, bound], and the identity outside: values and log-slopes."""
     moved, log_slopes = (_inverse if inverse else _forward)(given.clamp(-bound, bound), knots)
     inside = given.abs() < bound
     return torch.where(inside, moved, given), torch.where(inside, log_slopes, 0)
@@ -181,7 +181,7 @@ def _knots(widths: Tensor, heights: Tensor, log_slopes: Tensor, bound: float, co
 
 
 def _ends(place: Tensor, edges: Tensor, knots: Knots) -> list[Tensor]:
-    """x0, x1, y0, y1, d0, d1 of the bin that holds each place, by the knots' `edges`."""
+    """x0, x1, y0, y1, d0, d1 of the bin between two `edges` in which each place lies."""
     index = (place[..., None] >= edges[..., 1:-1]).sum(-1, keepdim=True)
     index = torch.cat([index, index + 1], -1)
     return [end for values in knots for end in values.gather(-1, index).unbind(-1)]
@@ -210,10 +210,10 @@ def _inverse(y: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
 
 
 def _slopes(z: Tensor, v: Tensor, s: Tensor, d0: Tensor, d1: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
-    """The secant from the lower or the upper end of the bin to z, and log dy/dx there.
+    """The secant from the lower or the upper end of the bin to z, and log dy/dx at z.
 
-    Both are multiplied by (z + v)² = 1, written as what the other factors are where s = d0 = d1 = 1, so that there they
-    are exactly 1 and 0.
+    Both have factors (z + v)² = 1, written in the form of the denominators, so that they are exactly 1 and 0 where
+    s = d0 = d1 = 1.
     """
     zz, vv, zv = z.square(), v.square(), z * v
     bottom = s * (zz + vv) + (d0 + d1) * zv

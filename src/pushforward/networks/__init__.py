@@ -1,4 +1,4 @@
-"""By how much: networks, which hold the weights, have one door and know nothing of flows."""
+"""By how much: the networks. They hold the weights, are called through `()`, and know nothing of flows."""
 
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.contractive import ContractiveMLP, Push

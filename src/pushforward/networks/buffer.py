@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 class Buffer:
-    """A tensor that grows along one axis: what a decoder remembers.
+    """A tensor that grows along one axis. Decoders keep the tokens that they have read in buffers.
 
-    Without gradients new values are written into memory made in advance, `room` of it at first and twice as much
-    whenever it is full. With gradients values are concatenated, so that they flow.
+    Without gradients new values are written into preallocated memory, of size `room` at first; it is doubled whenever
+    it is full. With gradients values are concatenated, so that gradients can flow through them.
     """
 
     def __init__(self, axis: int, room: int = 16):
         self.axis, self.room = axis, room
         self.data: Tensor | None = None
-        self.owned = False  # whether data is memory that may be written to
+        self.owned = False  # whether `data` is preallocated memory, which may be overwritten
 
     def extend(self, new: Tensor, start: int) -> Tensor:
-        """Put `new` at `start`, over what was there; return everything up to its end."""
+        """Write `new` at `start`, in place of older values; return all values up to its end."""
         size = new.shape[self.axis]
         if torch.is_grad_enabled():
             before = [] if self.data is None else [self.data.narrow(self.axis, 0, start)]
@@ -31,7 +31,7 @@ class Buffer:
         return self.data.narrow(self.axis, 0, start + size)
 
     def _grown(self, new: Tensor, start: int) -> Tensor:
-        """Memory with room for `new` at `start`, and what was before it."""
+        """Larger memory, with the values before `start` and room for `new`."""
         while self.room < start + new.shape[self.axis]:
             self.room *= 2
         shape = list(new.shape)

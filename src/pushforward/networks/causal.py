@@ -1,4 +1,4 @@
-"""The contract of a network that an autoregressive transform asks."""
+"""The contract of the networks in autoregressive transforms."""
 
 from __future__ import annotations
 
@@ -17,29 +17,27 @@ from pushforward.shapes import Tokens
 class CausalNetwork(nn.Module, ABC):
     """Raw parameters for token t from the tokens before t.
 
-    `forward` reads a whole sequence, `start` makes a `Decoder`, which reads it token by token. A subclass that has a
-    `forward` alone is decoded by running all of it for each token.
+    `forward` reads a whole sequence, `start` makes a `Decoder`, which reads it token by token. The decoder of a
+    subclass that defines `forward` alone makes a pass over the whole sequence for each token.
     """
 
-    tokens: int | None  # the longest sequence that it reads; None where it may be of any length
+    tokens: int | None  # the longest sequence; None for any length
     token: tuple[int, ...]  # the shape of a token: (D,), or () for the elements of a vector
-    attends: bool = (
-        False  # whether forward and start take attention_temperature (rows,), which divides attention logits
-    )
+    attends: bool = False  # whether forward and start take attention_temperature (rows,), a divisor of attention logits
 
     @abstractmethod
     def forward(self, x: Tokens, context: Context | None = None) -> Tensor:
         """(B, T, *token) -> (B, T, *raw)."""
 
     def start(self, rows: int, context: Context | None = None) -> Decoder:
-        """A decoder of so many sequences, fed with what the context puts before the first token.
+        """A decoder of `rows` sequences under this context, before their first token.
 
-        It is chosen here, once: whether gradients are wanted, and whether a compiled one may serve.
+        Here its kind is chosen: a compiled kernel decodes where no gradient is needed and the layers are plain.
         """
         return self.whole(rows, context)
 
     def whole(self, rows: int, context: Context | None = None, **options: Any) -> WholeDecoder:
-        """The decoder that calls this network, with these options, at every read."""
+        """A decoder that calls this network, with these options, at every read."""
         device = next((parameter.device for parameter in self.parameters()), None)
         blank = torch.zeros(rows, self.tokens or 1, *self.token, device=device)
         return WholeDecoder(partial(self, context=context, **options), blank, self.tokens)

@@ -5,8 +5,8 @@ never exceeds 1, and each of the L weight matrices is scaled down to a norm of l
 
     ‖W‖ ≤ (tr (Wᵀ W)^32)^(1/64) ≤ n^(1/64) · ‖W‖
 
-stands for its spectral norm: an upper bound, 8 % too large at most for n = 128, where power iteration, the usual way,
-approaches from below and needs a memory. Chen et al. 2019 (Residual Flow), arXiv:1906.02735, for the activation.
+bounds its spectral norm from above, by 8 % at most for n = 128. Power iteration, the usual method, approaches it from
+below and keeps a vector between calls. Chen et al. 2019 (Residual Flow), arXiv:1906.02735, for the activation.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from pushforward.conditions import Context
 from pushforward.shapes import at_least_float32, without_autocast
 
-Push = Callable[[Tensor], Tensor]  # tangents (batch, features, n) -> those that the Jacobian makes of them
+Push = Callable[[Tensor], Tensor]  # tangents v (batch, features, n) -> J v, for the Jacobian J of each row
 
 
 class ContractiveMLP(nn.Module):
-    """(batch, features) -> the same, in at least float32. `context_encoder` turns the
-    context into a vector of the first width.
+    """(batch, features) -> the same, in at least float32.
+
+    `context_encoder` turns the context into a vector of the first width.
 
     >>> net = ContractiveMLP(3, limit=0.5)
     >>> x, y = torch.randn(2, 100, 3)
@@ -51,7 +52,7 @@ class ContractiveMLP(nn.Module):
         return self.linearised(x, context)[0]
 
     def linearised(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Push]:
-        """g(x), and its Jacobian at x as a map of tangents."""
+        """g(x), and the function v -> J v for its Jacobian J at x."""
         weights, slopes = [self._scaled(layer) for layer in self.maps], []
         v = x.to(weights[0])
         with without_autocast(x):

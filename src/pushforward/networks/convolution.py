@@ -1,6 +1,6 @@
-"""Convolutions that begin with answers of a known size: (B, C, H, W) -> (B, C', H, W), zeros around the image.
+"""Convolutions whose outputs begin with a known mean and scale: (B, C, H, W) -> (B, C', H, W), with zero padding.
 
-`Flow.initialize` lets each measure what reaches it; until then their weights are N(0, 0.05²).
+`Flow.initialize` initialises them from data; until then their weights are N(0, 0.05²).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 from pushforward.shapes import at_least_float32, moments, multiplied_in
 
-FASTER = 3  # log-scales are learned as a third of themselves, so a step of the optimiser moves them three times as far
+FASTER = 3  # the parameter is a third of the log-scale: a step of the optimiser moves the log-scale three times as far
 
 
 class SpreadConvolution(nn.Module):
-    """A convolution whose answers begin with mean 0 and standard deviation `spread`, at every channel.
+    """A convolution whose outputs begin with mean 0 and standard deviation `spread` in every channel.
 
-    Salimans & Kingma 2016, arXiv:1602.07868, section 3, without the factor that is learned there.
+    Salimans & Kingma 2016, arXiv:1602.07868, section 3, without its learned factor.
     """
 
     def __init__(self, channels: int, answers: int, *, kernel: int = 3, spread: float = 1.0):
@@ -31,7 +31,7 @@ class SpreadConvolution(nn.Module):
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
-        """Scale the weights by what they answer. Called by `Flow.initialize`, and by nobody else."""
+        """Scale the weights, and set the bias, by the outputs for x. Called by `Flow.initialize` alone."""
         mean, deviation = moments(F.conv2d(x.to(self.weight.dtype), self.weight, padding="same"))
         scale = (self.spread / deviation).to(self.weight)
         self.weight.mul_(scale[:, None, None, None])
@@ -39,11 +39,11 @@ class SpreadConvolution(nn.Module):
 
 
 class ScaledConvolution(nn.Module):
-    """(convolution(x) + shift) · exp(3 log_scale), where `ZeroConvolution` begins at zero and this one at mean 0 and
-    standard deviation 1: an actnorm that is part of the convolution. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+    """(convolution(x) + shift) · exp(3 log_scale), whose outputs begin with mean 0 and standard deviation 1 in every
+    channel: a convolution and an actnorm in one. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
 
-    With a kernel of 3, `border` is what one more channel would add that is 1 on the image's border and 0 inside: it
-    tells the network where the image ends.
+    With a kernel of 3, `border` has the weights of one more input channel, which is 1 on the image's border and 0
+    inside: it marks where the image ends.
     """
 
     def __init__(self, channels: int, answers: int, *, kernel: int = 3):
@@ -58,7 +58,7 @@ class ScaledConvolution(nn.Module):
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
-        """Set shift and scale from a batch. Called by `Flow.initialize`, and by nobody else."""
+        """Set shift and scale from a batch. Called by `Flow.initialize` alone."""
         zeros = torch.zeros_like(self.shift)
         mean, deviation = moments(_scaled(x, self.weight, self.border, zeros, zeros))
         self.shift.copy_(-mean)
@@ -66,7 +66,7 @@ class ScaledConvolution(nn.Module):
 
 
 class ZeroConvolution(nn.Module):
-    """A `ScaledConvolution` of 3 × 3 pixels that begins with answers of zero, and is not measured."""
+    """A `ScaledConvolution` of 3 × 3 pixels whose weights begin at zero. It is not initialised from data."""
 
     def __init__(self, channels: int, answers: int):
         super().__init__()
@@ -80,7 +80,7 @@ class ZeroConvolution(nn.Module):
 
 
 def _scaled(x: Tensor, weight: Tensor, border: Tensor | None, shift: Tensor, log_scale: Tensor) -> Tensor:
-    """The scale multiplies what has fewer numbers: the weights, or the answers where these have fewer channels."""
+    """The scale multiplies the weights, or the outputs where these have no more channels than x."""
     x, scale = x.to(multiplied_in(weight)), torch.exp(FASTER * log_scale)
     if border is None:
         return _product(x, weight.flatten(1) * scale[:, None], shift * scale)
@@ -94,16 +94,16 @@ def _scaled(x: Tensor, weight: Tensor, border: Tensor | None, shift: Tensor, log
 
 
 def rectified(x: Tensor) -> Tensor:
-    """relu(x), for x that a `ScaledConvolution` just answered, written over it: to find memory for a second tensor
-    of that size took up to a sixth of a pass. Below float32 x is a view, of which autograd would copy more."""
+    """relu(x) in place, for the output x of a `ScaledConvolution`: to allocate a second tensor took up to a sixth of a
+    pass. Below float32 it is not in place: there x is a view, and autograd would copy it."""
     return F.relu(x, inplace=not _narrow(x))
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A convolution of 1 × 1 pixels: the channels (B, C, H, W) times `weight` (C', C).
 
-    Measured on an AMD EPYC: in float32 products of matrices, which are MKL's, take twice as long as convolutions, which
-    are oneDNN's. In bfloat16 both are oneDNN's, and the gradient of a product's weights takes 0.6 to 0.9 times as long.
+    On an AMD EPYC float32 matrix products, by MKL, take twice as long as convolutions, by oneDNN. In bfloat16 oneDNN
+    computes both, and the weight gradient of a matrix product takes 0.6 to 0.9 times as long.
     """
     if _narrow(x):
         return F.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
@@ -111,8 +111,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _from_few(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A convolution of 3 × 3 pixels to more channels. Below float32 a product after `_neighbours`; in float32 that is
-    at most a twentieth faster, and takes memory."""
+    """A convolution of 3 × 3 pixels to more channels. Below float32 it is a matrix product after `_neighbours`; in
+    float32 that would be at most a twentieth faster, and would take more memory."""
     if not _narrow(x):
         return F.conv2d(x, weight, bias, padding=1)
     return _product(_neighbours(x.movedim(1, -1)).movedim(-1, 1), weight.movedim(1, -1).flatten(1), bias)
@@ -121,7 +121,8 @@ def _from_few(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _towards_few(x: Tensor, weight: Tensor) -> Tensor:
     """A convolution of 3 × 3 pixels to fewer channels: (B, C, H, W) -> (B, H, W, C').
 
-    Below float32 a product, then `_gathered` in float32, which takes two thirds of the time; in float32 as long.
+    Below float32 it is a matrix product and then `_gathered` in float32, in two thirds of the time; in float32 that
+    would take as long as the convolution.
     """
     if not _narrow(x):
         return F.conv2d(x, weight, padding=1).movedim(1, -1)
@@ -131,7 +132,7 @@ def _towards_few(x: Tensor, weight: Tensor) -> Tensor:
 def _neighbours(x: Tensor) -> Tensor:
     """(B, H, W, C) -> (B, H, W, 9 · C): the channels of a pixel and of the eight around it, row by row.
 
-    A convolution of 3 × 3 pixels is a product after this.
+    A convolution of 3 × 3 pixels is this and then a matrix product.
     """
     for dim in (2, 1):
         x = torch.cat([_moved(x, dim, 1), x, _moved(x, dim, -1)], -1)
@@ -139,9 +140,9 @@ def _neighbours(x: Tensor) -> Tensor:
 
 
 def _gathered(x: Tensor) -> Tensor:
-    """(B, H, W, 9 · C) -> (B, H, W, C): for each pixel the sum of what it and the eight around it hold for it.
+    """(B, H, W, 9 · C) -> (B, H, W, C): the sum, at each pixel, of what it and the eight around it contribute to it.
 
-    A convolution of 3 × 3 pixels is a product before this.
+    A convolution of 3 × 3 pixels is a matrix product and then this.
     """
     for dim in (1, 2):
         before, here, after = x.chunk(3, -1)
@@ -150,7 +151,7 @@ def _gathered(x: Tensor) -> Tensor:
 
 
 def _moved(x: Tensor, dim: int, by: int) -> Tensor:
-    """x (B, H, W, C), by one place along an axis: zeros come in, and what goes over the edge is lost."""
+    """x (B, H, W, C) shifted by one place along an axis, with zeros at the edge."""
     return F.pad(x, (*(0, 0) * (3 - dim), by, -by))
 
 

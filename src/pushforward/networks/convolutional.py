@@ -1,7 +1,7 @@
 """Convolutional networks: raw parameters for an image from another of the same height and width.
 
-(B, C, H, W) -> (B, *raw[:1], H, W, *raw[1:]), where `raw` (C', P) is what a place needs: P numbers for each of C'
-channels. `context_encoder` turns the context into a vector that is added at every place after the first convolution.
+(B, C, H, W) -> (B, C', H, W, P), where `raw` is (C', P): P raw parameters for each of C' channels at every place.
+`context_encoder` turns the context into a vector that is added at every place after the first convolution.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Shallow(nn.Module):
 
 
 class Constant(nn.Module):
-    """The same answer whatever it reads: raw numbers of each channel, others on the border, and more of each class.
+    """Raw parameters that do not depend on x: a set for each channel, others on the border, plus those of the context.
 
-    Written as Glow's authors did, as a convolution that is given zeros, so most of its weights never matter: they are
-    counted in the published numbers. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+    As in Glow's code it is a convolution of zeros. So most of its weights have no effect; the published parameter
+    counts include them. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
 
     >>> Constant((3, 2))(torch.ones(5, 3, 4, 4)).shape
     torch.Size([5, 3, 4, 4, 2])
@@ -69,13 +69,14 @@ class Constant(nn.Module):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         answer = self.answer(x.new_zeros(len(x), math.prod(self.raw), *x.shape[2:]))
-        return _by_channel(_told(answer, self.context_encoder, context), self.raw)
+        return _by_channel(_conditioned(answer, self.context_encoder, context), self.raw)
 
 
 class ResNet(nn.Module):
-    """Residual blocks h <- h + convolution(relu(convolution(relu(h)))); the answer is read off the sum of all h.
+    """Residual blocks h <- h + convolution(relu(convolution(relu(h)))); the output is a convolution of the sum of the
+    skips, one from each h.
 
-    Convolutions begin with answers of deviation 1, where the authors normalise by the batch; the last begins at zero.
+    Convolutions begin with outputs of deviation 1, where the authors use batch normalisation; the last begins at zero.
     Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
 
     >>> ResNet(3, (3, 2), width=16, blocks=2)(torch.zeros(5, 3, 4, 4)).shape
@@ -98,7 +99,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         first, *skips = self.skips
-        h = _told(self.read(x), self.context_encoder, context)
+        h = _conditioned(self.read(x), self.context_encoder, context)
         total = first(h)
         for (one, other), skip in zip(self.blocks, skips, strict=True):  # pyright: ignore[reportGeneralTypeIssues]
             h = h + other(F.relu(one(F.relu(h))))
@@ -112,8 +113,9 @@ class GatedAttentionNet(nn.Module):
         h <- norm(h + a · sigmoid(b)),      a, b = convolution(e(convolution(e(h)) + …)),      e(h) = elu([h, −h])
         h <- norm(h + a · sigmoid(b)),      a, b = linear(attention(h + positions))
 
-    Where `given` is not 0, the context is an image of so many channels, read in place of the three dots. The last
-    convolution begins with answers of deviation 0.1. Ho et al. 2019 (Flow++), arXiv:1902.00275; without its dropout.
+    Where `given` is not 0, the condition "image" has that many channels, and its convolution takes the place of the
+    dots. The last convolution begins with outputs of deviation 0.1. Ho et al. 2019 (Flow++), arXiv:1902.00275; without
+    its dropout.
 
     >>> GatedAttentionNet(3, (3, 2), size=(4, 4), width=16, blocks=2)(torch.zeros(5, 3, 4, 4)).shape
     torch.Size([5, 3, 4, 4, 2])
@@ -143,10 +145,8 @@ class GatedAttentionNet(nn.Module):
         image = None
         if self.given:
             condition = find(context, "image")
-            image = torch.where(
-                condition.null[:, None, None, None], 0, condition.value
-            )  # the null is an image of zeros
-        h = _told(self.read(x), self.context_encoder, context)
+            image = torch.where(condition.null[:, None, None, None], 0, condition.value)  # the null is zeros
+        h = _conditioned(self.read(x), self.context_encoder, context)
         for convolution, attention in self.blocks:  # pyright: ignore[reportGeneralTypeIssues]
             h = attention(convolution(h, image), self.positions)
         return _by_channel(self.answer(h), self.raw)
@@ -196,8 +196,8 @@ def _over_channels(norm: nn.Module, h: Tensor) -> Tensor:
     return norm(h.movedim(1, -1)).movedim(-1, 1)
 
 
-def _told(h: Tensor, context_encoder: nn.Module | None, context: Context | None) -> Tensor:
-    """h, and at every place what `context_encoder` makes of the context."""
+def _conditioned(h: Tensor, context_encoder: nn.Module | None, context: Context | None) -> Tensor:
+    """h, plus the encoded context at every place."""
     return h if context_encoder is None else h + context_encoder(context)[:, :, None, None]
 
 

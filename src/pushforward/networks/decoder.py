@@ -1,7 +1,7 @@
-"""What a causal network remembers of the tokens that it has read, so that each is read once.
+"""Decoders: the state of a causal network that reads a sequence token by token, each token once.
 
-A decoder is made by `net.start` for one call and never stored on a module: two samplers cannot meet in it, and nothing
-has to be reset.
+`net.start` makes a decoder for one call. It is never stored on a module: samplers do not share it, and nothing has to
+be reset.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from pushforward.networks.buffer import Buffer
 
 
 class Decoder(ABC):
-    """Reads tokens, and answers the raw parameters of the tokens that come after them.
+    """Reads tokens, and returns the raw parameters of the tokens that come after them.
 
         read        x0 x1        x2
-        answered    a1 a2        a3        and a0 by `start`
+        returned    a1 a2        a3        and a0 by `start`
 
     The last of a network's tokens is not read: nothing depends on it.
     """
 
-    kind: str  # how it computes: "kernel", compiled for CPUs; "tensors", in tensor operations; "whole", see below
-    length: int  # tokens that it has read
-    answer: Tensor  # (B, 1, *raw), of the next token; stale after `truncate` until the next `read`
+    kind: str  # how it computes: "kernel", a compiled one; "tensors", tensor operations; "whole", a `WholeDecoder`
+    length: int  # how many tokens it has read
+    answer: Tensor  # (B, 1, *raw), raw parameters of the next token; stale after `truncate` until the next `read`
 
     def __init__(self, answer: Tensor, tokens: int | None):
-        """`answer` is the first token's; `tokens` is how many there are, None where there may be any number."""
+        """`answer` is that of the first token; `tokens` is the length of a sequence, None for any."""
         self.answer, self.tokens, self.length = answer, tokens, 0
 
     def read(self, x: Tensor) -> Tensor:
         """n ≥ 1 more tokens (B, n, …) -> raw parameters of the n tokens that come after each of them, (B, n, *raw).
 
-        Raises ValueError where there are no so many tokens.
+        Raises ValueError where the sequence has fewer tokens.
         """
         length = self.length + x.shape[1]
         if self.tokens is not None and length >= self.tokens:
@@ -55,20 +55,21 @@ class Decoder(ABC):
 
     @abstractmethod
     def _read(self, x: Tensor) -> Tensor:
-        """`read`, of tokens that come after the first `self.length`."""
+        """`read`, for tokens that come after the first `self.length`."""
 
 
 class WholeDecoder(Decoder):
-    """Runs the whole network, through its (), at every read: as many passes as reads.
+    """Calls the network on the whole sequence, through `()`, at every read.
 
-    It serves every network: those with a `forward` alone, and those whose parts were changed or are watched.
+    It works for every network: for those that define `forward` alone, and for those whose layers are hooked, wrapped
+    or replaced.
     """
 
     kind = "whole"
 
     def __init__(self, network: Callable[[Tensor], Tensor], blank: Tensor, tokens: int | None):
-        """`network` takes tokens to raw parameters, (B, T, …) -> (B, T, *raw); `blank` is the shortest sequence that it
-        reads, of zeros."""
+        """`network` maps tokens to raw parameters, (B, T, …) -> (B, T, *raw); `blank` is the shortest sequence that it
+        accepts, of zeros."""
         super().__init__(network(blank)[:, :1], tokens)
         self._network, self._least, self._seen = network, blank.shape[1], Buffer(1)
 
@@ -80,7 +81,7 @@ class WholeDecoder(Decoder):
 
 
 class KernelDecoder(Decoder):
-    """A compiled decoder (`pushforward.kernels`), which answers with all raw parameters of a token in one dimension."""
+    """A compiled decoder (`pushforward.kernels`), which returns all raw parameters of a token in one dimension."""
 
     kind = "kernel"
 

@@ -1,4 +1,4 @@
-"""Context encoders: a condition of the context as one vector of the network's width, each with its own null."""
+"""Context encoders: each maps one condition of the context, or its null, to a vector of the network's width."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pushforward.shapes import at_least_float32, moments
 
 
 class LabelEmbedding(nn.Module):
-    """A vector for each class; the null is the mean of them all. Context -> (batch, width).
+    """A learned vector for each class; the null is their mean. Context -> (batch, width).
 
-    `name` is that of the condition which it reads. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
+    `name` names the condition that it reads. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
     """
 
     def __init__(self, classes: int, width: int, *, name: str = "label"):
@@ -26,9 +26,9 @@ class LabelEmbedding(nn.Module):
 
 
 class Units(nn.Module):
-    """A condition's vectors, with mean 0 and standard deviation 1: (vector − shift) · exp(−log_scale).
+    """Standardises the vectors of a condition: (vector − shift) · exp(−log_scale). Condition -> (batch, features).
 
-    `Flow.initialize` sets both from data; until then the vectors' own units stay. Condition -> (batch, features).
+    `Flow.initialize` sets shift and scale from data; until then this is the identity.
     """
 
     shift: Tensor
@@ -44,7 +44,7 @@ class Units(nn.Module):
 
     @torch.no_grad()
     def initialize_from(self, condition: Condition) -> None:
-        """Set shift and scale from the rows that are not null. Called by `Flow.initialize`, and by nobody else."""
+        """Set shift and scale from the rows that are not null. Called by `Flow.initialize` alone."""
         if not condition.null.all():
             mean, deviation = moments(condition.value[~condition.null])
             self.shift.copy_(mean)
@@ -52,9 +52,9 @@ class Units(nn.Module):
 
 
 class VectorEmbedding(nn.Module):
-    """A linear map of a vector, in `Units`; the null is a learned vector. Context -> (batch, width).
+    """A linear map of a standardised vector; the null is a learned vector. Context -> (batch, width).
 
-    `name` is that of the condition which it reads.
+    `name` names the condition that it reads.
     """
 
     def __init__(self, features: int, width: int, *, name: str = "vector"):

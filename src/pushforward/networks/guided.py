@@ -1,8 +1,8 @@
-"""Guidance: a network pushed away from its unconditional self.
+"""Guidance: a network whose outputs are extrapolated away from its unconditional outputs.
 
-The network is asked twice, in one batch: with the context, and with the null context (or with blunted attention, or
-both). A rule combines the two answers, as named parameters of a move, into the parameters of an affine move. What comes
-out is again a causal network, so a guided flow is again an exact flow.
+The network reads each row twice, in one batch: with the context, and with the null context (or with another attention
+temperature, or both). A rule combines both outputs, as named parameters of a move, into the parameters of an affine
+move. The result is a causal network, so a guided flow is an exact flow.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from pushforward.shapes import Tokens
 
 
 class Rule(ABC):
-    """How the parameters of two Gaussians, with the context and without, become those of one."""
+    """Combines the parameters of two Gaussians, with the context and without, into those of one."""
 
     def check(self, move: Move) -> None:
-        """Raise where it cannot guide this move."""
+        """Raise TypeError or ValueError where the rule cannot guide this move."""
         if not move.gaussian:
             raise TypeError(f"guidance is defined for affine and shift moves, not for {type(move).__name__}.")
 
     @abstractmethod
     def __call__(self, conditional: AffineParams, null: AffineParams, progress: Tensor | None) -> AffineParams:
-        """`progress` (token, …, 1) runs from 0 at the first token to 1 at the last; None where there is no last one."""
+        """`progress` (token, …, 1) runs from 0 at the first token to 1 at the last; None if the length is open."""
 
 
 class Guided(CausalNetwork):
-    """A causal network, asked with its context and without, and the two answers combined by `rule`.
+    """A causal network whose outputs with its context and without are combined by `rule`.
 
-    `move` names the network's answers; the guided answers are for a plain `Affine` move. The null pass is without the
-    named conditions, or without all, and `attention_temperature` divides its attention logits.
+    `move` names the network's raw parameters; the guided ones are for an `Affine` move without a bound. In the null
+    pass the named conditions are null, or all where none are named, and `attention_temperature` divides attention
+    logits.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class Guided(CausalNetwork):
         rule.check(move)
         if attention_temperature != 1 and not net.attends:
             raise ValueError(
-                f"attention_temperature blunts attention, and a {type(net).__name__} has none; got "
-                f"{attention_temperature:g}. Leave it out: a conditional flow is guided away from its null context."
+                f"attention_temperature={attention_temperature:g} divides attention logits, and a "
+                f"{type(net).__name__} has no attention. Leave it out: a conditional flow is guided away from its null "
+                "context."
             )
         self.net, self.move, self.rule = net, move, rule
         self.conditions, self.attention_temperature = conditions, attention_temperature
@@ -76,21 +78,21 @@ class Guided(CausalNetwork):
         return GuidedDecoder(self.net.start(2 * rows, self._both_contexts(context), **options), self._combined)
 
     def _both_contexts(self, context: Context | None) -> Context | None:
-        """The context as it is, then without what guidance drops."""
+        """The context, then the context of the null pass, as one batch."""
         if not context:
             return context
         null = torch.ones(batch_shape(context), dtype=torch.bool, device=next(iter(context.values())).null.device)
         return concatenate(context, drop(context, null, *self.conditions))
 
     def _options(self, rows: int, device: torch.device, now: Tensor | None) -> dict[str, Tensor]:
-        """The attention temperature of each row, where it is not 1 for all."""
+        """The attention temperature of each row, unless all are 1."""
         if self.attention_temperature == 1 and now is None:
             return {}
         now = torch.ones(rows, device=device) if now is None else now
         return {"attention_temperature": torch.cat([now, self.attention_temperature * now])}
 
     def _combined(self, raw: Tensor, first: int) -> Tensor:
-        """Answers with the context and without, of the tokens from `first` on -> the guided ones."""
+        """Raw parameters with the context and without, of the tokens from `first` on -> the guided ones."""
         params = self.move.params(raw)
         conditional, null = (AffineParams(*half) for half in zip(*(p.chunk(2) for p in params), strict=True))
         progress = None
@@ -102,7 +104,7 @@ class Guided(CausalNetwork):
 
 
 class GuidedDecoder(Decoder):
-    """A decoder of twice as many rows, with the context and without. Its kind is theirs."""
+    """A decoder of twice as many rows, with the context and without, whose outputs are combined."""
 
     def __init__(self, both: Decoder, combined: Callable[[Tensor, int], Tensor]):
         super().__init__(combined(both.answer, 0), both.tokens)

@@ -1,13 +1,13 @@
-"""Masked perceptrons: parameters for each number of a vector from the numbers before it, in one pass.
+"""Masked perceptrons: raw parameters for each feature of a vector from the features before it, in one pass.
 
-Each hidden unit has a set of numbers that it may read. A unit feeds another if the first one's set lies in the other's,
-and feeds the answer for number i if its set lies among the parents of i; all other weights are masked. So the answer
-for i depends on its parents alone. The sets are the parents themselves: for number i of D, all numbers before it, or
-what a causal graph says. Germain et al. 2015 (MADE), arXiv:1502.03509; with residual branches it is a ResMADE, Nash &
-Durkan 2019, arXiv:1904.05626.
+Each hidden unit has a set of features that it may read. Unit a feeds unit b if a's set is a subset of b's, and it feeds
+the outputs for feature i if its set is a subset of the parents of i; all other weights are masked. So the outputs for i
+depend on the parents of i alone. Every set is the parents of some feature: all features before it, or those that a
+causal graph names. Germain et al. 2015 (MADE), arXiv:1502.03509; with residual branches, Nash & Durkan 2019 (ResMADE),
+arXiv:1904.05626.
 
-**Back in one pass's arithmetic.** The units are sorted by the last number they read. When number t becomes known, those
-units and only those that read no later one become known too: each is computed once, from slices of the weights.
+**Decoding takes the arithmetic of one pass.** Units are sorted by the last feature that they read. Once features up to
+t are known, the units that read no later feature can be computed: each is computed once, from slices of the weights.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class MaskedLinear(nn.Linear):
     def __init__(self, pattern: Tensor):
         super().__init__(pattern.shape[1], pattern.shape[0])
         self.pattern = pattern
-        self.register_buffer("mask", torch.empty(pattern.shape), persistent=False)  # numbers: to multiply by
+        self.register_buffer("mask", torch.empty(pattern.shape), persistent=False)  # 0.0 and 1.0
         self.reset()
 
     def reset(self) -> None:
-        """Write the mask, which the state dict leaves out, anew."""
+        """Set the mask, which the state dict leaves out."""
         self.mask.copy_(self.pattern)
 
     @property
@@ -53,12 +53,12 @@ class MaskedLinear(nn.Linear):
 
 
 class MaskedMLP(CausalNetwork):
-    """(batch, D) -> (batch, D, *raw): raw parameters for each number of a vector from its parents, a token each.
+    """(batch, D) -> (batch, D, *raw): raw parameters for each feature of a vector from its parents, a token each.
 
-    `graph` (D, D) says who the parents are: graph[i][j] where number i may read number j < i; without it, all before
-    i. Other orders: put the network's transform in `Permuted(Permutation(order), …)`. The rest is as for `MLP`. A
-    hidden layer of fewer units than there are different sets of parents serves an even choice of them, and of each
-    other set only a part is read.
+    `graph` (D, D) names the parents: graph[i][j] is true where feature i may read feature j < i. Without it the parents
+    of i are all features before it. For other orders put the network's transform in `Permuted(Permutation(order), …)`.
+    The rest is as for `MLP`. A hidden layer with fewer units than there are different sets of parents has units for an
+    evenly spaced selection of these sets; features with another set read units of its subsets only.
 
     >>> MaskedMLP(3, (2,), hidden=(64, 64))(torch.zeros(7, 3)).shape
     torch.Size([7, 3, 2])
@@ -80,13 +80,13 @@ class MaskedMLP(CausalNetwork):
         self.token, self.raw = (), raw
         parents = _parents(features, graph)
         sets = [
-            torch.eye(features, dtype=torch.bool, device="cpu"),  # a number's set is itself
+            torch.eye(features, dtype=torch.bool, device="cpu"),  # an input reads itself
             *(_chosen(parents, width, context_encoder is not None) for width in widths(hidden, residual)),
             parents.repeat_interleave(math.prod(raw), 0),
         ]
         maps = [MaskedLinear(_within(inner, outer)) for inner, outer in pairwise(sets)]
         self.layers = Layers(maps, residual=residual, activation=activation, context_encoder=context_encoder)
-        # how many units of each layer, the input first, are known once t numbers are
+        # how many units of each layer, the input first, are known once t features are
         self.known = [[int((_last(units) <= t).sum()) for t in range(features + 1)] for units in sets[:-1]]
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
@@ -96,7 +96,7 @@ class MaskedMLP(CausalNetwork):
         layers = self.layers
         plain = layers.plain() if is_unchanged(self, MaskedMLP) else None
         if plain is None:
-            return self.whole(rows, context)  # decoders read weights: layers that are more than these are called
+            return self.whole(rows, context)  # the other decoders would not call the layers
         added = None if layers.context_encoder is None else layers.context_encoder(context)
         maps: list[Any] = [(layer.masked, layer.bias) for layer in plain]
         weights = kernel.Weights(maps, self.known, layers.residual)
@@ -107,7 +107,7 @@ class MaskedMLP(CausalNetwork):
 
 
 class UnitDecoder(Decoder):
-    """The units of a masked network that are known once the first features are: (unit, batch) in each layer."""
+    """Keeps, for each layer of a masked network, the units (unit, batch) that are known once the first features are."""
 
     kind = "tensors"
 
@@ -118,16 +118,17 @@ class UnitDecoder(Decoder):
         self._known, self._residual, self._activation, self._raw = weights.known, weights.residual, activation, raw
         self._added = None if added is None else added.T
         self._values = [Buffer(0, max(layer[-1], 1)) for layer in weights.known]
-        self._answers = math.prod(raw)  # of a feature
-        super().__init__(self._learn(self._maps[0][0].new_zeros(rows, 0), None, 0), len(weights.known[0]) - 1)
+        self._outputs = math.prod(raw)  # of a feature
+        super().__init__(self._advance(self._maps[0][0].new_zeros(rows, 0), None, 0), len(weights.known[0]) - 1)
 
     def _read(self, x: Tensor) -> Tensor:
-        return self._learn(x, self.length, self.length + x.shape[1])
+        return self._advance(x, self.length, self.length + x.shape[1])
 
-    def _learn(self, x: Tensor, before: int | None, length: int) -> Tensor:
-        """Compute every unit that is known once the first `length` features are, and not once the first `before` are.
+    def _advance(self, x: Tensor, before: int | None, length: int) -> Tensor:
+        """Compute the units that are known once the first `length` features are, and were not after the first `before`.
 
-        Answer for the features after those from `before` on: (B, length − before, *raw); for the first, where None.
+        Returns the raw parameters of features before + 1 … length, (B, length − before, *raw), counted from 0. Where
+        `before` is None nothing was computed yet, and those of feature 0 come first.
         """
         start = before or 0
         v = branch = self._values[0].extend(x.T.to(self._maps[0][0].dtype), start)
@@ -138,42 +139,42 @@ class UnitDecoder(Decoder):
             if k == 1 and self._added is not None:
                 new = new + self._added[old:now]
             if self._residual and k % 2:
-                new = branch = new if k == 1 else new + branch  # the same units: all layers have the same sets
+                new = branch = new if k == 1 else new + branch  # unit i reads the same set in all layers
             v = self._values[k].extend(self._activation(new), old)
         first = 0 if before is None else before + 1
-        answers = _rows(answer, first * self._answers, (length + 1) * self._answers, v)
-        return answers.T.contiguous().view(-1, length + 1 - first, *self._raw)
+        outputs = _rows(answer, first * self._outputs, (length + 1) * self._outputs, v)
+        return outputs.T.contiguous().view(-1, length + 1 - first, *self._raw)
 
 
 def _rows(layer: tuple[Tensor, Tensor], start: int, stop: int, v: Tensor) -> Tensor:
-    """Outputs start … stop − 1 of a linear map, which read no inputs but the first ones, v (input, batch)."""
+    """Outputs start … stop − 1 of a linear map. They read only its first inputs, v (input, batch)."""
     weight, bias = (t.narrow(0, start, stop - start) for t in layer)
     return torch.addmm(bias, weight.narrow(1, 0, v.shape[0]), v)
 
 
 def _parents(features: int, graph: Tensor | None) -> Tensor:
-    """(D, D) of bool: which numbers each may read."""
+    """(D, D) of bool: which features each may read."""
     if graph is None:
         return torch.ones(features, features, dtype=torch.bool, device="cpu").tril(-1)
     graph = torch.as_tensor(graph, dtype=torch.bool, device="cpu")
     if graph.shape != (features, features):
-        raise ValueError(f"a graph of {features} numbers is of shape {(features, features)}; got {tuple(graph.shape)}.")
+        raise ValueError(f"a graph of {features} features has shape {(features, features)}; got {tuple(graph.shape)}.")
     for child, parent in graph.triu().nonzero().tolist():
         raise ValueError(
-            f"in this graph number {child} reads number {parent}, which does not come before it. Put parents first, "
+            f"in this graph feature {child} reads feature {parent}, which does not precede it. Put parents first, "
             "and the network's transform in Permuted(Permutation(order), …)."
         )
     return graph
 
 
 def _last(sets: Tensor) -> Tensor:
-    """How many numbers have to be known before each set is: one more than its last member, 0 for the empty set."""
+    """One more than the last member of each set, 0 for the empty set: so many features must be known to compute it."""
     return (sets * torch.arange(1, sets.shape[1] + 1, device="cpu")).amax(1)
 
 
 def _chosen(parents: Tensor, width: int, conditional: bool) -> Tensor:
-    """(width, D): a set for each unit, of those that the parents are, in equal shares. Units that read nothing say
-    something only if there is a context."""
+    """(width, D): a set of parents for each unit, in equal shares. Units with the empty set are of use only with a
+    context."""
     sets = torch.unique(parents, dim=0)
     sets = sets[_last(sets).argsort(stable=True)]
     if not conditional and len(sets) > 1:
@@ -183,5 +184,5 @@ def _chosen(parents: Tensor, width: int, conditional: bool) -> Tensor:
 
 
 def _within(inner: Tensor, outer: Tensor) -> Tensor:
-    """(outer, inner) of bool: whether each inner set lies in each outer one."""
+    """(outer, inner) of bool: whether each inner set is a subset of each outer one."""
     return (~outer).float() @ inner.float().T == 0

@@ -1,10 +1,10 @@
-"""Multi-layer perceptrons: linear maps with an activation a between.
+"""Multi-layer perceptrons: linear maps with an activation a between them.
 
-    v_1 = W_1 x + c            c is the projected context, or absent
-    v_k = W_k a(v_{k−1})       and in a residual network, every second one: + v_{k−2}
+    v_1 = W_1 x + c            c is the encoded context, or absent
+    v_k = W_k a(v_{k−1})       plus v_{k−2} in a residual network, for k = 3, 5, …
     answer = W a(v_last)       zero at the start, which for a move is the identity
 
-The biases are left out here. The residual branches have two linear maps each: He et al. 2016, arXiv:1603.05027.
+Biases are not written here. A residual branch has two linear maps: He et al. 2016, arXiv:1603.05027.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Activation = Callable[[Tensor], Tensor]
 
 
 class Layers(nn.Module):
-    """The formulas above, for linear maps of any kind: (batch, features) -> (batch, answers).
+    """The formulas above, for linear maps of any kind: (batch, features) -> (batch, outputs).
 
-    `added` is the projected context, (batch, units of the first layer).
+    `added` is the encoded context, (batch, units of the first layer).
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Layers(nn.Module):
         return self.residual and k > 1 and k % 2 == 1
 
     def run(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """The answers to a context, by the kernel where it serves."""
+        """The outputs under a context, by the compiled kernel where it may serve."""
         x = x.to(computes_in(self.answer))
         added = None if self.context_encoder is None else self.context_encoder(context)
-        maps = None if kernel.serving.recorded() or not self._worth_it(x.shape[0]) else self.plain()
+        maps = None if kernel.serving.recorded() or not self._suits_kernel(x.shape[0]) else self.plain()
         if maps is None:
             return self(x, added)
         layers = [kernel.Linear(layer.weight, layer.bias, layer._buffers.get("mask")) for layer in maps]
@@ -69,12 +69,12 @@ class Layers(nn.Module):
             return self(x, added)
         return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
 
-    def _worth_it(self, rows: int) -> bool:
-        """Whether there is work for the kernel: what is asked first, since small batches wait for all that is asked."""
+    def _suits_kernel(self, rows: int) -> bool:
+        """Whether the activation is the kernel's and there is enough work. Tested first: small batches need no more."""
         return self.activation is F.relu and rows * self.multiplications >= kernel.serving.LEAST["perceptron"]
 
     def plain(self) -> list[Any] | None:
-        """Its maps, if they are of the kinds that it was made of, unchanged and unwatched; else None."""
+        """Its linear maps, if each is of its original class, without hooks or replaced parts; else None."""
         maps: list[Any] = list(self)
         if is_watched(self) or len(maps) != len(self.kinds):
             return None
@@ -100,9 +100,9 @@ class Layers(nn.Module):
 
 
 class MLP(nn.Module):
-    """(batch, features) -> (batch, *raw): raw parameters from numbers that stand still.
+    """(batch, features) -> (batch, *raw): raw parameters from a vector.
 
-    `hidden` has the widths of the hidden layers; of the branches, all of one width, where the network is residual.
+    `hidden` has the widths of the hidden layers; in a residual network those of its branches, which are all the same.
     `context_encoder` turns the context into a vector of the first width; without it the context is ignored.
 
     >>> MLP(3, (2, 5), hidden=(64, 64))(torch.zeros(7, 3)).shape
@@ -130,9 +130,9 @@ class MLP(nn.Module):
 
 
 class OfAngles(nn.Module):
-    """A network that reads the cosines and sines of the first `angles` numbers: a full turn of them changes nothing.
+    """A network that reads the cosines and sines of the first `angles` features, so its output is periodic in them.
 
-    `net` gets 2 · angles numbers, and the rest as it is.
+    `net` reads 2 · angles features, and then the other features of x.
     """
 
     def __init__(self, net: nn.Module, angles: int):
@@ -148,7 +148,9 @@ class OfAngles(nn.Module):
 
 
 def widths(hidden: tuple[int, ...], residual: bool) -> tuple[int, ...]:
-    """The widths of the values v_1, v_2, …: two for each residual branch, and one before them."""
+    """The widths of v_1, v_2, …: two for each residual branch, after one for v_1."""
     if not hidden or (residual and len(set(hidden)) > 1):
-        raise ValueError(f"a network has hidden layers, of one width where it is residual; got hidden={hidden}.")
+        raise ValueError(
+            f"a network has at least one hidden layer, and a residual one has equal widths; got hidden={hidden}."
+        )
     return (hidden[0], *(width for width in hidden for _ in range(2))) if residual else hidden

@@ -1,7 +1,7 @@
 """Whether calling a module is no more than calling the forward of its class.
 
-Kernels compute from a module's weights alone. So they may serve only modules that nobody hooked, wrapped, replaced,
-quantised or parametrised.
+Kernels read a module's weights and do not call it. So they may serve only modules that are not hooked, wrapped,
+replaced, quantised or parametrised.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GLOBAL_HOOKS = (  # on all modules; torch fills these dictionaries in place
 
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Whether `module` and its parts, in the order of modules(), are of exactly these classes, and none is watched."""
+    """Whether `module` and its parts, in the order of modules(), are of exactly these classes, each unchanged."""
     parts = list(module.modules()) if module._modules else [module]
     return tuple(map(type, parts)) == kinds and not any(map(is_watched, parts))
 
@@ -27,7 +27,7 @@ def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
 def is_watched(module: nn.Module) -> bool:
     """Whether calling the module does more than its class's forward: hooks of any sort, those on all modules included,
     another `forward` set on it, or a compiled one."""
-    own = module.__dict__  # asked of every layer at every call, so without attribute look-ups
+    own = module.__dict__  # tested for every layer at every call, so without attribute look-ups
     return bool(is_hooked(module) or "forward" in own or own.get("_compiled_call_impl") or any(GLOBAL_HOOKS))
 
 
@@ -50,7 +50,7 @@ def is_unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def computes_in(layer: nn.Module) -> torch.dtype:
-    """The precision of a layer's weight; of its first real parameter, where it is wrapped."""
+    """The dtype of a layer's weight; that of its first real parameter, where the layer is wrapped."""
     weight = getattr(layer, "weight", None)
     if isinstance(weight, Tensor) and weight.is_floating_point():
         return weight.dtype

@@ -1,4 +1,4 @@
-"""Where tokens stand in their sequence, as a causal transformer is told it."""
+"""Position encodings: how a causal transformer distinguishes the places of tokens in their sequence."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from torch import Tensor, nn
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines of the angles by which the features of queries and keys are turned, (T, features / 2) each."""
+    """Cosines and sines, (T, features / 2) each, of the angles by which pairs of features are rotated."""
 
     cos: Tensor
     sin: Tensor
 
     def __call__(self, t: Tensor) -> Tensor:
-        """Turn pairs of features (…, T, features): feature i of the first half goes with feature i of the second."""
+        """Rotate pairs of features, (…, T, features): feature i of the first half with feature i of the second."""
         one, other = t.chunk(2, -1)
         cos, sin = self.cos.to(t.dtype), self.sin.to(t.dtype)
         return torch.cat([one * cos - other * sin, one * sin + other * cos], -1)
 
 
 class Positions(nn.Module, ABC):
-    """What tells a transformer where a token stands: something added to it, or a rotation in its attention."""
+    """Encodes the place of a token: by a vector added to it, or by a rotation of queries and keys."""
 
-    tokens: int | None  # how many places there are; None where there is no last one
+    tokens: int | None  # the longest sequence; None for any length
 
     @abstractmethod
     def forward(self, h: Tensor, start: int = 0) -> Tensor:
-        """Tokens (B, T, W) that stand at `start` and after -> the same, told where."""
+        """Tokens (B, T, W) at places start, start + 1, … -> the same with their places added."""
 
     @abstractmethod
     def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:
-        """How the queries and keys of a head, of so many features, are turned at the places from start to stop."""
+        """The rotation of queries and keys at places start … stop − 1, for heads of `features` features; or None."""
 
 
 class Learned(Positions):
@@ -60,11 +60,11 @@ class Learned(Positions):
 
 
 class Rotary(Positions):
-    """Rotations of queries and keys, by angles that grow with the place: attention depends on distances alone.
+    """Rotations of queries and keys by angles proportional to the place: attention depends on differences of places.
 
-    At place p pair i of features is turned by p · base^(−i / pairs). `sizes` are those of a grid in whose order, the
-    last axis fastest, the tokens come: each axis turns a share of the pairs of its own. The first may be None, and then
-    a sequence may be of any length: Rotary(None) is a line without an end, Rotary(None, 28) rows of 28 tokens.
+    At place p, pair i of features is rotated by p · base^(−i / pairs). Tokens lie on a grid of shape `sizes`, in
+    row-major order; each axis has its own equal share of the pairs. The first size may be None, for sequences of any
+    length: Rotary(None) is a line, Rotary(None, 28) rows of 28 tokens.
 
     Su et al. 2021, arXiv:2104.09864, equation 15, with the features of a pair half a head apart; axes as by Heo et al.
     2024, arXiv:2403.13298, equation 6.
@@ -78,12 +78,12 @@ class Rotary(Positions):
     def __init__(self, *sizes: int | None, base: float = 10000.0):
         super().__init__()
         if not sizes or None in sizes[1:]:
-            raise ValueError(f"a grid has at least one axis, and only the first may have no end; got {sizes}.")
+            raise ValueError(f"a grid has at least one axis, and only the first may be None; got {sizes}.")
         self.sizes, self.base = sizes, base
         self.tokens = None if sizes[0] is None else math.prod(size for size in sizes if size is not None)
 
     def places(self, start: int, stop: int, device: torch.device) -> Tensor:
-        """Where in the grid the tokens from start to stop stand, (T, axes) of integers."""
+        """The grid indices of tokens start … stop − 1, (T, axes) of integers."""
         place, places = torch.arange(start, stop, device=device), []
         for size in reversed(self.sizes[1:]):
             assert size is not None
@@ -98,8 +98,8 @@ class Rotary(Positions):
         pairs, rest = divmod(features, 2 * len(self.sizes))
         if rest:
             raise ValueError(
-                f"{len(self.sizes)} axes share the pairs of features of an attention head; {features} features are not "
-                f"a multiple of {2 * len(self.sizes)}."
+                f"{len(self.sizes)} axes share the pairs of features of an attention head equally; {features} features "
+                f"are not a multiple of {2 * len(self.sizes)}. Choose another width or number of heads."
             )
         speed = self.base ** -(torch.arange(pairs, device=device, dtype=torch.float64) / pairs)
         angles = (self.places(start, stop, device)[..., None] * speed).flatten(-2)

@@ -1,8 +1,8 @@
-"""A causal transformer: parameters for token t from the tokens before t.
+"""A causal transformer: raw parameters for token t from the tokens before t.
 
-Pre-norm layers, h <- h + attention(norm(h)), h <- h + mlp(norm(h)), with GELU and an expansion of four. A layer sees
-each token and those before it; the answers are shifted right by one, so that token t's is read off token t − 1, and
-the first token's is zero. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
+Pre-norm layers, h <- h + attention(norm(h)), h <- h + mlp(norm(h)), with GELU and an expansion of four. Each token
+attends to itself and to those before it. Outputs are shifted right by one token: those for token t come from token
+t − 1, and those for the first token are zero. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and value
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: (B, T, W) -> (B, T, W). If it is causal, tokens see themselves and those before them.
+    """Multi-head self-attention: (B, T, W) -> (B, T, W). If causal, a token attends to itself and to those before it.
 
-    `temperature` (B,) divides each row's logits; `rotation` turns queries and keys. With `recall`, h continues the
-    tokens that it remembers.
+    `temperature` (B,) divides each row's logits; `rotation` rotates queries and keys. `recall` takes keys and values of
+    h, and returns them preceded by those of earlier tokens.
     """
 
     def __init__(self, width: int, heads: int, *, causal: bool = True):
@@ -93,9 +93,9 @@ KINDS = (Layer, Attention, nn.LayerNorm, nn.Linear, nn.Linear, *MLP)  # the part
 class CausalTransformer(CausalNetwork):
     """(B, T, D) -> (B, T, *raw): raw parameters of shape `raw` for each token, from the tokens before it.
 
-    `positions` say where tokens stand, and so how many there may be: `Learned(tokens, width)`, or `Rotary(None)` for
+    `positions` encodes the places of tokens, and limits their number: `Learned(tokens, width)`, or `Rotary(None)` for
     sequences of any length. `context_encoder` turns the context into a vector that is added to every token; without it
-    the context is ignored. At the start the answer is zero, which for an elementwise move is the identity.
+    the context is ignored. At the start the output is zero, which for an elementwise move is the identity.
 
     >>> net = CausalTransformer(3, (3, 2), positions=Learned(16, 32), width=32, depth=2)
     >>> net(torch.zeros(5, 16, 3)).shape
@@ -116,9 +116,9 @@ class CausalTransformer(CausalNetwork):
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        positions.rotation(0, 1, width // heads, torch.device("meta"))  # refuses heads that it cannot turn
+        positions.rotation(0, 1, width // heads, torch.device("meta"))  # raises if it cannot rotate heads
         self.tokens, self.token, self.raw, self.head = positions.tokens, (features,), raw, width // heads
-        self.positions = positions  # first, where optimisers that were saved before have its weights
+        self.positions = positions  # first: the order of parameters in saved optimisers
         self.read = nn.Linear(features, width)
         self.context_encoder = context_encoder
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(depth))
@@ -131,8 +131,8 @@ class CausalTransformer(CausalNetwork):
     ) -> Tensor:
         if self.tokens is not None and x.shape[1] > self.tokens:
             raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
-        answers = self._following(x[:, :-1], self._added(context), attention_temperature)
-        return F.pad(answers, (0, 0) * len(self.raw) + (1, 0))
+        following = self._following(x[:, :-1], self._added(context), attention_temperature)
+        return F.pad(following, (0, 0) * len(self.raw) + (1, 0))
 
     def start(
         self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
@@ -157,9 +157,9 @@ class CausalTransformer(CausalNetwork):
         start: int = 0,
         recalls: list[Recall] | None = None,
     ) -> Tensor:
-        """Tokens that stand at `start` and after -> raw parameters of the token after each: (B, n, D) -> (B, n, *raw).
+        """Tokens at places start, start + 1, … -> raw parameters of the token after each: (B, n, D) -> (B, n, *raw).
 
-        `recalls` remember the keys and values of the tokens before them, a layer each.
+        `recalls` has for each layer a function that adds the keys and values of the tokens before `start`.
         """
         if x.shape[1] == 0:
             return self._blank(len(x), 0)
@@ -172,7 +172,7 @@ class CausalTransformer(CausalNetwork):
         return self.answer(h).unflatten(-1, self.raw)
 
     def _added(self, context: Context | None) -> Tensor | None:
-        """What the context adds to every token, (B or 1, 1, W)."""
+        """The encoded context, which is added to every token, (B or 1, 1, W)."""
         return None if self.context_encoder is None else self.context_encoder(context)[:, None]
 
     def _blank(self, rows: int, tokens: int) -> Tensor:
@@ -181,15 +181,15 @@ class CausalTransformer(CausalNetwork):
         return torch.zeros(rows, tokens, *self.raw, dtype=computes_in(self.answer), device=parameter.device)
 
     def _reads_token_by_token(self) -> bool:
-        """Whether its layers read new tokens as if they had read all: not where another attention was put in, or where
-        this network has hooks of its own. All other parts may be changed and watched: they are called."""
+        """Whether keys and values carry all of a layer's past: not if its attention was replaced, or if this network
+        itself has hooks. All other parts may be hooked or replaced, since they are called."""
         layers: list[Any] = list(self.layers)
         return is_unchanged(self, CausalTransformer) and all(
             keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers
         )
 
     def _weights(self) -> kernel.Weights | None:
-        """What the kernel reads; None where parts are not as they were built, or are watched."""
+        """The weights for the kernel; None where gradients are needed or parts are hooked, wrapped or replaced."""
         if torch.is_grad_enabled() or kernel.serving.recorded():
             return None
         layers: list[Any] = list(self.layers)
@@ -217,7 +217,7 @@ def _layer_weights(layer: Any) -> kernel.Layer:
 
 
 class AttentionDecoder(Decoder):
-    """Keys and values (B, H, n, W/H) of the tokens that were read, for each layer."""
+    """Keeps, for each layer, the keys and values (B, H, n, W/H) of the tokens that were read."""
 
     kind = "tensors"
 

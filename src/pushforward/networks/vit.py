@@ -16,9 +16,9 @@ from pushforward.networks.transformer import Layer
 
 
 class ViT(nn.Module):
-    """(B, T, D) -> (B, T, *raw). Learned positions; pre-norm layers in which every token sees every other.
+    """(B, T, D) -> (B, T, *raw). Learned positions; pre-norm layers in which every token attends to all.
 
-    `context_encoder` turns the context into a vector that is added to every token. At the start the answer is zero.
+    `context_encoder` turns the context into a vector that is added to every token. At the start the output is zero.
 
     >>> ViT(6, (6, 2), tokens=4, width=16, depth=2, heads=2)(torch.zeros(5, 4, 6)).shape
     torch.Size([5, 4, 6, 2])

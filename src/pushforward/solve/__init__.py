@@ -1,7 +1,7 @@
-"""Inverse solvers of an autoregressive step: from latent to data.
+"""Inverse solvers of autoregressive transforms: from latent to data.
 
-Each is a function of (net, move, z, context) that yields finished tokens and their log-slopes from first to last,
-(batch, n, feature) at a time, so that streaming is the same function.
+Each is a function of (net, move, z, context) that yields tokens and their log-slopes, (batch, n, feature) each, from
+the first to the last, so that samples can be streamed.
 """
 
 from __future__ import annotations

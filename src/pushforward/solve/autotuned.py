@@ -1,4 +1,4 @@
-"""The fastest solver for each network, found by trying."""
+"""Autotuning: the fastest solver for each network, found by timing them."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ SOLVERS = {
     "blockwise of 32": partial(blockwise_jacobi, size=32),
     "jacobi": jacobi,
 }
-LARGE = 2**27  # multiplications in reading all tokens once: below, sequential takes hundredths of a second and is taken
-GAIN = 0.9  # of the time of the fastest so far: nothing slower is worth a change
-STRAY = 800  # units in the last place of max(1, |x|): 1e-4 in float32. What strays farther from sequential is not taken
+LARGE = 2**27  # multiplications of one pass over all tokens; for fewer, `sequential` takes hundredths of a second
+GAIN = 0.9  # a solver is taken if it needs at most this share of the time of the fastest before it
+ALLOWED = 800  # largest difference from `sequential`, in units in the last place of max(1, |x|): 1e-4 in float32
 
-Answer = list[tuple[Tensor, Tensor]]
+Yielded = list[tuple[Tensor, Tensor]]
 
 
 class Autotuned:
-    """A solver that takes, for each network, number of rows and device, the one of `SOLVERS` that was fastest.
+    """Solves by that one of `SOLVERS` that was fastest for the network, number of rows and device.
 
-    Keep one for a flow, `solve = Autotuned()`, and give it whenever the flow is sampled. The first large batch goes
-    through all solvers, and its answer is that of `sequential`; a solver is stopped, after a sweep, once it has lost,
-    so that the first call takes at most four times as long as `sequential`, and a sweep of each. Small batches go by
-    `sequential`, as does all where gradients are wanted, where a compiler traces, and among several processes, whose
-    clocks would differ, if the notes do not say otherwise.
+    Make one for a flow, `solve = Autotuned()`, and pass it in every call that samples. The first large batch is solved
+    by all solvers, and the result of `sequential` is returned. A solver is stopped, after a sweep, once it is slower
+    than the fastest: the first call takes at most four times as long as `sequential`, and a sweep of each solver.
+    `sequential` solves small batches, and all batches where gradients are needed or a compiler traces. In a process
+    group, where clocks differ, solvers are not timed: where `notes` has no entry, `sequential` solves.
 
-    `notes` say what was found: save them (they are JSON-able), and give them again to the same flow. Networks are known
-    by the order in which they first came. Answers are those of `sequential` within 1e-4 · max(1, |x|), in float32, as
-    tried on the first batch: see `blockwise_jacobi`. So a clock decides the last digits, and two runs may differ there.
+    `notes` holds the solvers that were found: save it (it is JSON-able) and pass it with the same flow. Its keys number
+    networks in the order of their first calls. On the first batch results are those of `sequential` within
+    1e-4 · max(1, |x|) in float32; see `blockwise_jacobi`. So a clock decides the last digits, and two runs may differ
+    in them.
 
     >>> Autotuned({"network 0, 64 rows, cpu": "jacobi"}).notes
     {'network 0, 64 rows, cpu': 'jacobi'}
@@ -68,38 +69,38 @@ class Autotuned:
         elif distributed.is_available() and distributed.is_initialized():
             yield from sequential(net, move, z, context)
         else:
-            self.notes[key], answer = _fastest(net, move, z, context)
-            yield from answer
+            self.notes[key], yielded = _fastest(net, move, z, context)
+            yield from yielded
 
 
-def _fastest(net: CausalNetwork, move: Move, z: Tokens, context: Context | None) -> tuple[str, Answer]:
-    """The name of the fastest solver, and what `sequential` answers."""
-    move.inverse(z[:, :1], net.start(len(z), context).answer)  # what is done once, as building kernels, is done now
+def _fastest(net: CausalNetwork, move: Move, z: Tokens, context: Context | None) -> tuple[str, Yielded]:
+    """The name of the fastest solver, and what `sequential` yields."""
+    move.inverse(z[:, :1], net.start(len(z), context).answer)  # work that is done once, such as building kernels
     expected, seconds = _timed("sequential", net, move, z, context, float("inf"))
     best = "sequential"
     for name in [name for name in SOLVERS if name != best]:
-        answer, took = _timed(name, net, move, z, context, GAIN * seconds)
-        if took <= GAIN * seconds and _close(answer, expected):
+        yielded, took = _timed(name, net, move, z, context, GAIN * seconds)
+        if took <= GAIN * seconds and _close(yielded, expected):
             best, seconds = name, took
     return best, expected
 
 
 def _timed(
     name: str, net: CausalNetwork, move: Move, z: Tokens, context: Context | None, limit: float
-) -> tuple[Answer, float]:
-    """What a solver answers, and in how many seconds; less of it where they are more than `limit`."""
-    answer, started = [], perf_counter()
+) -> tuple[Yielded, float]:
+    """What a solver yields, and its time in seconds. It is stopped once it takes longer than `limit`."""
+    yielded, started = [], perf_counter()
     for tokens in SOLVERS[name](net, move, z, context):
-        answer.append(tokens)
+        yielded.append(tokens)
         if perf_counter() - started > limit:
             break
-    answer[-1][0].flatten()[:1].tolist()  # wait for the device
-    return answer, perf_counter() - started
+    yielded[-1][0].flatten()[:1].tolist()  # wait for the device
+    return yielded, perf_counter() - started
 
 
-def _close(answer: Answer, expected: Answer) -> bool:
-    x, right = (torch.cat([tokens for tokens, _ in each], 1) for each in (answer, expected))
-    near = (x - right).abs() <= STRAY * torch.finfo(x.dtype).eps * right.abs().clamp(min=1)
+def _close(yielded: Yielded, expected: Yielded) -> bool:
+    x, right = (torch.cat([tokens for tokens, _ in each], 1) for each in (yielded, expected))
+    near = (x - right).abs() <= ALLOWED * torch.finfo(x.dtype).eps * right.abs().clamp(min=1)
     return bool((near | ~right.isfinite()).all())
 
 

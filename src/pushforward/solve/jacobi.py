@@ -1,4 +1,4 @@
-"""All tokens at once, again and again, until they have settled."""
+"""Jacobi iteration: all tokens are iterated in parallel until they converge."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pushforward.solve.blockwise_jacobi import blockwise_jacobi
 def jacobi(
     net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None, *, tolerance: float | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Sweeps over all tokens that have not settled, from x = z. Yields tokens as they settle.
+    """Sweeps over all tokens that have not converged. Yields tokens as they converge.
 
-    After k sweeps the first k tokens are right, so at most as many sweeps as tokens are made; its guarantee is that of
-    `blockwise_jacobi`, whose window is here the whole sequence. Song et al. 2021, arXiv:2002.03629.
+    It is `blockwise_jacobi` with the whole sequence as its window, and has the same guarantee. After k sweeps the first
+    k tokens are exact, so there are at most as many sweeps as tokens. Song et al. 2021, arXiv:2002.03629.
     """
     yield from blockwise_jacobi(net, move, z, context, size=z.shape[1], tolerance=tolerance)

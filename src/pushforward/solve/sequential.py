@@ -1,4 +1,4 @@
-"""Token after token, each read once."""
+"""Sequential decoding: one token after another."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pushforward.shapes import Tokens
 def sequential(
     net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Exact. A decoder reads each token once, but for the last: as much arithmetic as one parallel pass, in as many
-    calls as there are tokens. Yields one token at a time."""
+    """Exact. Yields one token at a time. The decoder reads each token but the last once: as much arithmetic as one
+    parallel pass, in as many calls as there are tokens."""
     decoder = net.start(len(z), context)
     x = None
     for token in z.split(1, dim=1):

@@ -1,4 +1,4 @@
-"""Who moves: the invertible transforms."""
+"""Who moves: invertible transforms."""
 
 from pushforward.transforms.autoregressive import Autoregressive
 from pushforward.transforms.conditional import ConditionalAffine

@@ -1,10 +1,10 @@
-"""Autoregressive transforms: each token moves by parameters that depend on the tokens before it.
+"""Autoregressive transforms: each token moves by raw parameters that depend on the tokens before it.
 
     z_t = move(x_t; net(x_0 … x_{t−1}))
 
-The Jacobian is block triangular, so its log-determinant is a sum over tokens. From data to latent every token is
-known and one parallel pass of the network serves them all; back, x_t needs x_0 … x_{t−1} first: how that is solved
-is a function of its own. Kingma et al. 2016 (IAF), arXiv:1606.04934; Papamakarios et al. 2017 (MAF), arXiv:1705.07057.
+The Jacobian is block triangular, so its log-determinant is a sum over tokens. From data to latent one parallel pass of
+the network moves all tokens. From latent to data x_t depends on x_0 … x_{t−1}, so an inverse solver is needed
+(`pushforward.solve`). Kingma et al. 2016 (IAF), arXiv:1606.04934; Papamakarios et al. 2017 (MAF), arXiv:1705.07057.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pushforward.transform import Diagnosis, Solving, Triangular
 
 
 class Autoregressive(Triangular, Solving):
-    """Tokens (batch, token, …), each moved by the raw parameters that `net` answers from those before it."""
+    """Moves each token of (batch, token, …) by the raw parameters that `net` returns for it from the tokens before."""
 
     def __init__(self, net: CausalNetwork, move: Move, *, solve: Solve = sequential):
         super().__init__()

@@ -1,9 +1,9 @@
-"""Every number moves by what a network says of the context alone: a base that is learned, as a transform.
+"""Each element moves by raw parameters that depend on the context alone: a learned base, written as a transform.
 
     z = move(x; net(context))
 
-With an affine move, x is a draw from a Gaussian whose mean and scale are learned, one for each class where there are
-classes; z is that draw, standardised. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+With an affine move and z standard normal, x is Gaussian with a learned mean and scale, given the context: one pair for
+each class where the context is a label. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pushforward.transform import Triangular
 
 
 class ConditionalAffine(Triangular):
-    """`net` reads zeros of x's shape, and the context, and answers raw parameters for every number."""
+    """`net` reads zeros of x's shape and the context, and returns raw parameters for every element of x."""
 
     def __init__(self, net: nn.Module, move: Elementwise):
         super().__init__()

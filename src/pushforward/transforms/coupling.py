@@ -1,12 +1,12 @@
-"""Coupling transforms: some numbers stand still, and tell the others how to move.
+"""Coupling transforms: some elements are kept, and the others move by raw parameters that depend on the kept ones.
 
     z_kept = x_kept        z_moved = move(x_moved; net(x_kept))
 
-Both ways are one pass of the network, which may be any. The Jacobian is triangular, with ones for those that stand.
-Dinh et al. 2015 (NICE), arXiv:1410.8516; 2017 (Real NVP), arXiv:1605.08803.
+Each direction takes one pass of the network, which need not be invertible. The Jacobian is triangular, with ones on the
+diagonal for kept elements. Dinh et al. 2015 (NICE), arXiv:1410.8516; 2017 (Real NVP), arXiv:1605.08803.
 
-Splits are not learned: a permutation that gradients could change is soft, and then no bijection. What generalises it,
-and is one all along, is a learned linear map before the split: `LU`, as NSF has it, or `Rotation`.
+Splits are not learned: a permutation with gradients is a soft one, which is not a bijection. A learned linear map
+before the split generalises a permutation and is a bijection: `LU`, as in NSF, or `Rotation`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pushforward.transforms.reshape import Rearrangement, Regroup, numbered, squ
 
 
 class Split(nn.Module):
-    """Who moves: after `order`, the first `kept` stand still and the other `moved` move.
+    """Which elements move: of x in the given `order`, the first `kept` are kept, and the other `moved` move.
 
     >>> kept, moved = halves(5).apart(torch.arange(5.0)[None])
     >>> kept, moved
@@ -36,8 +36,8 @@ class Split(nn.Module):
         super().__init__()
         if not kept or not moved:
             raise ValueError(
-                f"a coupling moves some numbers as others tell it, and this one keeps {kept} and moves {moved}. "
-                "One number alone moves in an autoregressive step."
+                f"a coupling keeps some elements and moves others, and this one keeps {kept} and moves {moved}. "
+                "For a single feature use an autoregressive transform."
             )
         self.order, self.kept, self.moved = order, kept, moved
 
@@ -52,38 +52,39 @@ class Split(nn.Module):
 
 
 def halves(features: int, *, swapped: bool = False) -> Split:
-    """The first half stands still; swapped, the second."""
+    """The first half is kept; if `swapped`, the second."""
     return _split(list(range(features)), features // 2, swapped)
 
 
 def alternating(features: int, *, swapped: bool = False) -> Split:
-    """Numbers 1, 3, 5, … stand still; swapped, 0, 2, 4, …"""
+    """Features 1, 3, 5, … are kept; if `swapped`, 0, 2, 4, …"""
     return _split([*range(1, features, 2), *range(0, features, 2)], features // 2, swapped)
 
 
 def scattered(features: int, seed: int, *, swapped: bool = False) -> Split:
-    """A random half stands still; swapped, the other half of the same seed."""
+    """A random half is kept; if `swapped`, the other half of the same seed."""
     return _split(list(shuffled(features, seed).order), features // 2, swapped)
 
 
 def checkerboard(image: tuple[int, int, int], *, swapped: bool = False) -> Split:
-    """The black squares of a checkerboard of pixels stand still; swapped, the white ones.
+    """The black squares of a checkerboard of pixels are kept; if `swapped`, the white ones.
 
-    Each colour is an image of half the width, (B, C, H, W/2). Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
+    Squares of one colour form an image of half the width, (B, C, H, W/2). Dinh et al. 2017 (Real NVP),
+    arXiv:1605.08803.
     """
     places = squares(image).roll(image[0] if swapped else 0, 0)
     return Split(Regroup(places, image), image[0], image[0])
 
 
 def within_tokens(tokens: int, features: int, seed: int) -> Split:
-    """A random half of every token's features stands still: (B, T, D) -> two of (B, T, D/2)."""
+    """A random half of every token's features is kept: (B, T, D) -> two of (B, T, D/2)."""
     places = numbered((tokens, features))[:, list(shuffled(features, seed).order)]
     return Split(Regroup(places.unflatten(1, (2, -1)).movedim(1, 0).flatten(0, 1), (tokens, features)), tokens, tokens)
 
 
 def whole_tokens(kept: Tensor, features: int) -> Split:
-    """The tokens that `kept` (T,) bool marks stand still, half of all. Each is cut in two: (B, T, D) -> two of
-    (B, T, D/2), so that a network of the same size as for `within_tokens` reads them."""
+    """The tokens where `kept` (T,) bool is True are kept, half of all. Each is split into two, (B, T, D) -> two of
+    (B, T, D/2), so that the network has the same sizes as for `within_tokens`."""
     order = torch.cat([kept.nonzero()[:, 0], (~kept).nonzero()[:, 0]])
     places = numbered((len(kept), features))[order]
     return Split(Regroup(places.unflatten(1, (2, -1)).flatten(0, 1), (len(kept), features)), len(kept), len(kept))
@@ -97,26 +98,26 @@ def _split(order: list[int], kept: int, swapped: bool) -> Split:
 
 
 class Coupling(Triangular):
-    """`net` reads the numbers that stand still, (batch, kept, …), and answers raw parameters for those that move."""
+    """`net` reads the kept elements, (batch, kept, …), and returns raw parameters for those that move."""
 
     def __init__(self, net: nn.Module, move: Move, split: Split):
         super().__init__()
         self.net, self.move, self.split = net, move, split
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
-        kept, moved, log_slopes = self._through(self.move.forward, x, context)
+        kept, moved, log_slopes = self._map(self.move.forward, x, context)
         return self.split.join(kept, moved), self.split.join(torch.zeros_like(kept), log_slopes)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        kept, moved, log_slopes = self._through(self.move.inverse, z, context)
+        kept, moved, log_slopes = self._map(self.move.inverse, z, context)
         x = self.split.join(kept, moved)
         return x, sum_event(log_slopes).to(x.dtype)
 
-    def _through(
-        self, door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None
+    def _map(
+        self, direction: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None
     ) -> tuple[Events, Events, Events]:
         kept, moved = self.split.apart(x)
-        return at_least_float32(kept), *door(moved, self.net(kept, context))
+        return at_least_float32(kept), *direction(moved, self.net(kept, context))
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis:
         log_slopes = self.slopes(x, context)[1]
@@ -127,7 +128,7 @@ class Coupling(Triangular):
 
 
 class Masked(Transform):
-    """A step that those of a split take that move, untold by the others: z_moved = step(x_moved).
+    """Applies `step` to those elements that move, independently of the kept ones: z_moved = step(x_moved).
 
     >>> from pushforward.transforms import ActNorm
     >>> Masked(halves(5), ActNorm(3))(torch.zeros(2, 5))[0].shape

@@ -2,8 +2,8 @@
 
     z = W x,  log|det dz/dx| = places · log|det W|
 
-They mix all features between steps that split or order them in a fixed way: a learned generalisation of a permutation,
-and an invertible 1 × 1 convolution. W is any matrix, or a product of factors whose determinant and inverse are cheap.
+They mix all features between couplings or autoregressive transforms: a learned generalisation of a permutation, and for
+images an invertible 1 × 1 convolution. W is any matrix, or a product of factors with a cheap determinant and inverse.
 Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 3.2; Durkan et al. 2019 (NSF), arXiv:1906.04032.
 """
 
@@ -29,7 +29,7 @@ class Linear(Transform):
 
     @abstractmethod
     def matrix(self) -> Tensor:
-        """W, (features, features), or one for each of some groups, in at least float32."""
+        """W, (features, features), or (groups, features, features), in at least float32."""
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis:
         singular_values = torch.linalg.svdvals(self.matrix())
@@ -38,11 +38,11 @@ class Linear(Transform):
 
 
 class Matrix(Linear):
-    """W is a matrix whose every entry is learned. Its determinant and its inverse cost features³.
+    """All entries of W are learned. Its determinant and its inverse cost features³.
 
     W starts as `start`, of shape (features, features); of shape (groups, features, features), it mixes the features
     inside each group. `rotation(features)` is a usual start: it mixes all features and has a log-determinant of zero.
-    Whatever the dtype and device of `start`, the weight has the default ones.
+    The weight has the default dtype and device, not those of `start`.
 
     >>> z, log_det = Matrix(torch.tensor([[0.0, 2.0], [1.0, 0.0]]))(torch.tensor([[3.0, 4.0]]))
     >>> z.tolist(), log_det.item()
@@ -75,8 +75,8 @@ class LU(Linear):
         log|det W| = Σ d
 
     `factors` (features, features) holds both triangles, and is learned. Without a seed P = 1 and W starts as the
-    identity; it can then permute no features, so a `Permutation` usually stands before it. With a seed W starts as the
-    random rotation of that seed. P and the signs stay as they start, and are not in the state dict.
+    identity, and cannot learn to permute features: put a `Permutation` before it. With a seed W starts as the random
+    rotation of that seed. P and the signs are constant, and not in the state dict.
 
     >>> z, log_det = LU(3)(torch.tensor([[1.0, 2.0, 3.0]]))
     >>> z.tolist(), log_det.item()
@@ -175,15 +175,15 @@ class Rotation(Linear):
 
 
 def rotation(features: int, seed: int | None = None) -> Tensor:
-    """A random orthogonal matrix (features, features), uniform over all, of the default dtype and device.
+    """A uniformly distributed orthogonal matrix (features, features), of the default dtype and device.
 
-    The same seed gives the same matrix to rounding; None draws from torch's own generator.
+    The same seed gives the same matrix to rounding; None draws from torch's default generator.
     """
     return torch.empty(features, features).copy_(_drawn(features, seed))
 
 
 def _drawn(features: int, seed: int | None) -> Tensor:
-    """That matrix in float64, on the CPU."""
+    """The matrix of `rotation`, in float64 on the CPU."""
     generator = None if seed is None else keyed(seed)
     q, r = torch.linalg.qr(torch.randn(features, features, dtype=torch.float64, device="cpu", generator=generator))
     return q * r.diagonal().sign()
@@ -200,9 +200,9 @@ def _mixed(weight: Tensor, x: Events) -> Events:
 
 
 def _by_columns(change: Callable[[Tensor], Tensor], x: Events, weight: Tensor) -> Events:
-    """`change` applied to the columns of x, (features, n) or (groups, features, n): one for each place of each event.
+    """Apply `change` to x as columns, (features, n) or (groups, features, n): a column for each place of each event.
 
-    In the precision of `weight`, under autocast too.
+    It computes in the dtype of `weight`, under autocast too.
     """
     features_first = x.to(weight.dtype).transpose(0, 1)
     with without_autocast(x):
@@ -210,5 +210,5 @@ def _by_columns(change: Callable[[Tensor], Tensor], x: Events, weight: Tensor) -
 
 
 def _everywhere(log_det: Tensor, x: Events) -> PerSample:
-    """The log-determinant of one place -> of the events, (batch,)."""
+    """The log-determinant at one place -> that of the events, (batch,)."""
     return (x.shape[2:].numel() * log_det).expand(len(x))

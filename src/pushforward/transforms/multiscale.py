@@ -1,11 +1,11 @@
-"""Multi-scale: after each level half of the channels are latent, and only the other half goes on to the next level.
+"""Multi-scale architecture: after each level half of the channels are latent, and the other half enter the next level.
 
     x -> level 0 -> (h_0, z_0),    h_0 -> level 1 -> (h_1, z_1),    …    -> the last level -> z_last
 
     z = [z_0 | z_1 | … | z_last], flat
 
-It is a bijection. A learned prior of z_i given h_i is a coupling, as the last part of level i. Dinh et al. 2017
-(Real NVP), arXiv:1605.08803, section 3.6; Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+It is a bijection. A learned prior of z_i given h_i can be written as a coupling, the last part of level i. Dinh et al.
+2017 (Real NVP), arXiv:1605.08803, section 3.6; Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pushforward.transform import Transform
 
 
 class MultiScale(Transform):
-    """(B, C, H, W) -> (B, C · H · W). Each level halves height and width, and has four times the channels.
+    """(B, C, H, W) -> (B, C · H · W). Each level halves height and width, and makes four channels of each.
 
-    The first half of a level's channels goes on, and the second half is z_i; the last level keeps all as z_last.
+    The first half of a level's output channels is h_i, the second half z_i; the output of the last level is z_last.
 
     >>> from pushforward.transforms import Squeeze
     >>> scales = MultiScale((1, 8, 8), [Squeeze(), Squeeze()])
@@ -36,7 +36,7 @@ class MultiScale(Transform):
 
     @property
     def shapes(self) -> list[Size]:
-        """Of z_0, z_1, …, z_last: (C, H, W) each."""
+        """The shapes (C, H, W) of z_0, z_1, …, z_last."""
         (c, h, w), shapes = self.image, []
         for _ in self.steps:
             c, h, w = 2 * c, h // 2, w // 2

@@ -1,8 +1,8 @@
-"""Affine maps whose numbers are measured: a shift and a scale for each number of a vector or each channel of an image.
+"""Normalisation: a shift and a scale, initialised from data, for each feature of a vector or channel of an image.
 
     z = (x − shift) · exp(−log_scale)
 
-`Flow.initialize` alone measures; until then, these are the identity. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039,
+`Flow.initialize` sets them; until then these are the identity. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039,
 section 3.1; Dinh et al. 2017 (Real NVP), arXiv:1605.08803; Papamakarios et al. 2017 (MAF), arXiv:1705.07057.
 """
 
@@ -17,13 +17,13 @@ from pushforward.transform import Triangular
 
 
 class ActNorm(Triangular):
-    """Measured once so that z has mean 0 and standard deviation 1 over a batch, and then learned like any weight.
+    """Initialised so that z has mean 0 and standard deviation 1 over a batch, and then learned like other weights.
 
-    `ActNorm(C)` has a shift and a scale for each number of a vector or channel of an image, the same at every place;
-    `ActNorm(C, H, W)` for each number of an image.
+    `ActNorm(C)` has a shift and a scale for each feature of a vector, or for each channel of an image at all places;
+    `ActNorm(C, H, W)` for each element of an image.
 
-    With learned=False it stays as measured: a flow that begins with one works on standardised data, in whatever units
-    the data come. Numbers that do not vary, as in a batch of one, are centred and not scaled.
+    With learned=False shift and scale stay as they were initialised: a flow that begins with one standardises its data.
+    Features that do not vary, as in a batch of one, are centred and not scaled.
 
     >>> norm = ActNorm(2)
     >>> norm.initialize_from(torch.tensor([[1.0, 7.0], [5.0, 7.0]]))
@@ -55,7 +55,7 @@ class ActNorm(Triangular):
 
     @torch.no_grad()
     def initialize_from(self, x: Events) -> None:
-        """Set shift and scale from a batch. Called by `Flow.initialize`, and by nobody else."""
+        """Set shift and scale from a batch. Called by `Flow.initialize` alone."""
         mean, deviation = moments(x.flatten(1, self.shift.dim()))
         self.shift.copy_(mean.reshape(self.shift.shape))
         self.log_scale.copy_(deviation.log().reshape(self.shift.shape))
@@ -65,11 +65,12 @@ class ActNorm(Triangular):
 
 
 class BatchNorm(Triangular):
-    """In training, z has mean 0 and standard deviation 1 over its own batch; else, over the events that were measured.
+    """In training, standardises by the statistics of the batch; in evaluation, by those of `Flow.initialize`.
 
-    As in the papers, the log-det of a training batch takes its statistics for constants, and an event's density then
-    depends on the events beside it. The inverse always goes by what was measured: of the whole training set, as by
-    Papamakarios et al. 2017. 1e-5 is added to variances. What is to be learned is an `ActNorm` after it.
+    As in the papers, the log-det of a training batch treats the batch's statistics as constants, and an event's density
+    depends on the other events of the batch. The inverse always uses the statistics of `Flow.initialize`, those of the
+    whole training set in Papamakarios et al. 2017. 1e-5 is added to variances. For a learned shift and scale, put an
+    `ActNorm` after it.
     """
 
     shift: Tensor
@@ -93,22 +94,22 @@ class BatchNorm(Triangular):
 
     @torch.no_grad()
     def initialize_from(self, x: Events) -> None:
-        """Set shift and scale from events. Called by `Flow.initialize`, and by nobody else."""
-        for kept, measured in zip((self.shift, self.log_scale), _statistics(x), strict=True):
-            kept.copy_(measured)
+        """Set shift and scale from events. Called by `Flow.initialize` alone."""
+        for buffer, statistic in zip((self.shift, self.log_scale), _statistics(x), strict=True):
+            buffer.copy_(statistic)
 
     def extra_repr(self) -> str:
         return f"{len(self.shift)}"
 
 
 def _statistics(x: Events) -> tuple[Tensor, Tensor]:
-    """Mean and log standard deviation (features,) over rows and places."""
+    """Mean and logarithm of the standard deviation, (features,) each, over rows and places."""
     variance, mean = torch.var_mean(at_least_float32(x).transpose(0, 1).flatten(1), 1, correction=0)
     return mean, 0.5 * torch.log(variance + 1e-5)
 
 
 def _forward(x: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
-    """x -> z and log-slopes, by parameters (features, …) that meet x (batch, features, …, place)."""
+    """x (batch, features, …) -> z and log-slopes, for parameters of the first dimensions of an event."""
     shift, log_scale = _at_places(shift, x), _at_places(log_scale, x)
     z = (at_least_float32(x) - shift) * torch.exp(-log_scale)
     return z, (-log_scale).expand(z.shape)

@@ -27,7 +27,8 @@ class Permutation(Rearrangement):
         self.order = tuple(int(i) for i in order)
         if sorted(self.order) != list(range(len(self.order))):
             raise ValueError(
-                f"an order of {len(self.order)} features has each of 0 … {len(self.order) - 1} once; got {self.order}."
+                f"an order of {len(self.order)} features names each of 0 … {len(self.order) - 1} once; got "
+                f"{self.order}."
             )
         self.idle = self.order == tuple(range(len(self.order)))
         self.register_buffer("there", torch.empty(len(self.order), dtype=torch.long), persistent=False)

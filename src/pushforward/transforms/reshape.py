@@ -1,4 +1,4 @@
-"""Transforms that only rearrange elements: their log-determinant is zero."""
+"""Transforms that only rearrange elements. Their log-determinants are zero."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Squeeze(Rearrangement):
 class Regroup(Rearrangement):
     """All elements of an event in another order and shape: z.flatten(1) = x.flatten(1)[:, places.flatten()].
 
-    `places` has the shape of z's event, and holds the row-major position in x's event of every element. To make it,
+    `places` has the shape of z's event; each entry is the row-major position of that element in x's event. To make it,
     index `numbered(event)` as x is to be indexed. It is not in the state dict.
 
     >>> Regroup(numbered((2, 2)).T, event=(2, 2))(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))[0].flatten()
@@ -122,7 +122,7 @@ class Regroup(Rearrangement):
         super().__init__()
         self.event, self.latent, self.places = tuple(event), tuple(places.shape), tuple(places.flatten().tolist())
         if sorted(self.places) != list(range(numbered(event).numel())):
-            raise ValueError(f"places name each position of an event of shape {self.event} once; got {self.places}.")
+            raise ValueError(f"places has each position of an event of shape {self.event} once; got {self.places}.")
         self.register_buffer("there", torch.empty(len(self.places), dtype=torch.long), persistent=False)
         self.register_buffer("back", torch.empty(len(self.places), dtype=torch.long), persistent=False)
         self.reset()
@@ -168,7 +168,7 @@ def squares(image: tuple[int, int, int]) -> Tensor:
 
 
 class Permuted(Triangular):
-    """A step applied in another order: z = order⁻¹(step(order(x))). Its log-slopes are in x's order too."""
+    """Applies `step` to x in another order: z = order⁻¹(step(order(x))). z and log-slopes are in x's order."""
 
     def __init__(self, order: Rearrangement, step: Triangular):
         super().__init__()

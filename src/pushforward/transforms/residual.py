@@ -2,8 +2,9 @@
 
     z = x + g(x),        |g(x) − g(y)| ≤ c |x − y|,  c < 1
 
-The inverse is the fixed point of x <- z − g(x). By Banach's theorem there is exactly one, and k iterations leave an
-error of at most c^k / (1 − c) times the first change. Gradients are those of one Newton step from it. With J = dg/dx,
+The inverse is the fixed point of x <- z − g(x). By Banach's theorem there is exactly one, and after k iterations the
+error is at most c^k / (1 − c) times the first change. Gradients are those of one Newton step at the fixed point. With
+J = dg/dx,
 
     log|det dz/dx| = log det (1 + J) = Σ_{k ≥ 1} (−1)^{k+1} tr(J^k) / k
 
@@ -27,9 +28,9 @@ from pushforward.transform import Transform
 
 
 class LogDet(Protocol):
-    """How log det (1 + J), (batch,), is found from J, a map of tangents (batch, features, n), and x (batch, features).
+    """Computes log det (1 + J), (batch,), from the function v -> J v, v (batch, features, n), and x (batch, features).
 
-    `exact` is False where it is an estimate.
+    `exact` is False where the result is an estimate.
     """
 
     exact: ClassVar[bool]
@@ -39,7 +40,7 @@ class LogDet(Protocol):
 
 @dataclass(frozen=True)
 class Exact:
-    """From the whole Jacobian: as many tangents as features, and a determinant of cost features³."""
+    """Computes the whole Jacobian, from as many tangents as features, and its determinant, at a cost of features³."""
 
     exact: ClassVar[bool] = True
 
@@ -49,11 +50,11 @@ class Exact:
 
 @dataclass(frozen=True)
 class Roulette:
-    """An unbiased estimate: the series, cut off at random (Russian roulette), of Hutchinson's estimate of the traces.
+    """An unbiased estimate: the series with Hutchinson's estimates of the traces, cut off at random (Russian roulette).
 
-    The first `always` terms are always taken. Each further one is taken with probability `going_on` if the one before
-    it was, and is divided by its probability. With a seed every call draws the same numbers; None draws from torch's
-    own generator. Chen et al. 2019, arXiv:1906.02735, section 3.1.
+    The first `always` terms are always computed. Each further term is computed with probability `going_on` if the one
+    before it was, and is divided by its probability. With a seed every call draws the same numbers; None draws from
+    torch's default generator. Chen et al. 2019, arXiv:1906.02735, section 3.1.
     """
 
     exact: ClassVar[bool] = False
@@ -76,7 +77,7 @@ class Roulette:
 
 
 class Residual(Transform):
-    """z = x + net(x), for a contractive network. The inverse iterates until only rounding changes.
+    """z = x + net(x), for a contractive network. The inverse iterates until x changes by rounding alone.
 
     >>> block = Residual(ContractiveMLP(3))
     >>> x = torch.randn(5, 3)

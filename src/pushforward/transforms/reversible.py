@@ -1,4 +1,4 @@
-"""Gradients without stored activations: a chain computes the inputs of its parts again, from its output.
+"""Gradients without stored activations: a chain computes the inputs of its parts from its output.
 
 Backpropagation needs the input of each part. Here only the output of the last part is stored. In the backward pass each
 part, from the last to the first, is inverted and then run forward once more, with gradients. Memory does not grow with
@@ -26,17 +26,17 @@ from pushforward.transforms.normalise import BatchNorm
 
 
 class Reversible(Transform):
-    """A chain, of the same weights under the same names, whose forward stores its last value only.
+    """A chain, of the same weights under the same names, whose forward stores its output only.
 
-    Its parts should be cheap to invert. First derivatives only. Raises ValueError where a part is a `BatchNorm`, whose
-    inverse in training is not that of its forward.
+    Its parts should be cheap to invert. It has first derivatives only. Raises ValueError where a part is a `BatchNorm`,
+    whose inverse does not undo its forward in training.
     """
 
     def __init__(self, chain: Chain):
         super().__init__()
         if any(isinstance(part, BatchNorm) for part in chain.modules()):
             raise ValueError(
-                "in training the inverse of a BatchNorm is not that of its forward. Use ActNorm in a reversible chain."
+                "in training the inverse of a BatchNorm does not undo its forward. Use ActNorm in a reversible chain."
             )
         self.parts = chain.parts
 
@@ -57,7 +57,7 @@ class Reversible(Transform):
 
 
 def reversible(transform: Transform) -> Transform:
-    """The same transform, of the same weights, with `Reversible` chains: one, or one for each level if multi-scale."""
+    """The transform with `Reversible` chains of the same weights: one, or one for each level of a multi-scale one."""
 
     def change(chain: Chain) -> Transform:
         if not any(isinstance(part, MultiScale) for part in chain.modules()):
@@ -111,6 +111,6 @@ def _through(parts: Any, x: Events, context: Context | None) -> tuple[Events, Pe
 
 
 def _context(names: tuple[str, ...], fields: Any) -> Context:
-    """The conditions of these names, from all their tensors in order."""
+    """The context with these names, from the tensors of all its conditions in order."""
     each = len(Condition._fields)
     return {name: Condition(*fields[i * each : (i + 1) * each]) for i, name in enumerate(names)}

@@ -30,7 +30,7 @@ class Support(ABC):
     @property
     @abstractmethod
     def constraint(self) -> constraints.Constraint:
-        """The set, as torch.distributions has it."""
+        """The set as a constraint of torch.distributions."""
 
     @abstractmethod
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,9 +43,9 @@ class Support(ABC):
 
 @dataclass(frozen=True)
 class Interval(Support):
-    """The open interval (low, high); None is an end at infinity.
+    """The open interval (low, high); None stands for infinity.
 
-    `Interval()` is the real line, and `Interval(0)` has the positive numbers.
+    `Interval()` is the real line, `Interval(0)` the positive half-line.
 
     >>> Interval(0).to_line(torch.tensor([1.0, -1.0]))
     (tensor([0., 0.]), tensor([0., -inf]))
@@ -56,7 +56,7 @@ class Interval(Support):
 
     def __post_init__(self):
         if self.low is not None and self.high is not None and not self.low < self.high:
-            raise ValueError(f"the low end of an interval lies below its high end; got {self.low} and {self.high}.")
+            raise ValueError(f"the low end of an interval is below its high end; got {self.low} and {self.high}.")
 
     @property
     def constraint(self) -> constraints.Constraint:
@@ -93,9 +93,9 @@ class Interval(Support):
 
 @dataclass(frozen=True)
 class Circle(Support):
-    """The circle [low, high), where `high` is the same point as `low`: an angle, a time of day.
+    """The circle [low, high), where `high` is the same point as `low`, for an angle or a time of day.
 
-    On the line it is an angle in [−π, π). Values a full turn apart are the same point.
+    It is mapped to angles in [−π, π). Values a full turn apart are the same point.
 
     >>> Circle(0, 360).to_line(torch.tensor([270.0, -90.0]))[0] / torch.pi
     tensor([0.5000, 0.5000])
@@ -106,7 +106,7 @@ class Circle(Support):
 
     def __post_init__(self):
         if not self.low < self.high:
-            raise ValueError(f"the low end of a circle lies below its high end; got {self.low} and {self.high}.")
+            raise ValueError(f"the low end of a circle is below its high end; got {self.low} and {self.high}.")
 
     @property
     def constraint(self) -> constraints.Constraint:
@@ -129,9 +129,9 @@ class Circle(Support):
 
 @dataclass(frozen=True)
 class Integers(Support):
-    """The integers low, low + 1, …, high; None is no end.
+    """The integers low, low + 1, …, high; None stands for infinity.
 
-    A flow gets them dequantised, v + u with u in (0, 1) (`codecs.ColumnDequantization`): on the interval
+    A flow reads them dequantised, v + u with u in (0, 1) (`codecs.ColumnDequantization`): on the interval
     (low, high + 1).
 
     >>> Integers(0, 9).dequantised
@@ -161,7 +161,7 @@ class Integers(Support):
 
 
 class ProductSupport(constraints.Constraint):
-    """The support of a whole event: what lies at index i of the event's first dimension is in supports[i].
+    """The support of a whole event: elements at index i of the event's first dimension lie in supports[i].
 
     >>> support = ProductSupport((Interval(), Interval(0)), event=(2,))
     >>> support.check(torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
@@ -177,18 +177,18 @@ class ProductSupport(constraints.Constraint):
 
     @property
     def integers(self) -> tuple[int, ...]:
-        """Which features are integers."""
+        """The indices of features that are integers."""
         return tuple(i for i, support in enumerate(self.supports) if isinstance(support, Integers))
 
     def check(self, value: Tensor) -> Tensor:
-        """Which events lie in the support: (*batch, *event) -> (*batch) bool."""
+        """Whether events lie in the support: (*batch, *event) -> (*batch) bool."""
         dim = value.dim() - len(self.event)
         features = zip(self.supports, value.unbind(dim), strict=True)
         inside = torch.stack([support.constraint.check(feature) for support, feature in features], dim)
         return inside.flatten(dim).all(-1)
 
     def outside(self, x: Events) -> Tensor:
-        """Which elements have a density of zero, bool of x's shape (batch, *event). On a circle none has."""
+        """Whether elements have a density of zero, bool of x's shape (batch, *event): on a circle none has."""
         return Unconstrain(self.supports).slopes(x)[1] == -math.inf
 
     def __repr__(self) -> str:
@@ -196,7 +196,7 @@ class ProductSupport(constraints.Constraint):
 
 
 class Unconstrain(Triangular):
-    """Each feature of a vector, or channel of an image, from its support to the real line.
+    """Maps each feature of a vector, or channel of an image, from its support to the real line.
 
     >>> line = Unconstrain([Interval(), Interval(0), Interval(-1, 1), Circle(0, 360)])
     >>> line(torch.tensor([[5.0, 1.0, 0.0, 180.0]]))[0]
