@@ -1,8 +1,8 @@
-"""Measures everything in `rows`, side by side, and writes benchmarks/results.md.
+"""Runs every benchmark in `rows` and writes benchmarks/results.md.
 
     python benchmarks/bench.py [row …]
 
-Trained flows are trained first, once, into runs/bench: some minutes. A quiet machine gives truer numbers.
+Flows are trained first, once, into runs/bench, which takes some minutes. Use a quiet machine.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def main(names: list[str]) -> None:
     print(machine, flush=True)
     sections = [
         "# Benchmarks",
-        "Written by `make bench`. Times are medians over rounds in which every side had its turn, and ratios are "
-        f"medians of the rounds'. Measured on {machine}",
+        "Written by `make bench`. In every round each side runs once; times and ratios are medians over rounds. "
+        f"Measured on {machine}",
     ]
     for name in names or sorted(module.name for module in pkgutil.iter_modules(rows.__path__)):
         sections.append(importlib.import_module(f"rows.{name}").report(machine).strip())

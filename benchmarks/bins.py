@@ -1,8 +1,8 @@
-"""How long the demo's flow may train on uniformly dequantised digits before it learns their bins by heart.
+"""How many steps the demo's flow may train on uniformly dequantised digits before it overfits to the bins.
 
     python benchmarks/bins.py
 
-A fifth of the training digits is kept back to choose the number of steps; the held-out digits are not looked at.
+The number of steps is chosen on a fifth of the training digits; the held-out digits are not used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     bins = UniformDequantization(data.levels)
     with contextlib.redirect_stdout(io.StringIO()):
         noisy = minimise(recipe().build(), train, recipe().train)
-    print("| steps | bits/dim, learned from | bits/dim, kept back |")
+    print("| steps | bits/dim, training | bits/dim, validation |")
     print("|---|---|---|")
     for steps in (25, 50, 100, 200):
         with contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""A convnet that tells the attributes of images."""
+"""A convnet that classifies attributes of images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Task(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """A convnet that tells the value of every attribute: (n, C, H, W) on [−1, 1] -> (n, values, attributes)."""
+    """A convnet that classifies the value of every attribute: (n, C, H, W) on [−1, 1] -> (n, values, attributes)."""
 
     def __init__(self, channels: int, values: int, attributes: int):
         super().__init__()
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def tell(self, data: Tensor, levels: int) -> Tensor:
-        """The values (n, attributes) of images of integers."""
+        """The predicted values (n, attributes) for images of integers."""
         return torch.cat([self(placed(part, levels)).argmax(1) for part in data.split(500)])
 
 

@@ -1,9 +1,9 @@
-"""What the runs of published size cost: floating-point operations, counted on tensors without data.
+"""The cost of the published runs in floating-point operations, counted on the meta device.
 
     python benchmarks/costs.py
 
-Matrix products, convolutions and attention of a step's loss and gradients are counted, by torch's FlopCounterMode; of a
-learned lift they are left out.
+Matrix products, convolutions and attention of a step's loss and gradients are counted, by torch's FlopCounterMode;
+those of variational dequantization are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pushforward.conditions import Condition
 from pushforward.flow import Flow
 from pushforward.recipes import RECIPES
 
-EFFECTIVE = 1e14  # operations a second that a GPU is taken to reach
+EFFECTIVE = 1e14  # operations a second, assumed of a GPU
 PUBLISHED = (
     "cifar10_realnvp",
     "cifar10_glow",
@@ -27,7 +27,7 @@ PUBLISHED = (
 
 
 def operations(flow: Flow) -> int:
-    """Of the loss and the gradients of one image; the flow and the image are on the meta device."""
+    """The operations of the loss and gradients of one image, counted on the meta device."""
     x, none = torch.empty(2, *flow.event, device="meta"), torch.zeros(2, dtype=torch.bool, device="meta")
     context = {"label": Condition(none.long(), none)} if flow.classes else None
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""A run's held-out bits/dim by the hour: the table, and a picture of the curve.
+"""A run's held-out bits/dim against time: a table, and a plot.
 
 python benchmarks/curve.py runs/mnist docs/mnist.png
 """

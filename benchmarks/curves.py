@@ -1,9 +1,9 @@
-"""Bits/dim of flows on images against the processor time they learned for: Real NVP, Glow, Flow++, Jet and TarFlow.
+"""Bits/dim of flows on images against the processor time of training: Real NVP, Glow, Flow++, Jet and TarFlow.
 
     PUSHFORWARD_DATA=… OMP_NUM_THREADS=1 python benchmarks/curves.py [minutes]
 
-The same budget for each, of one CPU core; sizes were chosen so that a few hundred steps at least fit into it, learning
-rates by 250 steps. What is there is not run again. Appends to docs/curves.jsonl, draws docs/curves.png, prints a table.
+Each has the same budget of one CPU core. Sizes were chosen so that a few hundred steps fit into it, learning rates by
+250 steps. Finished curves are not run again. Appends to docs/curves.jsonl, draws docs/curves.png, prints a table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pushforward.models import FlowPlusPlus, Glow, Jet, Model, RealNVP, TarFlow
 from pushforward.training import Likelihood, Plan, minimise
 
 LINES, PICTURE = Path("docs/curves.jsonl"), Path("docs/curves.png")
-LIFT, BATCH, SEEN = UniformDequantization(256), 32, 500  # held-out images that a point of a curve is measured on
+LIFT, BATCH, SEEN = UniformDequantization(256), 32, 500  # held-out images for each point of a curve
 DATA = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 MODELS = {
     "Real NVP": lambda image: RealNVP(image=image, width=16, blocks=2),
@@ -44,7 +44,7 @@ def images(data: str, split: str) -> Images:
 
 
 def run(data: str, name: str, minutes: float) -> dict:
-    """One curve: (seconds, bits/dim) as it learned, and what it came to on all held-out images."""
+    """One curve: (seconds, bits/dim) during training, and the results on all held-out images."""
     model, train, test = MODELS[name](DATA[data]), images(data, "train"), images(data, "test")
     few = Arrays(test.fetch(range(SEEN))[0])
     torch.manual_seed(0)
@@ -81,7 +81,7 @@ def run(data: str, name: str, minutes: float) -> dict:
 
 
 def cost(model: Model, data: Images) -> tuple[float, int]:
-    """Of a step: seconds of the processor, and floating-point operations."""
+    """A step's processor seconds and floating-point operations."""
     objective = Likelihood(model.build(), LIFT)
     batch = data.fetch(range(BATCH))[0]
     objective.initialize(batch)

@@ -1,16 +1,17 @@
-"""Densities of real data: four flows of vectors, each beside its best peer, trained alike.
+"""Densities of real data: four flows of vectors against their best peers, with the same training.
 
     OMP_NUM_THREADS=1 PUSHFORWARD_DATA=folder python benchmarks/densities.py [table …]
 
-The folder holds tabular_small.npz and bsds300_patches8.npz. 168 runs of 5 to 60 s of one core; one that is finished is
-in runs/densities and is not made again. Prints the table of docs/results.md, and writes benchmarks/densities.csv.
+The folder holds tabular_small.npz and bsds300_patches8.npz. 168 runs of 5 to 60 s of one core; finished
+runs are in runs/densities and are not repeated. Prints the table of docs/results.md, and writes
+benchmarks/densities.csv.
 
-Both sides have as many steps, of networks as wide, and the same batches, learning rates and looks at held-out rows,
-after which the best weights are kept. Tables: columns of fewer than 24 values and repeated rows are left out; to each
-column is added uniform noise as wide as the smallest difference between two of its values, which hides the rounding
-of discrete columns and is nothing where numbers are continuous; 80 / 10 / 10 % of the rows; standardised by the first.
-Densities are of the standardised numbers. Patches: as by Uria et al. 2013 (RNADE), arXiv:1306.0186: noise, the mean
-subtracted, the last pixel left out; split by image.
+Both sides have as many steps, networks of the same width, and the same batches, learning rates and evaluations on
+validation rows, of which the best weights are kept. Tables: columns of fewer than 24 values and repeated rows are left
+out. Uniform noise is added to each column, as wide as the smallest difference between two of its values: it hides the
+rounding of discrete columns and is negligible in continuous ones. Rows are split 80 / 10 / 10 % and standardised by the
+first part; densities are of standardised features. Patches: as in Uria et al. 2013 (RNADE), arXiv:1306.0186: noise, the
+mean subtracted, the last pixel left out; split by image.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ TRAINED = {  # model -> its steps, its peer, and for how many steps both are tra
 
 @dataclass(frozen=True)
 class Splits:
-    """Standardised rows to learn from, to choose by and to be judged by."""
+    """Standardised rows for training, validation and test."""
 
     train: Tensor
     validation: Tensor
@@ -79,7 +80,7 @@ def patches(pixels: np.ndarray, noise: np.random.Generator) -> np.ndarray:
 
 
 def split(x: np.ndarray, groups: np.ndarray | None, noise: np.random.Generator) -> list[np.ndarray]:
-    """80, 10 and 10 % of the rows, with noise; rows of one group are not parted."""
+    """80, 10 and 10 % of the rows, with noise; rows of one group stay together."""
     values = [np.unique(column) for column in x.T]
     kept = [i for i, each in enumerate(values) if len(each) >= 24]
     gaps = np.array([np.diff(values[i]).min() for i in kept])
@@ -91,13 +92,13 @@ def split(x: np.ndarray, groups: np.ndarray | None, noise: np.random.Generator) 
 
 
 def zmumu(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Momenta of two muons. An event is in several rows, with its muons exchanged or measured otherwise."""
+    """Momenta of two muons. An event is in several rows, with its muons exchanged or measured differently."""
     x = dict(zip(arrays["zmumu_columns"], arrays["zmumu"].astype("float64").T, strict=True))
     return np.stack([x[f"{part}{i}"] for i in (1, 2) for part in ("pt", "eta", "phi")], 1), x["Event"]
 
 
 def column_table(*keys: str, without: int = 0) -> Callable[[dict[str, np.ndarray]], tuple[np.ndarray, None]]:
-    """The rows under some keys, but for the last columns."""
+    """The rows under some keys, without the last columns."""
     return lambda arrays: (np.concatenate([arrays[key] for key in keys]).astype("float64")[:, : -without or None], None)
 
 
@@ -118,7 +119,7 @@ def scored(flow: nn.Module, x: Tensor) -> Tensor:
 
 
 def train(flow: nn.Module, splits: Splits, steps: int, seed: int) -> tuple[float, int]:
-    """Leaves the weights that were best on the rows to choose by; answers their score and how many steps overflowed."""
+    """Train to the best weights on validation rows; returns their score and the number of steps that overflowed."""
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(flow.parameters(), LR)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -176,7 +177,7 @@ def found(table: str, model: str, side: str) -> dict[int, dict[str, np.ndarray]]
 
 
 def report(tables: list[str]) -> None:
-    """Prints a row for each table and model, over the seeds that both sides have finished."""
+    """Print a row for each table and model, over the seeds that both sides have finished."""
     print(
         "| table | D | model | parameters | ours, nats | peer | parameters | its nats | ours − its | median | seeds |"
     )

@@ -1,11 +1,10 @@
-"""Attributes of sprites and digits, changed by a Glow: what a classifier sees of it, and what else moved.
+"""Attributes of sprites and digits, edited by a Glow: the result by a classifier, and what else changed.
 
     PUSHFORWARD_DATA=folder .venv/bin/python benchmarks/editing.py
 
-Trains two Glows, and two classifiers that know nothing of them, into runs/editing; what was begun goes on. Held-out
-images are given a value that they have not: along the direction of the value wanted minus that of the value they have,
-by an amount of 1. The result is lowered to integers, as a picture in a file is, before anything is measured. Prints the
-tables of docs/editing.md and draws its pictures.
+Trains two Glows and two independent classifiers into runs/editing, or continues them. Held-out images get another value
+of an attribute, along the direction of the new value minus that of their own, by an amount of 1. The result is decoded
+to integers, as in a file, before anything is measured. Prints the tables of docs/editing.md and draws its pictures.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from pushforward.randomness import Keyed, keyed
 from pushforward.training import Checkpoints, Likelihood, Log, Plan, minimise
 
 RUNS, DOCS = Path("runs/editing"), Path("docs")
-LEARNED, EDITED, SHOWN = 4000, 400, 8  # images that directions are made of; that are edited; that a picture shows
+LEARNED, EDITED, SHOWN = 4000, 400, 8  # images for directions; to edit; to show
 AMOUNTS = (0.5, 1.0, 1.5, 2.0)
 
 
@@ -44,7 +43,7 @@ def digit_task() -> Task:
 
 
 def learn_flow(name: str, flow: Flow, task: Task, steps: int) -> Flow:
-    """Train, or go on; the average of the weights it went through."""
+    """Train, or continue; returns the flow of averaged weights."""
     folder = RUNS / name
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(steps=steps, batch=32, lr=3e-3, average_decay=0.99, precision="float32", checkpoint_every=100)
@@ -54,7 +53,7 @@ def learn_flow(name: str, flow: Flow, task: Task, steps: int) -> Flow:
 
 
 class Change(NamedTuple):
-    """Held-out images of integers, before and after their attribute was given another value, and what is read of it."""
+    """Held-out images of integers, before and after an edit of an attribute, and its readings."""
 
     rows: Tensor
     before: Tensor
@@ -85,12 +84,12 @@ def changed(flow: Flow, task: Task, d: Tensor, attribute: int, amount: float = 1
 
 
 def grey(a: Tensor, b: Tensor, task: Task) -> Tensor:
-    """How far pixels are apart, of 255."""
+    """The mean difference of pixels, of 255."""
     return (a.float() - b.float()).abs() * 255 / (task.levels - 1)
 
 
 def shares(change: Change, task: Task, classifier: Classifier, attribute: int) -> list[str]:
-    """The first cells of a row: what is read, and what the classifier sees."""
+    """The first cells of a row: the readings, and the classifications."""
     told = [classifier.tell(images, task.levels) for images in (change.before, change.after)]
     seen = [(values[:, attribute] == change.wanted).float().mean() for values in told]
     other = [k for k in range(len(task.names)) if k != attribute]
@@ -105,8 +104,8 @@ def shares(change: Change, task: Task, classifier: Classifier, attribute: int) -
 def report_sprites(task: Task, flow: Flow, classifier: Classifier) -> None:
     d, poses, panels = directions(flow, task), sprites("test")[2], {}
     print(
-        "| attribute | read of the value wanted | seen to have it | others seen as before | own pixels moved by |"
-        " others by | from the true picture |\n" + "|---" * 7 + "|"
+        "| attribute | reading of the new value | classified as it | others classified as before |"
+        " change of own pixels | of others | from the true picture |\n" + "|---" * 7 + "|"
     )
     for attribute, name in enumerate(task.names):
         change = changed(flow, task, d, attribute)
@@ -120,14 +119,14 @@ def report_sprites(task: Task, flow: Flow, classifier: Classifier) -> None:
         cells += [f"{moved[own].mean():.1f}", f"{moved[~own].mean():.1f}", f"{far[0]:.1f} → {far[1]:.1f}"]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
         shown = torch.cat([images[:SHOWN] for images in (change.before, change.after, true)])
-        panels[f"{name}: {cells[1].split()[-1]} seen to have changed"] = grid(placed(shown, task.levels), SHOWN)
+        panels[f"{name}: {cells[1].split()[-1]} classified as the new value"] = grid(placed(shown, task.levels), SHOWN)
     save_picture(captioned(panels, columns=2, zoom=2), DOCS / "editing_sprites.png")
 
 
 def report_digits(task: Task, flow: Flow, classifier: Classifier) -> None:
     d, panels = directions(flow, task), {}
     change = changed(flow, task, d, 0)
-    print("| digit wanted | read of it | seen to be it | pixels moved by |\n" + "|---" * 4 + "|")
+    print("| new digit | reading | classified as it | change of pixels |\n" + "|---" * 4 + "|")
     for digit in range(-1, task.values):
         rows = torch.arange(EDITED) if digit < 0 else (change.wanted == digit).nonzero().flatten()
         part = Change(*(field[rows] for field in change))
@@ -136,19 +135,19 @@ def report_digits(task: Task, flow: Flow, classifier: Classifier) -> None:
         print(f"| {'any' if digit < 0 else digit} | " + " | ".join(cells) + " |", flush=True)
         if digit >= 0:
             shown = torch.cat([part.before[:SHOWN], part.after[:SHOWN]])
-            panels[f"to {digit}: {cells[1].split()[-1]} seen as it"] = grid(placed(shown, task.levels), SHOWN)
+            panels[f"to {digit}: {cells[1].split()[-1]} classified as it"] = grid(placed(shown, task.levels), SHOWN)
     save_picture(captioned(panels, columns=2), DOCS / "editing_digits.png")
 
 
 def line(task: Task, flow: Flow) -> None:
-    """Pictures between pairs of held-out sprites."""
+    """Interpolations between pairs of held-out sprites."""
     x = UniformDequantization(task.levels).encode(task.test[Order(len(task.test), seed=9)[0:10]], keyed(0))[0]
     between = pf.editing.interpolate(flow, x[::2], x[1::2], 9)
     save_picture(captioned({"": grid(between.flatten(0, 1), 9)}, columns=1, zoom=2), DOCS / "editing_line.png")
 
 
 def by_amount(task: Task, flow: Flow, classifier: Classifier) -> None:
-    """How many are seen to have the value wanted, and how far all pixels moved, by the amount of the edit."""
+    """The share classified as the new value, and the change of all pixels, by the amount of the edit."""
     d = directions(flow, task)
     print("\n| | " + " | ".join(map(str, AMOUNTS)) + " |\n" + "|---" * (1 + len(AMOUNTS)) + "|")
     for attribute, name in enumerate(task.names):
@@ -181,7 +180,7 @@ def main() -> None:
         classifier = learn_classifier(RUNS / f"{name}.pt", task)
         right = (classifier.tell(task.test, task.levels) == task.test_has).double().mean(0)
         listed = ", ".join(f"{share:.2%} of {what}" for what, share in zip(task.names, right.tolist(), strict=True))
-        print(f"\n{name}: {bits(flow, task)}; the classifier is right on {listed}\n", flush=True)
+        print(f"\n{name}: {bits(flow, task)}; the classifier is correct on {listed}\n", flush=True)
         report(task, flow, classifier)
         by_amount(task, flow, classifier)
         if name == "sprites":

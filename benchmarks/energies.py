@@ -1,14 +1,15 @@
-"""Posteriors by reverse KL: flows brought to unnormalised densities, against the reference draws of posteriordb.
+"""Posteriors by reverse KL: flows fitted to unnormalised densities, against the reference draws of posteriordb.
 
     PUSHFORWARD_DATA=folder python benchmarks/energies.py garch-garch11 arma-arma11
 
 The folder holds posteriordb_subset.npz: the data of each posterior and 10,000 draws of it. The densities are written
-here after the Stan models (Magnusson et al. 2025, arXiv:2407.04967), on the real line; each is centred at its mode and
-scaled by its curvature there, which Newton's method finds. Then `pf.fit_density` trains a flow of standard settings.
+here from the Stan models (Magnusson et al. 2025, arXiv:2407.04967), on the real line; each is centred at its mode and
+scaled by its curvature there, by Newton's method. Then `pf.fit_density` trains a flow with standard settings.
 
-Told of 10,000 draws are their effective sample size, and the shape of their weights' tail (below 0.7 they can be
+Reported of 10,000 draws are their effective sample size, and the shape of their weights' tail (below 0.7 they can be
 trusted: Vehtari et al. 2024, arXiv:1507.02646); C2ST of 2,000 of them, chosen by weight, which is 0.5 where they
-cannot be told from the reference; and the largest errors of weighted means and deviations, in reference deviations.
+have the distribution of the reference; and the largest errors of weighted means and deviations, in reference
+deviations.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ POSITIVE = Interval(0)
 
 
 class Posterior(NamedTuple):
-    """log p̃ of parameters (n, k), each on its support, and what posteriordb calls them."""
+    """log p̃ of parameters (n, k), each on its support, and their names in posteriordb."""
 
     supports: tuple[Interval, ...]
     log_density: Callable[[Tensor], Tensor]
@@ -92,7 +93,7 @@ def kilpisjarvi(data: dict[str, Tensor]) -> Posterior:
 
 
 def eight_schools(data: dict[str, Tensor]) -> Posterior:
-    """By standardised effects; what is told are the effects."""
+    """In standardised effects; the effects are reported."""
 
     def named(p: Tensor) -> Tensor:
         effects, mean, deviation = p.split((8, 1, 1), 1)
@@ -107,7 +108,7 @@ def eight_schools(data: dict[str, Tensor]) -> Posterior:
 
 
 def ark(data: dict[str, Tensor]) -> Posterior:
-    """An autoregression on the last K numbers."""
+    """An autoregression on the last K values."""
     y, k = data["y"], int(data["K"])
     columns = [torch.ones_like(y[k:]), *(y[k - lag : len(y) - lag] for lag in range(1, k + 1))]
     return regression(
@@ -223,7 +224,7 @@ def whitened(posterior: Posterior) -> Whitened:
         return -plain.log_density(z[None]).sum()
 
     at = plain.mode
-    for _ in range(200):  # Newton's method, down every axis of the curvature, by half steps where it goes too far
+    for _ in range(200):  # Newton's method along every axis of the curvature, with half steps where a step overshoots
         values, vectors = torch.linalg.eigh(torch.autograd.functional.hessian(energy, at))  # pyright: ignore[reportArgumentType]
         scale = vectors / values.abs().sqrt()
         down = -scale @ (scale.T @ torch.autograd.functional.jacobian(energy, at))  # pyright: ignore
@@ -245,7 +246,7 @@ def measured(name: str, arrays: np.lib.npyio.NpzFile) -> str:
     fitted = pf.fit_density(flow, target.log_density, steps=2000, lr=2e-3)
     found = importance(flow, target.log_density, DRAWS)
     draws, w = target.draws(found.x), found.weights
-    again = draws[torch.multinomial(w, 2000)].float()  # twins would give themselves away
+    again = draws[torch.multinomial(w, 2000)].float()  # duplicates would be recognised
     deviation = reference.std(0)
     mean = w @ draws
     errors = (mean - reference.mean(0)).abs() / deviation
@@ -265,7 +266,7 @@ def measured(name: str, arrays: np.lib.npyio.NpzFile) -> str:
 
 
 def main(folder: Path, names: list[str]) -> None:
-    print("| posterior | numbers | log normaliser | effective | tail | C2ST | means | deviations | training, s |")
+    print("| posterior | features | log normaliser | effective | tail | C2ST | means | deviations | training, s |")
     print("|---|---|---|---|---|---|---|---|---|")
     with np.load(folder / "posteriordb_subset.npz") as arrays:
         for name in names:

@@ -1,4 +1,4 @@
-"""The flows that are measured: with random weights, and trained for some minutes, once, into runs/bench.
+"""The flows of the benchmarks: with random weights, and trained for some minutes, once, into runs/bench.
 
 python benchmarks/flows.py
 """
@@ -18,11 +18,11 @@ from pushforward.models import TarFlow
 from pushforward.training import Likelihood, Plan, minimise
 
 RUNS = Path("runs/bench")
-SIGMA = 0.1  # of the noise that the images are lifted with
+SIGMA = 0.1  # of the noise that images are encoded with
 
 
 def random(model: TarFlow, answers: float = 0.01) -> Flow:
-    """Random weights, with answers of a size that moves tokens and does not overflow."""
+    """Random weights, with outputs large enough to move tokens, and small enough not to overflow."""
     torch.manual_seed(0)
     flow = model.build()
     for name, parameter in flow.named_parameters():
@@ -33,7 +33,7 @@ def random(model: TarFlow, answers: float = 0.01) -> Flow:
 
 @dataclass(frozen=True)
 class Subject:
-    """A flow, what it learns from, and for how long. Samples of a flow of random weights cost the same."""
+    """A flow, its training data and its number of steps."""
 
     name: str
     data: str
@@ -44,7 +44,7 @@ class Subject:
         return random(self.model)
 
     def trained(self) -> Flow:
-        """Trained now, or before. Raises FileNotFoundError where the data is not there."""
+        """The trained flow, trained now if it was not before. Raises FileNotFoundError where the data are missing."""
         torch.manual_seed(0)
         flow, file = self.model.build(), RUNS / f"{self.name}.safetensors"
         if not file.exists():

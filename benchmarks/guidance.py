@@ -1,8 +1,8 @@
-"""How guidance and denoising change samples: a picture for each weight and sigma, with its Fréchet distance under it.
+"""The effect of guidance and denoising on samples: a picture for each weight and sigma, with its Fréchet distance.
 
     python benchmarks/guidance.py runs/fashion_mnist docs/guidance.png
 
-The rows are guidance weights, the columns the sigma that Tweedie's formula is told (0: raw samples). Distances are
+The rows are guidance weights, the columns the sigma given to Tweedie's formula (0: raw samples). Distances are
 between samples and as many held-out images, in features of EfficientNet-Lite0; the samples of a row share their noise.
 """
 
@@ -19,7 +19,7 @@ from pushforward.runs import load_coded, read_recipe
 from pushforward.sampling import Sampling, samples
 
 WEIGHTS, SIGMAS = (0.0, 1.0, 3.0), (0.0, 0.1, 0.2)
-COUNT, SHOWN = 1300, 20  # more than there are features, 1280
+COUNT, SHOWN = 1300, 20  # more than the number of features, 1280
 
 
 def main(run: Path, out: Path) -> None:
@@ -39,7 +39,7 @@ def main(run: Path, out: Path) -> None:
         cells[f"w = {weight:g}"] = row
         print(f"| {weight:g} | " + " | ".join(words.split()[-1] for _, words in row.values()) + " |", flush=True)
     save_picture(table(cells), out)
-    print(f"\n{COUNT} samples a cell; the flow learned with σ = {coded.codec.noise_sigma}; picture: {out}")
+    print(f"\n{COUNT} samples a cell; the flow was trained with σ = {coded.codec.noise_sigma}; picture: {out}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What importing the package costs on top of torch: whole processes in turn, and the median of the ratios.
+"""The time of importing the package relative to torch: whole processes in turn, and the median of the ratios.
 
 python benchmarks/importing.py
 """
@@ -20,7 +20,7 @@ def seconds(module: str) -> float:
 
 
 def main() -> None:
-    seconds("pushforward")  # compiles what is not compiled yet
+    seconds("pushforward")  # writes the bytecode caches
     pairs = [(seconds("torch"), seconds("pushforward")) for _ in range(ROUNDS)]
     ours = statistics.median(ours for _, ours in pairs)
     ratio = statistics.median(ours / torch for torch, ours in pairs)

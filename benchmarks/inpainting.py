@@ -1,9 +1,9 @@
-"""How many steps until a chain has forgotten where it began? Lower halves of held-out digits, drawn anew.
+"""The number of steps until a chain is independent of its start, for lower halves of held-out digits.
 
     .venv/bin/python benchmarks/inpainting.py runs/digits
 
-Half of the chains begin at the true pixels, half at those of another image, which fit badly. Both come to the same
-density when they have forgotten it: the table has the mean log p of where they ended, in nats, ± its standard error.
+Half of the chains start at the true pixels, half at those of another image, which fit badly. Both have the same density
+once they are independent of the start: the table has the mean log p of the last states, in nats, ± its standard error.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How near the machine's limit training and scoring are.
+"""How near training and scoring are to the machine's limit.
 
     python benchmarks/limits.py
 
-First what the published TarFlows cost, counted on the meta device. Then, for models that train here, the share of the
-machine's matrix rate that each task reaches: every round times the matrix product and each task once, and shares are
-medians over rounds. Operations are torch's own count, with attention in full.
+First the cost of the published TarFlows, counted on the meta device. Then, for small models, the share of the machine's
+matrix rate that each task reaches: every round times the matrix product and each task once, and shares are medians over
+rounds. Operations are counted by torch, with attention in full.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PUBLISHED = {
     "ImageNet 128, by class": TarFlow(image=(3, 128, 128), patch=4, width=1024, classes=1000),
     "AFHQ 256, by class": TarFlow(image=(3, 256, 256), patch=8, classes=3),
 }
-SIDE = 1024  # of the square matrices whose product sets the limit
+SIDE = 1024  # side of the square matrices whose product sets the limit
 
 
 def flops(task: Callable[[], object]) -> int:

@@ -1,4 +1,4 @@
-"""What the training loop costs beside the same steps written out: processor milliseconds a step of a small MAF.
+"""The overhead of the training loop over the same steps written out: processor milliseconds a step of a small MAF.
 
 .venv/bin/python benchmarks/loop.py
 """

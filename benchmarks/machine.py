@@ -1,4 +1,4 @@
-"""The machine that is measured on, and how things are measured: in turn, so that what slows one slows all."""
+"""The machine, and timing: all tasks run in turn, so that other load slows all of them alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Task = Callable[[], object]
 
 @dataclass(frozen=True)
 class Machine:
-    """What it is called, and its limits: multiplications and additions a second, and bytes read a second."""
+    """Its name and its limits: multiplications and additions a second, and bytes read a second."""
 
     name: str
     device: torch.device
@@ -38,7 +38,7 @@ def this_machine() -> Machine:
 
 
 def seconds(task: Task) -> float:
-    """What a task takes: with OMP_NUM_THREADS=1 the processor's time, which changes less where a machine is busy."""
+    """The duration of a task: with OMP_NUM_THREADS=1 processor time, which varies less on a busy machine."""
     alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     clock = time.process_time if alone else time.perf_counter
     start = clock()
@@ -63,19 +63,19 @@ def in_turn(tasks: dict[str, Task], *, rounds: int = 9, budget: float = 30.0) ->
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:
-    """The median over rounds of how many times as long the first took."""
+    """The median over rounds of the first's time over the second's."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def judged(value: float, aim: float, *, least: bool = True) -> str:
-    """A ratio beside what it was to be."""
+    """A ratio with its aim."""
     met = value >= aim if least else value <= aim
     short = "" if met else f", missed by {abs(1 - value / aim):.0%}"
     return f"{value:.1f} (aim {'≥' if least else '≤'} {aim:g}{short})"
 
 
 def peak(task: Task) -> float:
-    """The most memory that a task took beside what was there, in bytes; nan where it cannot be told."""
+    """The peak memory of a task above what was in use before, in bytes; nan where it cannot be measured."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -83,7 +83,7 @@ def peak(task: Task) -> float:
         return torch.cuda.max_memory_allocated() - before
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # else what earlier tasks freed would serve this one
+        ctypes.CDLL(None).malloc_trim(0)  # else it would reuse memory that earlier tasks freed
         reset.write_text("5")
     except (OSError, AttributeError):
         return float("nan")

@@ -1,7 +1,7 @@
-"""Flows of vectors as zuko and nflows have them, and ours: as many steps, of networks as wide and deep.
+"""Flows of vectors of zuko and nflows, and ours, with as many steps and networks of the same width and depth.
 
 Packages of the `dev` extra. nflows' splines have a permutation and an LU map before each step and after the last, as
-ours and Durkan et al. 2019 have them, and zuko's have none; splines have 8 bins on ±5.
+ours and those of Durkan et al. 2019; zuko's have none. Splines have 8 bins on ±5.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ WIDTH, DEPTH = 128, 2  # hidden layers, or residual branches
 HIDDEN = (WIDTH,) * DEPTH
 SPLINE = {"num_bins": 8, "tails": "linear", "tail_bound": 5.0}
 
-Make = Callable[[int, int], nn.Module]  # of so many numbers and steps
+Make = Callable[[int, int], nn.Module]  # of this number of features and steps
 
 
 class Unconditional(nn.Module):
-    """A network that is given a context, and has none."""
+    """A network that ignores the context argument."""
 
     def __init__(self, kept: int, answers: int):
         super().__init__()
@@ -90,5 +90,5 @@ SIDES: dict[str, dict[str, Make]] = {
 
 
 def distribution(flow: nn.Module) -> nn.Module:
-    """What has log_prob and sample: a flow, or what zuko's lazy ones answer."""
+    """An object with log_prob and sample: a flow, or zuko's distribution."""
     return flow() if isinstance(flow, zuko.lazy.Flow) else flow

@@ -1,4 +1,4 @@
-"""A perceptron's kernel beside tensor operations: a pass and a training step, and how near the processor's rate.
+"""The kernel of perceptrons against tensor operations: a pass and a training step, and their rates.
 
     OMP_NUM_THREADS=1 python benchmarks/perceptron.py
 
@@ -27,7 +27,7 @@ ROWS, LEAST = 256, serving.LEAST["perceptron"]
 
 
 def seconds(run: Callable[[], object]) -> dict[bool, float]:
-    """Of a call by the kernel and by tensors, in turn."""
+    """The times of a call by the kernel and by tensors, in turn."""
     best = {True: math.inf, False: math.inf}
     for _ in range(20):
         for kernel in best:
@@ -41,7 +41,7 @@ def seconds(run: Callable[[], object]) -> dict[bool, float]:
 
 
 def products(net: nn.Module) -> float:
-    """Operations that a pass needs."""
+    """The operations of a pass."""
     maps = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
     return 2 * ROWS * sum(getattr(layer, "mask", torch.ones_like(layer.weight)).sum().item() for layer in maps)
 

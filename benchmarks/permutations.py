@@ -1,10 +1,10 @@
-"""How do channels best meet between a Glow's couplings: reversed, shuffled, or mixed by a learned 1 × 1 convolution?
+"""Permutations of channels between a Glow's couplings: reversed, shuffled, or a learned 1 × 1 convolution.
 
     python benchmarks/permutations.py [seeds]
 
 The question of figure 3 of Kingma & Dhariwal 2018 (arXiv:1807.03039), at a size for one CPU core: the recipe
-cifar10_small_glow with additive and affine couplings, of three seeds: 18 runs of equal steps, in runs/permutations.
-What was begun goes on. Writes docs/permutations.png, and prints the table.
+cifar10_small_glow with additive and affine couplings, of three seeds: 18 runs of equal steps, in runs/permutations,
+which are continued if they exist. Writes docs/permutations.png, and prints the table.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Posteriors by simulation-based inference, against the reference posteriors of sbibm: ours beside sbi's own flow.
+"""Posteriors by simulation-based inference, against the reference posteriors of sbibm: ours and sbi's own flow.
 
     PUSHFORWARD_DATA=folder python benchmarks/posteriors.py two_moons gaussian_linear
 
 The folder holds sbibm_reference_posteriors.npz, which has two observations of each task and 10,000 draws of each true
-posterior. Both flows are trained by sbi in one way, on the same 10,000 simulations, and have five couplings, by splines
-of 10 bins on ±3, with networks of width 50. C2ST, of 2,000 draws, is 0.5 where they cannot be told from the reference.
+posterior. Both flows are trained by sbi in the same way, on the same 10,000 simulations, and have five couplings of
+splines of 10 bins on ±3, with networks of width 50. C2ST, of 2,000 draws, is 0.5 where both sets have one distribution.
 The tasks are those of Lueckmann et al. 2021, arXiv:2101.04653.
 """
 
@@ -39,12 +39,12 @@ TRAIN = {"training_batch_size": 500, "learning_rate": 1e-3, "max_num_epochs": 60
 class Task(NamedTuple):
     prior: Distribution
     simulate: Callable[[Tensor], Tensor]
-    seen: Callable[[Tensor], Tensor] = lambda x: x  # what sbibm's outcome is here
+    seen: Callable[[Tensor], Tensor] = lambda x: x  # sbibm's outcome
     supports: tuple[Interval, ...] = ()
 
 
 def gaussian_linear() -> Task:
-    """The mean of ten Gaussian numbers of variance 0.1, itself of variance 0.1."""
+    """The mean of a Gaussian of ten dimensions and variance 0.1, with a prior of variance 0.1."""
     prior = MultivariateNormal(torch.zeros(10), 0.1 * torch.eye(10))
     return Task(prior, lambda theta: theta + 0.1**0.5 * torch.randn_like(theta))
 
@@ -77,7 +77,7 @@ def gaussian_mixture() -> Task:
 
 
 def slcp() -> Task:
-    """Simple likelihood, complex posterior: four draws of a Gaussian of the plane whose five numbers are sought."""
+    """Simple likelihood, complex posterior: four draws of a Gaussian of two dimensions and five parameters."""
 
     def simulate(theta: Tensor) -> Tensor:
         one, other, correlation = theta[:, 2].square(), theta[:, 3].square(), theta[:, 4].tanh()
@@ -90,7 +90,7 @@ def slcp() -> Task:
 
 
 def lotka_volterra() -> Task:
-    """Prey and predators, counted ten times in twenty days with errors of 10%; their logarithms are looked at."""
+    """Prey and predators, counted ten times in twenty days with errors of 10%; the data are their logarithms."""
 
     def simulate(theta: Tensor) -> Tensor:
         a, b, c, d = theta.unbind(1)
@@ -122,11 +122,11 @@ def sir() -> Task:
 
 
 def bernoulli_glm() -> Task:
-    """A neuron that fires in some of a hundred moments: its readiness, and its filter of nine of white noise's numbers.
+    """A neuron that fires in some of a hundred moments: its bias, and its filter over nine values of white noise.
 
-    What is looked at is sufficient: the count of firings, and the sum of the noise so many moments before each.
+    The data are sufficient statistics: the count of firings, and the sums of the noise at each lag before a firing.
     """
-    noise = torch.from_numpy(np.random.RandomState(42).randn(100)).float()  # which noise it was matters
+    noise = torch.from_numpy(np.random.RandomState(42).randn(100)).float()  # the result depends on which noise it was
     lags = [torch.cat([torch.zeros(lag), noise[: 100 - lag]]) for lag in range(9)]
     design = torch.stack([torch.ones(100), *lags], 1)
     difference = torch.eye(9) - torch.diag(torch.ones(8), -1)
@@ -137,7 +137,7 @@ def bernoulli_glm() -> Task:
 
 
 def solved(slope: Callable[[Tensor], Tensor], state: Tensor, step: float, steps: int, every: int) -> Tensor:
-    """The states (batch, times, numbers) of ds/dt = slope(s) at every so many steps, by Runge and Kutta's method."""
+    """The states (batch, times, dimensions) of ds/dt = slope(s) at regular steps, by the Runge–Kutta method."""
     states = [state]
     for i in range(steps):
         one = slope(state)
@@ -206,5 +206,5 @@ def main(reference: Path, names: list[str]) -> None:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", "Maximum number of epochs")
-    torch.set_num_threads(1)  # networks this small gain nothing from a second
+    torch.set_num_threads(1)  # networks this small are not faster with a second thread
     main(Path(os.environ["PUSHFORWARD_DATA"]) / "sbibm_reference_posteriors.npz", sys.argv[1:] or list(TASKS))

@@ -1,8 +1,8 @@
-"""Rational-quadratic splines side by side under stress: ours, zuko's and nflows'.
+"""Numerical stress of rational-quadratic splines: ours, zuko's and nflows'.
 
     python benchmarks/splines.py        (needs the `dev` extra)
 
-Every spline gets the same raw numbers, scale · N(0, 1), and bounds them in its own way; ours also in zuko's way, at
+Every spline gets the same raw parameters, scale · N(0, 1), and bounds them in its own way; ours also in zuko's way, at
 a contrast of 1000. A row is the worst over 20,000 elements: uniform inside the bounds, on the spline's own knots and an
 ulp beside them, at the bounds, and far outside. The error is of x -> y -> x, and beside it in units of the conditioning
 limit eps · bound / slope, with the spline's own slope at x, or 1 if that is less. Then the processor's time of both
@@ -32,7 +32,7 @@ Door = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Spline:
-    """x or y and raw numbers to the other and log-slopes; and where the knots lie in x."""
+    """x or y and raw parameters -> the other and log-slopes; and the knots in x."""
 
     forward: Door
     inverse: Door
@@ -126,14 +126,14 @@ def seconds(spline: Spline, which: str, gradients: bool) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    print("| numbers in | raw numbers | spline | error in x | in limits | not finite | gradients not finite |")
+    print("| precision | raw parameters | spline | error in x | in limits | not finite | gradients not finite |")
     print("|---|---|---|---|---|---|---|")
     for dtype in (torch.float32, torch.float64):
         for scale in (1.0, 10.0, 100.0):
             for name, spline in SPLINES.items():
                 kind = str(dtype).removeprefix("torch.")
                 print(f"| {kind} | {scale:g} · N(0, 1) | {name} | {stress(spline, scale, dtype)} |", flush=True)
-    print(f"\n| {SHAPE[0]} × {SHAPE[1]} numbers, {BINS} bins, float32, ms | {' | '.join(TIMED)} |")
+    print(f"\n| {SHAPE[0]} × {SHAPE[1]} elements, {BINS} bins, float32, ms | {' | '.join(TIMED)} |")
     print(f"|---|{'---|' * len(TIMED)}")
     for which, gradients in itertools.product(("forward", "inverse"), (False, True)):
         times = {name: [] for name in TIMED}

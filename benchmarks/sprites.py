@@ -1,7 +1,7 @@
 """Sprites of Li & Mandt 2018 (LPC art): images of four attributes, of six values each, whose true edits are known.
 
-A sprite is five layers laid over one another: body, bottom, top, hair, and what all wear. Here they look at the viewer,
-in 24 poses, are half as large as drawn, and have 32 levels a colour. `sprites_layers.npz` lies in the folder that
+A sprite is five layers: body, bottom, top, hair, and one that all share. Here sprites face the viewer, in 24 poses, at
+half of their size, with 32 levels a colour. `sprites_layers.npz` lies in the folder that
 PUSHFORWARD_DATA names.
 """
 

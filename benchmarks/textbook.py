@@ -1,7 +1,7 @@
-"""A TarFlow sampler as a textbook has it: the cache grows by concatenation, guidance asks twice.
+"""A textbook TarFlow sampler: the cache grows by concatenation, and guidance evaluates the network twice.
 
-Token by token, in float32, on the weights of a flow of ours: a step reads a token through every layer, appends its
-keys and values, and moves the next. It gives the same samples.
+Token by token, in float32, with the weights of one of our flows: a step passes a token through every layer, appends its
+keys and values, and computes the next token. It gives the same samples.
 """
 
 from __future__ import annotations

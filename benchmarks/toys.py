@@ -1,4 +1,4 @@
-"""Neural spline flows on eight distributions of two numbers, against their true entropies: the rest is KL(p ‖ q).
+"""Neural spline flows on eight distributions of two features, against their entropies: the difference is KL(p ‖ q).
 
     .venv/bin/python benchmarks/toys.py moons eight_gaussians checkerboard
 
@@ -23,7 +23,7 @@ LEARNED, TESTED = 100_000, 50_000  # events
 
 
 def moons(n: int, random: Generator) -> np.ndarray:
-    """Two half circles, one inside the other's reach."""
+    """Two interleaved half circles."""
     angle, lower = random.uniform(0, math.pi, n), random.integers(0, 2, n)
     x = np.where(lower, 1 - np.cos(angle), np.cos(angle))
     y = np.where(lower, 0.5 - np.sin(angle), np.sin(angle))
@@ -62,7 +62,7 @@ def swiss_roll(n: int, random: Generator) -> np.ndarray:
 
 
 def two_spirals(n: int, random: Generator) -> np.ndarray:
-    """One the other turned by half a turn."""
+    """One is the other rotated by half a turn."""
     t = np.sqrt(random.random(n)) * 3 * math.pi
     arm = np.stack([-np.cos(t), np.sin(t)], 1) * t[:, None] + 0.5 * random.random((n, 2))
     return random.choice([-1.0, 1.0], (n, 1)) * arm / 3 + 0.1 * random.standard_normal((n, 2))

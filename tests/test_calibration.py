@@ -112,7 +112,7 @@ def test_the_plots_hold_what_was_counted(tmp_path):
     figure.savefig(tmp_path / "ranks.png")
     (curve,) = plot_coverage(wrong).axes[0].lines
     assert curve.get_ydata()[50] == wrong.coverage(0.5)
-    with pytest.raises(ValueError, match="a name for each of 3 numbers, or none; got 2"):
+    with pytest.raises(ValueError, match="a name for each of 3 elements, or none; got 2"):
         plot_ranks(wrong, ["a", "b"])
 
 

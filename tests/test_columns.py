@@ -76,10 +76,12 @@ def test_a_run_on_a_table_takes_every_command_that_needs_no_images(tmp_path, mon
     assert "outside a spline's bounds" in capsys.readouterr().out
     command(monkeypatch, "evaluate", run)
     assert re.search(r"held-out: [0-9.]+ ± [0-9.]+ nats \(a bound: Identity\(\)", capsys.readouterr().out)
-    with pytest.raises(SystemExit, match="this run learned a table"):
+    with pytest.raises(SystemExit, match="this run is on a table"):
         command(monkeypatch, "sample", run, "--out", "grid.png")
     for words in ("classify", "edit", "denoise", "inpaint", "interpolate"):
-        with pytest.raises(SystemExit, match=r"learned .*table.csv, which holds no images|without Gaussian noise"):
+        with pytest.raises(
+            SystemExit, match=r"learned .*table.csv, which holds no images|was trained without Gaussian noise"
+        ):
             command(monkeypatch, words, run)
 
 
@@ -101,7 +103,7 @@ def test_a_training_that_ends_early_can_be_interrupted_and_ends_with_the_same_we
     whole = recipe(tmp_path)
     pf.train(whole, tmp_path / "alone")
     told = pf.runs.read_results(tmp_path / "alone")["training"]
-    assert told["stopped"] == "no better for long"
+    assert told["stopped"] == "stopped early"
     assert told["best_step"] == told["steps"] - 2 < 28
     costs = [line["held-out nats"] for line in Log(tmp_path / "alone").read()]
     assert min(costs) == costs[told["best_step"] - 1] == pytest.approx(-told["score"])
@@ -173,7 +175,7 @@ def test_a_run_on_a_table_given_some_columns(tmp_path, monkeypatch):
         ("", "the file holds no rows"),
         ("a,b\n", "the file holds no rows"),
         ("a,b\n1,2\n3,x\n", r"table.csv: could not convert string 'x' to float64 at row 1, column 2"),
-        ("a,a\n1,2\n", "there are 2 columns, and the first line names a, a"),
+        ("a,a\n1,2\n", "there are 2 columns, and the header is a, a"),
         ("a,b\n1,2\n3\n", "table.csv: .*number of columns changed"),
     ],
 )
@@ -186,8 +188,8 @@ def test_other_tables_that_cannot_be_used(tmp_path):
     np.savez(tmp_path / "words.npz", word=np.array(["a", "b"]))
     np.savez(tmp_path / "uneven.npz", a=np.ones(2), b=np.ones(3))
     for name, message in (
-        ("words.npz", "the column word is of <U1, and a flow takes numbers"),
-        ("uneven.npz", r"columns are of one length, at least 1; these are of .*\(2,\).*\(3,\)"),
+        ("words.npz", "the column word holds <U1, and a flow takes numbers"),
+        ("uneven.npz", r"columns have one length, at least 1; these have .*\(2,\).*\(3,\)"),
         ("table.xls", "ends in '.xls'; a table ends in .csv, .parquet, .npz"),
     ):
         with pytest.raises(ValueError, match=message):

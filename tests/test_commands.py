@@ -85,7 +85,7 @@ def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):
     typed("sample", run, "--n", 20, "--out", tmp_path)
     assert (tmp_path / names[0]).stat().st_mtime_ns == untouched
     assert np.array_equal(np.load(tmp_path / names[1])["images"], before[1])
-    with pytest.raises(SystemExit, match="holds samples that were drawn otherwise"):
+    with pytest.raises(SystemExit, match="holds samples with other settings"):
         typed("sample", run, "--n", 20, "--out", tmp_path, "--seed", 1)
 
 
@@ -168,7 +168,7 @@ def test_inpaint_shows_how_many_proposals_were_accepted(typed, run, tmp_path, mo
 
 
 def test_classify_counts_or_lists(typed, run, tmp_path):
-    assert "of 360 images classified right" in typed("classify", run)
+    assert "of 360 images classified correctly" in typed("classify", run)
     images, labels = find("digits").fetch(range(3))
     np.savez(tmp_path / "mine.npz", images=(images * 15).numpy())
     with pytest.raises(SystemExit, match="codec.levels is 17, and the images of .*mine.npz have 256"):
@@ -209,7 +209,7 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("train digits --out x --model.patch 3", "patches of side 3 do not tile"),
         ("train digits --out x --device tpu", "tpu"),
         ("sample nowhere", "nowhere is not a run folder"),
-        ("sample RUN --n 0", "draw one sample at least"),
+        ("sample RUN --n 0", "draw at least one sample"),
         ("sample RUN --label 10", "the flow has 10 classes; got label 10"),
         ("sample RUN --label -2", "got label -2"),
         ("sample RUN --temperature -1", "temperature of at least 0; got -1"),
@@ -224,15 +224,15 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("classify RUN --data nowhere", "there is no file or folder nowhere"),
         ("check RUN --n 0", "there are no events"),
         ("edit RUN --label 10", "digits has 10 classes; got label 10"),
-        ("edit RUN --n 0", "take one image at least; got 0"),
+        ("edit RUN --n 0", "take at least one image; got 0"),
         ("edit nowhere", "nowhere is not a run folder"),
-        ("interpolate RUN --n 1", "its two ends at least; got n=1"),
+        ("interpolate RUN --n 1", "at least its two ends; got n=1"),
         ("interpolate RUN --data nowhere", "there is no file or folder nowhere"),
         (
             "inpaint RUN --mask middle",
             "a mask is lower, upper, left, right, centre, or a picture; there is no file middle",
         ),
-        ("inpaint RUN --steps 0", "one step at least; got steps=0"),
+        ("inpaint RUN --steps 0", "at least one step; got steps=0"),
         ("inpaint RUN --fills 0", "got fills=0"),
         ("inpaint RUN --scale 0", "scale above 0; got 0"),
         ("inpaint RUN --proposal newton", "newton"),

@@ -241,7 +241,7 @@ HALF = torch.ones(4, dtype=torch.bool)
             r"broadcasts to \(4, 2, 4, 4\), True .* got torch.bool of shape \(3,\)",
         ),
         (lambda f: inpaint(f, RANDOM, torch.ones(4), 1), "got torch.float32"),
-        (lambda f: inpaint(f, RANDOM + 9, HALF, 1), "rows 0, 1, 2, 3 of the images they are not"),
+        (lambda f: inpaint(f, RANDOM + 9, HALF, 1), "is not finite, for rows 0, 1, 2, 3 of the images"),
         (lambda _: Langevin(0.0), "scale above 0; got 0"),
     ],
 )

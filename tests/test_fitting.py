@@ -99,7 +99,7 @@ def test_it_stops_early_and_keeps_the_best():
     """Forty events are learned by heart, and those held out then become worse."""
     flow, x = maf(hidden=(64, 64), steps=3), gaussian(40)
     fitted = pf.fit(flow, x, validation=0.5, patience=3, steps=1000, lr=1e-2, average_decay=0.0)
-    assert fitted.stopped == "no better for long"
+    assert fitted.stopped == "stopped early"
     assert fitted.best_step == fitted.steps - 3 * 20
     kept_back = x[torch.randperm(40, generator=keyed(0))[:20]].float()
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_numbers_of_all_kinds_in_one_flow():
 def test_without_validation_it_runs_to_its_end():
     fitted = pf.fit(maf(), gaussian(50), validation=0, steps=4)
     assert (fitted.score, fitted.steps, fitted.best_step) == (None, 4, 4)
-    assert str(fitted).startswith("nothing was held out: step 4; all was done after 4 steps, ")
+    assert str(fitted).startswith("nothing was held out: step 4; ended after 4 steps, ")
 
 
 def test_the_same_seed_gives_the_same_weights():
@@ -196,9 +196,9 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: pf.fit(maf(), HOLED), "rows 3, 7 of the events hold numbers that are not finite"),
+        (lambda: pf.fit(maf(), HOLED), "rows 3, 7 of the events hold values that are not finite"),
         (lambda: pf.fit(maf(), X[:, :1]), r"of shape \(batch, 2\); x has shape \(1, 1\)"),
-        (lambda: pf.fit(maf(), X[:, 0]), r"these are \(40,\)"),
+        (lambda: pf.fit(maf(), X[:, 0]), r"these have \(40,\)"),
         (lambda: pf.fit(maf(), X.long()), "takes real events; x is torch.int64"),
         (lambda: pf.fit(maf(), X, X), "this flow is unconditional"),
         (lambda: pf.fit(maf(context=2), X), "this flow is conditional"),
@@ -208,7 +208,7 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: pf.fit(maf(), X, weights=torch.linspace(-1, 40, 40)), "row 0 of them are not, the first is -1"),
         (lambda: pf.fit(maf(), X, weights=X[:, 0] / 0), r"rows 0, 1, 2, 3, 4 and 35 others .* the first is inf"),
         (lambda: pf.fit(maf(), X, weights=torch.zeros(40)), "all weights are zero"),
-        (lambda: pf.fit(maf(), X[:1]), "there are 1 events to learn from, and 1 to hold out"),
+        (lambda: pf.fit(maf(), X[:1]), "there are 1 events, of which 1 would be held out"),
         (
             lambda: pf.fit(maf(supports=SUPPORTS), X.round()),
             r"feature 1 of row [0-9]+ is -[0-9]+, outside of Integers\(low=-6, high=-4\); [0-9]+ of 40 rows",
@@ -218,11 +218,11 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: pf.fit(maf(), X, validation=1.0), r"in \[0, 1\); got 1.0"),
         (lambda: pf.fit(maf(), X, patience=0), "at least 1; got 0"),
         (lambda: pf.fit(maf(), X, steps=0), "a plan needs steps of at least 1"),
-        (lambda: pf.fit_density(maf(), lambda x: x), r"a tensor \(256,\); it gave shape \(256, 2\)"),
-        (lambda: importance(maf(), lambda _: 0.0), r"a tensor \(1000,\); it gave float"),
+        (lambda: pf.fit_density(maf(), lambda x: x), r"a tensor \(256,\); it returned shape \(256, 2\)"),
+        (lambda: importance(maf(), lambda _: 0.0), r"a tensor \(1000,\); it returned float"),
         (lambda: importance(maf(), lambda x: x[:, 0].log()), "NaN or infinite at [0-9]+ of 10000 draws"),
         (lambda: importance(maf(), lambda x: x[:, 0] * 0 - math.inf), "−inf at all 10000 draws"),
-        (lambda: importance(maf(), lambda x: x[:, 0], n=0), "one draw at least; got n=0"),
+        (lambda: importance(maf(), lambda x: x[:, 0], n=0), "at least one draw; got n=0"),
     ],
 )
 def test_what_cannot_be_used_is_said(call, message):

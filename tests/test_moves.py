@@ -42,7 +42,7 @@ MOVES = {
     "logistic mixture": LogisticMixture(),
     "gaussian mixture": GaussianMixture(components=3),
     "monotone network": MonotoneNetwork(),
-    "beside": Concatenated(2, RationalQuadraticSpline(bins=5), RationalQuadraticSpline()),
+    "concatenated": Concatenated(2, RationalQuadraticSpline(bins=5), RationalQuadraticSpline()),
     "flow++": Composed(LogisticMixture(components=4), Affine(Tanh(1.0))),
 }
 UNBOUNDED = (Affine(), Affine(Sigmoid(0, 2)))  # which overflow at raw numbers of 200, as their docstrings say

@@ -390,7 +390,7 @@ def test_guidance_is_refused_where_it_is_not_defined():
 
 
 def test_units_of_a_masked_network_are_computed_once(monkeypatch):
-    """The whole way back multiplies as much as one parallel pass does, without its masked weights."""
+    """The whole inverse multiplies as much as one parallel pass does, without its masked weights."""
     net = MaskedMLP(32, (2,), hidden=(64, 64))
     multiplied = []
 

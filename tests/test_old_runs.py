@@ -73,7 +73,7 @@ def test_an_old_checkpoint_is_gone_on_with(old):
 
 
 def test_weights_without_a_checkpoint_are_not_overwritten(old):
-    with pytest.raises(ValueError, match="holds weights and no checkpoint to go on from"):
+    with pytest.raises(ValueError, match="holds weights and no checkpoint to continue from"):
         pf.train(pf.runs.read_recipe(old / "glow"), old / "glow", device="cpu")
 
 

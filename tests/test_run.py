@@ -131,7 +131,7 @@ def test_a_full_disk_loses_nothing(trained, tmp_path, monkeypatch):
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    told = "cannot write the checkpoint .*No space left.* MB are free there. The last good one is step-00000003: make"
+    told = "cannot write the checkpoint .*No space left.* MB are free there. The last valid one is step-00000003: free"
     with pytest.raises(OSError, match=told):
         pf.train(twin(), tmp_path)
     monkeypatch.undo()

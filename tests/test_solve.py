@@ -77,7 +77,7 @@ def test_tokens_are_streamed():
 
 
 def test_partial_gives_a_tolerance():
-    """A way back is a function, so its settings are bound to it."""
+    """A solver is a function, so its settings are bound to it."""
     case = CASES["autoregressive/affine"]
     step = case.build()
     step.solve = partial(jacobi, tolerance=1e-12)

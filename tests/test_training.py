@@ -129,7 +129,7 @@ def test_what_is_not_finite_stops_before_the_weights_and_is_named(tmp_path):
         minimise(Overflowing(flow, UniformDequantization(17)), data, plan, checkpoints=Checkpoints(tmp_path))
     rows = Order(len(data), seed=0)[16:24].tolist()
     assert str(stopped.value).startswith("step 2: loss nan")
-    assert "the first not to be finite was the answer of flow.transform.parts.1. The batch: rows " in str(stopped.value)
+    assert "the first not to be finite was the output of flow.transform.parts.1. The batch: rows " in str(stopped.value)
     assert f"rows {rows} of the data" in str(stopped.value)
 
     whole = minimise(Likelihood(model(), UniformDequantization(17)), data, plan)

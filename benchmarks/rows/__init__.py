@@ -1,1 +1,1 @@
-"""A file a section of results.md: each has a `report(machine)` that measures and answers Markdown."""
+"""One file for each section of results.md, with a function `report(machine)` that returns Markdown."""

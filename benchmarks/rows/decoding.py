@@ -1,4 +1,4 @@
-"""Sampling against a textbook's sampler and against scoring, and how far from the machine's limit it is."""
+"""Sampling against a textbook's sampler, against scoring, and against the machine's limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pushforward.flow import Flow
 GUIDANCE = 1.0
 BATCHES = {MNIST: (1, 16, 64), LARGE: (1, 16), DIGITS: (1, 16, 64)}
 
-# what the sampler of TarFlow's authors took, in scoring passes of the same batch: plain and guided
+# the sampler of TarFlow's authors, in scoring passes of the same batch: plain and guided
 AUTHORS = {
     (MNIST, 1): (16, 36),
     (MNIST, 16): (15, 20),
@@ -40,7 +40,7 @@ class Row:
     memory: dict[str, float]
     limits: dict[str, float]  # seconds
     deviation: float  # of float32 sampling from the textbook's, the largest
-    shift: float  # of the log-prob of samples by bfloat16 networks, nats a number
+    shift: float  # of the log-prob of samples by bfloat16 networks, nats an element
 
     @property
     def title(self) -> str:
@@ -90,7 +90,7 @@ def measure(subject: Subject, weights: str, flow: Flow, batch: int, machine: Mac
 
 
 def limits(flow: Flow, x: Tensor, labels: Tensor, machine: Machine) -> dict[str, float]:
-    """Seconds that the arithmetic and the reading of weights must take: every token reads every weight, once."""
+    """The least seconds for the arithmetic, and for reading the weights: every token reads every weight once."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         flow.log_prob(x, labels)
     tokens, size = flow.base.event[0], sum(4 * parameter.numel() for parameter in flow.parameters())
@@ -136,18 +136,18 @@ def against_the_limit(row: Row) -> str | None:
 
 
 TABLES: dict[str, tuple[str, Callable[[Row], str | None]]] = {
-    "The textbook's sampler in scoring passes, and beside it what the authors' took on two quiet cores:": (
+    "The textbook's sampler in scoring passes; in brackets the authors' sampler on two quiet cores:": (
         "scoring, ms | textbook / scoring | guided / scoring",
         straw_man,
     ),
-    "How many times as long as ours the textbook's sampler takes (bfloat16 against the textbook's float32):": (
+    "The time of the textbook's sampler over ours (bfloat16 against the textbook's float32):": (
         "sampling, ms | sampling | guided | bfloat16 networks",
         against_the_textbook,
     ),
     "Sampling in scoring passes of the same batch:": ("sampling / scoring | guided / scoring", against_scoring),
     "Limits of sampling: its arithmetic at the matrix rate, its weights once a token at the rate of a copy (a cache is "
     "faster); the larger one binds. Memory is the peak beside the flow. The deviation is the largest from the "
-    "textbook's samples; the shift is that of log-prob, in nats a number, when networks sample in bfloat16:": (
+    "textbook's samples; the shift is that of log-prob, in nats an element, when networks sample in bfloat16:": (
         "arithmetic, ms | bytes, ms | sampling / limit | textbook, MB | scoring, MB | sampling, MB | deviation | shift",
         against_the_limit,
     ),

@@ -56,9 +56,9 @@ def of_freia(channels: int, side: int) -> nn.Module:
 
 
 def steps(channels: int, side: int) -> dict[str, Task]:
-    """Log-dets and training steps (loss and gradients), of ours, of ours in bfloat16, and of the peers'.
+    """Times of log-dets and training steps (loss and gradients): ours, ours in bfloat16, and the peers'.
 
-    The gradient of what a step reads is one of them: in a flow every step but the first must give it.
+    Gradients include that of the step's input, which every step of a flow but the first needs.
     """
     x = torch.randn(ROWS, channels, side, side, requires_grad=True)
     mine, normflows, freia = ours(channels), of_normflows(channels), of_freia(channels, side)
@@ -104,7 +104,7 @@ def speed() -> list[str]:
 
 
 def memory_by_itself() -> list[str]:
-    """In a process that gives back at once what it frees: what it then takes at most is what it uses at most."""
+    """Runs in a process that returns freed memory at once, so that its peak is the peak in use."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     told = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONPATH": path}
     done = subprocess.run([sys.executable, __file__], env=os.environ | told, check=True, capture_output=True, text=True)
@@ -146,8 +146,8 @@ def report(_: Machine) -> str:
     try:
         table = speed()
         lines += [
-            f"A step of Glow (actnorm, 1 × 1 convolution, affine coupling of width {WIDTH}) on {ROWS} images, and how "
-            "many times as long the peers' take; FrEIA's has a fixed rotation, and no actnorms in its network. Aim: "
+            f"A step of Glow (actnorm, 1 × 1 convolution, affine coupling of width {WIDTH}) on {ROWS} images, and the "
+            "peers' times over ours; FrEIA's has a fixed rotation, and no actnorms in its network. Aim: "
             "≥ 1.5 with bfloat16, and never below 1 in float32.",
             "",
             "| channels × side² | task | peer | ours, ms | peer / ours | peer / ours in bfloat16 |",
@@ -158,8 +158,8 @@ def report(_: Machine) -> str:
         lines.append(f"Peers: skipped, {reason}.")
     lines += [
         "",
-        f"Memory of a training step of a Glow of two levels and width 64 on {2 * ROWS} images of 32 × 32, in MB beside "
-        "the weights and their gradients. Aim: at most 1.1 times as much at 128 steps as at 32.",
+        f"Memory of a training step of a Glow of two levels and width 64 on {2 * ROWS} images of 32 × 32, in MB "
+        "besides the weights and their gradients. Aim: at most 1.1 times as much at 128 steps as at 32.",
         "",
         "| steps in a level | plain | reversible |",
         "|---|---|---|",
@@ -171,7 +171,7 @@ def report(_: Machine) -> str:
         trips = [f"| {name} | {round_trip(model, Images(data.images))} |" for name, model in DEEP.items()]
         lines += [
             "",
-            "Round trips in float32 on [−1, 1] at the published depth, of narrow twins after 20 steps on CIFAR-10; "
+            "Round trips in float32 on [−1, 1] at the published depth, of narrow versions after 20 steps on CIFAR-10; "
             "half a bin is 3.9e-03.",
             "",
             "| flow | largest error | 99.9 % within |",

@@ -34,7 +34,8 @@ def report(machine: Machine) -> str:
             "## Time against tokens",
             "",
             f"One step of width 128 and 4 layers, random weights, batch 1, in ms: docs/{PICTURE.name}. The exponent is "
-            f"that from {LENGTHS[-2]} to {LENGTHS[-1]} tokens: reading weights makes it 1, reading the cache 2.",
+            f"that from {LENGTHS[-2]} to {LENGTHS[-1]} tokens: it is 1 where reading weights dominates, 2 where "
+            "reading the cache does.",
             "",
             "| | " + " | ".join(f"{tokens} tokens" for tokens in LENGTHS) + " | exponent |",
             "|---" * (len(LENGTHS) + 2) + "|",

@@ -1,4 +1,4 @@
-"""Flows of vectors beside zuko's and nflows': densities, training steps and samples."""
+"""Flows of vectors against zuko's and nflows': densities, training steps and samples."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def report(machine: Machine) -> str:
         return "\n".join([*lines, f"Skipped: this needs {missing.name}, of the extra `dev`."])
     lines += [
         f"{ROWS} events, {STEPS} steps, networks of {peers.DEPTH} layers of {peers.WIDTH}, or of as many residual "
-        "branches for splines. The last layers have random weights, and the noise of our samples came back within "
-        "1e-3. A training step is the loss and its gradients. Beside ours is the faster of zuko and nflows; nflows "
-        "alone has couplings by splines.",
+        "branches for splines. The last layers have random weights, and encoding our samples gives their noise within "
+        "1e-3. A training step is the loss and its gradients. The peer is the faster of zuko and nflows; only nflows "
+        "has spline couplings.",
         "",
-        "| model | numbers | task | ours, ms | peer | its, ms | its / ours |",
+        "| model | features | task | ours, ms | peer | its, ms | its / ours |",
         "|---|---|---|---|---|---|---|",
     ]
     for model, sides in peers.SIDES.items():
@@ -55,7 +55,7 @@ def report(machine: Machine) -> str:
 
 
 def random_weights(flow: nn.Module) -> nn.Module:
-    """Ours starts as the identity: give its last layers weights."""
+    """Give the last layers random weights, since our flows start as the identity."""
     for name, parameter in flow.named_parameters():
         if "answer" in name:
             nn.init.normal_(parameter, std=0.05)
@@ -64,14 +64,14 @@ def random_weights(flow: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def check(flow: nn.Module, noise: Tensor) -> None:
-    """Raises AssertionError where a sample's noise is not the noise it was made of."""
+    """Raises AssertionError where encoding a sample does not give its noise."""
     assert isinstance(flow, Flow)
     error = (flow.encode(flow.decode(noise)) - noise).abs().max()
-    assert error < 1e-3, f"noise of {noise.shape[1]} numbers came back with an error of {error:.1e}"
+    assert error < 1e-3, f"noise of {noise.shape[1]} features has an error of {error:.1e} after a round trip"
 
 
 def tasks(flow: nn.Module, x: Tensor) -> dict[str, Task]:
-    """What is timed. zuko's flows are made into distributions each time, as their users do."""
+    """The tasks to time. zuko's flows are made into distributions each time, as their users do."""
     from peers import distribution
 
     @torch.no_grad()

@@ -28,11 +28,12 @@ def report(machine: Machine) -> str:
             print(lines[-1], flush=True)
     return "\n".join(
         [
-            "## Ways back",
+            "## Inverse solvers",
             "",
-            "What auto picked for each step, the last of the flow first, and how many times as long one by one takes.",
+            "The solver that `Autotuned` picked for each step, from the last to the first, and the time of "
+            "`sequential` over its.",
             "",
-            "| flow | batch | picks | one by one / auto |",
+            "| flow | batch | picks | sequential / autotuned |",
             "|---|---|---|---|",
             *lines,
         ]
@@ -50,8 +51,8 @@ def picks(flow: Flow, batch: int) -> tuple[str, str]:
     labels = torch.arange(batch, device=flow.device) % 10
     z, autotuned = flow.base.sample(batch), Autotuned()
     flow.decode(z, labels, solve=autotuned)
-    sides = {"one": sequential, "auto": autotuned}
+    sides = {"sequential": sequential, "autotuned": autotuned}
     times = in_turn({side: partial(flow.decode, z, labels, solve=solve) for side, solve in sides.items()}, budget=10)
     return ", ".join(
         autotuned.notes.values()
-    ) or "sequential, too small to try", f"{ratio(times['one'], times['auto']):.2f}"
+    ) or "sequential, too small to try", f"{ratio(times['sequential'], times['autotuned']):.2f}"

@@ -1,7 +1,8 @@
 """Pushforward: normalizing flows.
 
-A flow is a chain of invertible transforms. A transform is **who moves** (coupling or autoregressive) ×
+A flow is a chain of invertible transforms. A transform is **who moves** (coupling, autoregressive) ×
 **how it moves** (shift, affine, spline, mixture CDF) × **which network says by how much**.
+Everything here is one of those three, or assembles them.
 """
 
 from pushforward import (

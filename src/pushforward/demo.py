@@ -1,7 +1,7 @@
 """The demo: a TarFlow learns handwritten digits, in a few minutes on two CPU cores.
 
-First by the recipe `digits`, with Gaussian noise, for samples that its own score can denoise: that is the run it
-leaves. Then a copy goes on with uniform dequantization, for bits/dim. What differs is how the data are encoded.
+First it trains by the recipe `digits`, with Gaussian noise, so that samples can be denoised by the flow's score. That
+is the run it leaves. Then it trains a copy further with uniform dequantization, for bits/dim. Only the codec differs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ GUIDANCE = 1.0
 
 
 def recipe(effort: float = 1.0) -> Recipe:
-    """The demo's recipe, with so many times its steps."""
+    """The demo's recipe, its steps multiplied by `effort`."""
     made = digits_recipe()
     return replace(made, train=replace(made.train, steps=max(1, round(made.train.steps * effort))))
 
 
 def go_on(flow: Flow, codec: Codec, data: Images, *, steps: int, lr: float = 2e-3) -> Flow:
-    """Train a copy of the flow further, with another codec; the average of the weights it went through."""
+    """Train a copy of the flow further, with another codec. Returns the average of its weights."""
     plan = Plan(steps=steps, lr=lr, warmup=20, weight_decay=0.1, precision="float32")
     return minimise(Likelihood(copy.deepcopy(flow), codec, condition_dropout=0.1), data, plan)
 
@@ -41,8 +41,8 @@ def go_on(flow: Flow, codec: Codec, data: Images, *, steps: int, lr: float = 2e-
 def demo(out: Path, effort: float = 1.0, *, device: str = "auto") -> None:
     """Train into the run folder `out`, print what was learned, and write `demo.png` there.
 
-    `effort` multiplies the training steps. The last line is the held-out bits/dim, of digits given their classes, with
-    uniform dequantization. A run that is there already is gone on with.
+    `effort` multiplies the training steps. The last line is the held-out bits/dim of digits given their classes, with
+    uniform dequantization. If the run exists, training continues from its last checkpoint.
     """
     started = time.monotonic()
     data, test = digits("train"), digits("test")
@@ -55,7 +55,7 @@ def demo(out: Path, effort: float = 1.0, *, device: str = "auto") -> None:
     save_picture(captioned(_panels(noisy, test), columns=2, zoom=5), out / "demo.png")
     accuracy = (noisy.classify(images) == labels).double().mean().item()
 
-    print("and on with uniform dequantization, for bits/dim; not for long, or it learns the bins by heart:")
+    print("then with uniform dequantization, for bits/dim; only for a few steps, since it overfits to the bins:")
     exact = go_on(noisy.flow, bins, data, steps=max(1, round(50 * effort)))
     coded = CodedFlow(exact, bins)
     conditional, unconditional = (
@@ -75,7 +75,7 @@ def demo(out: Path, effort: float = 1.0, *, device: str = "auto") -> None:
 
 
 def _panels(coded: CodedFlow, test: Images) -> dict[str, torch.Tensor]:
-    """A picture for each caption, every one with a column a class."""
+    """A picture for each caption. Each has a column for every class."""
     rows, classes, flow = 4, torch.arange(test.classes, device="cpu"), coded.flow
     images, labels = test.fetch(range(len(test)))
     columns = torch.stack([images[labels == k][:rows] for k in classes], dim=1).flatten(0, 1)

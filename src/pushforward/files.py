@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that belong to one process at a time."""
+"""Atomic writing of files, and locks of folders."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write a file or folder at, which takes the place of `path` once all of it is on the disk.
+    """A temporary path to write a file or folder at; it is renamed to `path` once all of it is on the disk.
 
-    Killed at any moment, it leaves what stood there, or nothing; at an error it removes what was begun. A folder can
-    only take the place of nothing.
+    If the process is killed, `path` stays as it was; at an error the temporary path is removed. A folder cannot replace
+    another.
     """
     begun = begun_at(path)
     remove(begun)
@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def begun_at(path: Path) -> Path:
-    """Where `replacing` has its caller write."""
+    """The temporary path of `replacing`."""
     return path.with_name(f".{path.name}.begun")
 
 
@@ -42,7 +42,7 @@ def write(path: Path, text: str) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made if it is missing. A killed process lets go of it too."""
+    """Lock a folder against other processes; it is made if it is missing. The lock ends with the process."""
     from filelock import FileLock, Timeout
 
     try:
@@ -57,7 +57,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there. Killed, it leaves nothing under the name."""
+    """Remove a file or a folder, if it exists. A folder is renamed first, so that no part of it stays there."""
     if path.is_dir():
         going = path.with_name(f".{path.name.strip('.')}.going")
         shutil.rmtree(going, ignore_errors=True)
@@ -67,7 +67,7 @@ def remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold what was written: for a folder, the names in it."""
+    """Flush a file to the disk; for a folder, the names in it."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,7 @@
-"""A flow from a table, or from a density that one can evaluate: what to call when there is no recipe.
+"""Fit a flow to a table, or to an unnormalised density: what to call when there is no recipe.
 
-Training is `minimise` with a plan for so many rows. Some events are held out: now and then the average of the weights
-is scored on them, the best is kept, and training ends when it has not become better for long.
+Training is `minimise` with a plan that suits the number of rows. Some events are held out. At regular steps the average
+of the weights is scored on them; the best weights are kept, and training stops early when they stop improving.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pushforward.training import Likelihood, Look, Objective, Plan, ReverseKL, S
 from pushforward.training.loop import Measure
 from pushforward.transforms import ProductSupport
 
-LOOKS = 50  # at held-out events in a whole training
-PATIENCE = 10  # looks
+LOOKS = 50  # evaluations on held-out events in a training
+PATIENCE = 10  # evaluations without improvement
 DRAWN = 2000  # events, to score a flow that has no data
 
 Array = Tensor | np.ndarray
@@ -35,20 +35,20 @@ Array = Tensor | np.ndarray
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training came to. Print it: a line."""
+    """The result of a training. Printed, it is one line."""
 
     measured: str  # what the score is
-    score: float | None  # at best: nats, higher is better, or another unit, lower is better; None: nothing was held out
+    score: float | None  # the best: nats, higher is better, or another unit, lower is better; None: nothing held out
     standard_error: float | None  # of that mean over events
-    best_step: int  # whose weights the flow has
+    best_step: int  # the step whose weights the flow has
     steps: int
     seconds: float  # of its steps
-    stopped: str  # why
+    stopped: str  # why training ended
     unit: str = "nats"
 
     @classmethod
     def of(cls, state: State, plan: Plan, measured: str, unit: str = "nats") -> Fit:
-        """What there is to tell of a training that has ended."""
+        """The result of a training that has ended in this state."""
         stopping = state.early_stopping
         cost, standard_error = stopping.best if stopping else (None, None)
         return cls(
@@ -58,7 +58,7 @@ class Fit:
             best_step=min(state.step, stopping.best_look * plan.measure_every) if stopping else state.step,
             steps=state.step,
             seconds=state.seconds,
-            stopped="no better for long" if state.enough and state.step < plan.steps else "all was done",
+            stopped="stopped early" if state.enough and state.step < plan.steps else "ended",
             unit=unit,
         )
 
@@ -79,16 +79,15 @@ def fit(
     validation: float = 0.1,
     **changes: Any,
 ) -> Fit:
-    """Maximise the likelihood of x (n, *event) given context (n, …), in place: the flow ends with the best weights.
+    """Maximise the likelihood of x (n, *event) given context (n, …), in place. The flow ends with the best weights.
 
-    `weights` (n,), none negative, say how much events count: what is maximised is sum w log p / sum w. Zero leaves an
-    event out. The share `validation` of the events, 5,000 at most, is held out; the best of 50 looks at them is kept,
-    and after 10 looks in a row that were no better training stops. 0: nothing is held out, and it runs to its end.
-    Where the flow's supports are of integers x is dequantised, by `codec_of(flow)`, and scores are bounds.
-    `changes` are fields of a `training.Plan`, as steps, batch, lr, patience or seed, in place of those that `plan_for`
-    chooses.
+    The objective is sum w log p / sum w with `weights` w (n,), none negative; weight 0 leaves an event out. The share
+    `validation` of the events, 5,000 at most, is held out. The flow is evaluated on them 50 times and the best weights
+    are kept; training stops after 10 evaluations in a row without improvement. With validation=0 nothing is held out,
+    and all steps are made. Where supports are `Integers`, x is dequantised by `codec_of(flow)`, and scores are bounds.
+    `changes` are fields of a `training.Plan`, such as steps, batch, lr, patience or seed; `plan_for` chooses the rest.
 
-    Raises ValueError where rows cannot be used, by their numbers, and FloatingPointError where training overflows.
+    Raises ValueError where rows cannot be used, with their indices, and FloatingPointError where training overflows.
     """
     dtype, codec = _dtype(flow), codec_of(flow)
     given = None if context is None else _tensor(context, dtype)
@@ -97,16 +96,16 @@ def fit(
     training, held_out = data.counted().split(validation, seed=changes.get("seed", 0))
     plan = plan_for(len(training), **changes if held_out else {**changes, "patience": 0})
     if held_out and not plan.patience:
-        raise ValueError("events are held out to end by: patience is at least 1; got 0. Or give validation=0.")
+        raise ValueError("where events are held out patience is at least 1; got 0. Or give validation=0.")
     measure = None if held_out is None else looking_at(held_out, codec)
     return _learned(Likelihood(flow, codec), training, plan, measure, score_name(CodedFlow(flow, codec)))
 
 
 def fit_density(flow: Flow, log_density: LogDensity, context: Array | None = None, **changes: Any) -> Fit:
-    """Bring the flow to an unnormalised density, in place, by `training.ReverseKL`: no data but what it draws itself.
+    """Fit the flow to an unnormalised density, in place, by `training.ReverseKL`: on its own samples, without data.
 
     `log_density` takes events (n, *event), and the rows of the context where there is one, and gives log p̃ (n,). The
-    score is a lower bound on log Z, by draws that stay the same. `evaluation.importance` says how good the flow is.
+    score is a lower bound on log Z, by fixed noise. `evaluation.importance` measures how good the flow is.
     """
     given = None if context is None else _tensor(context, _dtype(flow)).to(flow.device)
     plan = plan_for(DRAWN if given is None else len(given), **changes)
@@ -124,12 +123,12 @@ def fit_density(flow: Flow, log_density: LogDensity, context: Array | None = Non
 
 
 def looking_at(data: Data, codec: Codec) -> Callable[[Flow], Look]:
-    """What a training looks at now and then: the mean cost of these events, in the codec's unit."""
+    """What a training evaluates at regular steps: the mean cost of these events, in the codec's unit."""
     return lambda flow: Look(f"held-out {codec.unit}", *mean_cost(CodedFlow(flow, codec), data))
 
 
 def score_name(coded: CodedFlow) -> str:
-    """What a look at held-out events finds, in words: of nats the higher is better, of bits/dim the lower."""
+    """The name of a score on held-out events. Nats are log p, higher is better; of bits/dim the lower is better."""
     name = coded.codec.quantity if coded.codec.unit == "nats" else coded.codec.unit
     return f"held-out {name}" + ("" if coded.flow.exact else ", log-dets estimated")
 
@@ -138,7 +137,7 @@ def check_rows(coded: CodedFlow, data: Arrays) -> None:
     """Raise ValueError where a flow does not take events, their context, or values outside of its supports."""
     flow = coded.flow
     x = coded.codec.encode(data.events, keyed(0))[0]
-    with torch.no_grad():  # the flow says what it does not take
+    with torch.no_grad():  # raises ValueError where the flow does not take them
         flow.log_prob(x[:1].to(flow.device), None if data.context is None else data.context[:1])
     support = flow.support
     if not isinstance(support, ProductSupport):
@@ -149,12 +148,12 @@ def check_rows(coded: CodedFlow, data: Arrays) -> None:
         raise ValueError(
             f"feature {feature} of row {row} is {data.events[row, feature]:g}, outside of "
             f"{support.supports[feature]}; {len({row for row, _ in outside})} of {len(x)} rows have such values. "
-            "Drop them, or mend the supports."
+            "Drop them, or correct the supports."
         )
 
 
 def _learned(objective: Objective, data: Arrays, plan: Plan, measure: Measure | None, measured: str) -> Fit:
-    """Train in place, and leave the weights that it came to on the objective's flow."""
+    """Train in place; the objective's flow ends with the best weights, or with their average."""
     state = run_through(objective, data, plan, measure=measure)
     objective.flow.load_state_dict(state.flow.state_dict())
     objective.flow.eval()
@@ -162,7 +161,7 @@ def _learned(objective: Objective, data: Arrays, plan: Plan, measure: Measure | 
 
 
 def plan_for(rows: int, **changes: Any) -> Plan:
-    """How to learn from so many rows: about fifty epochs, of 1,000 to 10,000 steps in all, in float32, and 50 looks."""
+    """The plan for so many rows: about fifty epochs, 1,000 to 10,000 steps in all, in float32, and 50 evaluations."""
     batch = changes.get("batch", min(256, rows))
     steps = changes.get("steps", min(10_000, max(1_000, 50 * rows // max(1, batch))))
     chosen = {

@@ -15,7 +15,7 @@ RELEASED = (RECIPE, WEIGHTS, CARD, CODEC)
 
 
 def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> None:
-    """Copy what others need of a run into a folder: recipe, weights and model card."""
+    """Copy the release of a run into a folder: recipe, weights and model card."""
     read_recipe(run)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name in RELEASED:
@@ -24,7 +24,7 @@ def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> No
 
 
 def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, device: str = "cpu") -> Flow:
-    """The flow of a release: a folder, or "owner/name" on the hub, fetched once and kept."""
+    """The flow of a release: a folder, or "owner/name" on the Hugging Face hub, downloaded once and cached."""
     if Path(name).is_dir():
         return load(name, device=device)
     return load(
@@ -36,7 +36,7 @@ def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, d
 
 
 def push_to_hub(run: str | PathLike[str], name: str, *, private: bool = False) -> str:
-    """Upload a run's release as "owner/name", and return its address. Needs a token: `hf auth login`."""
+    """Upload a run's release as "owner/name", and return its URL. Needs a token: `hf auth login`."""
     read_recipe(run)
     hub = require("huggingface_hub", "hub").HfApi()
     hub.create_repo(name, private=private, exist_ok=True)

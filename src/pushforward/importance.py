@@ -1,8 +1,9 @@
-"""Draws of a flow q, weighed against a density p̃ = Z p that one can evaluate but not draw from.
+"""Importance weights of draws from a flow q, for a density p̃ = Z p that one can evaluate but not draw from.
 
     x ~ q,        log w = log p̃(x) − log q(x)
 
-The mean of log w is log Z − KL(q ‖ p), which reverse KL raises; the mean of w is Z, what importance sampling estimates.
+The mean of log w is log Z − KL(q ‖ p), which training by reverse KL raises. The mean of w is Z, which importance
+sampling estimates.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ def weighted_draws(
 ) -> tuple[Events, Tensor]:
     """n events, or one for each row of the context, and their log-weights (n,), with gradients to the flow.
 
-    Raises ValueError where `log_density` does not give a number for each event.
+    Raises ValueError where `log_density` does not return one value an event.
     """
     x, log_q = flow.rsample_and_log_prob(() if n is None else n, context, generator=generator)
     log_p = log_density(x) if context is None else log_density(x, context)
     if not isinstance(log_p, Tensor) or log_p.shape != log_q.shape:
         given = f"shape {tuple(log_p.shape)}" if isinstance(log_p, Tensor) else f"{type(log_p).__name__}"
         raise ValueError(
-            f"log_density gives a number for each of {len(x)} events, a tensor ({len(x)},); it gave {given}."
+            f"log_density returns one value for each of {len(x)} events, a tensor ({len(x)},); it returned {given}."
         )
     return x, log_p - log_q

@@ -1,4 +1,4 @@
-"""What older versions saved, in today's words: recipes by their format, weights by their names."""
+"""Reads what older versions saved: recipes by their format, weights by their names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 FORMAT = 2  # of a saved recipe: raised when what it holds changes
 
-OLD_NAMES = (  # of weights: a pattern, and what stands in its place
+OLD_NAMES = (  # of weights: a pattern, and what replaces it
     (r"\bproject\b", "context_encoder"),
     (r"\bmeasured$", "initialized"),
     (r"\bpositions\b(?!\.weight)", "positions.weight"),
@@ -24,7 +24,7 @@ OLD_KINDS = {
 
 
 def with_sources(recipe: dict[str, Any]) -> dict[str, Any]:
-    """From format 1, in which data were a word, and the objective was not named."""
+    """Format 1 -> 2: there data were a name, and the objective had none."""
     recipe = _in_new_kinds(recipe)
     columns, context = recipe.pop("columns", []), recipe.pop("given", [])
     data, mirrored = recipe.pop("data"), recipe.pop("mirrored", False)
@@ -41,14 +41,14 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: with_sou
 
 
 def migrated(recipe: dict[str, Any], form: int) -> tuple[dict[str, Any], int]:
-    """A recipe in the newest format that there is a way to, and that format."""
+    """A recipe converted to the newest format possible, and that format."""
     while form in MIGRATIONS:
         recipe, form = MIGRATIONS[form](recipe), form + 1
     return recipe, form
 
 
 def renamed(names: Iterable[str], known: Container[str]) -> dict[str, str]:
-    """Saved names of weights -> today's: a name that is known stays as it is.
+    """Saved names of weights -> present names. A name in `known` stays as it is.
 
     >>> renamed(["read.weight", "net.project.table"], {"read.weight"})
     {'read.weight': 'read.weight', 'net.project.table': 'net.context_encoder.table'}
@@ -57,7 +57,7 @@ def renamed(names: Iterable[str], known: Container[str]) -> dict[str, str]:
 
 
 def existing(path: Path) -> Path:
-    """The path, or where an older version put that file if it is only there."""
+    """The path, or the older name of that file where only that exists."""
     old = path.with_name(OLD_FILES.get(path.name, path.name))
     return old if old.exists() and not path.exists() else path
 

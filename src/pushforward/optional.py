@@ -1,4 +1,4 @@
-"""Packages that only some users need: imported where they are used, and named where they are missing."""
+"""Optional dependencies: imported where they are used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def require(module: str, extra: str) -> Any:
-    """A module of a package in the extra. Raises ModuleNotFoundError, with what to install, where it is missing."""
+    """Import a module of a package in the extra. Raises ModuleNotFoundError, with what to install, if it is missing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as missing:

@@ -1,4 +1,4 @@
-"""A recipe is everything a run is made of, as plain data: to compare, print, override field by field and save."""
+"""A recipe: the configuration of a run as plain data, which can be compared, printed, overridden and saved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pushforward.version import __version__
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything a run is made of. On one machine, the same recipe gives the same weights.
+    """The configuration of a run. On one machine, the same recipe gives the same weights.
 
     >>> recipe = pf.recipes.digits()
     >>> recipe.data, recipe.objective
@@ -36,25 +36,25 @@ class Recipe:
     train: Plan
 
     def build(self) -> Objective:
-        """A fresh flow, of weights that the seed gives, and what it is trained to do.
+        """The objective, with a fresh flow whose weights are a function of the seed.
 
-        No generator but torch's own for the CPU is used, and that is where it was afterwards.
+        Torch's CPU generator is used, and restored afterwards; generators of other devices are left alone.
         """
         with seeded(self.train.seed):
             return self.objective.build(self.model.build(), self.codec.build())
 
     def takes(self) -> Takes:
-        """What the model and the codec take."""
+        """What data the model and the codec take."""
         with torch.device("meta"):
             flow = self.model.build()
         return Takes(tuple(flow.event), self.codec.levels, flow.classes)
 
     def training_data(self) -> Data:
-        """What is learned from. Raises ValueError where the model or the codec cannot take it."""
+        """The training data. Raises ValueError where the model or the codec cannot take it."""
         return self.data.training(self.takes())
 
     def held_out_data(self) -> Data:
-        """What is held out. Raises ValueError where the model or the codec cannot take it."""
+        """The held-out data. Raises ValueError where the model or the codec cannot take it."""
         return self.data.held_out(self.takes())
 
     def images(self, place: str | None = None) -> Images:
@@ -72,7 +72,7 @@ class Recipe:
 
 
 def differences(one: Any, other: Any, name: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two recipes differ: each field's dotted name, and what it is in the one and in the other."""
+    """Where two recipes differ: each field's dotted name, and its value in either."""
     if is_dataclass(one) and type(one) is type(other):
         pairs = ((f"{name}.{f.name}".lstrip("."), getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
         return [found for inner, a, b in pairs for found in differences(a, b, inner)]
@@ -80,13 +80,13 @@ def differences(one: Any, other: Any, name: str = "") -> list[tuple[str, Any, An
 
 
 def to_json(recipe: Recipe) -> str:
-    """The recipe as JSON, with the format's number. Every part says what it is: {"kind": "TarFlow", …}."""
+    """The recipe as JSON, with the number of the format. Every part names its class: {"kind": "TarFlow", …}."""
     saved = {"format": FORMAT, "pushforward": __version__, "recipe": _plain(recipe)}
     return json.dumps(saved, indent=2) + "\n"
 
 
 def from_json(text: str, source: str | Path) -> Recipe:
-    """The recipe that `source` holds as `text`. Raises ValueError, with the source's name, where it cannot be read."""
+    """The recipe in `text`, read from the file `source`. Raises ValueError, with that name, where it cannot be read."""
     try:
         saved = json.loads(text)
         form, recipe, version = saved["format"], saved["recipe"], saved["pushforward"]
@@ -137,6 +137,6 @@ def _kind(name: Any) -> type:
 
 
 def nearest(name: str, known: set[str]) -> str:
-    """The end of a sentence that refuses a name: the one that was meant, or all there are."""
+    """The end of an error about an unknown name: the nearest known name, or all of them."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}."

@@ -1,4 +1,4 @@
-"""Samples of a flow whose data have a codec, a batch at a time, each with random numbers of its own."""
+"""Samples of a flow with a codec, a batch at a time, each with its own generator."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pushforward.shapes import Events
 class Sampling:
     """How samples are drawn."""
 
-    label: int | None = None  # of all samples, −1 for none; left out: every class in turn
+    label: int | None = None  # of all samples; −1: the null label; left out: every class in turn
     context: tuple[float, ...] = ()  # the vector that all samples are conditioned on, where the flow takes one
-    guidance: float = 0.0  # how far to push away from the null label, or from blunted attention
-    attention_temperature: float = 1.0  # of what guidance pushes away from; other than 1 it needs no labels
+    guidance: float = 0.0  # weight of guidance; 0: none
+    attention_temperature: float = 1.0  # of the network that guidance subtracts; other than 1, no labels are needed
     temperature: float = 1.0  # of the base's noise
-    denoised: bool = True  # by the flow's own score, where its codec adds Gaussian noise
+    denoised: bool = True  # by the flow's score, where its codec adds Gaussian noise
     seed: int = 0
     batch: int = 64
 
@@ -35,9 +35,9 @@ class Sampling:
 def samples(
     coded: CodedFlow, sampling: Sampling = Sampling(), *, start: int = 0, stop: int
 ) -> Iterator[tuple[Events, Tensor | None]]:
-    """Samples number `start` to `stop`, a batch at a time: events (n, *event), and their labels (n,).
+    """Samples `start` … `stop` − 1, a batch at a time: events (n, *event), and their labels (n,).
 
-    Sample i is drawn with the generator of (seed, i): which others are drawn beside it changes nothing but rounding.
+    Sample i is drawn with the generator of (seed, i): to rounding, it does not depend on its batch.
     `coded.codec.decode` turns events into data.
     """
     flow, how = coded.flow, sampling

@@ -1,6 +1,6 @@
 """The command line: `pushforward COMMAND`."""
 
-# without `from __future__ import annotations`: the parser reads annotations that name what a function imports
+# no `from __future__ import annotations`: the parser needs annotations as objects, not strings
 
 import inspect
 import sys
@@ -11,18 +11,18 @@ from typing import Annotated, Any
 COMMANDS = ("sample", "evaluate", "denoise", "classify", "check", "edit", "interpolate", "inpaint")  # of a run
 
 TRAIN_ARGUMENTS = """Args:
-    out: The run folder: made, or gone on with.
+    out: The run folder; an existing run is continued.
     device: cpu, cuda, mps, or auto.
-    tensorboard: Log for TensorBoard too.
+    tensorboard: Also log for TensorBoard.
 """
 
 TABLE_HELP = """Fit a flow to a table of numbers: `pushforward train --data table.csv --out DIR`.
 
 Args:
     data: A .csv, .parquet or .npz file.
-    out: The run folder: made, or gone on with.
-    model: What kind of flow; circularnsf takes circles.
-    steps: How many at most; left out, as many as suit the number of rows.
+    out: The run folder; an existing run is continued.
+    model: The model; circularnsf takes circles.
+    steps: The maximum; by default it suits the number of rows.
     seed: Of the weights, the order, and the rows held out.
     device: cpu, cuda, mps, or auto.
 """
@@ -30,20 +30,20 @@ Args:
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What the columns of a table are: those not named here are learned, on the real line."""
+    """The columns of a table. Those not named here are events on the real line."""
 
-    context: tuple[str, ...] = ()  # Columns that the others are conditioned on.
-    weights: str | None = None  # The column that says how much each row counts.
-    # Where columns live, COLUMN=KIND:LOW:HIGH, both ends among integers: mass=interval:0: for positive numbers,
+    context: tuple[str, ...] = ()  # Columns that the events are conditioned on.
+    weights: str | None = None  # The column of weights.
+    # Supports of columns, COLUMN=KIND:LOW:HIGH; integers include both ends: mass=interval:0: for positive numbers,
     # phi=circle:0:360, jets=integers:0:9.
     supports: tuple[str, ...] = ()
 
 
 def demo(out: Path = Path("runs/demo"), effort: float = 1.0, device: str = "auto") -> None:
-    """Train a TarFlow on handwritten digits and show what it can do, in a few minutes on two CPU cores.
+    """Train a TarFlow on handwritten digits, in a few minutes on two CPU cores.
 
-    Leaves a run, which every other command takes, and in it demo.png: digits from the data, and samples raw, denoised,
-    and guided by class. Prints bits/dim and more. The same command again goes on, or says what it found.
+    It leaves a run, which every other command takes, with demo.png: digits from the data, and samples raw, denoised,
+    and guided by class. It prints bits/dim and more. The same command again continues the run.
 
     Args:
         out: The run folder.
@@ -56,16 +56,16 @@ def demo(out: Path = Path("runs/demo"), effort: float = 1.0, device: str = "auto
 
 
 def recipes() -> str:
-    """List the recipes: what each is for, its command, its cost and the number to expect."""
+    """List the recipes, each with its command, its cost and the result to expect."""
     from pushforward.recipes import RECIPES
 
     return "\n\n".join(f"{name}\n{inspect.getdoc(recipe)}" for name, recipe in RECIPES.items())
 
 
 def train(*arguments: str) -> str | None:
-    """Train by a recipe: `pushforward train RECIPE --out DIR`; the same command again goes on.
+    """Train by a recipe: `pushforward train RECIPE --out DIR`. The same command again continues the run.
 
-    Every field of a recipe can be overridden by its dotted name: `pushforward train RECIPE --help` lists them.
+    Every field of a recipe is an option by its dotted name: `pushforward train RECIPE --help` lists them.
     Without a recipe, fit a flow to a table of numbers: `pushforward train --data table.csv --out DIR`.
     """
     from pushforward.recipe import nearest
@@ -103,7 +103,7 @@ def _train_by(name: str, arguments: list[str]) -> str | None:
 
 
 def with_words(model: Any, arguments: list[str]) -> tuple[Any, list[str]]:
-    """The model, with what arguments set by a word (`--model.permutation shuffle`), and the other arguments."""
+    """The model with the fields that arguments set by a word (`--model.permutation shuffle`), and other arguments."""
     others, pending = [], iter(arguments)
     for argument in pending:
         option, _, word = argument.partition("=")
@@ -116,7 +116,7 @@ def with_words(model: Any, arguments: list[str]) -> tuple[Any, list[str]]:
 
 
 def _train_on_table(arguments: tuple[str, ...]) -> str | None:
-    """Train by the recipe that suits a table."""
+    """Train by the recipe for a table."""
     import tyro
 
     from pushforward.models import BY_WORD
@@ -139,7 +139,7 @@ def _train_on_table(arguments: tuple[str, ...]) -> str | None:
 
 
 def _trained(recipe: object, out: Path, device: str, tensorboard: bool = False) -> str | None:
-    """Train, and what was noted of it, if anything was."""
+    """Train, and return the text of the result, if there is one."""
     from pushforward.runs import read_results, train
 
     train(recipe, out, device=device, tensorboard=tensorboard)  # pyright: ignore[reportArgumentType]

@@ -1,13 +1,13 @@
-"""How data become events, and events data.
+"""Codecs: how data become events, and events data.
 
-A flow models a density, and pixels are integers: a density on integers can be made as great as one likes. So a codec
-draws a continuous x ~ q(x | v) for data v, and by Jensen's inequality
+A flow models a density, but pixels are integers, where a density can become arbitrarily high. So a codec draws a
+continuous x ~ q(x | v) for data v, and by Jensen's inequality
 
     log P(v) ≥ E_q[ log p(x) − log q(x | v) + log P(v | x) ]
 
-where P(v | x) says which data x stands for. A codec draws x and returns its cost, log_q = log q(x | v) − log P(v | x).
-A `CodedFlow` is a flow with the codec of its data; what it gives is a bound, and its method is called so.
-Integers 0 … levels − 1 lie on [−1, 1].
+where P(v | x) is the probability of the data v given the event x. A codec draws x and returns its cost,
+log_q = log q(x | v) − log P(v | x). A `CodedFlow` is a flow with the codec of its data: `CodedFlow.bound` is the right
+side. Integers 0 … levels − 1 are encoded on [−1, 1].
 """
 
 from pushforward.codecs.base import Codec, CodecConfig, Identity

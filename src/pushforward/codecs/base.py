@@ -15,9 +15,9 @@ from pushforward.shapes import Events, PerSample
 
 
 class CodecConfig(ABC):
-    """What a recipe says of a codec: a codec without weights, or the configuration of one that has weights."""
+    """The codec of a recipe: a codec itself where it has no weights, else the configuration of one."""
 
-    levels: int  # the data are integers 0 … levels − 1; 0: they are no such integers
+    levels: int  # the data are integers 0 … levels − 1; 0: real numbers, or columns of both kinds
 
     @abstractmethod
     def build(self) -> Codec:
@@ -29,14 +29,14 @@ class CodecConfig(ABC):
 
 
 class Codec(CodecConfig):
-    """From data to events, at random, and back.
+    """Encodes data as random events, and decodes events to data.
 
     `unit` is the unit of a bound on log P(data): "nats" an event, or bits for each of the `count` elements of a row.
     """
 
     unit: str = "nats"
     quantity: str = "bound on log P"  # what `CodedFlow.bound` gives
-    noise_sigma: float | None = None  # of Gaussian noise in events, which a flow's score can remove; None: none
+    noise_sigma: float | None = None  # of Gaussian noise, which a flow's score can remove; None: there is none
 
     def build(self) -> Codec:
         return self
@@ -47,21 +47,21 @@ class Codec(CodecConfig):
 
     @abstractmethod
     def decode(self, x: Events) -> Tensor:
-        """x -> the data that it stands for."""
+        """x -> the data that it encodes."""
 
     def clean(self, data: Tensor) -> Events:
-        """data -> the x in the middle of those that stand for them; by default a draw that is always the same."""
+        """data -> the centre of the events that decode to them, without noise; by default a draw from a fixed seed."""
         return self.encode(data, keyed(0))[0]
 
     def initialize(self, data: Tensor, generator: Source = None) -> None:
-        """Data-dependent initialisation, where the codec has weights that want it."""
+        """Data-dependent initialisation, where the codec has weights that need it."""
 
     def count(self, data: Tensor) -> Tensor:
-        """How many elements a bound is divided by, (batch,) float: 1 where the unit is that of an event."""
+        """How many elements a bound is divided by, (batch,) float: 1 where the unit is nats an event."""
         return torch.ones(len(data), device=data.device)
 
     def in_unit(self, log_p: PerSample, data: Tensor) -> PerSample:
-        """log P in nats -> −log P / count in the codec's unit, (batch,): of a lower bound, an upper one."""
+        """log P in nats -> −log P / count in the codec's unit, (batch,). A lower bound becomes an upper one."""
         nats = -log_p / self.count(data).to(log_p)
         return nats / math.log(2) if self.unit.startswith("bits") else nats
 

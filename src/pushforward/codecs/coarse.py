@@ -1,4 +1,4 @@
-"""Fewer grey levels."""
+"""Images of fewer grey levels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pushforward.shapes import Events, PerSample
 
 @dataclass(frozen=True)
 class Coarse(IntegerCodec):
-    """Integers 0 … levels − 1 with the fewer grey levels of another codec: v -> floor(v · coarse.levels / levels).
+    """Reduces integers 0 … levels − 1 to the levels of the codec `coarse`: v -> floor(v · coarse.levels / levels).
 
-    Bits/dim are those of the coarse integers: of five-bit images in Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+    Bits/dim are those of the reduced integers, as for the five-bit images in Kingma & Dhariwal 2018 (Glow),
+    arXiv:1807.03039.
 
     >>> from pushforward.codecs import UniformDequantization
     >>> five_bits = Coarse(UniformDequantization(32))
@@ -47,5 +48,5 @@ class Coarse(IntegerCodec):
         return self.coarse.clean(self._coarsened(data))
 
     def _coarsened(self, data: Tensor) -> Tensor:
-        as_real(data, self.levels)  # raises where they are not integers of so many levels
+        as_real(data, self.levels)  # raises ValueError where the data are not integers 0 … levels − 1
         return torch.div(data, self.levels // self.coarse.levels, rounding_mode="floor")

@@ -15,7 +15,7 @@ from pushforward.shapes import Events, PerSample
 
 
 class CodedFlow:
-    """A flow with the codec of its data: what is asked of data, not of events.
+    """A flow with the codec of its data: bounds, denoising and classification.
 
     >>> from pushforward.codecs import UniformDequantization
     >>> flow = pf.models.TarFlow(image=(1, 8, 8), patch=4, steps=2, width=16, depth=1).build()
@@ -30,14 +30,14 @@ class CodedFlow:
         """A lower bound on log P(data | context) in nats, (batch,): random, and tighter with more `samples`.
 
         log of the mean over K samples of p(x_k) / q(x_k). Burda et al. 2016, arXiv:1509.00519. Where log-dets are
-        estimated it is one on average, and for one sample alone.
+        estimated, only K = 1 is allowed, and the bound holds on average.
         """
         if samples < 1:
-            raise ValueError(f"a bound takes one draw at least; got samples={samples}.")
+            raise ValueError(f"a bound takes at least one draw of the codec; got samples={samples}.")
         if samples > 1 and not self.flow.exact:
             raise ValueError(
                 f"with samples={samples} the noise of estimated log-dets would raise the bound. Give samples=1, or "
-                "have them computed: log_det=Exact()."
+                "compute log-dets exactly: log_det=Exact()."
             )
         terms = []
         for _ in range(samples):

@@ -17,9 +17,9 @@ from pushforward.transforms import ProductSupport
 
 @dataclass(frozen=True)
 class ColumnDequantization(Codec):
-    """For tables with integers in some columns: there x = v + u, u uniform in (0, 1). The rest are events already.
+    """For tables with integers in some columns: there x = v + u, u uniform in (0, 1). Other columns stay as they are.
 
-    Bins are of width 1, so log_q is 0, and a bound is on the integral of the density over the integers' bins.
+    Bins have width 1, so log_q is 0; a bound is on the integral of the density over the integers' bins.
 
     >>> x, log_q = ColumnDequantization((1,)).encode(torch.tensor([[0.5, 3.0]]))
     >>> ColumnDequantization((1,)).decode(x)
@@ -44,7 +44,7 @@ class ColumnDequantization(Codec):
         return x
 
     def _integers(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """A copy of the data as real numbers, and its columns of integers, checked."""
+        """A copy of the data as real numbers, and its columns of integers; ValueError where they hold others."""
         if data.shape[1] <= max(self.columns):
             raise ValueError(f"columns {self.columns} are of integers; the data have {data.shape[1]} columns.")
         x = data.clone() if data.is_floating_point() else data.to(torch.get_default_dtype())

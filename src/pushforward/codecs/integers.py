@@ -1,4 +1,4 @@
-"""What the codecs of integers 0 … levels − 1 share: their unit, their checks, their places on [−1, 1]."""
+"""What the codecs of integers 0 … levels − 1 share: unit, checks, and positions on [−1, 1]."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class IntegerCodec(Codec):
 
 
 def placed(v: Tensor, levels: int) -> Tensor:
-    """Integers 0 … levels − 1 as real numbers on [−1, 1], whose ends are the least and the greatest."""
+    """Integers on [−1, 1]: 0 is at −1, and levels − 1 at 1."""
     return v / (levels - 1) * 2 - 1
 
 
 def bin_centres(v: Tensor, levels: int) -> Tensor:
-    """The middles of the bins of width 2 / levels that tile [−1, 1]."""
+    """Integers at the centres of their bins, which have width 2 / levels and tile [−1, 1]."""
     return 2 * (v + 0.5) / levels - 1
 
 
 def bits_per_dim(log_p: Tensor, elements: int) -> Tensor:
-    """Nats of an event -> bits for each of its elements: −log_p / (elements · log 2)."""
+    """log p of an event, in nats -> bits for each of its elements: −log_p / (elements · log 2)."""
     return -log_p / (elements * math.log(2))
 
 
@@ -41,7 +41,7 @@ def check_levels(levels: int) -> None:
 
 
 def as_real(data: Tensor, levels: int) -> Tensor:
-    """Integers 0 … levels − 1 in torch's default dtype. Raises ValueError where they are anything else."""
+    """Integers 0 … levels − 1 in torch's default dtype. Raises ValueError for anything else."""
     if data.is_floating_point() or data.is_complex():
         raise ValueError(f"this codec takes integers 0 … {levels - 1}; the data are {data.dtype}.")
     if data.numel():

@@ -15,10 +15,11 @@ from pushforward.shapes import Events, PerSample, sum_event
 
 @dataclass(frozen=True)
 class GaussianNoise(IntegerCodec):
-    """Gaussian noise around each integer's place: x = 2 v / (levels − 1) − 1 + sigma · noise.
+    """Gaussian noise added to each integer's position: x = 2 v / (levels − 1) − 1 + sigma · noise.
 
-    Neighbours overlap, and Bayes' rule with a uniform prior tells them apart: log_q sums log sum_k N(x; k, sigma²) over
-    the levels k. For flows whose samples will be denoised: Zhai et al. 2024, arXiv:2412.06329.
+    The noise of neighbouring levels overlaps, so P(v | x) is that of Bayes' rule with a uniform prior: log_q is the sum
+    over elements of log sum_k N(x; k, sigma²), over the levels k. For flows whose samples will be denoised: Zhai et al.
+    2024, arXiv:2412.06329.
 
     >>> GaussianNoise(256, sigma=0.05).clean(torch.tensor([[0, 255]]))
     tensor([[-1.,  1.]])
@@ -39,7 +40,7 @@ class GaussianNoise(IntegerCodec):
     def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = as_real(data, self.levels)
         x = placed(v, self.levels) + self.sigma * draw(torch.randn, v.shape, v, generator)
-        reach = min(self.levels - 1, math.ceil(4 * self.sigma * self.levels))  # eight sigma: beyond, nothing adds up
+        reach = min(self.levels - 1, math.ceil(4 * self.sigma * self.levels))  # levels beyond eight sigma add nothing
         total = torch.zeros_like(x)
         for k in range(-reach, reach + 1):
             neighbour = placed(v + k, self.levels)

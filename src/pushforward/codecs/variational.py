@@ -1,4 +1,4 @@
-"""Variational dequantization: the noise is a flow of its own."""
+"""Variational dequantization: noise drawn from a second flow."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class VariationalDequantization(nn.Module, IntegerCodec):
     """Noise inside each integer's bin, drawn from a flow conditioned on all of them: x = 2 (v + u) / levels − 1.
 
     u ~ q(u | v) in (0, 1), so log_q = log q(u | v) + n log(levels / 2) for n integers. The flow of the noise is trained
-    with the flow of the data, on the same bound; where it is uniform, this is `UniformDequantization`. `read` turns the
-    integers, on [−1, 1], into the image that `noise` is conditioned on.
+    with the flow of the data, on the same bound. Where the noise is uniform, this is `UniformDequantization`. The
+    network `read` computes the features that `noise` is conditioned on, from the integers on [−1, 1].
     Ho et al. 2019 (Flow++), arXiv:1902.00275, section 3.1.
     """
 
@@ -42,7 +42,7 @@ class VariationalDequantization(nn.Module, IntegerCodec):
 
     @torch.no_grad()
     def initialize(self, data: Tensor, generator: Source = None) -> None:
-        """Data-dependent initialisation of the noise's flow, on what it is called with when these data are encoded."""
+        """Data-dependent initialisation of the flow of the noise, by encoding these data once."""
         with initializing(self):
             self.encode(data, generator)
 

@@ -1,4 +1,4 @@
-"""Data sets behind one interface, by name or path, in an order that a seed gives; and sources, which recipes name."""
+"""Data sets by name or path, behind one interface; the order of training; and the data sources of recipes."""
 
 from pushforward.data.catalogue import digits, find
 from pushforward.data.data import Arrays, Data

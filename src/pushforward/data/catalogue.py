@@ -24,28 +24,29 @@ from pushforward.data.npz import read_npz, read_packs
 from pushforward.data.tables import read_hugging_face, read_parquet
 
 PACKS = ("mnist", "fashion_mnist", "cifar10")
-SPLITS = frozenset(("train", "test", "validation", "valid", "val"))  # what the parts of a folder may be named after
+SPLITS = frozenset(("train", "test", "validation", "valid", "val"))  # names of splits in the parts of a folder
 
 
 def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int] | None = None) -> Data:
-    """The data set of a name, or in a file or folder.
+    """Find a data set by its name, or read it from a file or folder.
 
         digits, mnist, fashion_mnist, cifar10   by name; all but digits from the folder that PUSHFORWARD_DATA names
         set.npz                                 arrays `images` and `labels`, or `x` and `y`; or a pack
         set.tar, set.parquet                    encoded images and labels
         folder                                  of images, of folders (one a class), of .tar or of .parquet files
-        hf:owner/name, hf:folder                by the library `datasets`, from its hub or a folder
+        hf:owner/name, hf:folder                by the Hugging Face library `datasets`, from the hub or a folder
 
-    A split of a folder is the folder in it of that name, or are the files in it with that word in their names; what has
-    no splits is "train". Given `image`, (C, H, W), images are scaled to cover it, cropped to its centre, made grey or
-    colour. Raises FileNotFoundError where nothing is there, and ValueError, naming the file, where it cannot be used.
+    The splits of a folder are its subfolders of those names, or its files with those words in their names. A set
+    without splits is "train". Given `image`, (C, H, W), images are scaled to cover it, cropped to its centre, and made
+    grey or colour. Raises FileNotFoundError where nothing is found, and ValueError, naming the file, where it cannot be
+    used.
     """
     shape = None if image is None else _shape(image)
     name = str(name_or_path)
     if name == "digits":
         found = digits(split)
         if shape not in (None, found.image):
-            raise ValueError(f"the digits are {found.image} and of 17 levels, which are not fitted to {shape}.")
+            raise ValueError(f"the digits have shape {found.image}, and are not resized; got image={shape}.")
         return found
     if name in PACKS:
         return read_packs(_packs(name, split), image=shape)
@@ -78,7 +79,7 @@ def _shape(image: Sequence[int]) -> Shape:
 
 
 def _packs(name: str, split: str) -> list[Path]:
-    """The files of a named set: one, or several that are numbered."""
+    """The files of a named set: one, or several numbered ones."""
     if split not in ("train", "test"):
         raise ValueError(f'{name} has the splits "train" and "test"; got {split!r}.')
     folder = Path(os.environ.get("PUSHFORWARD_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
@@ -123,14 +124,14 @@ def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
 
 
 def _split(parts: list[Path], split: str, whole: Path) -> tuple[list[Path], list[Path]]:
-    """The parts that have the split as a word in their names, and the others; all are "train" where none has a word."""
+    """The parts with the split's name in theirs, and the others. Where no part names a split, all are "train"."""
     names = [" and ".join(SPLITS.intersection(re.split("[^a-z]+", part.stem))) for part in parts]
     if not any(names):
         _check_only_train(whole, split)
         return parts, []
     if split not in names or not all(names):
         listed = ", ".join(f"{part.name} ({name or 'no split'})" for part, name in zip(parts, names, strict=True))
-        raise ValueError(f"{whole} was asked for its split {split!r}; it holds {listed}. Name each after its split.")
+        raise ValueError(f"{whole} has no clear split {split!r}; it holds {listed}. Name each part after its split.")
     pairs = list(zip(parts, names, strict=True))
     return [part for part, name in pairs if name == split], [part for part, name in pairs if name != split]
 
@@ -138,5 +139,5 @@ def _split(parts: list[Path], split: str, whole: Path) -> tuple[list[Path], list
 def _check_only_train(path: Path, split: str) -> None:
     if split != "train":
         raise ValueError(
-            f'{path} has no splits, so that all of it is "train"; got {split!r}. Give the other set\'s path.'
+            f'{path} has no splits, so all of it is "train"; got {split!r}. Give the path of the other set.'
         )

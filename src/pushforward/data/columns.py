@@ -1,4 +1,4 @@
-"""Tables of real numbers whose columns have names: CSV, Parquet and npz files."""
+"""Tables of named columns of real numbers: CSV, Parquet and npz files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Table:
     def __post_init__(self):
         shapes = {name: column.shape for name, column in self.columns.items()}
         if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()) or not len(self):
-            raise ValueError(f"columns are of one length, at least 1; these are of {shapes}.")
+            raise ValueError(f"all columns have one length, at least 1; these have {shapes}.")
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -36,10 +36,10 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """The table in a .csv, .parquet or .npz file. Raises ValueError, with the file's name, where it is not all numbers.
+    """The table in a .csv, .parquet or .npz file. Raises ValueError, naming the file, where a cell is not a number.
 
-    A CSV whose first line is numbers has columns x0, x1 …; so has an npz, whose arrays are columns by their names, or
-    several of them: x (n, k) is x0, x1 …
+    A CSV without a header gets the columns x0, x1, … In an npz, an array (n,) is a column under its name, and an array
+    x of shape (n, k) is the columns x0, x1, …
     """
     readers = {".csv": _csv, ".parquet": _parquet, ".npz": _npz}
     if path.suffix not in readers:
@@ -59,7 +59,9 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
     values = np.loadtxt(path, delimiter=",", skiprows=int(named), ndmin=2, comments=None, quotechar='"')
     names = [name.strip() for name in first] if named else [f"x{i}" for i in range(len(first))]
     if len(set(names)) != values.shape[1]:
-        raise ValueError(f"there are {values.shape[1]} columns, and the first line names {', '.join(names)}.")
+        raise ValueError(
+            f"there are {values.shape[1]} columns, and the header is {', '.join(names)}. Give each column one name."
+        )
     return dict(zip(names, values.T, strict=True))
 
 
@@ -78,7 +80,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
 
 def _real(name: str, column: np.ndarray) -> np.ndarray:
     if column.dtype.kind not in "iufb":
-        raise ValueError(f"the column {name} is of {column.dtype}, and a flow takes numbers. Leave it out.")
+        raise ValueError(f"the column {name} holds {column.dtype}, and a flow takes numbers. Remove it.")
     return column.astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""The one interface of all data sets: events by number, and what each is conditioned on."""
+"""The interface of all data sets: events by index, each with its context."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from pushforward.randomness import keyed
 from pushforward.shapes import Events
 
-HELD_OUT = 5_000  # events at most: their mean is then known to about a hundredth of a nat
+HELD_OUT = 5_000  # events at most: the standard error of their mean is then about a hundredth of a nat
 
-Rows = Tensor | Sequence[int]  # numbers 0 … n − 1, in any order, repeats allowed
+Rows = Tensor | Sequence[int]  # indices 0 … n − 1, in any order, repeats allowed
 
 
 class Data(ABC):
-    """Events by number, and what each is conditioned on."""
+    """Events by index, each with its context."""
 
-    weights: Tensor | None = None  # (n,), of mean 1: how much each event counts; None: all alike
+    weights: Tensor | None = None  # (n,), of mean 1; None: all equal
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -32,10 +32,10 @@ class Data(ABC):
 
 
 class Arrays(Data):
-    """Events in memory, of any shape, and what they are conditioned on: tensors or numpy arrays, a row an event.
+    """Events in memory, of any shape, and their context: tensors or numpy arrays, one row an event.
 
-    `weights` (n,), none negative, say how much events count, and are scaled to a mean of 1. Values that are not finite
-    are refused.
+    `weights` (n,), none negative, multiply each event's part of a loss or score; they are scaled to mean 1. Raises
+    ValueError where values are not finite.
 
     >>> Arrays(torch.rand(5, 2), context=torch.arange(5)).fetch([3, 0, 3])[1]
     tensor([3, 0, 3])
@@ -50,7 +50,9 @@ class Arrays(Data):
         self.events = torch.as_tensor(events)
         self.context = None if context is None else torch.as_tensor(context)
         if self.events.dim() < 2 or not len(self.events):
-            raise ValueError(f"events are (n, *event), at least one of them; these are {tuple(self.events.shape)}.")
+            raise ValueError(
+                f"events have shape (n, *event), with n at least 1; these have {tuple(self.events.shape)}."
+            )
         if self.context is not None and self.context.shape[:1] != self.events.shape[:1]:
             raise ValueError(
                 f"give one row of context for each of {len(self.events)} events; it is {tuple(self.context.shape)}."
@@ -59,7 +61,7 @@ class Arrays(Data):
             if values is not None and not values.isfinite().all():
                 rows = (~values.reshape(len(values), -1).isfinite().all(1)).nonzero().flatten().tolist()
                 raise ValueError(
-                    f"{listed(rows)} of the {name} {'hold' if len(rows) > 1 else 'holds'} numbers that are not finite. "
+                    f"{listed(rows)} of the {name} {'hold' if len(rows) > 1 else 'holds'} values that are not finite. "
                     "Drop or repair such rows."
                 )
         if weights is not None:
@@ -74,39 +76,39 @@ class Arrays(Data):
         return self.events[rows], None if self.context is None else self.context[rows]
 
     def part(self, rows: Rows) -> Arrays:
-        """These rows alone, with weights of mean 1 again."""
+        """These rows, their weights scaled to mean 1 again."""
         rows = row_numbers(rows)
         return Arrays(*self.fetch(rows), None if self.weights is None else self.weights[rows])
 
     def counted(self) -> Arrays:
-        """The rows that count: those whose weight is not zero."""
+        """The rows whose weight is not zero."""
         return self if self.weights is None else self.part(self.weights.nonzero().flatten())
 
     def split(self, share: float, *, seed: int = 0, most: int = HELD_OUT) -> tuple[Arrays, Arrays | None]:
-        """Rows to learn from, and this share of all, `most` at most, to hold out; None where the share is 0.
+        """Split the rows into training rows and held-out rows, which are this share of all, and `most` at most.
 
-        Which they are is a function of the seed.
+        The split is a function of the seed. Held-out rows are None where the share is 0.
         """
         if not 0 <= share < 1:
             raise ValueError(f"the share of the events to hold out is in [0, 1); got {share}.")
         some = min(most, max(1, round(share * len(self)))) if share else 0
         if len(self) <= some:
             raise ValueError(
-                f"there are {len(self)} events to learn from, and {some} to hold out. Give more, or hold out none."
+                f"there are {len(self)} events, of which {some} would be held out. Give more, or hold out none."
             )
         order = torch.randperm(len(self), generator=keyed(seed), device="cpu")
         return self.part(order[some:]), self.part(order[:some]) if some else None
 
 
 def _checked_weights(weights: Tensor, events: int) -> Tensor:
-    """The weights (n,). Raises ValueError where they are not one a row, finite, not negative, some above zero."""
+    """The weights (n,). Raises ValueError unless there is one a row, all finite, none negative, some above zero."""
     if weights.shape != (events,):
         raise ValueError(f"give one weight for each of {events} events; they are of shape {tuple(weights.shape)}.")
     wrong = (~((weights >= 0) & weights.isfinite())).nonzero().flatten().tolist()
     if wrong:
         raise ValueError(
             f"weights are finite and not negative; {listed(wrong)} of them are not, the first is {weights[wrong[0]]:g}."
-            " A likelihood with negative weights may have no greatest value: merge or reweight such events first."
+            " With negative weights the likelihood may have no maximum: merge or reweight such events first."
         )
     if not weights.any():
         raise ValueError("all weights are zero: there is nothing to learn.")
@@ -115,7 +117,7 @@ def _checked_weights(weights: Tensor, events: int) -> Tensor:
 
 @contextmanager
 def naming(source: object) -> Iterator[None]:
-    """Errors about a value, with the name of where it came from before them."""
+    """Put the name of the source before the message of a ValueError."""
     try:
         yield
     except ValueError as error:
@@ -123,7 +125,7 @@ def naming(source: object) -> Iterator[None]:
 
 
 def listed(rows: list[int]) -> str:
-    """Rows in words, the first of them by number.
+    """Row indices as words for an error: the first five of them.
 
     >>> listed([3]), listed([0, 4]), listed(list(range(100)))
     ('row 3', 'rows 0, 4', 'rows 0, 1, 2, 3, 4 and 95 others')
@@ -133,8 +135,8 @@ def listed(rows: list[int]) -> str:
 
 
 def row_numbers(rows: Rows) -> Tensor:
-    """The rows as int64; anything but integers is refused, as a mask would be read as rows 0 and 1."""
+    """The row indices as int64. Raises ValueError for anything but integers: a mask would be read as rows 0 and 1."""
     numbers = torch.as_tensor(rows)
     if len(numbers) and (numbers.is_floating_point() or numbers.dtype == torch.bool):
-        raise ValueError(f"rows are asked for by their numbers, which are integers; these are {numbers.dtype}.")
+        raise ValueError(f"rows are integer indices; these are {numbers.dtype}.")
     return numbers.long()

@@ -1,6 +1,6 @@
-"""Encoded images: n blobs, decoded when they are asked for, so that a set may be larger than memory.
+"""Encoded images: n blobs, decoded when they are indexed, so that a set may be larger than memory.
 
-Every kind of file is this one idea. What differs is where a blob lies: in a file, a stretch of a tar, a table's cell.
+A blob is a file, a range of bytes in a tar, or a cell of a table: each is a subclass of `Blobs`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 
 class Blobs(ABC):
-    """Encoded images by number, wherever they lie; reading one depends on nothing that was read before."""
+    """Encoded images by index. Reading one does not depend on what was read before."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -32,15 +32,15 @@ class Blobs(ABC):
 
     @abstractmethod
     def name(self, i: int) -> str:
-        """Where image i lies, for errors."""
+        """Where image i is stored, for errors."""
 
 
 class Encoded:
-    """Images that are decoded when they are indexed by rows, as a tensor (n, C, H, W) of uint8 would be.
+    """Images that are decoded when indexed by rows; they index like a tensor (n, C, H, W) of uint8.
 
-    Given `image`, each is fitted to that shape. Without it all must have one shape already: then every header is read
-    now, which takes as long as reading the set once. Raises ValueError, with its name, at an image that Pillow cannot
-    decode or whose pixels have more than 8 bits.
+    Given `image`, each is fitted to that shape. Otherwise all must have the same shape: every header is read at
+    construction, which takes as long as reading the set once. Raises ValueError, naming the image, where Pillow cannot
+    decode it or its pixels have more than 8 bits.
     """
 
     def __init__(self, blobs: Blobs, *, image: Shape | None = None):
@@ -62,7 +62,8 @@ class Encoded:
 def fitted(picture: Picture, image: Shape) -> np.ndarray:
     """The picture as (C, H, W), uint8: grey or colour, scaled with antialiasing to cover H × W, cropped to its centre.
 
-    What is transparent is laid on white. A JPEG more than twice as large is halved as it is decoded, which is faster.
+    Transparent pixels are blended with white. A JPEG more than twice as large is halved while decoding, which is
+    faster.
     """
     from PIL import Image, ImageOps
 
@@ -85,7 +86,7 @@ def _common_shape(blobs: Blobs) -> Shape:
         first = first or shape
         if shape != first:
             raise ValueError(
-                f"images of a set have one shape (C, H, W), and {blobs.name(0)} has {first}, {blobs.name(i)} {shape}. "
+                f"all images have one shape (C, H, W); {blobs.name(0)} has {first}, {blobs.name(i)} {shape}. "
                 f"Give image=(C, H, W) to fit them all to it, such as image={first}."
             )
     assert first, "a reader gives at least one image"

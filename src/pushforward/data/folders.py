@@ -1,8 +1,8 @@
-"""Encoded images in folders and in tar files: stretches of files, a whole file or a member of a tar.
+"""Encoded images in folders and in tar files: whole files, and members of a tar.
 
-Images in the same folder are of the same class, and where all lie in one folder there are no classes. Classes are
-numbered in the order of their folders' names. In a tar, a member `key.cls` may hold the class of `key.png` as a number
-instead, as WebDataset has it. The splits of a set have the same classes: a reader is told what lies `beside` its own.
+Each folder is a class; where all images are in one folder there are no classes. Classes are numbered in the order of
+their folders' names. In a tar, a member `key.cls` may hold the class of `key.png` as a number instead, as in
+WebDataset. The splits of a set share their classes, so a reader also takes the paths of the other splits, `beside`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Stretch(NamedTuple):
 
 
 class Stretches(Blobs):
-    """Encoded images that are stretches of files."""
+    """Encoded images that are ranges of bytes in files."""
 
     def __init__(self, stretches: Sequence[Stretch]):
         self.stretches = stretches
@@ -42,7 +42,7 @@ class Stretches(Blobs):
 
     def read(self, i: int) -> bytes:
         file, offset, size, _ = self.stretches[i]
-        with file.open("rb") as opened:  # anew each time: nothing to share between threads or processes
+        with file.open("rb") as opened:  # opened each time, so that threads and processes share no file position
             opened.seek(offset)
             return opened.read(size)
 
@@ -80,13 +80,13 @@ def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shap
 
 
 def _in_folder(path: Path) -> tuple[list[Path], list[PurePath]]:
-    """The image files in a folder, and the folder each lies in, as seen from there."""
+    """The image files in a folder, and the relative folder of each."""
     files = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)))
     return files, [file.relative_to(path).parent for file in files]
 
 
 def _in_tars(paths: Sequence[Path]) -> tuple[list[Stretch], dict[tuple[Path, str], bytes]]:
-    """The images in tars, and what their members .cls hold, by tar and key."""
+    """The images in tars, and the contents of their .cls members, by tar and key."""
     stretches, classes = [], {}
     for path in paths:
         for member in _members(path):
@@ -99,15 +99,15 @@ def _in_tars(paths: Sequence[Path]) -> tuple[list[Stretch], dict[tuple[Path, str
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:
-    """The files in a tar, which must be whole: it ends in a block of zeros."""
+    """The members of a tar. Raises ValueError where it is truncated: a tar ends in a block of zeros."""
     try:
         with tarfile.open(path, "r:") as archive:
             yield from (member for member in archive if member.isreg())
             end = archive.offset
     except tarfile.TarError as error:
-        raise ValueError(f"{path} is not a whole, uncompressed tar: {error}. Make or fetch it again.") from error
+        raise ValueError(f"{path} is not a complete, uncompressed tar: {error}. Make or download it again.") from error
     if Stretches([Stretch(path, end, tarfile.BLOCKSIZE)]).read(0) != bytes(tarfile.BLOCKSIZE):
-        raise ValueError(f"{path} is not a whole tar: it has no end mark at byte {end}. Make or fetch it again.")
+        raise ValueError(f"{path} is not a complete tar: it has no end mark at byte {end}. Make or download it again.")
 
 
 def _is_image(path: PurePath) -> bool:
@@ -115,7 +115,7 @@ def _is_image(path: PurePath) -> bool:
 
 
 def _folder(member: Stretch) -> PurePath:
-    """The innermost folder alone: what lies above it names the tar or its split."""
+    """The innermost folder of a member; folders above it name the tar or its split."""
     return PurePath(PurePath(member.member).parent.name)
 
 
@@ -128,21 +128,23 @@ def _class(member: Stretch, numbers: dict[tuple[Path, str], bytes]) -> int:
     number = numbers.get((member.file, _key(member)))
     if number is None or not number.strip().isdigit():
         has = "no .cls" if number is None else f"a .cls of {number!r}"
-        raise ValueError(f"the image {member.member} has {has} beside it; expected a number, for each or for none.")
+        raise ValueError(
+            f"the image {member.member} has {has}; expected a .cls with a number for each image, or for none."
+        )
     return int(number)
 
 
 def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tensor | None, int]:
-    """The class of each image, from the folder it lies in, and how many there are; none where all lie in one folder."""
+    """The class of each image, by its folder, and the number of classes; no classes where all are in one folder."""
     names = {*folders, *elsewhere}
     if len(names) == 1:
         return None, 0
     if PurePath() in names:
         raise ValueError(
-            f"some images lie in folders, which are classes, such as {max(names)}, and others beside them. "
-            "Put each into the folder of its class, or all into one."
+            f"some images are in folders, which are classes, such as {max(names)}, and others are not. "
+            "Put each into the folder of its class, or all into one folder."
         )
     numeric = all(str(name).isdecimal() for name in names)
-    order = sorted(names, key=(lambda name: int(name.name)) if numeric else None)  # 2 before 10
+    order = sorted(names, key=(lambda name: int(name.name)) if numeric else None)  # as numbers: 2 comes before 10
     number = {name: i for i, name in enumerate(order)}
     return torch.tensor([number[folder] for folder in folders], device="cpu"), len(order)

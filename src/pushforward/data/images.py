@@ -15,7 +15,7 @@ from pushforward.data.encoded import Encoded, Shape
 class Images(Data):
     """Images (n, C, H, W) of integers 0 … levels − 1, with labels (n,) 0 … classes − 1, or None.
 
-    The images are a tensor, or `Encoded` ones that are decoded when they are indexed, as a tensor is.
+    The images are a tensor, or `Encoded` images, which are decoded when indexed.
     """
 
     images: Tensor | Encoded
@@ -26,11 +26,11 @@ class Images(Data):
     def __post_init__(self):
         shape, labels = tuple(self.images.shape), self.labels
         if len(shape) != 4 or not shape[0]:
-            raise ValueError(f"images are (n, C, H, W), at least one of them; these are {shape}.")
+            raise ValueError(f"images have shape (n, C, H, W), with n at least 1; these have {shape}.")
         if isinstance(self.images, Tensor):
             _check_range("pixels", self.images, self.levels)
         if labels is None and self.classes:
-            raise ValueError(f"the images are of {self.classes} classes and have no labels.")
+            raise ValueError(f"classes={self.classes} needs labels, and there are none.")
         if labels is not None:
             if labels.shape != shape[:1]:
                 raise ValueError(f"give one label for each of {shape[0]} images; the labels are {tuple(labels.shape)}.")
@@ -41,7 +41,7 @@ class Images(Data):
 
     @property
     def image(self) -> Shape:
-        """The shape of one: (C, H, W)."""
+        """The shape of one image: (C, H, W)."""
         _, channels, height, width = self.images.shape
         return channels, height, width
 
@@ -51,7 +51,7 @@ class Images(Data):
 
 
 class Mirrored(Data):
-    """Images, and after them the mirror image of each."""
+    """Images, followed by the mirror image of each."""
 
     def __init__(self, images: Images):
         self.images = images

@@ -1,7 +1,7 @@
 """Sets in `.npz` files: arrays by name, and packs of images in lossless WebP.
 
-A pack holds its images one above the other in strips: `webp`, the bytes of all strips; `offsets`, where each begins,
-and their end; `shape`, (n, H, W) or (n, H, W, 3); and perhaps `labels`, and `classes`, which are their names.
+A pack stacks its images vertically in strips. Its arrays: `webp`, the bytes of all strips; `offsets`, the start of each
+strip and the end of the last; `shape`, (n, H, W) or (n, H, W, 3); optionally `labels`, and `classes`, their names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pushforward.data.images import Images
 
 
 def read_npz(path: Path, split: str, *, image: Shape | None = None) -> Images | Arrays:
-    """A pack; `images` and perhaps `labels`, or `x` and perhaps `y`: of a split, `x_test` or `test_x`.
+    """Read a pack, or arrays `images` and `labels`, or `x` and `y`; those of a split are `x_test` or `test_x`.
 
     Integers (n, H, W), (n, C, H, W) or (n, H, W, C) are images; an `x` of real numbers (n, features) makes Arrays.
     """
@@ -42,7 +42,7 @@ def read_npz(path: Path, split: str, *, image: Shape | None = None) -> Images | 
 
 
 def read_packs(paths: Sequence[Path], *, image: Shape | None = None) -> Images:
-    """The images of packs, one pack after the other, decoded at once."""
+    """The images of packs, concatenated and decoded into memory."""
     packs = []
     for path in paths:
         with _reading(path) as arrays:
@@ -65,7 +65,7 @@ def _unpacked(pack: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | 
 
 
 def _classes(arrays: Mapping[str, np.ndarray]) -> int:
-    """How many classes the labels of all splits make; 0 where there are no labels."""
+    """The number of classes in the labels of all splits; 0 without labels."""
     labels = [arrays[name] for name in arrays if {"labels", "y"}.intersection(name.split("_"))]
     return max((int(part.max()) + 1 for part in labels if part.dtype.kind in "iu" and part.size), default=0)
 
@@ -103,23 +103,23 @@ def _integers(name: str, values: np.ndarray) -> Tensor:
 
 
 def _real(values: np.ndarray) -> Tensor:
-    """Real numbers as torch's default dtype; integers, which may be labels, as they are."""
+    """Real numbers in torch's default dtype; integers, which may be labels, stay as they are."""
     tensor = torch.from_numpy(values)
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
 def _pick(arrays: Mapping[str, np.ndarray], kinds: Sequence[str], split: str) -> np.ndarray | None:
-    """The first array there is of a kind and a split; an array that names no split is of "train"."""
+    """The first array of these kinds and this split; an array whose name has no split is of "train"."""
     names = [name for kind in kinds for name in (f"{kind}_{split}", f"{split}_{kind}", kind)]
     return next((arrays[name] for name in names if name in arrays and (name not in kinds or split == "train")), None)
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """The arrays of a file, each read when it is asked for; errors meanwhile name the file."""
+    """The arrays of a file, each read when it is indexed; errors inside the context name the file."""
     try:
         if not zipfile.is_zipfile(path):
-            raise ValueError("not a whole .npz file. Make or fetch it again.")
+            raise ValueError("not a complete .npz file. Make or download it again.")
         with np.load(path) as arrays:
             yield arrays
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:

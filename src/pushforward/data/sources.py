@@ -1,4 +1,4 @@
-"""Where a recipe's data come from: plain data itself, which reads events to learn from and events held out."""
+"""Data sources of recipes: frozen dataclasses that read training data and held-out data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pushforward.data.images import Images, Mirrored
 
 
 class Takes(NamedTuple):
-    """What a recipe's model and codec take."""
+    """What data a recipe's model and codec take."""
 
     event: tuple[int, ...]
     levels: int = 0  # of integers; 0: real numbers
@@ -24,34 +24,34 @@ class Takes(NamedTuple):
 
 
 class Source(ABC):
-    """Where data come from. Both methods raise ValueError where a flow cannot take what is there, and say why."""
+    """A source of data. `training` and `held_out` raise ValueError where the model cannot take the data."""
 
     columns: tuple[str, ...]  # the names of an event's features, where they have names
-    context: tuple[str, ...]  # and of the vector that it is conditioned on
+    context: tuple[str, ...]  # and of the vector that events are conditioned on
 
     @abstractmethod
     def training(self, takes: Takes) -> Data:
-        """The data to learn from."""
+        """The training data."""
 
     @abstractmethod
     def held_out(self, takes: Takes) -> Data:
-        """The data to be judged by."""
+        """The held-out data."""
 
     @abstractmethod
     def at(self, place: str) -> Source:
-        """The data of another name or path, each once."""
+        """The same kind of source at another name or path, without augmentation."""
 
 
 @dataclass(frozen=True)
 class ImageSource(Source):
-    """Images by name, or in a file or folder: what `pushforward.data.find` reads, scaled and cropped to the model's.
+    """Images by name, or in a file or folder: what `pushforward.data.find` reads, fitted to the model's shape.
 
     >>> len(ImageSource("digits").held_out(Takes((1, 8, 8), levels=17, classes=10)))
     360
     """
 
     name: str  # digits, mnist, …, or a path
-    mirrored: bool = False  # learn from every image's mirror image too
+    mirrored: bool = False  # train on every image's mirror image too
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -69,7 +69,7 @@ class ImageSource(Source):
         return ImageSource(place)
 
     def images(self, split: str, takes: Takes) -> Images:
-        """The images of a split; without their labels where the flow is not conditioned on any."""
+        """The images of a split; without labels where the flow is not conditioned on any."""
         found = find(self.name, split, image=takes.event)
         if not isinstance(found, Images):
             raise ValueError(f"{self.name} holds vectors, and this recipe is for images.")
@@ -85,14 +85,14 @@ class ImageSource(Source):
 
 @dataclass(frozen=True)
 class TableSource(Source):
-    """Columns of a table: a .csv, .parquet or .npz file. Rows are held out by a seed of their own."""
+    """Columns of a table: a .csv, .parquet or .npz file. `seed` chooses the held-out rows."""
 
     path: str
     columns: tuple[str, ...]  # of the events
-    context: tuple[str, ...] = ()  # what they are conditioned on
-    weights: str | None = None  # how much each row counts; None: all alike
-    validation: float = 0.1  # the share of the rows to hold out, 5,000 at most
-    seed: int = 0  # which rows these are
+    context: tuple[str, ...] = ()  # columns that events are conditioned on
+    weights: str | None = None  # the column of weights; None: all equal
+    validation: float = 0.1  # the share of rows held out, 5,000 at most
+    seed: int = 0  # of the choice of held-out rows
 
     def __post_init__(self):
         if not self.columns:

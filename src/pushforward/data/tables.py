@@ -1,8 +1,8 @@
 """Encoded images in tables: Parquet files, and data sets of the Hugging Face `datasets` library, local or on its hub.
 
-Both are Arrow tables with a column of encoded images, either bytes or {bytes, path}, and perhaps a column `label` of
-integers. A Parquet file is read into memory, still encoded; a set of `datasets` stays on disk, mapped into memory, so
-that Parquet files larger than memory are best opened as hf:folder.
+Both are Arrow tables with a column of encoded images, either bytes or {bytes, path}, and optionally a column `label` of
+integers. A Parquet file is read into memory, still encoded; a set of `datasets` is memory-mapped. So
+open Parquet files larger than memory as hf:folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.images import Images
 from pushforward.optional import require
 
-LABELS = ("label", "labels")  # what a column of labels may be called
+LABELS = ("label", "labels")  # names of the column of labels
 
 
 class Cells(Blobs):
@@ -45,7 +45,7 @@ class Cells(Blobs):
 
 
 def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
-    """The images in Parquet files, in the order of the files and of their rows; `beside` them lie other splits."""
+    """The images in Parquet files, in the order of files and rows; `beside` are the files of the other splits."""
     pyarrow, source = require("pyarrow", "data"), ", ".join(map(str, paths))
     tables = [_read(path) for path in paths]
     try:
@@ -58,13 +58,13 @@ def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: S
 
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
-    """The table in a file, or those of these columns that it has."""
+    """The table in a file, or only these columns, where it has them."""
     parquet = require("pyarrow.parquet", "data")
     try:
         with parquet.ParquetFile(path) as file:
             return file.read(columns)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole Parquet file: {error}") from error
+        raise ValueError(f"{path} is not a complete Parquet file: {error}") from error
 
 
 def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:
@@ -118,7 +118,7 @@ def _label(table: Any) -> str | None:
 
 
 def _classes(table: Any) -> int:
-    """How many classes there are: those that the set's author named, or what the labels need; 0 without labels."""
+    """The number of classes: as named in the file's metadata, or one more than the largest label; 0 without labels."""
     label = _label(table)
     if label is None or not len(table):
         return 0

@@ -1,4 +1,4 @@
-"""Images edited by a flow: attributes added and taken away, pictures between pictures, holes filled in."""
+"""Editing images with a flow: attribute directions, interpolation, inpainting."""
 
 from pushforward.editing.attributes import directions, edit, read
 from pushforward.editing.holes import hole

@@ -1,12 +1,12 @@
-"""Attributes as directions: what an image has of one can be read, added and taken away.
+"""Attributes as directions of latents: edit an attribute of an image, and read how much of it the image has.
 
     d_k    = mean of z over images with attribute k − mean of z over those without it
     edit     z -> z + amount · d
     read     <z, d> / |d|²
 
-over standardised latents. An edit by `amount` raises what is read by exactly that. Edits add: one along 0.5 d_0 − d_2
-is both at once. What is read of another attribute moves too, as far as the two directions are not orthogonal, which in
-the data they need not be. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 6.
+over standardised latents. An edit by `amount` raises the reading by exactly that. Edits add: an edit along
+0.5 d_0 − d_2 is both at once. The readings of other attributes change too, unless their directions are orthogonal,
+which in data they need not be. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 6.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def directions(
     context: Given = None,
     seed: int = 0,
 ) -> Events:
-    """The direction of every attribute, (attributes, *latent), from images (n, *event) and what they have.
+    """The direction of every attribute, (attributes, *latent), from images (n, *event) and their attributes.
 
-    `labels` are booleans (n, attributes), or (n,) for a single one, or classes (n,) of integers, each an attribute that
-    other classes have not. Images of integers are encoded, with noise that is a function of (seed, the image's index).
-    Images are fetched and encoded a chunk at a time. `context` is one or a row an image; `editing.latents` tells what
-    it is by default. Raises ValueError where all images have an attribute, or none has.
+    `labels` are booleans (n, attributes), or (n,) for a single attribute, or integer classes (n,), each class an
+    attribute. Images of integers are encoded by `codec`, with noise that is a function of (seed, the image's index).
+    Images are fetched and encoded in chunks. `context` is one for all images or a row for each; by default the null
+    label. Raises ValueError where all images have an attribute, or none has.
 
     >>> from pushforward.models import RealNVP
     >>> flow, images = RealNVP(image=(1, 4, 4), levels=1, width=8, blocks=1).build(), torch.rand(6, 1, 4, 4)
@@ -64,21 +64,21 @@ def directions(
 
 
 def edit(flow: Flow, images: Events, direction: Tensor, amount: float | Tensor, *, context: Given = None) -> Events:
-    """The images with `amount` more of what the direction (*latent) stands for; of both, one or one for each image."""
+    """The images with `amount` more of the attribute. Direction (*latent) and amount: one for all, or one an image."""
     z, direction = encode(flow, images, context), _checked(flow, direction)
     amount = torch.as_tensor(amount, dtype=z.dtype, device=z.device)
     if amount.shape not in ((), z.shape[:1]) or direction.shape not in (z.shape[1:], z.shape):
         raise ValueError(
             f"an edit takes one direction and one amount, or a row for each of {len(z)} images; got directions "
-            f"{tuple(direction.shape)} and amounts {tuple(amount.shape)}. Several directions are added up first."
+            f"{tuple(direction.shape)} and amounts {tuple(amount.shape)}. Add several directions first."
         )
     return decode(flow, z + amount.reshape(-1, *[1] * (z.dim() - 1)) * direction.to(z), context)
 
 
 def read(flow: Flow, images: Events, direction: Tensor, *, context: Given = None) -> Tensor:
-    """How much images have of what a direction stands for, (n,); of several (attributes, *latent), (n, attributes).
+    """How much of an attribute each image has, (n,); for directions (attributes, *latent), (n, attributes).
 
-    Between the images with and without an attribute that a direction was made of, the mean differs by 1.
+    Between the images with and without the attribute, from which its direction was computed, the mean differs by 1.
     """
     z = encode(flow, images, context).flatten(1)
     d = _checked(flow, direction).to(z).flatten(-len(flow.base.event))
@@ -95,7 +95,7 @@ def _checked(flow: Flow, direction: Tensor) -> Tensor:
 def _latents(
     flow: Flow, images: Tensor | Data, codec: Codec, context: Given, seed: int
 ) -> Iterator[tuple[Tensor, Events]]:
-    """A chunk at a time: the images' numbers, and their latents."""
+    """In chunks: the indices of the images, and their latents."""
     given = rows(flow, len(images), context)
     for part in torch.arange(len(images), device="cpu").split(CHUNK):
         data = images[part] if isinstance(images, Tensor) else images.fetch(part)[0]
@@ -103,9 +103,7 @@ def _latents(
         z = encode(flow, x, conditions.each(given, lambda t, part=part: t[part]))
         lost = part[~z.flatten(1).isfinite().all(1).cpu()]
         if len(lost):
-            raise FloatingPointError(
-                f"the latent of {listed(lost.tolist())} of the images is not finite: leave them out."
-            )
+            raise FloatingPointError(f"the latent of {listed(lost.tolist())} of the images is not finite: remove them.")
         yield part, z
 
 
@@ -127,6 +125,6 @@ def _membership(labels: Tensor, n: int) -> Tensor:
     k = next((k for k, have in enumerate(count) if have in (0, n)), None)
     if k is not None:
         raise ValueError(
-            f"a direction lies between images with and without an attribute: {count[k]} of {n} have attribute {k}."
+            f"a direction needs images with and without its attribute: {count[k]} of {n} have attribute {k}."
         )
     return has

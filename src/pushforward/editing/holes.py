@@ -1,4 +1,4 @@
-"""Which pixels are missing."""
+"""Masks of missing pixels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOLES = {  # rows and columns of an image, in quarters of its height and width
 
 
 def hole(mask: str, size: tuple[int, int]) -> Tensor:
-    """Where pixels are missing, bool (H, W): a word of HOLES, or a picture that is white there.
+    """A mask of missing pixels, bool (H, W): a key of HOLES, or a picture that is white where pixels are missing.
 
     >>> hole("left", (1, 4))
     tensor([[ True,  True, False, False]])

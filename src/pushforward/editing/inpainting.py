@@ -1,9 +1,9 @@
-"""Missing pixels, drawn from what the flow holds for likely given the others.
+"""Inpainting: missing pixels drawn from the flow's conditional density given the known ones.
 
     p(missing | known) ∝ p(x),        known pixels fixed
 
-No normaliser is needed to run a Markov chain that has this for its stationary distribution: Metropolis–Hastings, on
-the missing pixels alone. What it draws is exact in the limit of many steps, and not before.
+A Markov chain with this stationary distribution needs no normaliser: Metropolis–Hastings on the missing pixels. Its
+samples are exact only in the limit of many steps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pushforward.shapes import Events, PerSample, sum_event
 
 @dataclass(frozen=True)
 class Inpainted:
-    """Where each chain ended, and how it moved in the second half of its steps. Print it: a line."""
+    """The last state of each chain, and its statistics over the second half of its steps. Printed, it is one line."""
 
     images: Events  # (n, *event)
     acceptance: PerSample  # the mean probability of a proposal to be accepted
@@ -52,13 +52,13 @@ def inpaint(
     context: Given = None,
     generator: Source = None,
 ) -> Inpainted:
-    """Draw anew what `mask`, a bool that broadcasts to (n, *event), marks as missing: a chain of steps for each image.
+    """Draw the pixels that `mask`, a bool that broadcasts to (n, *event), marks as missing: one chain for each image.
 
-    A chain starts at what its image holds there, and many steps may go before it forgets: give noise, or a draw of the
-    flow. Known pixels keep their bits. In the first half of the steps an adapted proposal finds its scale, each chain
-    its own; in the second it is fixed, without which a chain is exact in no limit. What overflows is never accepted.
-    With a generator a row, a chain does not depend on those beside it. `context` is one or a row an image;
-    `editing.latents` tells what it is by default. ValueError where a chain starts at a density that is not finite.
+    A chain starts at the values in its image, and may need many steps to become independent of them: fill in noise, or
+    a sample of the flow. Known pixels stay bitwise the same. In the first half of the steps an adapted proposal tunes
+    its scale, for each chain; in the second the scale is fixed, as exactness requires. Proposals that overflow are
+    rejected. With a generator a row, a chain does not depend on the others. `context` is one for all images or a row
+    for each; by default the null label. Raises ValueError where the density at the start of a chain is not finite.
 
     >>> from pushforward.models import RealNVP
     >>> flow = RealNVP(image=(1, 4, 4), levels=1, width=8, blocks=1).build()
@@ -67,7 +67,7 @@ def inpaint(
     (tensor(0.), torch.Size([2]))
     """
     if steps < 1:
-        raise ValueError(f"a chain takes one step at least; got steps={steps}.")
+        raise ValueError(f"a chain takes at least one step; got steps={steps}.")
     missing = _missing(mask, images).to(flow.device)
     at = partial(_at, flow, rows(flow, len(images), context), missing, proposal)
     here = at(images.to(flow.device))
@@ -75,8 +75,8 @@ def inpaint(
     if not good.all():
         bad = listed((~good).nonzero().flatten().tolist())
         raise ValueError(
-            f"a chain starts where the density and its gradient are finite, and for {bad} of the images they are not. "
-            "Fill the missing pixels with a draw of the flow."
+            f"the density or its gradient at the start of a chain is not finite, for {bad} of the images. "
+            "Fill the missing pixels with a sample of the flow."
         )
     scale = torch.full_like(here.log_p, proposal.scale)
     accepted, burn_in = torch.zeros_like(here.log_p), steps // 2
@@ -90,7 +90,7 @@ def inpaint(
 
 
 class Place(NamedTuple):
-    """Where chains are. The score is zero for known pixels, and where the proposal does not read it."""
+    """The state of the chains. The score is zero for known pixels, and where the proposal does not need it."""
 
     x: Events
     log_p: PerSample
@@ -113,12 +113,12 @@ def _step(
     scale: PerSample,
     generator: Source,
 ) -> tuple[Place, PerSample]:
-    """Where the chains are after a step, and with which probability what was proposed was accepted."""
+    """The state after a step, and the probability with which the proposal was accepted."""
     wide = _beside(scale, here.x)
     noise = torch.where(missing, draw(torch.randn, here.x.shape, here.x, generator), 0)
     drift = proposal.drift(here.score, wide)
     there = at(torch.where(missing, here.x + drift + wide * noise, here.x))
-    back = noise + (drift + proposal.drift(there.score, wide)) / wide  # minus the noise that would lead back
+    back = noise + (drift + proposal.drift(there.score, wide)) / wide  # minus the noise of the reverse step
     log_ratio = there.log_p - here.log_p + 0.5 * sum_event(noise.square() - back.square())
     chance = torch.where(there.log_p.isfinite(), log_ratio.exp().clamp(max=1), 0).nan_to_num(0)
     moves = draw(torch.rand, chance.shape, chance, generator) < chance
@@ -126,7 +126,7 @@ def _step(
 
 
 def _beside(each: PerSample, x: Tensor) -> Tensor:
-    """A number a row, to be broadcast over the row."""
+    """One value a row, broadcast over the row."""
     return each.reshape(-1, *[1] * (x.dim() - 1))
 
 
@@ -135,6 +135,6 @@ def _missing(mask: Tensor, images: Events) -> Tensor:
         with suppress(RuntimeError):
             return mask.expand(images.shape)
     raise ValueError(
-        f"a mask is a bool that broadcasts to {tuple(images.shape)}, True where pixels are missing, as some are; got "
+        f"a mask is a bool that broadcasts to {tuple(images.shape)}, True where pixels are missing, one at least; got "
         f"{mask.dtype} of shape {tuple(mask.shape)}, {int(mask.count_nonzero())} of it not zero."
     )

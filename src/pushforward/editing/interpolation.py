@@ -1,4 +1,4 @@
-"""Pictures between pictures."""
+"""Interpolation between images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def interpolate(flow: Flow, a: Events, b: Events, n: int, *, temperature: float 
 
         z_i = temperature · ((1 − t_i) z_a + t_i z_b),        t_i = i / (n − 1)
 
-    The first is a and the last is b, to rounding, at temperature 1; below it all are nearer to what the flow holds for
-    most probable. `context`, one or a row a pair, is that of all n; see `editing.latents` for its default. Kingma &
+    At temperature 1 the first is a and the last is b, to rounding; at lower temperatures all latents are nearer to
+    zero. `context`, one for all or a row for each pair, is that of all n images; by default the null label. Kingma &
     Dhariwal 2018 (Glow), arXiv:1807.03039, section 6.
     """
     if a.shape != b.shape:
         raise ValueError(f"give pairs of images: a has shape {tuple(a.shape)}, and b has {tuple(b.shape)}.")
     if n < 2:
-        raise ValueError(f"an interpolation has its two ends at least; got n={n}.")
+        raise ValueError(f"an interpolation has at least its two ends; got n={n}.")
     given = rows(flow, len(a), context)
     start, end = encode(flow, a, given)[:, None], encode(flow, b, given)[:, None]
     t = torch.linspace(0, 1, n, dtype=start.dtype, device=start.device).reshape(-1, *[1] * (start.dim() - 2))

@@ -1,10 +1,10 @@
 """Images to standardised latents and back, in bounded memory.
 
-Where every element of z has the same scale, latents can be averaged, added and scaled. So they have in every base but
-`ObservedNormal`, which estimates the elements' deviations: there z is divided by them.
+Latents can be averaged, added and scaled where every element of z has the same scale. This holds for every base but
+`ObservedNormal`, which estimates a deviation for each element: there z is divided by it.
 
-A flow conditioned on labels is given the null label where there is no context. Given its own label, an image
-has a latent that need not know it, and the label is what one wants to edit.
+Without a context, a flow conditioned on labels gets the null label. Given an image's own label, its latent need not
+contain the label, which is what one wants to edit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pushforward.conditions import Context, Given
 from pushforward.flow import Flow
 from pushforward.shapes import Events
 
-CHUNK = 64  # images that are encoded or decoded at once
+CHUNK = 64  # images encoded or decoded at once
 
 
 def encode(flow: Flow, images: Events, context: Given = None) -> Events:
@@ -34,7 +34,7 @@ def decode(flow: Flow, latents: Events, context: Given = None) -> Events:
 
 
 def rows(flow: Flow, n: int, context: Given) -> Context:
-    """The context of n images: the null label where a flow of labels was given none."""
+    """The context of n images; by default the null label, where the flow is conditioned on labels."""
     return conditions.rows(flow.context(-1 if context is None and flow.classes else context), (n,))
 
 

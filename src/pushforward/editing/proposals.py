@@ -1,4 +1,4 @@
-"""Where a Markov chain might go next.
+"""Proposals of Markov chains.
 
     x' = x + drift(x) + scale · noise,        noise standard normal
 
@@ -21,12 +21,12 @@ from pushforward.shapes import Events
 
 @dataclass(frozen=True)
 class Proposal(ABC):
-    """A normal proposal: its scale, and whether that is adapted in the first half of a chain."""
+    """A normal proposal: its scale, and whether the scale is adapted in the first half of a chain."""
 
     scale: float = 0.05  # of the noise, a step, in the images' units
     adapted: bool = True
-    informed: ClassVar[bool]  # whether it reads the score
-    acceptance: ClassVar[float]  # to adapt to: where chains in many dimensions are fastest
+    informed: ClassVar[bool]  # whether it needs the score
+    acceptance: ClassVar[float]  # the target rate: where chains in many dimensions mix fastest
 
     def __post_init__(self):
         if not self.scale > 0:
@@ -34,14 +34,14 @@ class Proposal(ABC):
 
     @abstractmethod
     def drift(self, score: Events, scale: Tensor) -> Events:
-        """How far x + drift(x) is from x, where score = d log p(x) / dx."""
+        """The drift at x, where score = d log p(x) / dx."""
 
 
 @dataclass(frozen=True)
 class RandomWalk(Proposal):
-    """Noise alone: symmetric, so that the densities decide.
+    """A random walk: noise without drift.
 
-    Metropolis et al. 1953; the rate of Roberts, Gelman & Gilks 1997.
+    Metropolis et al. 1953; the acceptance rate of Roberts, Gelman & Gilks 1997.
     """
 
     informed: ClassVar[bool] = False
@@ -53,9 +53,9 @@ class RandomWalk(Proposal):
 
 @dataclass(frozen=True)
 class Langevin(Proposal):
-    """A step uphill before the noise: drift = scale² / 2 · score. It costs a gradient.
+    """A gradient step before the noise: drift = scale² / 2 · score. Each step needs a gradient.
 
-    Roberts & Tweedie 1996 (MALA); the rate of Roberts & Rosenthal 1998.
+    Roberts & Tweedie 1996 (MALA); the acceptance rate of Roberts & Rosenthal 1998.
     """
 
     informed: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""How good a flow is: likelihoods, calibration, the quality of samples, and pictures of them."""
+"""Evaluation of flows: likelihoods, importance sampling, calibration, the quality of samples, and pictures."""
 
 from pushforward.evaluation.calibration import Calibration, check_calibration
 from pushforward.evaluation.features import Extractor, load_extractor

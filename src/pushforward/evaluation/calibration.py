@@ -1,14 +1,14 @@
-"""Whether a conditional flow is as sure as it may be: ranks that are uniform if it is exact.
+"""Calibration of a conditional flow: ranks that are uniform if its distribution is exact.
 
 Let x* and its context c come from their joint distribution, as parameters and an observation do from a prior and a
-simulator, and let x_1 … x_L be draws of q(x | c). If q is the true conditional, x* and they are L + 1 draws of it that
-nothing tells apart, and by any number f(x, c) the rank of x* among them is uniform on 0 … L. Two choices of f:
+simulator, and let x_1 … x_L be draws of q(x | c). If q is the true conditional, x* and the draws are L + 1 independent
+draws of it, and for any function f(x, c) the rank of f(x*, c) among them is uniform on 0 … L. Two choices of f:
 
     an element of x      simulation-based calibration: Talts et al. 2018, arXiv:1804.06788
-    −log q(x | c)        the rank r says that x* is on the edge of the region of highest density of content r / L, so
-                         that such regions cover what they claim to: Hermans et al. 2021, arXiv:2110.06581
+    −log q(x | c)        at rank r, x* is on the boundary of the region of highest density with content r / L, so the
+                         ranks give the coverage of such regions: Hermans et al. 2021, arXiv:2110.06581
 
-Uniform ranks are necessary and not sufficient: a flow that does not listen to its context and gives the prior has them.
+Uniform ranks are necessary, not sufficient: a flow that ignores its context and gives the prior has them too.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from pushforward.shapes import Events
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where each event lies among the draws that its own context gave, 0 … draws. Print it.
+    """The rank of each event among the draws for its context, 0 … draws. Printed, it is one line.
 
-    In print, p is that of the least uniform element, times how many elements an event has.
+    There, p is the p-value of the least uniform element, times the number of elements of an event.
 
     >>> even = torch.arange(100)
     >>> print(Calibration(even[:, None], even, draws=99))
     regions of 50%, 90%, 95% cover 50.0%, 90.0%, 95.0% of 100 events; ranks: p = 1 (99 draws for each event)
     """
 
-    ranks: Tensor  # (events, *event): how many draws have a smaller number there
-    density_ranks: Tensor  # (events,): how many draws are denser
+    ranks: Tensor  # (events, *event): how many draws are smaller in that element
+    density_ranks: Tensor  # (events,): how many draws have a higher density
     draws: int
 
     def coverage(self, content: float) -> float:
         """The share of events inside their regions of highest density of that content, a multiple of 1 / (draws + 1).
 
-        For an exact flow it is the content, with a standard error of sqrt(content · (1 − content) / events). Less: the
-        flow is too sure of itself. More: it is not sure enough.
+        For an exact flow it is the content, with a standard error of sqrt(content · (1 − content) / events). Below it,
+        the flow is overconfident; above it, underconfident.
         """
         return (self.density_ranks < round(content * (self.draws + 1))).double().mean().item()
 
     def histogram(self, bins: int = 10) -> tuple[Tensor, Tensor]:
-        """How many ranks fall into each bin: counted (*event, bins), and expected of an exact flow (bins,)."""
+        """The number of ranks in each bin: counted (*event, bins), and expected for an exact flow (bins,)."""
         if not 2 <= bins <= self.draws + 1:
             raise ValueError(f"ranks among {self.draws} draws fill from 2 to {self.draws + 1} bins; got bins={bins}.")
 
@@ -61,9 +61,9 @@ class Calibration:
         return counted.double(), len(self.ranks) * widths.double() / (self.draws + 1)
 
     def p_values(self, bins: int = 10) -> Tensor:
-        """The probability that an exact flow's ranks are as uneven as these, for each number, (*event).
+        """The p-value of uniform ranks, for each element, (*event).
 
-        By Pearson's chi-square test, which takes five events or more for each bin.
+        By Pearson's chi-square test, which needs five events or more in each bin.
         """
         counted, expected = self.histogram(bins)
         statistic = ((counted - expected).square() / expected).sum(-1)
@@ -85,11 +85,11 @@ class Calibration:
 def check_calibration(
     flow: Flow, x: Events, context: Given = None, *, draws: int = 99, batch: int = 16, seed: int = 0
 ) -> Calibration:
-    """Rank events among draws of the flow given their own contexts: pairs that it did not learn from.
+    """Rank events among draws of the flow given the events' contexts, for pairs that it was not trained on.
 
-    Of a posterior, x are parameters drawn from the prior, and the contexts what was simulated with them. An event's
-    draws are a function of (seed, its index); `batch` events and their draws are in memory at once. Raises
-    FloatingPointError where a density is not a number.
+    For a posterior, x are parameters drawn from the prior, and the contexts are simulated with them. An event's draws
+    are a function of (seed, its index); `batch` events and their draws are in memory at once. Raises FloatingPointError
+    where a density is NaN.
     """
     if not len(x) or draws < 1:
         raise ValueError(f"ranks are of one event or more among one draw or more; got {len(x)} and draws={draws}.")
@@ -102,7 +102,7 @@ def check_calibration(
         drawn, log_q = flow.sample_and_log_prob(shape, here, generator=generators * draws)
         own = flow.log_prob(events, here)
         if lost := (own.isnan() | log_q.isnan().any(0)).nonzero().flatten().tolist():
-            raise FloatingPointError(f"the density of event {part[lost[0]]}, or of a draw for it, is not a number.")
+            raise FloatingPointError(f"the density of event {part[lost[0]]}, or of a draw for it, is NaN.")
         ranks.append((drawn < events).sum(0).cpu())
         density_ranks.append((log_q > own).sum(0).cpu())
     return Calibration(torch.cat(ranks), torch.cat(density_ranks), draws)

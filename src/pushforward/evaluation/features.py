@@ -1,8 +1,8 @@
-"""Features of images, for the comparisons of `pushforward.evaluation.quality`, by a network that the user names.
+"""Features of images, for the comparisons of `pushforward.evaluation.quality`, by a network that the user chooses.
 
-The Fréchet distances in papers are mostly in features of one Inception network of 2015, whose weights are a file to be
-had elsewhere. EfficientNet-Lite0 comes as a package and needs no network access. Numbers made with one do not compare
-with numbers made with the other.
+Most papers compute Fréchet distances in features of one Inception network of 2015, whose weights must be obtained
+elsewhere. EfficientNet-Lite0 is a package and needs no network access. Values in features of different networks cannot
+be compared.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ LITE0 = "efficientnet-lite0"
 class Extractor:
     """Images -> features, (n, d) float32.
 
-    The network is given RGB images (n, 3, H, W) of whatever size they have, whole numbers 0 … 255 in float32; to resize
-    and normalise them is up to it. `name` belongs beside every number made of the features.
+    The network takes RGB images (n, 3, H, W) of any size, with values 0 … 255 in float32, and must resize and normalise
+    them itself. State `name` with every value computed from the features.
 
     >>> extractor = Extractor(torch.nn.Flatten(), name="pixels")
     >>> extractor(torch.zeros(2, 1, 4, 4)).shape
@@ -45,15 +45,15 @@ class Extractor:
         features = self.network(pixels)
         if features.dim() != 2 or len(features) != len(images):
             raise ValueError(
-                f"{self.name} answered {len(images)} images with shape {tuple(features.shape)}; features are (n, d)."
+                f"{self.name} gave shape {tuple(features.shape)} for {len(images)} images; features are (n, d)."
             )
         return features.float().cpu()
 
 
 def load_extractor(which: str, *, device: torch.device | str = "cpu") -> Extractor:
-    """The extractor of a name: "efficientnet-lite0", or a TorchScript file such as inception-2015-12-05.pt.
+    """Load an extractor: "efficientnet-lite0", or a TorchScript file such as inception-2015-12-05.pt.
 
-    A file's extractor is named after the file and the first digits of its SHA-256. Its network is asked for
+    The extractor of a file is named after the file and the first digits of its SHA-256. Its network is called with
     `return_features=True` where it has such an argument.
     """
     if which == LITE0:
@@ -104,7 +104,7 @@ class _TorchScript(nn.Module):
 
 
 def _pixels(images: Tensor) -> Tensor:
-    """Images as whole numbers 0 … 255 in float32."""
+    """Images with integer values 0 … 255, in float32."""
     if images.dtype == torch.uint8:
         return images.float()
     if not images.is_floating_point():

@@ -1,4 +1,4 @@
-"""Likelihoods of data that the flow was not trained on."""
+"""Likelihoods of held-out data."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pushforward.randomness import Keyed
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The mean of −log P over a data set, in the unit of its codec. Print it.
+    """The mean of −log P over a data set, in the unit of its codec. Printed, it is one line.
 
-    It is a bound from above, since it is of a bound on log P. The standard error is of that mean over events; the noise
-    of the codec's draws, and that of log-dets where they are estimated, is in it.
+    It is an upper bound, from lower bounds on log P. The standard error is that of the mean over events; it includes
+    the noise of the codec, and of log-dets where they are estimated.
     """
 
     mean: float
@@ -29,7 +29,7 @@ class HeldOut:
     events: int
     samples: int  # K: draws of the codec for each event
     codec: str
-    exact: bool = True  # whether the flow's log-dets are computed, not estimated
+    exact: bool = True  # whether the flow computes log-dets exactly
 
     def __str__(self) -> str:
         bound = "a bound" if self.exact else "a bound on average, log-dets estimated"
@@ -44,8 +44,8 @@ def held_out(
 ) -> Tensor:
     """The bound on log P of each event of a set, in nats, (n,), by `samples` draws of the codec for each.
 
-    The data is fetched in batches and may be on another device. `context`, where given, stands in place of the data's
-    own. An event's draws are a function of (seed, its index): to rounding, the batch size changes nothing.
+    The data are fetched in batches and may be on another device. `context`, where given, replaces that of the data. An
+    event's draws are a function of (seed, its index): to rounding, the result does not depend on the batch size.
     """
     return _by_batches(coded, data, context, samples, batch, seed)[0]
 
@@ -59,7 +59,7 @@ def held_out_mean(
     finite.
     """
     if len(data) < 2:
-        raise ValueError(f"a mean with a standard error takes two events or more; there are {len(data)}.")
+        raise ValueError(f"a standard error takes at least two events; there are {len(data)}.")
     log_p, costs = _by_batches(coded, data, context, samples, batch, seed)
     lost = (~log_p.isfinite()).nonzero().flatten()
     if len(lost):
@@ -79,7 +79,7 @@ def held_out_mean(
 
 
 def mean_cost(coded: CodedFlow, data: Tensor | Data, *, batch: int = 1024) -> tuple[float, float]:
-    """The mean that `held_out_mean` finds by one draw, and its standard error; infinite where an event's bound is."""
+    """The mean of `held_out_mean` with one draw, and its standard error; inf where a bound is not finite."""
     return _mean(_by_batches(coded, data, None, 1, batch, 0)[1], data)
 
 

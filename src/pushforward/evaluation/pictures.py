@@ -1,4 +1,4 @@
-"""Pictures of images."""
+"""Images arranged in grids and tables, and saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
-MARGIN, LINE = 16, 24  # pixels between pictures, and the height of a line of words
+MARGIN, LINE = 16, 24  # pixels: the gap between pictures, and the height of a line of text
 
 
 def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
@@ -25,11 +25,11 @@ def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
     x = torch.nn.functional.pad(x, (0, gap, 0, gap), value=1.0)
     rows = [torch.cat(list(row), dim=2) for row in x.split(columns)]
     picture = torch.cat(rows, dim=1)
-    return picture[:, : picture.shape[1] - gap, : picture.shape[2] - gap]  # no white after the last
+    return picture[:, : picture.shape[1] - gap, : picture.shape[2] - gap]  # no white after the last image
 
 
 def captioned(pictures: dict[str, Tensor], columns: int, *, zoom: int = 1) -> Tensor:
-    """Pictures (C, H, W) of one size in so many columns, pixels enlarged `zoom` times, each under its caption."""
+    """Pictures (C, H, W) of one size in `columns` columns, each with its caption, pixels enlarged `zoom` times."""
     from PIL import Image
 
     large = [_enlarged(picture, zoom) for picture in pictures.values()]
@@ -43,9 +43,9 @@ def captioned(pictures: dict[str, Tensor], columns: int, *, zoom: int = 1) -> Te
 
 
 def table(cells: dict[str, dict[str, tuple[Tensor, str]]], *, zoom: int = 1) -> Tensor:
-    """Pictures (C, H, W) of one size as a table, {row: {column: (picture, what stands under it)}}.
+    """Pictures (C, H, W) of one size as a table, {row: {column: (picture, text below it)}}.
 
-    Pixels are enlarged `zoom` times. The words are in Pillow's own font, which knows little beyond ASCII.
+    Pixels are enlarged `zoom` times. Text is in Pillow's default font, which has little beyond ASCII.
     """
     from PIL import Image
 
@@ -97,12 +97,12 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _length(words: str) -> int:
-    """How many pixels wide the words are."""
+    """The width of a text, in pixels."""
     return math.ceil(_font().getlength(words))
 
 
 def _write(sheet: Image.Image, left: int, top: int, words: str) -> None:
-    """Words into a line of the sheet."""
+    """Draw text into a line of the sheet."""
     from PIL import ImageDraw
 
     ImageDraw.Draw(sheet).text((left, top + 4), words, fill="black", font=_font())

@@ -1,4 +1,4 @@
-"""Pictures of calibration, as matplotlib's figures: `figure.savefig(path)`, or the last line of a notebook's cell."""
+"""Plots of calibration, as matplotlib figures: save one by `figure.savefig(path)`, or end a notebook cell with it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def plot_ranks(calibration: Calibration, names: Sequence[str] = (), *, bins: int = 10, columns: int = 4) -> Figure:
-    """A histogram of ranks for each element of an event, over the band in which 95% of an exact flow's bars end.
+    """A histogram of ranks for each element of an event, and the 95% band of an exact flow's counts.
 
-    A hump in the middle: the flow is not sure enough. A valley: too sure. A slope: biased. Talts et al. 2018,
+    Higher in the middle: the flow is underconfident. Lower: overconfident. A slope: biased. Talts et al. 2018,
     arXiv:1804.06788.
     """
     counted, expected = calibration.histogram(bins)
     counted = counted.reshape(-1, bins)
     names = names or [f"x[{i}]" for i in range(len(counted))]
     if len(names) != len(counted):
-        raise ValueError(f"give a name for each of {len(counted)} numbers, or none; got {len(names)}.")
+        raise ValueError(f"give a name for each of {len(counted)} elements, or none; got {len(names)}.")
     rows, columns = -(-len(counted) // columns), min(columns, len(counted))
     figure = _figure(2.4 * columns, 2.2 * rows)
     low, high = _band(expected, len(calibration.ranks))
@@ -37,9 +37,9 @@ def plot_ranks(calibration: Calibration, names: Sequence[str] = (), *, bins: int
 
 
 def plot_coverage(calibration: Calibration) -> Figure:
-    """How much regions of highest density cover, over what they claim to, and the band of 95% around an exact flow's.
+    """The coverage of regions of highest density against their content, and the 95% band of an exact flow.
 
-    Under the diagonal the flow is too sure of itself. Hermans et al. 2021, arXiv:2110.06581.
+    Below the diagonal the flow is overconfident. Hermans et al. 2021, arXiv:2110.06581.
     """
     contents, events = torch.linspace(0, 1, calibration.draws + 2, device="cpu"), len(calibration.ranks)
     low, high = _band(events * contents, events)
@@ -52,17 +52,15 @@ def plot_coverage(calibration: Calibration) -> Figure:
 
 
 def _band(expected: Tensor, events: int) -> tuple[Tensor, Tensor]:
-    """Where 95% of binomial counts with that mean lie, in the normal approximation."""
+    """The central 95% interval of binomial counts, in the normal approximation."""
     reach = 1.96 * (expected * (1 - expected / events)).sqrt()
     return expected - reach, expected + reach
 
 
 def _figure(width: float, height: float) -> Figure:
-    """A figure of its own, which touches no global state of matplotlib."""
+    """A figure made without matplotlib's global state."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "plots are drawn by matplotlib. pip install 'pushforward[plots]' installs it."
-        ) from error
+        raise ModuleNotFoundError("plots need matplotlib: pip install 'pushforward[plots]' installs it.") from error
     return Figure((width, height), layout="constrained")

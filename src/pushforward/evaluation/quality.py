@@ -1,13 +1,13 @@
-"""How good samples are: numbers between two sets of features, real (n, d) and fake (m, d).
+"""The quality of samples: comparisons of two sets of features, real (n, d) and fake (m, d).
 
-A network turns an image into a vector of features (`pushforward.evaluation.features`), and the two sets of vectors are
-compared: as Gaussians (Fréchet distance), by the mean of a kernel (kernel distance), by who lies among whom (precision
-and recall), or by a classifier that is to tell them apart (C2ST; the events of a posterior may be their own features).
-Such a number belongs to the network and to the sizes of the sets, and is compared with others of the same alone.
+A network maps an image to a vector of features (`pushforward.evaluation.features`). The two sets of vectors are
+compared as Gaussians (Fréchet distance), by the mean of a kernel (kernel distance), by neighbourhoods (precision and
+recall), or by a classifier trained to separate them (C2ST; events of a posterior may be their own features). Values
+depend on the network and on the sizes of the sets, and can only be compared where both are the same.
 
-All is done in float64. torchmetrics has the first two, as modules that take images: given features they ask for as many
-lines as the formulas do, they draw subsets from torch's global generator, and with fewer events than features they
-take square roots of rounding errors (identical sets of 300 events with 1280 features were 5e-5 apart).
+All is computed in float64. torchmetrics has the first two, as modules of images. They draw subsets from torch's global
+generator, and with fewer events than features they take square roots of rounding errors: identical sets of 300 events
+with 1280 features were 5e-5 apart.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from pushforward.randomness import keyed
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Over random subsets of both sets: the mean, and the standard deviation."""
+    """The mean and the standard deviation over random subsets of both sets."""
 
     mean: float
     deviation: float
-    subset: int  # events in each
+    subset: int  # events in a subset
 
     def __str__(self) -> str:
         return f"{self.mean:.5f} ± {self.deviation:.5f} (s.d. over subsets of {self.subset:,})"
 
 
 class PrecisionRecall(NamedTuple):
-    """The share of fake events that lie among the real ones, and of real events among the fake ones."""
+    """The share of fake events inside the real set, and of real events inside the fake set."""
 
     precision: float
     recall: float
@@ -43,7 +43,7 @@ class PrecisionRecall(NamedTuple):
 
 @dataclass(frozen=True)
 class Quality:
-    """All the comparisons of two sets, and what was compared. Print it."""
+    """All comparisons of two sets, their sizes and the features. Printed, it is one line."""
 
     frechet: float
     kernel: KernelDistance
@@ -62,9 +62,9 @@ class Quality:
 
 
 def compare(real: Tensor, fake: Tensor, *, features: str, seed: int = 0) -> Quality:
-    """Every comparison of two sets of features that the network named `features` made.
+    """All comparisons of two sets of features from the network named `features`.
 
-    The kernel distance has subsets of 1000 events, or of half the smaller set where that is less.
+    The kernel distance takes subsets of 1000 events, or of half the smaller set where that is less.
     """
     subset = min(1000, len(real) // 2, len(fake) // 2)
     return Quality(
@@ -82,8 +82,8 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
         |m − m'|² + tr(C + C' − 2 (C C')^½)
 
-    The trace of (C C')^½ is the sum of the singular values of C^½ C'^½. Biased upwards, the more the fewer the events;
-    warns where they are no more than their features. Heusel et al. 2017, arXiv:1706.08500.
+    The trace of (C C')^½ is the sum of the singular values of C^½ C'^½. Biased upwards, more with fewer events. Warns
+    where there are no more events than features. Heusel et al. 2017, arXiv:1706.08500.
     """
     real, fake = _checked(real, fake, least=2)
     fewest, width = min(len(real), len(fake)), real.shape[1]
@@ -123,11 +123,11 @@ def kernel_distance(
 
 
 def precision_recall(real: Tensor, fake: Tensor, *, neighbours: int = 3, chunk: int = 512) -> PrecisionRecall:
-    """The share of each set that lies among the other: within reach of one of its events at least.
+    """The share of each set inside the other: no further from one of its events than that event's radius.
 
-    An event reaches as far as the k-th nearest neighbour in its own set. Precision says how many samples look real,
-    recall how much of the data the samples cover. `chunk` rows of distances are in memory at once.
-    Kynkäänniemi et al. 2019, arXiv:1904.06991.
+    The radius of an event is the distance to the k-th nearest neighbour in its own set. Precision is the share of
+    samples that look real, recall the share of the data that the samples cover. `chunk` rows of distances are in memory
+    at once. Kynkäänniemi et al. 2019, arXiv:1904.06991.
     """
     real, fake = _checked(real, fake, least=neighbours + 1)
     real_reach, fake_reach = _reach(real, neighbours, chunk), _reach(fake, neighbours, chunk)
@@ -141,10 +141,10 @@ def precision_recall(real: Tensor, fake: Tensor, *, neighbours: int = 3, chunk: 
 
 
 def c2st(real: Tensor, fake: Tensor, *, folds: int = 5, seed: int = 0) -> float:
-    """How often a classifier is right about which set an event is of: 0.5 if they are alike, 1 if it tells them apart.
+    """The accuracy of a classifier that separates the sets: 0.5 if they have the same distribution, 1 if disjoint.
 
-    It is tried on each of `folds` parts after it learned from the others: an MLP of two layers of 10 d, on features in
-    units of the real ones, as in the benchmark of simulation-based inference. Lopez-Paz & Oquab 2017, arXiv:1610.06545;
+    Cross-validated over `folds` parts. The classifier is an MLP of two layers of 10 d, on features standardised by the
+    real set, as in the benchmark of simulation-based inference. Lopez-Paz & Oquab 2017, arXiv:1610.06545;
     Lueckmann et al. 2021, arXiv:2101.04653.
     """
     try:
@@ -152,14 +152,12 @@ def c2st(real: Tensor, fake: Tensor, *, folds: int = 5, seed: int = 0) -> float:
         from sklearn.neural_network import MLPClassifier
         from sklearn.preprocessing import StandardScaler
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "C2ST is by a classifier of scikit-learn. pip install 'pushforward[metrics]' installs it."
-        ) from error
+        raise ModuleNotFoundError("C2ST needs scikit-learn: pip install 'pushforward[metrics]' installs it.") from error
     real, fake = _checked(real, fake, least=folds)
     if len(real) != len(fake):
         raise ValueError(
-            f"there are {len(real)} real events and {len(fake)} fake ones, and a classifier that always named the "
-            "larger set would be right too often: give as many of each."
+            f"there are {len(real)} real events and {len(fake)} fake ones, so that always naming the "
+            "larger set would score above 0.5: give as many of each."
         )
     real_units = StandardScaler().fit(real.cpu().numpy())
     events = real_units.transform(torch.cat([real, fake]).cpu().numpy())
@@ -191,7 +189,7 @@ def _discrepancy(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _reach(events: Tensor, neighbours: int, chunk: int) -> Tensor:
-    """The distance from each event to its k-th nearest neighbour, (n,); the nearest of all is the event itself."""
+    """The distance from each event to its k-th nearest neighbour, (n,), where the 0-th is the event itself."""
     return torch.cat([torch.cdist(part, events).kthvalue(neighbours + 1).values for part in events.split(chunk)])
 
 
@@ -212,4 +210,6 @@ def _checked(real: Tensor, fake: Tensor, *, least: int) -> tuple[Tensor, Tensor]
             f"the real events have {real.shape[1]} features and the fake ones {fake.shape[1]}: "
             "make both with the same network."
         )
-    return real.double(), fake.to(real.device).double()  # cdist's rounding puts a float32 event 0.02 from itself
+    return real.double(), fake.to(
+        real.device
+    ).double()  # in float32 cdist gives an event a distance of 0.02 from itself

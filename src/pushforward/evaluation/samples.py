@@ -1,4 +1,4 @@
-"""How good the samples of a flow of images are."""
+"""The quality of the samples of a flow of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pushforward.sampling import Sampling, samples
 def sample_quality(
     coded: CodedFlow, images: Images, extract: Extractor, n: int = 10_000, sampling: Sampling = Sampling()
 ) -> Quality:
-    """Compare n samples, or as many as there are images, with as many of the images, by their features."""
+    """Compare n samples with n of the images by their features; n is at most the number of images."""
     n = min(n, len(images))
     fake = [extract(x) for x, _ in samples(coded, sampling, stop=n)]
     parts = torch.arange(n, device="cpu").split(sampling.batch)

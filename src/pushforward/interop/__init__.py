@@ -1,4 +1,4 @@
-"""Reading and writing what other projects made, and fitting into them."""
+"""Interoperation: checkpoints of ml-tarflow and nflows, and density estimators for sbi."""
 
 from pushforward.interop import sbi
 from pushforward.interop.ml_tarflow import load_ml_tarflow, save_ml_tarflow

@@ -1,8 +1,8 @@
 """Checkpoints of the TarFlow authors' code, read and written.
 
 Their state dict holds `blocks.{b}.…` for every flow step, `blocks.{b}.attn_blocks.{l}.…` for every layer, and the
-prior's variance `var`. Three things differ from ours: a block that reads backwards keeps its positions in raster order,
-the answer gives all log-scales and then all shifts, and each block stores a mask that its shape can recompute.
+prior's variance `var`. It differs from ours in three ways: a block in reverse order keeps its positions in raster
+order, the output is all log-scales and then all shifts, and each block stores its attention mask.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def load_ml_tarflow(
     channels: int,
     image_size: int | tuple[int, int] | None = None,
 ) -> Flow:
-    """A flow from a state dict, or from a checkpoint's path (read with weights_only=True).
+    """A flow from a state dict, or from the path of a checkpoint (read with weights_only=True).
 
-    The configuration is recovered from the shapes, but for the image's `channels`; `image_size`, the side or (height,
+    The configuration follows from the shapes, except for `channels` of the image. `image_size`, the side or (height,
     width) in pixels, is needed only for images that are not square. Raises ValueError where the shapes do not fit.
     """
     state = _read(state_dict_or_path)
     flow = _configuration(state, channels, image_size).build()
-    if not torch.all(state["var"] == 1):  # their sampler draws from it, whatever the move
+    if not torch.all(state["var"] == 1):  # their sampler uses it with either move
         flow.base = ObservedNormal(*state["var"].shape)
     if isinstance(flow.base, ObservedNormal):
         flow.base.load_state_dict({"variance": state["var"]})
@@ -95,7 +95,7 @@ def _configuration(state: Mapping[str, Tensor], channels: int, image_size: int |
     height, width_pixels = (side, side) if image_size is None else _pair(image_size)
     if patch**2 * channels != features or height * width_pixels != tokens * patch**2:
         raise ValueError(
-            f"the checkpoint has {tokens} tokens of {features} numbers, which do not make an image of {channels} "
+            f"the checkpoint has {tokens} tokens of {features} features, which do not make an image of {channels} "
             f"channels and {height} × {width_pixels} pixels. Give its own channels= and image_size=(height, width)."
         )
     classes = state.get("blocks.0.class_embed")
@@ -125,7 +125,7 @@ def _their_name(block: int, ours: str) -> str:
 
 
 def _reordered(name: str, value: Tensor, block: int, raw: tuple[int, ...]) -> Tensor:
-    """A weight with its rows in the other code's order; `raw` is the order its answers have now."""
+    """A weight with its rows in the order of the other code; `raw` is the present shape of an output."""
     if name == "positions.weight" and block % 2:
         return value.flip(0)
     if name.startswith("answer."):

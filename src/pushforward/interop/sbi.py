@@ -3,10 +3,10 @@
     NPE(prior, density_estimator=pf.interop.sbi.estimator(pf.models.NSF, steps=5))
     NLE(prior, density_estimator=pf.interop.sbi.estimator(pf.models.MAF, of="likelihood"))
 
-sbi simulates pairs, parameters θ and outcomes x, hands the first of them to a function that builds an estimator, and
-trains it itself. Its `ZukoFlow` asks nothing of its network but that network(context) is a torch Distribution, and so
-a `Flow` goes in as it is. What there is to do here is to give both sides their units: the flow measures those of what
-it is a density of (`Flow.initialize`), `Summary` those of what it is conditioned on. What `train` returns has both:
+sbi simulates pairs of parameters θ and outcomes x, passes the first of them to a function that builds an estimator, and
+trains the estimator itself. Its `ZukoFlow` needs a network for which network(context) is a torch Distribution, as it is
+for a `Flow`. This module standardises both sides from these pairs: `Flow.initialize` the events, and `Summary` what
+they are conditioned on. The estimator that `train` returns has both:
 
     check_calibration(trained.net, theta, trained.embedding_net(x))        (pushforward.evaluation)
 
@@ -28,7 +28,7 @@ from pushforward.transforms import ActNorm
 if TYPE_CHECKING:
     from sbi.neural_nets.estimators import ConditionalDensityEstimator
 
-MEASURED = 4096  # rows, of those that sbi trains on, that the units are measured on; sbi has shuffled them
+INITIAL = 4096  # rows for data-dependent initialisation, of those that sbi trains on; sbi has shuffled them
 
 
 def estimator(
@@ -38,13 +38,13 @@ def estimator(
     embedding: nn.Module | None = None,
     **options: object,
 ) -> Callable[[Tensor, Tensor], ConditionalDensityEstimator]:
-    """What sbi takes as `density_estimator`: it builds a model of fresh weights, in the units of the pairs (θ, x).
+    """A `density_estimator` for sbi: it builds a model of random weights, initialised from the pairs (θ, x).
 
-    `of` says what it is a density of: the "posterior" q(θ | x), for NPE, or the "likelihood" q(x | θ), for NLE. sbi
-    does not tell a builder which it wants, and where θ and x are of one size it cannot notice a wrong answer.
-    `embedding`, learned with the flow, turns standardised conditions (batch, *shape) into vectors (batch, features);
-    each estimator has a copy. `options` go to the model: with `supports` for a prior on a box, no draw leaves the box;
-    an NSF of a single number is to be autoregressive=True.
+    `of` is "posterior", q(θ | x), for NPE, or "likelihood", q(x | θ), for NLE. sbi does not pass this to a builder, and
+    cannot detect a wrong choice where θ and x have the same shape. `embedding`, trained with the flow, maps
+    standardised conditions (batch, *shape) to vectors (batch, features); each estimator has a copy. `options` are
+    fields of the model: with `supports` for a prior on a box, samples stay in the box; an NSF of one feature needs
+    autoregressive=True.
     """
     if of not in ("posterior", "likelihood"):
         raise ValueError(f'an estimator is of the "posterior" (NPE) or of the "likelihood" (NLE); got {of!r}.')
@@ -53,7 +53,7 @@ def estimator(
         from sbi.neural_nets.estimators import ZukoFlow
 
         pairs = (theta, x) if of == "posterior" else (x, theta)
-        events, conditions = (rows[:MEASURED] for rows in pairs)
+        events, conditions = (rows[:INITIAL] for rows in pairs)
         summary = Summary(conditions, nn.Identity() if embedding is None else copy.deepcopy(embedding))
         with torch.no_grad():
             context = summary(conditions)
@@ -65,16 +65,17 @@ def estimator(
 
 
 class Summary(nn.Module):
-    """Conditions (batch, *shape) -> what the flow is told of them, (batch, features).
+    """Conditions (batch, *shape) -> the vector condition of the flow, (batch, features).
 
-    Every number is standardised, by the mean and deviation of the conditions it was made with, and then embedded.
+    Every element is standardised by the mean and deviation of the conditions given at construction; then `embedding` is
+    applied.
     """
 
     def __init__(self, conditions: Tensor, embedding: nn.Module):
         super().__init__()
-        numbers = conditions.flatten(1)
-        self.units = ActNorm(numbers.shape[1], learned=False)
-        self.units.initialize_from(numbers)
+        flat = conditions.flatten(1)
+        self.units = ActNorm(flat.shape[1], learned=False)
+        self.units.initialize_from(flat)
         self.embedding = embedding
 
     def forward(self, conditions: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One page for each paper: it names its three choices and assembles the parts."""
+"""Models: one page for each paper, which names its three choices and assembles the parts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
 from pushforward.models.vector_or_image import VectorOrImage
 
-BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors, by the words that a command line takes
+BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors by their names on the command line
     "nice": NICE,
     "realnvp": VectorRealNVP,
     "glow": VectorGlow,

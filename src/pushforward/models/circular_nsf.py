@@ -2,7 +2,7 @@
 
 Features are angles in [−π, π), or what `supports` says. Latents of angles are uniform on the circle, and angles move by
 circular splines with a rotation. Latents on the real line are normal, and move by splines with linear tails. Networks
-read cosines and sines of angles: the density is as smooth where the circle closes as elsewhere. Rezende et al. 2020,
+read cosines and sines of angles, so the density is smooth where the circle closes. Rezende et al. 2020,
 "Normalizing Flows on Tori and Spheres", arXiv:2002.02428; splines on the line as in Durkan et al. 2019,
 arXiv:1906.04032.
 """
@@ -42,7 +42,7 @@ class CircularNSF(VectorModel):
 
     support = Circle()
 
-    steps: int = 6  # couplings: one half of a random split moves, then the other
+    steps: int = 6  # couplings: they move the two halves of a random split in turn
     bins: int = 8
 
     def transforms(self) -> Iterator[Transform]:

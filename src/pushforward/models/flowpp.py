@@ -2,10 +2,10 @@
 
     z_kept = x_kept        z_moved = (logit F(x_moved) − t) · exp(−s)
 
-F is the CDF of a mixture of logistics; its parameters, t and s are functions of x_kept. Images: even and odd columns
-take turns in four couplings; after squeezing, halves of the channels in two; then columns again in three. Before each
-coupling an actnorm standardises every element, and a matrix that starts near the identity mixes the channels of each
-half. It is trained with noise from a flow conditioned on the image: `Dequantiser`.
+F is the CDF of a mixture of logistics; its parameters, t and s are functions of x_kept. Images: four couplings
+move even and odd columns in turn; after squeezing, two move the halves of the channels; then three move columns again.
+Before each coupling an actnorm standardises every element, and a matrix that starts near the identity mixes the
+channels of each half. It is trained with noise from a flow conditioned on the image: `Dequantiser`.
 
 Ho et al. 2019, "Flow++: Improving Flow-Based Generative Models with Variational Dequantization and Architecture
 Design", arXiv:1902.00275. The paper describes checkerboards; the code of its results splits by columns.
@@ -119,7 +119,7 @@ class ImageFlowPlusPlus(FlowPlusPlus, ImageModel):
         yield from self.by_columns(squeezed, 3)
 
     def by_columns(self, image: Shape, times: int) -> list[Transform]:
-        apart = columns(image)  # even ones and odd ones
+        apart = columns(image)  # into even and odd columns
         steps = [part for i in range(times) for part in self.step((2 * image[0], image[1], image[2] // 2), i)]
         return [apart, *steps, apart.inverted()]
 

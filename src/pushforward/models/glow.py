@@ -2,9 +2,10 @@
 
     step:   actnorm -> mixing of the channels, by a 1 × 1 convolution -> coupling that moves their second half
 
-Images go through levels: each squeezes 2 × 2 pixels into channels and goes through its steps; then half of the channels
-become latents, standardised by a prior given the half that goes on. The prior of the last level is a constant, one for
-each class. So z is standard normal in every element, and latents can be interpolated, added and scaled.
+Each level squeezes 2 × 2 pixels of an image into channels and applies its steps; then half of the channels become
+latents, standardised by a prior given the other half, which is the input of the next level. The prior of the last level
+is a constant, or one for each class. So z is standard normal in every element, and latents can be interpolated, added
+and scaled.
 
 Kingma & Dhariwal 2018, "Glow: Generative Flow with Invertible 1×1 Convolutions", arXiv:1807.03039. As in the authors'
 code x is multiplied by sigmoid(raw + 2), where the paper has exp(raw).
@@ -148,7 +149,7 @@ class ImageGlow(Glow, ImageModel):
         return [ActNorm(channels), self.permutation(channels, seed), Coupling(net, self.coupling, split)]
 
     def prior(self, channels: int) -> Transform:
-        """Of the latents of a level, given the channels that go on."""
+        """The prior of a level's latents, given the channels that the next level gets."""
         return Coupling(Shallow(channels // 2, (channels // 2, 2)), Affine(), halves(channels))
 
     def constant_prior(self, channels: int) -> Transform:

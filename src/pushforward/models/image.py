@@ -1,4 +1,4 @@
-"""What the models of images share: their label, and the map from pixels to the real line."""
+"""The base class of models of images: the label, and the map from pixels to the real line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageModel(Model):
 
     @property
     def miniature(self) -> Shape:
-        """The shape of the images of its miniature."""
+        """The image shape of `small()`."""
         return (self.image[0], 8, 8)
 
     def context_encoder(self, width: int) -> LabelEmbedding | None:
@@ -54,7 +54,7 @@ class ImageModel(Model):
         return Unconstrain([Interval(-1 / 0.9, 1 / 0.9)] * self.image[0])
 
     def halved(self, times: int) -> None:
-        """Raise ValueError where height and width cannot be halved so often."""
+        """Raise ValueError where height and width cannot be halved `times` times."""
         if self.image[1] % 2**times or self.image[2] % 2**times:
             raise ValueError(
                 f"this flow halves height and width {times} times, which an image of {self.image[1]} × {self.image[2]} "

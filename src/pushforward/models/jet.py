@@ -2,12 +2,13 @@
 
     z_kept = x_kept        z_moved = (x_moved + b(x_kept)) · s(x_kept),        0 < s < 2
 
-Four couplings of five keep a random half of the features of every patch. The fifth keeps half of the patches: the
-squares of a checkerboard, then columns, then rows, and their complements. There is no normalisation, no learned mixing
-and one scale.
+Of five couplings, four keep a random half of the features of every patch. The fifth keeps half of the patches: the
+squares of a checkerboard, then columns, then rows, and their complements. There is no normalisation and no learned
+mixing, and only one level.
 
 Kolesnikov et al. 2024, "Jet: A Modern Transformer-Based Normalizing Flow", arXiv:2412.15129. There s has no lower
-bound, so its inverse can overflow; here s > 0.001. Labels are attended to there, and added to the patches here.
+bound, so its inverse can overflow; here s > 0.001. There networks attend to labels; here labels are added to the
+patches.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Jet(ImageModel):
         rows, columns = self.image[1] // self.patch, self.image[2] // self.patch
         if rows % 2 or columns % 2 or features % 2:
             raise ValueError(
-                "couplings move half of the patches of every row and column, or half of the features of a patch; "
+                "couplings keep half of the patches of every row and column, or half of the features of a patch; "
                 f"patch={self.patch} makes {rows} × {columns} patches of {features} features. "
                 "Choose a patch for which all three numbers are even."
             )

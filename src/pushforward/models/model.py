@@ -12,8 +12,8 @@ from pushforward.flow import Flow
 class Model(ABC):
     """The configuration of a flow: a frozen dataclass of numbers, tuples and other frozen dataclasses.
 
-    `words` names values of fields: field -> word -> value. A word given for a field becomes its value, and any other
-    word raises ValueError. The command line and the recipes of older versions have words.
+    `words` gives names to values of fields: field -> word -> value. A word in place of a value is replaced by it, and
+    an unknown word raises ValueError. The command line and the recipes of older versions use words.
     """
 
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -31,5 +31,5 @@ class Model(ABC):
         """A fresh flow, with random weights of the default dtype and device."""
 
     def small(self) -> Model:
-        """The same in miniature: what a test can train. Each page says how; by default it is small already."""
+        """The same in miniature, for tests that train it; by default itself."""
         return self

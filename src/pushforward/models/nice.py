@@ -2,9 +2,9 @@
 
     z_kept = x_kept        z_moved = x_moved − m(x_kept)
 
-The halves take turns. Couplings preserve volume; a scale for each feature follows the last, and it alone changes
-volume. The base is logistic. Dinh et al. 2015, "NICE: Non-linear Independent Components Estimation", arXiv:1410.8516.
-The scaling has no shift there; here it is an `ActNorm`, so that `flow.initialize` sets it from data.
+Couplings move the two halves in turn, and preserve volume. After the last, a scale for each feature changes volume. The
+base is logistic. Dinh et al. 2015, "NICE: Non-linear Independent Components Estimation", arXiv:1410.8516. There the
+scaling has no shift; here it is an `ActNorm`, which `flow.initialize` sets from data.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """NSF = MLP × rational-quadratic spline × coupling, or masked MLP × the same × autoregressive.
 
-An `LU` map, which starts as the identity, mixes the features before each step and after the last. Couplings move one
-half of a random split and then the other; autoregressive steps have the features in order and then in reverse.
-Networks are residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032. An untrained spline is the identity
-here, and only near it there.
+An `LU` map, which starts as the identity, mixes the features before each step and after the last. Couplings move the
+two halves of a random split in turn; autoregressive steps have the features in order and in reverse order, in turn.
+Networks are residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032. Here an untrained
+spline is the identity; there it is only near it.
 """
 
 from __future__ import annotations

@@ -2,16 +2,17 @@
 
     z_kept = x_kept        z_moved = (x_moved − t(x_kept)) · exp(−s(x_kept))
 
-Vectors: features of even and of odd index take turns. From data to latent the couplings are the paper's, z_moved =
-x_moved · exp(s) + t: so the gradient of t is not multiplied by exp(−s), which is large for outliers. Scales start at 1
-and shifts at random; from the identity it learns more slowly.
+Vectors: couplings move features of even and of odd index in turn. They are the paper's from data to latent, z_moved =
+x_moved · exp(s) + t, so that the gradient of t is not multiplied by exp(−s), which is large for outliers. Scales start
+at 1 and shifts at random; training from the identity is slower.
 
-Images: the squares of a checkerboard take turns, then the halves of the channels after squeezing; then half of the
-channels become latents, and the rest goes on to the next level. A coupling on a checkerboard reads the squares it
-keeps, as an image of half the width; in the paper it reads the whole image, with zeros for the squares that move.
+Images: couplings move the squares of a checkerboard in turn and, after squeezing, the halves of the channels; then half
+of the channels become latents, and the others are the input of the next level. The network of a checkerboard coupling
+reads the kept squares as an image of half the width; in the paper it reads the whole image, with zeros for the squares
+that move.
 
-`ActNorm` after each coupling replaces the paper's batch normalisation, by which the density of an event depends on its
-batch. s is bounded: without a bound deep flows overflow. Dinh et al. 2017, "Density estimation using Real NVP",
+`ActNorm` after each coupling replaces the paper's batch normalisation, which makes the density of an event depend on
+its batch. s is bounded: without a bound deep flows overflow. Dinh et al. 2017, "Density estimation using Real NVP",
 arXiv:1605.08803; for vectors as in Papamakarios et al. 2017, arXiv:1705.07057.
 """
 
@@ -73,7 +74,7 @@ class ImageRealNVP(RealNVP, ImageModel):
     """
 
     levels: int = 2
-    width: int = 64  # of networks on the first checkerboard; twice that for its channels, and doubled at each level
+    width: int = 64  # of networks of the first checkerboard; twice that for channels; doubled at each level
     blocks: int = 8  # residual blocks in a network
     move: Affine = Affine(Tanh(2.0))
 

@@ -1,8 +1,8 @@
 """Residual flow: steps z = x + g(x), where g is a contractive MLP.
 
-Neither coupling nor autoregressive: the Jacobian is full. Its determinant is computed, which costs features³ and suits
-some tens of features, or estimated, with `log_det=Roulette()`. Chen et al. 2019, "Residual Flows for Invertible
-Generative Modeling", arXiv:1906.02735; Behrmann et al. 2019, arXiv:1811.00995.
+Neither coupling nor autoregressive: the Jacobian is full. Its log-determinant is exact by default, at a
+cost of features³, which suits some tens of features; `log_det=Roulette()` estimates it. Chen et al. 2019, "Residual
+Flows for Invertible Generative Modeling", arXiv:1906.02735; Behrmann et al. 2019, arXiv:1811.00995.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ResidualFlow(VectorModel):
     """
 
     steps: int = 16
-    limit: float = 0.9  # Lipschitz constant of g, below 1: the nearer to 1, the slower the inverse
+    limit: float = 0.9  # Lipschitz constant of g, below 1; the inverse is slower near 1
     log_det: Exact | Roulette = Exact()
 
     def transforms(self) -> Iterator[Transform]:

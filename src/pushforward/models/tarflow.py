@@ -2,9 +2,9 @@
 
     x -> patches -> step -> step in reverse order -> step -> step in reverse order -> … -> z
 
-Each step maps patch t to (x_t − shift_t) · exp(−log_scale_t), where shift_t and log_scale_t are a causal transformer's
-answer to the patches before it. Every other step has the patches in reverse order. It is trained on noisy images, and
-its samples are denoised with its score. With `move=Shift()` it preserves volume, and the base learns variances.
+Each step maps patch t to (x_t − shift_t) · exp(−log_scale_t), where a causal transformer computes shift_t and
+log_scale_t from the patches before t. Every other step has the patches in reverse order. It is trained on noisy images,
+and its samples are denoised with its score. With `move=Shift()` it preserves volume, and the base learns variances.
 
 Zhai et al. 2024, "Normalizing Flows are Capable Generative Models", arXiv:2412.06329.
 """

@@ -1,4 +1,4 @@
-"""What the models of vectors share: their context, their supports, standardised units, and their kinds of step."""
+"""The base class of models of vectors: conditions, supports, standardised features, and kinds of step."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class VectorModel(Model):
     support: ClassVar[Support] = Interval()  # of each feature, where `supports` is empty
 
     features: int
-    context: int = 0  # features of the vector that it is conditioned on
-    classes: int = 0  # or classes of the label; 0 and 0: unconditional
+    context: int = 0  # features of the vector condition
+    classes: int = 0  # or classes of the label condition; 0 and 0: unconditional
     supports: tuple[Support, ...] = ()  # one for each feature
     hidden: tuple[int, ...] = (128, 128)  # widths of a network's layers; or of its branches, if it is residual
 
@@ -73,9 +73,9 @@ class VectorModel(Model):
         """The steps from x to z."""
 
     def units(self) -> Iterator[Transform]:
-        """Each feature to the real line, then to mean 0 and deviation 1: part of the flow, its density and its weights.
+        """Maps each feature to the real line, then to mean 0 and deviation 1: part of the flow, counted in the density.
 
-        `flow.initialize(x)` sets mean and deviation; until then the second map is the identity.
+        `flow.initialize(x)` sets mean and deviation from data; before, the second map is the identity.
         """
         if self.supports:
             yield Unconstrain(self.supports)
@@ -96,7 +96,7 @@ class VectorModel(Model):
         return Autoregressive(net, move)
 
     def warn_of_one_feature(self) -> None:
-        """Called while affine autoregressive steps are built."""
+        """Warn, while affine autoregressive steps are built, that one feature can only be a Gaussian."""
         if self.features == 1:
             warnings.warn(
                 f"a {type(self).__name__} of one feature is an affine map of its base, however many steps it has: it "
@@ -114,7 +114,7 @@ class VectorModel(Model):
 
 @torch.no_grad()
 def shift_at_random(step: Coupling | Autoregressive, size: float = 1.0) -> None:
-    """Reset the last layer of its network to `size` times torch's usual start; rows of log-scales stay zero."""
+    """Reset the network's last layer to `size` times torch's initialisation, but rows of log-scales to zero."""
     net: Any = step.net
     net.layers.answer.reset_parameters()
     for weights in net.layers.answer.parameters():

@@ -1,4 +1,4 @@
-"""Models that exist for vectors and for images, under one name."""
+"""The base class of models that exist for vectors and for images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pushforward.models.vector import VectorModel
 
 
 class VectorOrImage(Model):
-    """A name for two models: called with `features=` it is the one of vectors, with `image=` the one of images.
+    """One name for two models: `features=` makes the model of vectors, `image=` the model of images.
 
-    As `pathlib.Path` becomes a `PosixPath`, `Glow(features=6)` becomes a `VectorGlow` and `Glow(image=(3, 32, 32))` an
-    `ImageGlow`. The two are the subclasses of `Glow` that are a `VectorModel` and an `ImageModel`; each has its fields.
+    `Glow(features=6)` is a `VectorGlow`, and `Glow(image=(3, 32, 32))` an `ImageGlow`, as `pathlib.Path` makes a
+    `PosixPath`. The two are the subclasses of `Glow` that are a `VectorModel` and an `ImageModel`.
     """
 
     def __new__(cls, **fields: Any):

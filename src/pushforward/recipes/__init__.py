@@ -1,7 +1,7 @@
-"""Recipes: functions that return a complete one.
+"""Recipes: functions that return a `Recipe`.
 
-Each docstring states its command, the hardware, the time and the number to expect. `recipe.small()` is the same in
-miniature, for a test. A new recipe is a function here, and its name in `RECIPES`. `table` makes one for a table of
+Each docstring states the command, the hardware, the time and the result to expect. `recipe.small()` is the same in
+miniature, for tests. A new recipe is a function here, listed in `RECIPES`. `table` makes the recipe for a table of
 your own.
 """
 

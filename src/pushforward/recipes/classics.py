@@ -1,6 +1,6 @@
-"""The classics on images, for bits/dim: at a size that a CPU learns in minutes, and as they were published.
+"""Real NVP, Glow, Flow++ and Jet on images, for bits/dim: small, for minutes on a CPU, and as published.
 
-Of the published ones, lengths of training that no paper states are guesses, said to be so.
+Where a paper does not state the length of training, the docstring says that ours is a guess.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def mnist_glow() -> Recipe:
 
 
 def mnist_flowpp() -> Recipe:
-    """Flow++ on MNIST, whose noise is learned too.
+    """Flow++ on MNIST, with variational dequantization.
 
     pushforward train mnist_flowpp --out runs/mnist_flowpp
-    Expect no number yet: it has not been run.
+    Expect no result yet: it has not been run.
     """
     model = FlowPlusPlus(image=(1, 28, 28), width=32, blocks=1, components=8)
     return _minutes("mnist", model, Dequantiser(image=(1, 28, 28), width=16, blocks=1, components=8), steps=500)
@@ -50,16 +50,16 @@ def mnist_jet() -> Recipe:
 
     pushforward train mnist_jet --out runs/mnist_jet
     Ten minutes of one CPU core.
-    Expect 2.14 bits/dim, held out, and still falling: what benchmarks/curves.py came to by the same plan.
+    Expect 2.14 bits/dim, held out, and still falling, from benchmarks/curves.py with the same plan.
     """
     return _minutes("mnist", Jet(image=(1, 28, 28), patch=2, steps=32, width=32, depth=1, heads=2), steps=860)
 
 
 def cifar10_small_glow() -> Recipe:
-    """A Glow that learns for three minutes on one CPU core: how do channels best meet between couplings?
+    """A Glow on CIFAR-10, for three minutes of one CPU core, to compare permutations of channels between couplings.
 
     pushforward train cifar10_small_glow --out runs/small_glow --model.permutation shuffle --model.coupling additive
-    Expect 3.90 bits/dim, held out, with the 1 × 1 convolutions and affine couplings that it has by default.
+    Expect 3.90 bits/dim, held out, with its defaults, 1 × 1 convolutions and affine couplings.
     """
     return _minutes("cifar10", Glow(image=(3, 32, 32), levels=3, steps=8, width=64), steps=1300)
 
@@ -75,7 +75,7 @@ def cifar10_realnvp() -> Recipe:
 
 
 def cifar10_glow() -> Recipe:
-    """Glow on CIFAR-10, as published, for GPUs. There images are shifted at random; here they are not.
+    """Glow on CIFAR-10, as published, for GPUs. The paper shifts images at random; this recipe does not.
 
     pushforward train cifar10_glow --out runs/cifar10_glow --train.reversible
     Published: 3.35 bits/dim. The length, of 1800 epochs, is a guess.
@@ -88,7 +88,7 @@ def cifar10_flowpp() -> Recipe:
     """Flow++ on CIFAR-10, as published but for its dropout, for GPUs.
 
     pushforward train cifar10_flowpp --out runs/cifar10_flowpp
-    Published: 3.08 bits/dim, by 4096 draws of the noise. The length, of 400 epochs, is a guess.
+    Published: 3.08 bits/dim, with 4096 draws of the noise. The length, of 400 epochs, is a guess.
     """
     image = (3, 32, 32)
     plan = Plan(steps=400 * CIFAR10 // 64, batch=64, lr=3e-4, warmup=2000, precision="float32")
@@ -114,7 +114,7 @@ def _minutes(data: str, model: Model, codec: UniformDequantization | Dequantiser
         batch=32,
         lr=3e-3,
         average_decay=0.99,
-        precision="float32",  # a grey level is 0.008 wide: bfloat16 cannot tell one from the next
+        precision="float32",  # a grey level is 0.008 wide, which bfloat16 cannot resolve
         checkpoint_every=100,
         measure_every=100,
     )

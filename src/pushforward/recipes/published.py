@@ -1,9 +1,9 @@
 """The runs of the TarFlow paper, for a machine of many GPUs.
 
 Zhai et al. 2024, arXiv:2412.06329: AdamW with (0.9, 0.95), weight decay 1e-4, a learning rate that warms up for one
-epoch to 1e-4 and falls to 1e-6 along a cosine; neither an average of the weights nor clipping; images cropped and
-mirrored. DIR is a folder of your own, with folders train and test in it, of images in a folder a class. For the GPUs of
-one machine, put `torchrun --nproc-per-node gpu --no-python` before the command.
+epoch to 1e-4 and falls to 1e-6 along a cosine; no average of weights and no clipping; images cropped and
+mirrored. DIR is your folder, with folders train and test, and in these a folder of images for each class. For the GPUs
+of one machine, put `torchrun --nproc-per-node gpu --no-python` before the command.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def afhq256() -> Recipe:
     """Animal faces of 256 × 256 pixels by class (cat, dog, wild), for guided samples.
 
     pushforward train afhq256 --out runs/afhq256 --data DIR
-    Published: no number after its 4000 epochs; others came to a Fréchet Inception distance of 13.60.
+    Published: no result, after 4000 epochs. Others report a Fréchet Inception distance of 13.60.
     """
     model = TarFlow(image=(3, 256, 256), patch=8, steps=8, width=768, depth=8, classes=3)
     return _noisy("afhq256", model, sigma=0.07, plan=_plan(epochs=4000, images=AFHQ, batch=256))

@@ -1,4 +1,4 @@
-"""Recipes for data that is small enough to learn without a cluster."""
+"""Recipes for small data, on one CPU or GPU."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pushforward.training import MaximumLikelihood, Plan
 
 
 def digits() -> Recipe:
-    """Handwritten digits of 8 × 8 pixels, which come with the package, with noise that samples are freed from.
+    """Handwritten digits of 8 × 8 pixels, which come with the package, with noise; samples are denoised.
 
     pushforward train digits --out runs/digits
     A minute and a half on one CPU core.
-    Expect 98 % of the held-out digits classified right, and guided samples that look like digits.
+    Expect 98 % of the held-out digits classified correctly, and guided samples that look like digits.
     """
     return Recipe(
         data=ImageSource("digits"),
@@ -25,7 +25,7 @@ def digits() -> Recipe:
             steps=1000,
             lr=5e-3,
             warmup=20,
-            weight_decay=0.1,  # there are 1,437 digits: without it they are learned by heart
+            weight_decay=0.1,  # against overfitting: there are 1,437 digits
             precision="float32",  # at this width bfloat16 is no faster
             checkpoint_every=100,
         ),
@@ -37,7 +37,7 @@ def mnist() -> Recipe:
 
     pushforward train mnist --out runs/mnist
     Forty minutes of one CPU core: 0.42 s a step.
-    Expect 1.82 bits/dim, held out. It is still falling there, and a larger --train.steps goes on from there.
+    Expect 1.82 bits/dim, held out. It is still falling then; a larger --train.steps continues the run.
     """
     return Recipe(
         data=ImageSource("mnist"),
@@ -47,7 +47,7 @@ def mnist() -> Recipe:
         train=Plan(
             steps=5200,
             batch=32,
-            precision="float32",  # a grey level is 0.008 wide: bfloat16 cannot tell one from the next
+            precision="float32",  # a grey level is 0.008 wide, which bfloat16 cannot resolve
             checkpoint_every=100,
             measure_every=500,
         ),
@@ -59,7 +59,8 @@ def fashion_mnist() -> Recipe:
 
     pushforward train fashion_mnist --out runs/fashion_mnist
     Twenty minutes of one CPU core.
-    Expect 5.6 bits/dim with that noise, held out, and samples that are still rough: a larger --train.steps goes on.
+    Expect 5.6 bits/dim with that noise, held out, and samples that are still rough; a larger --train.steps continues
+    the run.
     """
     return Recipe(
         data=ImageSource("fashion_mnist"),
@@ -75,7 +76,7 @@ def cifar10() -> Recipe:
 
     pushforward train cifar10 --out runs/cifar10
     For a GPU: 5e17 operations in float32.
-    Expect no number yet: it has not been run to its end.
+    Expect no result yet: it has not been run to its end.
     """
     return Recipe(
         data=ImageSource("cifar10", mirrored=True),

@@ -1,4 +1,4 @@
-"""A recipe for any table of numbers in a file."""
+"""The recipe for a table of numbers in a file."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def table(
     steps: int | None = None,
     seed: int = 0,
 ) -> Recipe:
-    """Learn the columns of a table, a .csv, .parquet or .npz file, but for those of context and weights.
+    """Fit a flow to the columns of a table, a .csv, .parquet or .npz file, other than those of context and weights.
 
     pushforward train --data table.csv --out runs/table
-    A tenth of the rows is held out; the best weights are kept, and it ends when they have not become better for long.
+    A tenth of the rows is held out; the best weights are kept, and training stops early when they stop improving.
 
-    `context` names the columns that the others are conditioned on, `weights` the one that says how much a row counts;
-    `supports` says where columns live, on the real line by default. `model` is a word of `models.BY_WORD`, or a model
-    class. Without `steps` there are as many, at most, as suit the number of rows. The seed is that of the weights, of
-    the order, and of the rows that are held out.
+    `context` names the columns that the others are conditioned on, and `weights` the column of weights. `supports` maps
+    columns to their supports, by default the real line. `model` is a key of `models.BY_WORD`, or a model class. `steps`
+    is the maximum; by default it suits the number of rows. The seed is that of the weights, the order, and the choice
+    of held-out rows.
     """
     found = read_table(Path(path))
     learned = tuple(name for name in found.columns if name not in (*context, weights))
     source = TableSource(str(path), learned, tuple(context), weights, seed=seed)
-    found.take([name for name in (*context, weights) if name is not None] or learned)  # raises where one is not there
+    found.take([name for name in (*context, weights) if name is not None] or learned)  # raises where one is missing
     for name in supports:
         if name not in learned:
             raise ValueError(f"a support is of a column that is learned ({', '.join(learned)}); got {name!r}.")
@@ -60,7 +60,7 @@ def table(
 
 
 def read_supports(words: Sequence[str]) -> dict[str, Support]:
-    """Where columns live, from COLUMN=KIND:LOW:HIGH, either end left out where there is none.
+    """Supports of columns, from COLUMN=KIND:LOW:HIGH; an end may be empty.
 
     >>> read_supports(["mass=interval:0:", "jets=integers:0:9"])
     {'mass': Interval(low=0.0, high=None), 'jets': Integers(low=0, high=9)}

@@ -1,4 +1,4 @@
-"""Runs: train into a folder, and what one does with a run. Each function is a command too, `pushforward NAME RUN`."""
+"""Runs: training into a folder, and functions of such a folder. Each is also a command, `pushforward NAME RUN`."""
 
 from pushforward.runs.denoising import denoise
 from pushforward.runs.editing import Chains, edit, inpaint, interpolate

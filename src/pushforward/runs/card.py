@@ -1,4 +1,4 @@
-"""The model card of a run: what it is, what it learned from, how good it is, what it cost, and its limits."""
+"""The model card of a run: model, data, cost, results and limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ tags: [normalizing-flow]
 
 # A {model} of {data}
 
-A normalizing flow: it draws {data}, and gives each its exact density.
+A normalizing flow of {data}: it draws samples, and computes exact densities.
 
     flow = pushforward.load("this folder")
     x = flow.sample({call})
@@ -27,21 +27,21 @@ A normalizing flow: it draws {data}, and gives each its exact density.
 | model | `{configuration}` |
 | parameters | {parameters:,} |
 | data | `{source}`, encoded by `{codec}` |
-| learned in | {steps:,} steps of {batch} events, {hours:.1f} hours; torch {torch}, pushforward {version} |
+| training | {steps:,} steps of {batch} events, {hours:.1f} hours; torch {torch}, pushforward {version} |
 
-## Measured
+## Results
 
 {results}
 
 ## Limits
 
-Where integers are dequantised, bits/dim are upper bounds, and compare only with those of the same dequantisation.
-The flow knows nothing but its data, and what is unlike them may have a high density all the same: a density alone is no
-test of belonging. Samples can show what is in the data, people in it included.
+Where integers are dequantised, bits/dim are upper bounds, comparable only under the same dequantisation. Inputs unlike
+the training data may have a high density: a density alone does not detect them. Samples may reproduce training data,
+including people in it.
 
 ## Licence
 
-None is stated for these weights; what was learned from comes under its own terms.
+None is stated for these weights. The training data have their own terms.
 
 ## Recipe
 
@@ -51,7 +51,7 @@ None is stated for these weights; what was learned from comes under its own term
 
 
 def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str:
-    """The card, in Markdown. `last` is the last line of the run's log."""
+    """The card, in Markdown. `last` is the last line of the log."""
     with torch.device("meta"):
         flow = recipe.model.build()
     context = f"torch.arange({flow.classes})" if flow.classes else "context" if recipe.data.context else ""
@@ -70,6 +70,6 @@ def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str
         torch=torch.__version__,
         version=__version__,
         results="\n".join(f"- {name}: {result['text']}" for name, result in results.items())
-        or "Nothing yet: `pushforward evaluate` measures and notes it here.",
+        or "None yet: `pushforward evaluate` adds them.",
         recipe=to_json(recipe),
     )

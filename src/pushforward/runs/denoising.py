@@ -1,4 +1,4 @@
-"""Noise taken out of images."""
+"""Denoising images with a run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def denoise(
     sigma: float | None = None,
     device: str = "auto",
 ) -> dict[str, str]:
-    """Lay noise over images and take it out again by a run's score: a picture of it, and signal-to-noise ratios.
+    """Add noise to images and denoise them by the run's score: a picture, and signal-to-noise ratios.
 
     The ratio is 10 log10(4 / mean square error), in decibels, on [-1, 1].
 
     Args:
         run: The run folder.
         out: The picture.
-        data: A name, a file or a folder of images; left out, the run's held-out images.
+        data: A name, a file or a folder of images; by default the run's held-out images.
         n: How many images.
-        sigma: Of the noise, on [-1, 1]; left out, what the run was trained with.
+        sigma: Of the noise, on [-1, 1]; by default that of the training.
         device: cpu, cuda, mps, or auto.
     """
     coded, recipe = load_coded(run, device=device), read_recipe(run)
@@ -36,7 +36,7 @@ def denoise(
         coded = CodedFlow(coded.flow, GaussianNoise(coded.codec.levels, sigma))
     flow, codec, sigma = coded.flow, coded.codec, coded.codec.noise_sigma
     if sigma is None:
-        raise ValueError(f"{run} learned images without Gaussian noise: give the sigma of the noise.")
+        raise ValueError(f"{run} was trained without Gaussian noise: give the sigma of the noise.")
     images = recipe.images(data)
     integers, labels = images.fetch(range(min(n, len(images))))
     clean = codec.clean(integers).to(flow.device)

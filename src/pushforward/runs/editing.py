@@ -1,4 +1,4 @@
-"""A run's images edited: a class added and taken away, pictures between pictures, holes filled in."""
+"""Editing images with a run: classes added, interpolation, inpainting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pushforward.randomness import Keyed
 from pushforward.recipe import Recipe
 from pushforward.runs.folder import load_coded, read_recipe
 
-LEARNED = 2000  # labelled images that directions are made of
+LEARNED = 2000  # labelled images from which directions are computed
 AMOUNTS = 7  # pictures in a row, from one end to the other
 SIDE = 64  # pixels to which small images are enlarged
 
@@ -30,13 +30,13 @@ class Chains:
 
     fills: int = 3  # chains for each image
     steps: int = 1000  # of each chain; its scale is adapted in the first half
-    proposal: Literal["langevin", "walk"] = "langevin"  # informed by the gradient, or noise alone
+    proposal: Literal["langevin", "walk"] = "langevin"  # with the gradient, or noise alone
     scale: float = 0.05  # of a step's noise, to start with; images are on [−1, 1]
     seed: int = 0
 
     def __post_init__(self):
         if self.fills < 1:
-            raise ValueError(f"fill each image once at least; got fills={self.fills}.")
+            raise ValueError(f"fill each image at least once; got fills={self.fills}.")
 
 
 def edit(
@@ -48,18 +48,18 @@ def edit(
     data: str | None = None,
     device: str = "auto",
 ) -> dict[str, str]:
-    """Add a class to images, and take it away: `pushforward edit DIR --label 3 --amount 1 --out edited.png`.
+    """Add a class to images, and subtract it: `pushforward edit DIR --label 3 --amount 1 --out edited.png`.
 
-    A row an image, from −amount to amount: along the mean latent of the run's training images of that class, minus that
-    of all others. The image as it is stands in the middle.
+    One row for each image, edited by amounts from −amount to amount along the direction of the class: the mean latent
+    of its training images, minus that of all others. The original image is in the middle.
 
     Args:
         run: The run folder.
         out: The picture.
-        label: The class; left out, every class in turn.
-        amount: How far: 1 is from the mean of all others to that of the class.
+        label: The class; by default every class in turn.
+        amount: The distance: 1 is from the mean of all others to that of the class.
         n: How many images.
-        data: A name, a file or a folder of images; left out, the run's held-out images.
+        data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
     coded, recipe = load_coded(run, device=device), read_recipe(run)
@@ -89,15 +89,15 @@ def interpolate(
     data: str | None = None,
     device: str = "auto",
 ) -> str:
-    """Show the pictures between pairs of images: `pushforward interpolate DIR --n 8 --pairs 5 --out line.png`.
+    """Interpolate between pairs of images: `pushforward interpolate DIR --n 8 --pairs 5 --out line.png`.
 
     Args:
         run: The run folder.
-        out: The picture, a row a pair.
-        n: How many pictures a row, its two ends among them.
+        out: The picture, one row for each pair.
+        n: How many images in a row, with its two ends.
         pairs: How many pairs.
-        temperature: Of all latents: below 1 pictures are nearer to what the flow holds for most probable.
-        data: A name, a file or a folder of images; left out, the run's held-out images.
+        temperature: A factor of all latents.
+        data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
     coded, recipe = load_coded(run, device=device), read_recipe(run)
@@ -121,15 +121,16 @@ def inpaint(
 ) -> dict[str, str]:
     """Fill in missing pixels: `pushforward inpaint DIR --mask lower --steps 1000 --out inpainted.png`.
 
-    A row an image: as it is, what is known of it, and what Metropolis chains drew for the rest. They are exact in the
-    limit of many steps; the acceptance rate is of the second half, and one near 0 says that it was not reached.
+    One row for each image: the original, its known pixels, and completions drawn by Metropolis–Hastings chains. They
+    are exact in the limit of many steps. The printed acceptance rate is that of the second half; near 0, the chains did
+    not move.
 
     Args:
         run: The run folder.
         out: The picture.
-        mask: What is missing: lower, upper, left, right, centre, or a picture that is white there.
+        mask: What is missing: lower, upper, left, right, centre, or a picture that is white where pixels are missing.
         n: How many images.
-        data: A name, a file or a folder of images; left out, the run's held-out images.
+        data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
     coded, recipe = load_coded(run, device=device), read_recipe(run)
@@ -142,7 +143,7 @@ def inpaint(
     filled = editing.inpaint(flow, start, missing, chains.steps, proposal=proposal, generator=noise)
     fills = _denoised(coded, filled.images).unflatten(0, (len(x), chains.fills)).unbind(1)
     x = _denoised(coded, x)
-    picture = _save("as it is, known, drawn", [x, torch.where(missing, 0, x), *fills], out)
+    picture = _save("original, known, drawn", [x, torch.where(missing, 0, x), *fills], out)
     return {"chains": str(filled), "picture": picture}
 
 
@@ -150,18 +151,18 @@ def _events(coded: CodedFlow, recipe: Recipe, data: str | None, n: int) -> Tenso
     """The first n held-out images, or those of other data, encoded."""
     images = recipe.images(data)
     if n < 1:
-        raise ValueError(f"take one image at least; got {n}.")
+        raise ValueError(f"take at least one image; got {n}.")
     chosen = range(min(n, len(images)))
     with torch.no_grad():
         return coded.codec.encode(images.fetch(chosen)[0], Keyed(0, rows=chosen))[0].to(coded.flow.device)
 
 
 def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
-    """The run's training images, and their labels, which those of an unconditional flow's recipe come without."""
+    """The run's training images, with their labels even where the flow is unconditional."""
     found = find(str(recipe.data), "train", image=image)
     if not isinstance(found, Images) or found.labels is None:
         raise ValueError(
-            f"a class is learned from labelled images, and those of {recipe.data} have no labels. With attributes of "
+            f"the direction of a class needs labels, and those of {recipe.data} have no labels. With attributes of "
             "your own, call pf.editing.directions."
         )
     return found, found.labels
@@ -173,7 +174,7 @@ def _denoised(coded: CodedFlow, x: Tensor) -> Tensor:
 
 
 def _save(caption: str, columns: list[Tensor], out: Path) -> str:
-    """Write the columns (n, C, H, W) as a picture; its path, and how many images were lost, in words."""
+    """Write the columns (n, C, H, W) as a picture. Returns its path, and how many images overflowed, as text."""
     x = torch.stack(columns, 1).flatten(0, 1)
     lost = (~x.flatten(1).isfinite().all(1)).sum().item()
     save_picture(captioned({caption: grid(x, len(columns))}, columns=1, zoom=max(1, SIDE // x.shape[2])), out)

@@ -1,4 +1,4 @@
-"""How good a run is, and how exact: likelihoods, the quality of samples, classes, round trips."""
+"""Evaluating a run: likelihoods, the quality of samples, classification, round trips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pushforward.sampling import Sampling
 
 @dataclass(frozen=True)
 class Classified:
-    """Each image's class by Bayes' rule, (n,), and the class it is labelled with, where it is."""
+    """The class of each image by Bayes' rule, (n,), and its label where it has one."""
 
     guesses: Tensor
     labels: Tensor | None
@@ -25,7 +25,7 @@ class Classified:
         if self.labels is None:
             return "\n".join(map(str, self.guesses.tolist()))
         right = (self.guesses == self.labels).double().mean()
-        return f"{right:.2%} of {len(self.labels):,} images classified right"
+        return f"{right:.2%} of {len(self.labels):,} images classified correctly"
 
 
 def evaluate(
@@ -36,13 +36,13 @@ def evaluate(
     sampling: Sampling = Sampling(),
     device: str = "auto",
 ) -> dict[str, HeldOut | Quality]:
-    """Measure the likelihood of a run's held-out data, and how good its samples are; note it in results.json and card.
+    """Measure the likelihood of held-out data and the quality of samples, into results.json and the model card.
 
     Args:
         run: The run folder.
-        samples: Draws of the codec for each event: more make a tighter bound.
-        features: Judge samples of images too, by the features of efficientnet-lite0 or of a TorchScript file.
-        n: How many samples to judge, against as many held-out images.
+        samples: Draws of the codec for each event; more give a tighter bound.
+        features: Evaluate samples of images too, in features of efficientnet-lite0 or of a TorchScript file.
+        n: How many samples, against as many held-out images.
         device: cpu, cuda, mps, or auto.
     """
     coded, recipe = load_coded(run, device=device), read_recipe(run)
@@ -60,7 +60,7 @@ def evaluate(
 
 
 def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Diagnostics]:
-    """Tell how exact a run's arithmetic is, on images or rows: round trips, log-det against autograd.
+    """Check a run's numerical accuracy on images or rows: round trips, log-det against autograd.
 
     Args:
         run: The run folder.
@@ -77,11 +77,11 @@ def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Diagnostics
 
 
 def classify(run: Path, data: str | None = None, device: str = "auto") -> Classified:
-    """Tell the class of images by Bayes' rule: a number a line, or the share that is right where that is known.
+    """Classify images by Bayes' rule: prints one class a line, or the accuracy where there are labels.
 
     Args:
         run: The run folder.
-        data: A name, a file or a folder of images; left out, the run's held-out images.
+        data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
     coded, images = load_coded(run, device=device), read_recipe(run).images(data)

@@ -1,14 +1,14 @@
-"""A run is a folder that needs nothing else to be used or gone on with.
+"""A run is a folder. It holds all that is needed to use it, and to continue its training.
 
-    recipe.json          what it is made of, with the format's number
-    model.safetensors    the weights that its training has come to
-    codec.safetensors    those of the codec, where it has any
-    README.md            its model card
-    results.json         what was measured of it
-    log.jsonl            the losses and gradients of its steps
-    checkpoints/         what training can be taken up from
+    recipe.json          the recipe, with the number of the format
+    model.safetensors    the weights so far
+    codec.safetensors    the weights of the codec, where it has any
+    README.md            the model card
+    results.json         the results of training and evaluation
+    log.jsonl            losses and gradient norms
+    checkpoints/         from which training resumes
 
-The first three alone are a release: `load` needs no more. Recipes and weights of older formats are read as well.
+`load` needs only the first three, a release. Recipes and weights of older formats can be read too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
 
 
 def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow:
-    """The flow of a run folder, or of a release, with the codec that it learned with."""
+    """The flow of a run folder, or of a release, with the codec of its data."""
     objective, folder = read_recipe(folder).build(), Path(folder)
     codec: Codec = getattr(objective, "codec")  # noqa: B009 - every objective that a recipe names has one
     _read_weights(objective.flow, folder / WEIGHTS)
@@ -57,19 +57,19 @@ def read_recipe(folder: str | PathLike[str]) -> Recipe:
 
 
 def read_results(folder: str | PathLike[str]) -> dict[str, Any]:
-    """What was measured of a run, by name: each has its `text`, and its values."""
+    """The results of a run, by name: each has a `text`, and its values."""
     path = Path(folder) / RESULTS
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def note(folder: str | PathLike[str], results: dict[str, Any]) -> None:
-    """Add to what is known of a run: to results.json, and to its model card."""
+    """Add results to results.json and to the model card."""
     write(Path(folder) / RESULTS, json.dumps({**read_results(folder), **results}, indent=2) + "\n")
     write_card(Path(folder))
 
 
 def write_card(folder: Path) -> None:
-    """Write the model card anew."""
+    """Write the model card."""
     log = Log(folder).read()
     write(folder / CARD, card.text(read_recipe(folder), log[-1] if log else {}, read_results(folder)))
 
@@ -79,10 +79,10 @@ def _read_weights(module: nn.Module, path: Path) -> None:
 
     path = existing(path)
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}: the run has not come to its first checkpoint.")
+        raise FileNotFoundError(f"there is no {path}: the run has not written its first checkpoint.")
     try:
         saved = load_file(path)
         names = renamed(saved, known=module.state_dict())
         module.load_state_dict({names[name]: tensor for name, tensor in saved.items()})
     except Exception as error:
-        raise ValueError(f"{path} does not hold the weights of {path.with_name(RECIPE)}: {error}") from None
+        raise ValueError(f"{path} does not fit the model of {path.with_name(RECIPE)}: {error}") from None

@@ -25,23 +25,23 @@ def sample(
 ) -> str:
     """Draw samples of a run: `pushforward sample DIR --n 64 --guidance 2 --label 3 --out grid.png`.
 
-    A folder gets files samples-000000.npz, samples-001000.npz … of a thousand each, with `images` of integers and
-    `labels`; one file is in memory at a time, and the same command goes on after an interruption.
+    Into a folder it writes files samples-000000.npz, samples-001000.npz … of a thousand each, with integer `images` and
+    `labels`. One file is in memory at a time. After an interruption, the same command continues.
 
     Args:
         run: The run folder.
-        out: A picture, or a folder; a .csv file where the run learned a table. Left out, samples.png or samples.csv.
+        out: A picture or a folder; for a run on a table a .csv file. By default samples.png or samples.csv.
         n: How many.
         device: cpu, cuda, mps, or auto.
     """
     if n < 1:
-        raise ValueError(f"draw one sample at least; got n={n}.")
+        raise ValueError(f"draw at least one sample; got n={n}.")
     coded, source = load_coded(run, device=device), read_recipe(run).data
     out = Path(out or ("samples.csv" if source.columns else "samples.png"))
     if len(source.context) != len(sampling.context):
         raise ValueError(
             f"{run} is conditioned on {', '.join(source.context) or 'no columns'}: give --context a value for each; "
-            f"got {len(sampling.context)}. For several contexts at once, use pf.load({str(run)!r}).sample."
+            f"got {len(sampling.context)}. For many contexts, use pf.load({str(run)!r}).sample."
         )
     if source.columns:
         decode = coded.codec.decode
@@ -60,7 +60,7 @@ def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> 
     folder.mkdir(parents=True, exist_ok=True)
     settings, chosen = folder / "sampling.json", json.dumps(asdict(sampling), indent=2) + "\n"
     if settings.exists() and settings.read_text() != chosen:
-        raise ValueError(f"{folder} holds samples that were drawn otherwise, see {settings}. Give another folder.")
+        raise ValueError(f"{folder} holds samples with other settings, see {settings}. Give another folder.")
     write(settings, chosen)
     for start in range(0, n, SHARD):
         path, stop = folder / f"samples-{start:06d}.npz", min(n, start + SHARD)
@@ -75,9 +75,9 @@ def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> 
 
 
 def _write_table(columns: tuple[str, ...], rows: Iterable[list[float]], out: Path) -> None:
-    """Write rows under the names of their columns, as CSV; whole numbers without a point."""
+    """Write rows under the names of their columns, as CSV; integers without a decimal point."""
     if out.suffix != ".csv":
-        raise ValueError(f"this run learned a table, and its samples are one: give --out samples.csv, not {out}.")
+        raise ValueError(f"this run is on a table: give --out samples.csv, not {out}.")
     with replacing(out) as begun, begun.open("w", newline="") as file:
         cells = ([int(v) if v.is_integer() else v for v in row] for row in rows)
         csv.writer(file, lineterminator="\n").writerow(columns)

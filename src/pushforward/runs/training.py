@@ -18,19 +18,19 @@ from pushforward.training import Checkpoints, Log, Objective, State, ranks, run_
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.loop import Measure
 
-LOOKED_AT = 1000  # held-out images, now and then
+EVALUATED = 1000  # held-out images, for the curve of a training
 
-# what may change from one start of a run to the next; all but the first without a trace in the weights
+# fields that may change when a run is continued; only the first changes the weights
 CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train.measure_every"}
 
 
 def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", tensorboard: bool = False) -> Flow:
     """Train by a recipe in the run folder `out`, and return the flow with the weights that `load` will find there.
 
-    They are the average of those it went through, or the best of these where the plan has patience. The same call again
-    goes on from the last checkpoint, and ends with the weights of a training that was not interrupted. Under torchrun
-    the processes share every batch. `device` is cpu, cuda, mps or auto.
-    Raises ValueError where `out` is a run of another recipe, RuntimeError where another process is at work in it.
+    They are the averaged weights, or the best of these where the plan has patience. The same call again continues from
+    the last checkpoint, and ends with the weights of an uninterrupted training. Under torchrun the processes share
+    every batch. `device` is cpu, cuda, mps or auto. Raises ValueError where `out` is a run of another recipe,
+    RuntimeError where another process uses the folder.
     """
     folder, place = Path(out), ranks.chosen(device)
     with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext():
@@ -53,29 +53,29 @@ def _codec(objective: Objective) -> Codec:
 
 
 def _measure(recipe: Recipe, objective: Objective) -> Measure | None:
-    """What to look at now and then: of many images, the first."""
+    """What to evaluate at regular steps: held-out rows, or the first of many images."""
     if not recipe.train.measure_every:
         return None
     held_out: Data = recipe.held_out_data()
     if isinstance(held_out, Images):
-        held_out = Arrays(*held_out.fetch(range(min(LOOKED_AT, len(held_out)))))
+        held_out = Arrays(*held_out.fetch(range(min(EVALUATED, len(held_out)))))
     return looking_at(held_out, _codec(objective))
 
 
 def _begin(recipe: Recipe, folder: Path) -> None:
-    """Write the recipe into the folder, or see that the one there is the same."""
+    """Write the recipe into the folder. Raises ValueError where there is another one."""
     if (folder / RECIPE).exists():
         changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
         if changed:
             told = "; ".join(f"{name} was {was!r} and is {now!r}" for name, was, now in changed)
             raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")
         if (folder / WEIGHTS).exists() and not Checkpoints(folder).folder.exists():
-            raise ValueError(f"{folder} holds weights and no checkpoint to go on from. Give another folder.")
+            raise ValueError(f"{folder} holds weights and no checkpoint to continue from. Give another folder.")
     write(folder / RECIPE, to_json(recipe))
 
 
 def _end(recipe: Recipe, folder: Path, state: State) -> None:
-    """Note what training came to, where some of the data were held out to end it by."""
+    """Write the model card, with the result of training where it has early stopping."""
     if not recipe.train.patience:
         return write_card(folder)
     codec = _codec(state.objective)

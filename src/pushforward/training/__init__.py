@@ -1,4 +1,4 @@
-"""Learning: an objective, a loop one can read aloud, and what it leaves behind."""
+"""Training: objectives, the loop, checkpoints, early stopping and logs."""
 
 from pushforward.training import ranks
 from pushforward.training.average import Average

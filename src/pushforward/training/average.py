@@ -10,10 +10,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
-    """A copy of `module` that follows it: average <- decay · average + (1 − decay) · now.
+    """A copy of `module` with averaged weights: average <- decay · average + (1 − decay) · weights, at each step.
 
-    Early on the decay is (1 + step) / (10 + step) where that is smaller, so that the start is forgotten.
-    Buffers are copied: a variance that a base observed is that of the latents of the weights of the moment.
+    In early steps the decay is (1 + step) / (10 + step), where that is smaller, so that initial weights are forgotten.
+    Buffers are copied: a variance that a base has observed belongs to the latents of the present weights.
     """
 
     def __init__(self, module: nn.Module, decay: float):

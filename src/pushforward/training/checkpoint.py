@@ -1,10 +1,10 @@
-"""What a training can be taken up from, and the weights it gives away.
+"""Checkpoints that a training resumes from, and the weights that it releases.
 
     RUN/checkpoints/step-00001000/    a `State`, by torch.distributed.checkpoint, and the SHA-256 of its files
-    RUN/model.safetensors             the weights that the training has come to: what others read
+    RUN/model.safetensors             the weights so far: the average, or the best
     RUN/codec.safetensors             the codec's, where it has any
 
-Each is whole or not there, whenever the process is killed.
+Each is written atomically: a killed process leaves no partial file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SUMS = "sums.json"
 
 
 class Checkpoints:
-    """The checkpoints of the run in `folder`, of which the newest `kept` are kept."""
+    """The checkpoints of the run in `folder`. The newest `kept` are kept."""
 
     def __init__(self, folder: Path, kept: int = 2):
         self.run, self.folder, self.kept = folder, folder / "checkpoints", kept
@@ -53,8 +53,8 @@ class Checkpoints:
             free = shutil.disk_usage(self.run).free / 1e6
             last = max((sound.name for sound in self._places()), default="none")
             raise OSError(
-                f"cannot write the checkpoint {place}: {cause}; {free:.1f} MB are free there. The last good one is "
-                f"{last}: make room and give the same command, which goes on from there."
+                f"cannot write the checkpoint {place}: {cause}; {free:.1f} MB are free there. The last valid one is "
+                f"{last}: free some space and repeat the command, which resumes from there."
             ) from error
         if first:
             for old in self._places()[: -self.kept]:
@@ -62,8 +62,8 @@ class Checkpoints:
         ranks.wait()
 
     def restore(self, state: State) -> None:
-        """Read the newest sound checkpoint into the state, if there is one. An unsound one is set aside, with a
-        warning that names its file."""
+        """Load the newest valid checkpoint into the state, if there is one. A damaged one is renamed, with a warning
+        that names the damaged file."""
         if ranks.rank() == 0:
             self._set_unsound_aside()
         ranks.wait()
@@ -72,7 +72,7 @@ class Checkpoints:
             self.release(state)
 
     def release(self, state: State) -> None:
-        """Write the weights that the training has come to, and those of the codec if it has any."""
+        """Write the weights so far, and those of the codec if it has any."""
         if ranks.rank() == 0:
             write_weights(state.flow, self.run / WEIGHTS)
             if isinstance(codec := getattr(state.objective, "codec", None), nn.Module):
@@ -82,7 +82,7 @@ class Checkpoints:
         return sorted(self.folder.glob("step-" + "[0-9]" * 8))
 
     def _set_unsound_aside(self) -> None:
-        for left in self.folder.glob(".*"):  # by a process that was killed
+        for left in self.folder.glob(".*"):  # left by a killed process
             remove(left)
         for place in reversed(self._places()):
             fault = _fault(place)
@@ -95,7 +95,7 @@ class Checkpoints:
 
 
 def write_weights(module: nn.Module, path: Path) -> None:
-    """The module's weights as a release has them."""
+    """Write the module's weights as safetensors."""
     from safetensors.torch import save
 
     weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
@@ -104,7 +104,7 @@ def write_weights(module: nn.Module, path: Path) -> None:
 
 
 def _fault(place: Path) -> str | None:
-    """What is wrong with a checkpoint, and with which file."""
+    """What is wrong with a checkpoint, naming the file; None where it is valid."""
     try:
         expected = json.loads((place / SUMS).read_text())
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def _sums(folder: Path) -> dict[str, str]:
 
 
 def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:
-    """Save the state, or load into it, by torch.distributed.checkpoint; one process may do it alone."""
+    """Save the state, or load into it, by torch.distributed.checkpoint; it works in a single process too."""
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.filesystem import FileSystemReader
 

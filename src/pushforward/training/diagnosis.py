@@ -1,4 +1,4 @@
-"""Where a training went wrong: the first module whose answer is not finite."""
+"""Diagnosis of overflow in training: the first module whose output is not finite."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.utils._pytree import tree_leaves
 
 
 def first_not_finite(objective: nn.Module, again: Callable[[], object]) -> str:
-    """The name of the module, inside the objective, whose answer was the first not to be finite when `again` ran it;
-    or, where every answer is finite, of the parameter nearest the loss whose gradient is not."""
+    """Run `again`, and name the first module inside the objective whose output is not finite. Where all outputs are
+    finite, name the parameter nearest the loss whose gradient is not."""
     found: list[str] = []
 
     def look(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -30,6 +30,6 @@ def first_not_finite(objective: nn.Module, again: Callable[[], object]) -> str:
         for hook in hooks:
             hook.remove()
     if found:
-        return f"the answer of {found[0]}"
+        return f"the output of {found[0]}"
     broken = [name for name, p in objective.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     return f"the gradient of {broken[-1]}" if broken else "the loss alone"

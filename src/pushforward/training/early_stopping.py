@@ -1,4 +1,4 @@
-"""When to stop, and which weights to keep, by events that are held out."""
+"""Early stopping: when to stop, and which weights to keep, by the cost of held-out events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pushforward.flow import Flow
 
 
 class Look(NamedTuple):
-    """What a flow costs on held-out events: the lower, the better."""
+    """An evaluation of a flow on held-out events. The lower the cost, the better."""
 
     name: str  # in the log: "held-out bits/dim"
     cost: float
@@ -20,9 +20,9 @@ class Look(NamedTuple):
 
 
 class EarlyStopping:
-    """Keeps the weights of the best look, and has `enough` after `patience` looks that were no better.
+    """Keeps the weights of the best evaluation; `enough` is True after `patience` evaluations without improvement.
 
-    All of it is in `tensors()`, for a checkpoint to write and read back in place.
+    Its state is `tensors()`, which a checkpoint saves, and loads in place.
     """
 
     def __init__(self, flow: Flow, patience: int):
@@ -37,12 +37,12 @@ class EarlyStopping:
 
     @property
     def best_look(self) -> int:
-        """The look whose weights are kept; 0 where no look was finite."""
+        """The evaluation whose weights are kept, from 1 on; 0 where no cost was finite."""
         return int(self._best_look)
 
     @property
     def best(self) -> tuple[float, float]:
-        """The cost at best, and its standard error."""
+        """The best cost, and its standard error."""
         cost, standard_error = self._best.tolist()
         return cost, standard_error
 
@@ -52,7 +52,7 @@ class EarlyStopping:
 
     @torch.no_grad()
     def add(self, flow: Flow, cost: float, standard_error: float) -> None:
-        """Count a look at this flow, and keep its weights if it is the best so far."""
+        """Count an evaluation of this flow, and keep its weights if it is the best so far."""
         self._looks += 1
         if cost < self.best[0]:
             self._best_look.copy_(self._looks)

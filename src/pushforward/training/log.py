@@ -1,4 +1,4 @@
-"""What a training tells of itself: a JSON line now and then, and TensorBoard if it is wanted."""
+"""The log of a training: JSON lines, and optionally TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOG = "log.jsonl"
 
 
 class Log:
-    """The log of the run in `folder`, a line for each step that is logged: {"step": 10, "bits/dim": 3.1, …}."""
+    """The log of the run in `folder`, one line for each logged step: {"step": 10, "bits/dim": 3.1, …}."""
 
     def __init__(self, folder: Path, *, tensorboard: bool = False):
         self.folder, self.path = folder, folder / LOG
@@ -20,7 +20,7 @@ class Log:
         self._writer = None
 
     def rewind(self, step: int) -> None:
-        """Drop what was logged after `step`, and a line that was cut short: those steps are made again."""
+        """Remove the lines after `step`, which will be made again, and a truncated last line."""
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         whole = [line for line in lines if line.endswith("}\n")]
         write(self.path, "".join(line for line in whole if json.loads(line)["step"] <= step))

@@ -1,4 +1,4 @@
-"""The training loop: next batch, loss, backward, clip, step, average; and now and then a line, a checkpoint, a look."""
+"""The training loop: batch, loss, backward, clip, step, average; at regular steps a log line, a checkpoint, a score."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from pushforward.training.prepare import initialize, prepare
 from pushforward.training.progress import Progress
 from pushforward.training.state import State
 
-Measure = Callable[[Flow], Look | None]  # what to look at now and then, on the average of the flows so far
+Measure = Callable[[Flow], Look | None]  # evaluates the flow of averaged weights on held-out data
 
 
 class Batch(NamedTuple):
     """This process's share of a step's rows."""
 
-    rows: list[int]  # their numbers in the data
+    rows: list[int]  # indices in the data
     data: Tensor
     context: Tensor | None
     weights: Tensor | None  # (n,)
-    noise: Sequence[torch.Generator]  # one a row, from (seed, step, place in the batch)
+    noise: Sequence[torch.Generator]  # one a row, from (seed, step, position in the batch)
 
 
 def minimise(
@@ -48,13 +48,13 @@ def minimise(
     log: Log | None = None,
     measure: Measure | None = None,
 ) -> Flow:
-    """Train the objective's flow, in place, and return the average of the flows it went through.
+    """Train the objective's flow, in place, and return the flow with averaged weights.
 
-    Where the plan has patience it is the best average that `measure` looked at. What is drawn is a function of
-    (plan.seed, step, row): a training that was taken up from its checkpoints ends with the weights of one that ran
-    through, and processes that share a batch take the steps of one. The first events do for data-dependent
-    initialisation, where the flow wants it and had none. Raises FloatingPointError at a loss or gradient that is not
-    finite, before it reaches the weights, and says where it arose.
+    Where the plan has patience, it returns the best average that `measure` evaluated. All randomness is a function of
+    (plan.seed, step, row): a training that resumes from a checkpoint ends with the weights of an uninterrupted one, and
+    processes that share a batch take the same steps as one. A flow that needs data-dependent initialisation, and had
+    none, is initialised from the first events. Raises FloatingPointError where a loss or gradient is not finite, before
+    the weights are changed, and names the module where it arose.
     """
     return run_through(objective, data, plan, checkpoints=checkpoints, log=log, measure=measure).flow
 
@@ -68,9 +68,9 @@ def run_through(
     log: Log | None = None,
     measure: Measure | None = None,
 ) -> State:
-    """`minimise`, and everything that it came to."""
+    """`minimise`, which returns the whole state of the training."""
     if plan.patience and measure is None:
-        raise ValueError(f"patience={plan.patience} counts looks at held-out data, and nothing is held out.")
+        raise ValueError(f"patience={plan.patience} counts evaluations on held-out data, and nothing is held out.")
     initialize(objective, data, plan)
     state = State(objective, plan)
     if checkpoints:
@@ -92,18 +92,20 @@ def run_through(
                 break
     stopping = state.early_stopping
     if stopping and stopping.looks and not stopping.best_look:
-        raise FloatingPointError(f"held-out events had no finite density at any of {stopping.looks} looks. Lower lr.")
+        raise FloatingPointError(
+            f"held-out events had no finite density in any of {stopping.looks} evaluations. Lower lr."
+        )
     return state
 
 
 def _step(network: nn.Module, batch: Batch, state: State, plan: Plan) -> dict[str, float]:
-    """One step of the optimiser, and of the average. What there is to tell of it."""
+    """One step of the optimiser, and of the average. Returns the values to log."""
     objective, weights = state.objective, list(state.objective.parameters())
     for group in state.optimiser.param_groups:
         group["lr"] = plan.lr_at(state.step)
     losses, z = _backward(network, batch, plan, objective)
     norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
-    loss, value, slope = torch.cat([losses, norm[None]]).tolist()  # the one wait for the device
+    loss, value, slope = torch.cat([losses, norm[None]]).tolist()  # the only synchronisation with the device
     if not (math.isfinite(loss) and math.isfinite(slope)):
         raise FloatingPointError(_what_happened(objective, batch, plan, state.step, loss, slope))
     torch.nn.utils.clip_grads_with_norm_(weights, plan.clip or math.inf, norm)
@@ -118,7 +120,7 @@ def _step(network: nn.Module, batch: Batch, state: State, plan: Plan) -> dict[st
 
 
 def _batches(data: Data, plan: Plan, start: int) -> Iterator[Batch]:
-    """The batches of the steps from `start` on; while one is used, the next is fetched."""
+    """The batches of the steps from `start` on. The next batch is fetched while one is used."""
     order, share = Order(len(data), seed=plan.seed), ranks.share(plan.batch)
 
     def fetch(step: int) -> Batch:
@@ -135,8 +137,8 @@ def _batches(data: Data, plan: Plan, start: int) -> Iterator[Batch]:
 
 
 def _backward(network: nn.Module, batch: Batch, plan: Plan, objective: Objective) -> tuple[Tensor, Tensor | None]:
-    """Leave the gradients of the batch's loss on the weights. The loss, and what the objective tells, over all
-    processes; and the latents, if it gives them."""
+    """Accumulate the gradients of the batch's loss. Returns the loss and the objective's score, averaged over all
+    processes; and the latents, if the objective gives them."""
     device = objective.flow.device
     total, latents, dtype = torch.zeros(2, device=device), [], plan.dtype_on(device)
     parts = torch.arange(len(batch.data), device="cpu").chunk(plan.accumulate)
@@ -163,7 +165,7 @@ def _record(
     log: Log | None,
     measure: Measure | None,
 ) -> None:
-    """After a step: what is due of a look at held-out data, a line, a checkpoint."""
+    """After a step: evaluate on held-out data, write a log line, save a checkpoint, each where it is due."""
 
     def due(every: int) -> bool:
         return bool(every) and (state.step % every == 0 or state.step == plan.steps or state.enough)
@@ -193,5 +195,5 @@ def _what_happened(objective: Objective, batch: Batch, plan: Plan, step: int, lo
     where = first_not_finite(objective, again)
     return (
         f"step {step}: loss {loss}, norm of the gradient {slope}; the first not to be finite was {where}. The batch: "
-        f"rows {batch.rows} of the data. Nothing of it reached the weights. Lower train.lr, or look at these rows."
+        f"rows {batch.rows} of the data. The weights were not changed. Lower train.lr, or inspect these rows."
     )

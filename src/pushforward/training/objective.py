@@ -1,7 +1,7 @@
-"""What is minimised, and what a recipe says of it.
+"""Objectives: the loss that training minimises, and its configuration in a recipe.
 
-An objective holds the flow and is the only module that data-parallel and sharding wrappers wrap, so its forward is the
-one door that training goes through.
+An objective holds the flow, and its forward computes the loss. It is the only module that data-parallel and sharding
+wrappers wrap.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pushforward.randomness import Source, draw
 
 
 class Objective(nn.Module, ABC):
-    """(data, context) -> loss, logs: a scalar to minimise, and what the loop reads, detached.
+    """(data, context) -> loss, logs: a scalar to minimise, and detached values for the loop.
 
-    Logs hold a scalar under the name `unit`, which the progress bar shows, and may hold "z", the latents, for the base
-    to observe. All randomness comes from `generator`: one a row in training. `weights` (batch,), of mean 1 over the
-    data, multiply each row's part of the loss.
+    logs[unit] is a scalar, which the progress bar shows, where `unit` is an attribute, such as "bits/dim". logs["z"],
+    where present, are the latents, which the base observes. All randomness comes from `generator`: one a row in
+    training. `weights` (batch,), of mean 1 over the data, multiply each row's part of the loss.
     """
 
     flow: Flow
@@ -38,22 +38,22 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
-        """Data-dependent initialisation of the flow, by data that it will be trained on."""
+        """Data-dependent initialisation of the flow from training data."""
 
 
 class ObjectiveConfig(ABC):
-    """What a recipe says of its objective: a frozen dataclass of numbers and words that builds it."""
+    """The configuration of an objective: a frozen dataclass in a recipe, which builds it."""
 
     @abstractmethod
     def build(self, flow: Flow, codec: Codec) -> Objective:
-        """The objective of this flow, on data that go through this codec."""
+        """The objective for this flow, on data with this codec."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaximumLikelihood(ObjectiveConfig):
-    """Have the data as probable as can be: builds a `Likelihood`."""
+    """Maximum likelihood: builds a `Likelihood`."""
 
-    condition_dropout: float = 0.0  # how often a row's condition is left out in training: guidance needs it
+    condition_dropout: float = 0.0  # probability that a row's conditions are dropped: for guidance
 
     def __post_init__(self):
         if not 0 <= self.condition_dropout <= 1:
@@ -64,13 +64,13 @@ class MaximumLikelihood(ObjectiveConfig):
 
 
 class Likelihood(Objective):
-    """Minus the bound on log P(data | context), in nats an element of the event: maximum likelihood of encoded data.
+    """Maximum likelihood of encoded data: minus the bound on log P(data | context), in nats an element of the event.
 
         loss = mean over the batch of w · (log_q − log p(x | context)) / elements,        w of mean 1 over the data
 
-    so that an epoch's mean is the weighted mean, whatever the weights' scale. A codec with weights is trained too.
-    `condition_dropout` is the probability that a row's context is replaced by the null, so that one network learns the
-    conditional density and the unconditional one. The unit is the codec's.
+    so that the mean over an epoch is the weighted mean. A codec with parameters is trained too. `condition_dropout` is
+    the probability that all conditions of a row are null: then one network learns the conditional and the unconditional
+    density. The unit is the codec's.
     """
 
     def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
@@ -99,10 +99,10 @@ class Likelihood(Objective):
 class ReverseKL(Objective):
     """Mean of log q(x | context) − log p̃(x) over draws x of the flow q, in nats: KL(q ‖ p) − log Z, where p = p̃ / Z.
 
-    So −loss is a lower bound on log Z: the evidence, in variational inference. `log_density` takes events (n, *event),
-    and the context where there is one, and gives log p̃ (n,), differentiably. Of the data only the number of rows
-    and their context count: minimise it over `Arrays(torch.empty(256, 0))`. A mode of p that q never visits is never
-    missed: look at `pushforward.evaluation.importance`, and start wide. Rezende & Mohamed 2015, arXiv:1505.05770.
+    So −loss is a lower bound on log Z, in variational inference the ELBO. `log_density` takes events (n, *event),
+    and the context where there is one, and returns log p̃ (n,), differentiably. Only the number of data rows and their
+    context are used: minimise it over `Arrays(torch.empty(256, 0))`. The loss does not show modes of p where q has no
+    mass: start with a wide q, and check `pushforward.evaluation.importance`. Rezende & Mohamed 2015, arXiv:1505.05770.
     """
 
     unit = "nats"
@@ -120,4 +120,4 @@ class ReverseKL(Objective):
         return loss, {self.unit: loss.detach()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
-        """Nothing: there are no events to measure before the flow has learned to draw them."""
+        """Nothing: there are no data to initialise from."""

@@ -1,4 +1,4 @@
-"""How a flow is trained: the hyper-parameters."""
+"""The hyper-parameters of training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,16 @@ class Plan:
     weight_decay: float = 1e-4
     clip: float | None = 1.0  # largest norm of the gradient; None: any
     average_decay: float = 0.999  # of the weights' moving average, a step; 0: the weights themselves
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the networks; auto: what the hardware is fast at
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the networks; auto: bfloat16 where it is fast
     seed: int = 0  # of the weights, the order and the noise
-    accumulate: int = 1  # the parts a process takes its rows in, one after the other
-    recomputed: bool = False  # networks forget their activations, and compute them again for the gradient
-    reversible: bool = False  # chains of transforms forget what is between their parts, and go back for the gradient
-    compiled: bool = False  # networks go through torch.compile
+    accumulate: int = 1  # gradient accumulation: the number of parts of a batch
+    recomputed: bool = False  # activation checkpointing: networks recompute activations for the gradient
+    reversible: bool = False  # chains recompute intermediate values by their inverses for the gradient
+    compiled: bool = False  # networks are compiled by torch.compile
     log_every: int = 10  # steps, as are the next two
     checkpoint_every: int = 1000
-    measure_every: int = 0  # from one look at held-out data to the next; 0: never
-    patience: int = (
-        0  # looks in a row that may be no better before it ends, with the best weights; 0: all steps are made
-    )
+    measure_every: int = 0  # between evaluations on held-out data; 0: none
+    patience: int = 0  # evaluations without improvement before early stopping; 0: all steps are made
 
     def __post_init__(self):
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -47,7 +45,7 @@ class Plan:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"a plan needs {name} of at least 0; got {getattr(self, name)}.")
         if self.patience and not self.measure_every:
-            raise ValueError(f"patience={self.patience} counts looks at held-out data: give measure_every too.")
+            raise ValueError(f"patience={self.patience} counts evaluations on held-out data: give measure_every too.")
         if not all(0 <= decay < 1 for decay in (*self.betas, self.average_decay)):
             raise ValueError(f"decays lie in [0, 1); got betas={self.betas}, average_decay={self.average_decay}.")
 
@@ -62,7 +60,7 @@ class Plan:
         return self.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def dtype_on(self, device: torch.device) -> torch.dtype:
-        """The networks' precision: where it is "auto", bfloat16 if the hardware itself multiplies matrices in it."""
+        """The networks' precision. "auto" is bfloat16 where the hardware multiplies matrices in it, else float32."""
         if self.precision != "auto":
             return getattr(torch, self.precision)
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,4 +1,4 @@
-"""What is done to the networks of an objective, from outside, before it is trained."""
+"""Before training: data-dependent initialisation, activation checkpointing, compilation, reversible chains."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pushforward.training.plan import Plan
 from pushforward.transform import Transform
 from pushforward.transforms import reversible
 
-INITIAL = 10_000  # events of few elements: a standard deviation is then known to a hundredth
+INITIAL = 10_000  # events of few elements: the error of a standard deviation is then about a hundredth
 
 
 def initialize(objective: Objective, data: Data, plan: Plan) -> None:
-    """Data-dependent initialisation by the first events, where the flow wants it and had none.
+    """Data-dependent initialisation from the first events, where the flow needs it and had none.
 
-    The same events in every process, in the order of the first epoch: a batch of them, or more if they are small.
+    Every process uses the same events, the first of the first epoch: a batch of them, or more where events are small.
     """
     if objective.flow.initialized is None or objective.flow.initialized:
         return
@@ -31,10 +31,9 @@ def initialize(objective: Objective, data: Data, plan: Plan) -> None:
 
 
 def prepare(objective: Objective, plan: Plan) -> None:
-    """Have the networks forget their activations, or go through torch.compile, and chains be reversible, if the plan
-    says so.
+    """Apply activation checkpointing, torch.compile and reversible chains, as the plan says.
 
-    In place, and no weight changes its name.
+    In place; names of weights do not change.
     """
     if plan.reversible:
         objective.flow.transform = reversible(objective.flow.transform)
@@ -48,7 +47,7 @@ def prepare(objective: Objective, plan: Plan) -> None:
 
 
 def networks(module: nn.Module) -> Iterator[nn.Module]:
-    """The outermost modules inside transforms that are not transforms themselves: who says by how much."""
+    """The networks: the outermost modules inside transforms that are not transforms themselves."""
     for child in module.children():
         inside = isinstance(module, Transform) and not isinstance(child, Transform | nn.ModuleList)
         yield from [child] if inside else networks(child)

@@ -1,4 +1,4 @@
-"""How far a training is: a bar with the time left on a terminal, a line now and then elsewhere."""
+"""The progress of a training: a bar with the time left on a terminal, ten lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows steps done, a running mean in its unit, and the time left. A context manager."""
+    """Shows the steps done, a running mean in `unit`, and the time left. A context manager."""
 
     def __init__(self, done: int, steps: int, *, unit: str, shown: bool = True):
         self.before, self.steps, self.unit, self.shown = done, steps, unit, shown

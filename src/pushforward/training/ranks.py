@@ -1,9 +1,9 @@
-"""The processes that train together: those that torchrun started, or the one there is.
+"""Data-parallel processes: those that torchrun started, or a single one.
 
     torchrun --nproc-per-node 2 --no-python pushforward train mnist --out runs/mnist
 
-Each has the whole flow and takes an equal share of every batch; gradients are averaged. The same calls do nothing
-where there is one process, so that a training is written once.
+Each process has the whole flow and an equal share of every batch; gradients are averaged. With a single process these
+functions do nothing, so the training loop is the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
-    """Meet the other processes that torchrun started; part from them at the end."""
+    """Join the process group that torchrun started, and leave it at the end."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -32,7 +32,7 @@ def joined(device: torch.device) -> Iterator[None]:
 
 
 def chosen(device: str = "auto") -> torch.device:
-    """The device of this name; "auto": a GPU of this process's own if there is one, else the CPU."""
+    """The device of this name; "auto": this process's GPU if there is one, else the CPU."""
     if device != "auto":
         return torch.device(device)
     if torch.cuda.is_available():
@@ -49,15 +49,17 @@ def rank() -> int:
 
 
 def share(rows: int) -> slice:
-    """The rows of a batch that are this process's."""
+    """This process's rows of a batch."""
     each, rest = divmod(rows, size())
     if rest:
-        raise ValueError(f"{size()} processes cannot share {rows} rows equally. Choose a batch they divide.")
+        raise ValueError(
+            f"{size()} processes cannot share {rows} rows equally. Choose a batch size that is a multiple."
+        )
     return slice(rank() * each, (rank() + 1) * each)
 
 
 def wait() -> None:
-    """Wait until every process has come here."""
+    """Wait until every process has called this."""
     if dist.is_initialized():
         dist.barrier()
 
@@ -71,7 +73,7 @@ def average(tensors: Iterable[Tensor]) -> None:
 
 
 def from_first(numbers: Sequence[float]) -> list[float]:
-    """The first process's numbers, in every process."""
+    """Broadcast numbers from the first process to all."""
     if not dist.is_initialized():
         return list(numbers)
     shared = torch.tensor(numbers, dtype=torch.float64, device="cpu")
@@ -80,10 +82,10 @@ def from_first(numbers: Sequence[float]) -> list[float]:
 
 
 def wrapped(objective: nn.Module) -> nn.Module:
-    """The objective, whose gradients are averaged over the processes."""
+    """The objective, wrapped so that gradients are averaged over the processes."""
     return DistributedDataParallel(objective) if dist.is_initialized() else objective
 
 
 def apart(wrapped: nn.Module) -> AbstractContextManager:
-    """Gradients are not averaged yet, only added up, in each process by itself."""
+    """A context in which each process accumulates its gradients without averaging them."""
     return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()

@@ -1,4 +1,4 @@
-"""All that a training carries from one step to the next."""
+"""The state of a training between steps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pushforward.training.plan import Plan
 
 
 class State:
-    """The weights, AdamW's moments, the weights' average, the best of them, and how far the training has come.
+    """The weights, AdamW's moments, the averaged weights, the best of these, and the number of steps.
 
-    `tensors()` are all of it, by name: a checkpoint writes them, and reads them back in place. A learning rate is not
-    among them, nor a random number: the plan gives both, from the step.
+    `tensors()` is all of it, by name: a checkpoint saves it, and loads it in place. It has no learning rate and no
+    random state: both are functions of the plan and the step.
     """
 
     def __init__(self, objective: Objective, plan: Plan):
@@ -26,7 +26,7 @@ class State:
         self.optimiser = torch.optim.AdamW(
             objective.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay, fused=True
         )
-        # as AdamW itself begins, but before its first step: then there is room to read a checkpoint into
+        # as AdamW does in its first step, but now, so that a checkpoint can be loaded into these tensors
         for p in objective.parameters():
             moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
             self.optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
@@ -35,23 +35,23 @@ class State:
 
     @property
     def flow(self) -> Flow:
-        """What the training came to: the best average that was looked at, or the average of the weights so far."""
+        """The result: the best averaged weights that were evaluated, or the averaged weights so far."""
         stopping = self.early_stopping
         return stopping.flow if stopping and stopping.best_look else self.average.module  # pyright: ignore[reportReturnType]
 
     @property
     def enough(self) -> bool:
-        """Whether further steps are of no use."""
+        """Whether early stopping ends the training."""
         return self.early_stopping is not None and self.early_stopping.enough
 
     @property
     def step(self) -> int:
-        """How many steps were made."""
+        """The number of steps made."""
         return int(self._step)
 
     @property
     def seconds(self) -> float:
-        """How long they took."""
+        """The duration of these steps."""
         return float(self._seconds)
 
     def advance(self, seconds: float) -> None:

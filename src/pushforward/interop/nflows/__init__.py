@@ -1,4 +1,4 @@
-"""Flows that were trained with nflows, read from their state dicts."""
+"""Flows trained with nflows, loaded from their state dicts."""
 
 from pushforward.interop.nflows.load import load_nflows
 

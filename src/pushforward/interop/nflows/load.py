@@ -1,12 +1,12 @@
-"""State dicts of nflows, read: of these transforms, alone, in a `CompositeTransform` or in an `InverseTransform`.
+"""Loads state dicts of nflows with these transforms, alone, in a `CompositeTransform` or in an `InverseTransform`.
 
     MaskedAffineAutoregressiveTransform
     MaskedPiecewiseRationalQuadraticAutoregressiveTransform    with tails="linear"
     PiecewiseRationalQuadraticCouplingTransform                with tails="linear" and a ResidualNet
     Permutation, RandomPermutation, ReversePermutation, LULinear, ActNorm, BatchNorm
 
-It holds names and tensors, and no classes. Each transform is recognised by the names of its entries, and its sizes by
-their shapes. What leaves no trace in a state dict is asked for, or refused.
+A state dict holds names and tensors, and no classes. A transform is recognised by the names of its entries, and its
+sizes by their shapes. What a state dict does not contain is a keyword argument, or not supported.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ def load_nflows(
 ) -> Flow:
     """A flow from the state dict of an nflows `Flow` over vectors, whose base is `StandardNormal`.
 
-    It is on the CPU, in the state dict's precision. A flow with a context is conditioned on a vector. A `BatchNorm`
-    between transforms becomes an `ActNorm`, as it is in evaluation; batch normalisation inside networks is refused.
+    The flow is on the CPU, in the state dict's precision. A flow with a context is conditioned on a vector. A
+    `BatchNorm` between transforms becomes an `ActNorm` with its running statistics; batch normalisation inside networks
+    is not supported.
 
-    The keyword arguments are what a state dict does not say. Their defaults are those of nflows; `tail_bound` must be
-    given where there are splines. All splines are taken for rational-quadratic ones. A transform without entries,
-    `Tanh` say, is noticed only where others follow it. Raises ValueError for entries that are missing or unknown.
+    The keyword arguments are what a state dict does not contain. Their defaults are those of nflows, but `tail_bound`
+    must be given where there are splines. All splines are assumed rational-quadratic. A transform without entries, such
+    as `Tanh`, is detected only where others follow it. Raises ValueError for entries that are missing or unknown.
     """
     spline = None
     if tail_bound is not None:
@@ -60,8 +61,8 @@ def load_nflows(
     parts = list(_transforms(entries.below("_transform")))
     if entries.state:
         raise ValueError(
-            f"load_nflows reads no such entries: {_listed(entries.state)}. pushforward.interop.nflows.load says which "
-            "transforms it reads."
+            f"load_nflows cannot read the entries {_listed(entries.state)}. The docstring of "
+            "pushforward.interop.nflows.load lists the transforms it can read."
         )
     features, context = entries.sizes["features"], entries.sizes.get("context", 0)
     conditions = {"vector": Vector(context)} if context else {}
@@ -73,13 +74,13 @@ def load_nflows(
 
 @dataclass(frozen=True)
 class _Missing:
-    """What a state dict does not say."""
+    """What a state dict does not contain."""
 
     spline: SoftmaxSpline | None  # of one bin
     activation: Activation
 
     def move(self, params: int, divisor: float) -> Elementwise:
-        """The move of so many raw parameters an element. Logits of a spline are divided by `divisor`."""
+        """The move with this number of raw parameters an element. Logits of a spline are divided by `divisor`."""
         if params == 2:
             return ScaleShift()
         if self.spline is None:
@@ -96,7 +97,7 @@ class _Missing:
 
 @dataclass
 class _Entries:
-    """The entries of a state dict whose names begin with `path`. Those taken are removed: the rest is unknown."""
+    """The entries of a state dict whose names begin with `path`. Those read are removed; the rest is an error."""
 
     state: dict[str, Tensor]
     missing: _Missing
@@ -112,7 +113,7 @@ class _Entries:
         return [key.removeprefix(path) for key in self.state if key.startswith(path)]
 
     def numbered(self, name: str) -> list[_Entries]:
-        """What stands below `name.0`, `name.1`, …; raises where a number is left out."""
+        """The entries of `name.0`, `name.1`, …, a list. Raises ValueError where an index is missing."""
         below, numbers = self.below(name), {int(key.split(".")[0]) for key in self.names(name)}
         for i in range(max(numbers, default=-1)):
             if i not in numbers:
@@ -139,7 +140,7 @@ class _Entries:
         return _filled(layer, weight=weight, bias=bias)
 
     def agree(self, what: str, size: int) -> None:
-        """Remember a size that all transforms share."""
+        """Check a size that all transforms share."""
         if self.sizes.setdefault(what, size) != size:
             raise ValueError(f"{self.path[:-1]} has {what} of size {size}, and others of size {self.sizes[what]}.")
 

@@ -1,4 +1,4 @@
-"""The moves of nflows, in its own parametrisation: raw parameters mean here what they mean there."""
+"""The moves of nflows, with the parametrisation of nflows."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class SoftmaxSpline(Elementwise):
         return by_knots(y, self.params(raw), self.bound, inverse=True)
 
     def _places(self, logits: Tensor, least: float) -> Tensor:
-        """Where the bins of these logits meet, (*, bins + 1)."""
+        """The knots of the bins with these logits, (*, bins + 1)."""
         logits = logits / self.divisor
         weights = (
             logits - logits.detach().amax(-1, keepdim=True)

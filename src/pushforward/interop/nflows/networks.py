@@ -1,7 +1,7 @@
-"""The networks of nflows: residual perceptrons, masked and not, as their weights have to be read.
+"""The networks of nflows: residual perceptrons, masked and not.
 
-They differ from `MLP` and `MaskedMLP` in three ways. No activation stands before the last layer of a residual network.
-The context enters every residual block. Where it enters, it passes through an activation or a gate.
+They differ from `MLP` and `MaskedMLP` in three ways: a residual network has no activation before its last layer; every
+residual block reads the context; and the context is added after an activation, or multiplies as a gate.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ResidualNet(nn.Module):
 class MaskedNet(CausalNetwork):
     """(batch, D) -> (batch, D, raw), of masked layers: h = W x + a(C c), then blocks, then a linear map.
 
-    Where the blocks are not residual, an activation follows the first layer. Sampling reads all D elements D times.
+    Where the blocks are not residual, an activation follows the first layer. Sampling takes D passes.
     """
 
     token = ()
@@ -94,7 +94,7 @@ class MaskedNet(CausalNetwork):
 
 
 def _vector(context: Context | None, like: Tensor) -> Tensor | None:
-    """The context's vector in the precision of `like`; zeros for a row that is conditioned on nothing."""
+    """The context's vector in the precision of `like`; zeros for a row whose condition is null."""
     if not context:
         return None
     value, null, _ = find(context, "vector")
