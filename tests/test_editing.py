@@ -17,7 +17,7 @@ from tests.toys import plane
 IMAGE, N = (2, 4, 4), 6
 MODELS = {
     "TarFlow": lambda **c: pf.models.TarFlow(image=IMAGE, patch=2, steps=2, width=8, depth=1, **c),
-    "TarFlow of measured variance": lambda **c: pf.models.TarFlow(
+    "TarFlow of observed variance": lambda **c: pf.models.TarFlow(
         image=IMAGE, patch=2, steps=2, width=8, depth=1, move=Shift(), **c
     ),
     "RealNVP": lambda **c: pf.models.RealNVP(image=IMAGE, levels=2, width=8, blocks=1, **c),

@@ -255,7 +255,7 @@ def test_efficientnet_lite0_says_what_it_needs(monkeypatch):
 FEATURES, IMAGES = torch.randn(8, 3), torch.zeros(2, 1, 4, 4)
 HOLED = FEATURES.clone().index_fill(0, torch.tensor([2]), math.nan)
 PIXELS = Extractor(torch.nn.Flatten(), name="pixels")
-LIFTED = CodedFlow(picture(classes=0), UniformDequantization(17))
+CODED = CodedFlow(picture(classes=0), UniformDequantization(17))
 ZEROS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
 
 
@@ -300,19 +300,19 @@ ZEROS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
             "'nowhere/net.pt' is neither: there is no file /",
         ),
         (lambda: load_extractor(__file__), ValueError, "test_evaluation.py is not a TorchScript file"),
-        (lambda: held_out_mean(LIFTED, ZEROS[:0]), ValueError, "takes two events or more; there are 0"),
-        (lambda: held_out_mean(LIFTED, ZEROS[:1]), ValueError, "takes two events or more; there are 1"),
+        (lambda: held_out_mean(CODED, ZEROS[:0]), ValueError, "takes two events or more; there are 0"),
+        (lambda: held_out_mean(CODED, ZEROS[:1]), ValueError, "takes two events or more; there are 1"),
         (
-            lambda: held_out_mean(LIFTED, ZEROS + 17),
+            lambda: held_out_mean(CODED, ZEROS + 17),
             ValueError,
             "a codec of 17 levels takes 0 … 16; the data have 17 … 17",
         ),
         (
-            lambda: held_out_mean(LIFTED, ZEROS, samples=0),
+            lambda: held_out_mean(CODED, ZEROS, samples=0),
             ValueError,
             "one draw .* or more for each event; got samples=0",
         ),
-        (lambda: held_out_mean(LIFTED, ZEROS, 3), ValueError, "this flow is unconditional"),
+        (lambda: held_out_mean(CODED, ZEROS, 3), ValueError, "this flow is unconditional"),
         (lambda: table({}), ValueError, "rows of the same columns"),
         (
             lambda: table({"a": {"x": (IMAGES[0], "")}, "b": {"y": (IMAGES[0], "")}}),

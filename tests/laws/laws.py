@@ -218,7 +218,7 @@ def known_prefixes_are_kept(case: Case) -> None:
 
 
 def events_have_the_size_that_is_asked_for(case: Case) -> None:
-    """A flow with open axes draws, scores and encodes events of any size; another refuses a size that is not its own."""
+    """A flow with open axes draws and scores events of any size; another refuses a size that is not its own."""
     transform, context = case.build(), case.context(N)
     flow, shape = flow_of(case, transform), N if context is None else ()
     if case.open is None:
