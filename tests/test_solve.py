@@ -284,7 +284,7 @@ def test_trials_take_no_more_than_four_times_the_sampling(name, costs):
 
 
 @pytest.mark.usefixtures("costs")
-def test_autotuned_does_as_it_is_told():
+def test_autotuned_keeps_to_its_notes():
     net, other, z, autotuned = Echo(1.0), Echo(1e-9), torch.randn(1, 64, 1), Autotuned()
     assert len(list(autotuned(net, Shift(), z))) == 64, "sequential, for the gradients"
     assert not autotuned.notes
