@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 import torch
 from torch import nn
 
 import pushforward as pf
 from pushforward.conditions import Condition, Image, Label, Vector, concatenate, drop, read, rows
-from pushforward.networks import MLP, LabelEmbedding, VectorEmbedding
+from pushforward.networks import MLP, LabelEmbedding, MaskedMLP, VectorEmbedding
 from tests.toys import picture, vector
 
 KINDS = {"label": Label(3), "vector": Vector(2)}
@@ -59,6 +61,24 @@ def test_each_condition_has_its_own_null(flow):
         torch.testing.assert_close(answer[1:], answers[0][1:])
     torch.testing.assert_close(flow.log_prob(x[:1], {"label": 0, "vector": None}), without["vector"][:1])
     torch.testing.assert_close(flow.log_prob(x[:1], {"label": None, "vector": None}), neither[:1])
+
+
+def test_guidance_drops_conditions_by_name():
+    """Pushed away from the label alone, the vector stays: where the label is null already, nothing changes."""
+    torch.manual_seed(0)
+    net = MaskedMLP(3, (2,), hidden=(8,), context_encoder=Sum())
+    for parameter in net.parameters():
+        nn.init.normal_(parameter)
+    step = pf.transforms.Autoregressive(net, pf.moves.Affine())
+    flow = pf.Flow(step, pf.bases.StandardNormal(3), event=(3,), conditions=KINDS)
+    x, context = torch.randn(3, 3), flow.context(BOTH)  # the last label is null
+    by_label, by_vector, by_all = (flow.guided(0.5, conditions=c) for c in (("label",), ("vector",), ()))
+    log_p = flow.log_prob(x, context)
+    torch.testing.assert_close(by_label.log_prob(x, context)[2], log_p[2])
+    answers = [guided.log_prob(x, context) for guided in (by_label, by_vector, by_all)]
+    assert all(not torch.isclose(a[0], b[0]) for a, b in combinations([log_p, *answers], 2))
+    with pytest.raises(ValueError, match=r"conditions \['label', 'vector'\]; got \['text'\]"):
+        flow.guided(0.5, conditions=("text",))
 
 
 def test_conditions_of_different_batch_shapes_meet(flow):

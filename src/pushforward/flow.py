@@ -182,21 +182,27 @@ class Flow(nn.Module):
         *,
         on: Literal["both", "scale", "mean"] = "both",
         schedule: Literal["constant", "linear"] = "constant",
+        conditions: tuple[str, ...] = (),
         attention_temperature: float = 1.0,
     ) -> Flow:
         """The flow pushed away from its unconditional self: again an exact flow, of the same weights.
 
         In every autoregressive step the parameters are extrapolated by `weight` from those of the null context to those
-        of the context. An unconditional flow is pushed away from itself with the attention's logits divided by
-        `attention_temperature`; a conditional one may be given both. See `pushforward.guidance`.
+        of the context: null are the named conditions, or all where none are named. An unconditional flow is pushed away
+        from itself with the attention's logits divided by `attention_temperature`; a conditional one may be given both.
+        See `pushforward.guidance`.
         """
         if attention_temperature == 1 and not self.conditions:
             raise ValueError(
                 "guidance needs something to move away from: this flow is unconditional, "
                 "so give attention_temperature other than 1 (0.5, say)."
             )
+        if unknown := set(conditions) - self.conditions.keys():
+            raise ValueError(f"this flow has the conditions {[*self.conditions]}; got {sorted(unknown)}.")
         rule, twin = guidance.Linear(weight, on, schedule), copy.copy(self)
-        guided = guidance.guide(self.transform, rule, attention_temperature=attention_temperature)
+        guided = guidance.guide(
+            self.transform, rule, conditions=conditions, attention_temperature=attention_temperature
+        )
         twin._modules = {**self._modules, "transform": guided}
         return twin
 

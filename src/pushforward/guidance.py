@@ -61,16 +61,19 @@ class Linear(Rule):
         return self.weight * progress
 
 
-def guide(transform: Transform, rule: Rule, *, attention_temperature: float = 1.0) -> Transform:
+def guide(
+    transform: Transform, rule: Rule, *, conditions: tuple[str, ...] = (), attention_temperature: float = 1.0
+) -> Transform:
     """The transform with every autoregressive step guided by the rule: the same weights, and again exact.
 
-    `attention_temperature` divides the attention logits of the pass that is moved away from.
+    The pass that is moved away from is without the named conditions, or without all where none are named, and
+    `attention_temperature` divides its attention logits.
     """
     if not any(isinstance(part, Autoregressive) for part in transform.modules()):
         raise ValueError("guidance acts in autoregressive steps, and this flow has none.")
 
     def guided(step: Autoregressive) -> Autoregressive:
-        net = Guided(step.net, step.move, rule, attention_temperature=attention_temperature)
+        net = Guided(step.net, step.move, rule, conditions=conditions, attention_temperature=attention_temperature)
         return Autoregressive(net, Affine(), solve=step.solve)
 
     return replaced(transform, Autoregressive, guided)  # pyright: ignore[reportReturnType]

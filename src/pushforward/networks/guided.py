@@ -37,11 +37,19 @@ class Rule(ABC):
 class Guided(CausalNetwork):
     """A causal network, asked with its context and without, and the two answers combined by `rule`.
 
-    `move` names the network's answers; the guided answers are for a plain `Affine` move. `attention_temperature`
-    divides the attention logits of the null pass.
+    `move` names the network's answers; the guided answers are for a plain `Affine` move. The null pass is without the
+    named conditions, or without all, and `attention_temperature` divides its attention logits.
     """
 
-    def __init__(self, net: CausalNetwork, move: Move, rule: Rule, *, attention_temperature: float = 1.0):
+    def __init__(
+        self,
+        net: CausalNetwork,
+        move: Move,
+        rule: Rule,
+        *,
+        conditions: tuple[str, ...] = (),
+        attention_temperature: float = 1.0,
+    ):
         super().__init__()
         rule.check(move)
         if attention_temperature != 1 and not net.attends:
@@ -50,14 +58,14 @@ class Guided(CausalNetwork):
                 f"{attention_temperature:g}. Leave it out: a conditional flow is guided away from its null context."
             )
         self.net, self.move, self.rule = net, move, rule
-        self.attention_temperature = attention_temperature
+        self.conditions, self.attention_temperature = conditions, attention_temperature
         self.tokens, self.token, self.attends = net.tokens, net.token, net.attends
 
     def forward(
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Tensor:
         options = self._options(len(x), x.device, attention_temperature)
-        return self._combined(self.net(torch.cat([x, x]), _both(context), **options), 0)
+        return self._combined(self.net(torch.cat([x, x]), self._both_contexts(context), **options), 0)
 
     def start(
         self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
@@ -65,7 +73,14 @@ class Guided(CausalNetwork):
         if not is_unchanged(self, Guided):
             return self.whole(rows, context, attention_temperature=attention_temperature)
         options = self._options(rows, next(self.parameters()).device, attention_temperature)
-        return GuidedDecoder(self.net.start(2 * rows, _both(context), **options), self._combined)
+        return GuidedDecoder(self.net.start(2 * rows, self._both_contexts(context), **options), self._combined)
+
+    def _both_contexts(self, context: Context | None) -> Context | None:
+        """The context as it is, then without what guidance drops."""
+        if not context:
+            return context
+        null = torch.ones(batch_shape(context), dtype=torch.bool, device=next(iter(context.values())).null.device)
+        return concatenate(context, drop(context, null, *self.conditions))
 
     def _options(self, rows: int, device: torch.device, now: Tensor | None) -> dict[str, Tensor]:
         """The attention temperature of each row, where it is not 1 for all."""
@@ -99,11 +114,3 @@ class GuidedDecoder(Decoder):
     def truncate(self, length: int) -> None:
         super().truncate(length)
         self._both.truncate(length)
-
-
-def _both(context: Context | None) -> Context | None:
-    """The context, and beside it the null context."""
-    if not context:
-        return context
-    null = torch.ones(batch_shape(context), dtype=torch.bool, device=next(iter(context.values())).null.device)
-    return concatenate(context, drop(context, null))

@@ -61,7 +61,7 @@ class Layers(nn.Module):
         """The answers to a context, by the kernel where it serves."""
         x = x.to(computes_in(self.answer))
         added = None if self.context_encoder is None else self.context_encoder(context)
-        maps = None if kernel.serving.recorded() or not self._worth_it(len(x)) else self.plain()
+        maps = None if kernel.serving.recorded() or not self._worth_it(x.shape[0]) else self.plain()
         if maps is None:
             return self(x, added)
         layers = [kernel.Linear(layer.weight, layer.bias, layer._buffers.get("mask")) for layer in maps]

@@ -37,9 +37,9 @@ class Autotuned:
 
     Keep one for a flow, `solve = Autotuned()`, and give it whenever the flow is sampled. The first large batch goes
     through all solvers, and its answer is that of `sequential`; a solver is stopped, after a sweep, once it has lost,
-    so that the first call takes at most four times as long as `sequential`. Small batches go by `sequential`, as does
-    all where gradients are wanted, where a compiler traces, and among several processes, whose clocks would differ, if
-    the notes do not say otherwise.
+    so that the first call takes at most four times as long as `sequential`, and a sweep of each. Small batches go by
+    `sequential`, as does all where gradients are wanted, where a compiler traces, and among several processes, whose
+    clocks would differ, if the notes do not say otherwise.
 
     `notes` say what was found: save them (they are JSON-able), and give them again to the same flow. Networks are known
     by the order in which they first came. Answers are those of `sequential` within 1e-4 · max(1, |x|), in float32, as
