@@ -25,9 +25,10 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "markdown_docstrings"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "Pushforward"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sphinx = html_copy_source = False
 
-myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing"]  # links to files of the repository, which GitHub follows
 nb_execution_mode = "force"
@@ -40,6 +41,15 @@ autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+aliases = (
+    "Context",
+    "Events",
+    "Given",
+    "PerSample",
+    "Solver",
+    "Tokens",
+)  # kept in signatures: they say more than Tensor
+autodoc_type_aliases = {name: name for name in aliases}
 
 
 def public(module: ModuleType) -> dict[str, object]:
@@ -60,13 +70,13 @@ def rooms(module: ModuleType) -> Iterator[ModuleType]:
 
 def reference(room: ModuleType) -> Iterator[str]:
     """The page of a room: what it says of itself, then file after file what the file says and holds."""
-    files: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {room.__name__: []}
     for name, value in public(room).items():
         if not inspect.ismodule(value):
-            kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
+            kind = "class" if inspect.isclass(value) else "function" if inspect.isfunction(value) else "data"
             entry = f".. auto{kind}:: {room.__name__}.{name}\n"
             entry += "   :members:\n   :show-inheritance:\n" if kind == "class" else ""
-            files.setdefault(getattr(value, "__module__", room.__name__), []).append(entry)
+            files.setdefault(room.__name__ if kind == "data" else value.__module__, []).append(entry)
     yield f"# {room.__name__}\n\n```{{eval-rst}}\n.. automodule:: {room.__name__}\n```\n"
     for file, entries in files.items():
         said = "" if file == room.__name__ else f".. automodule:: {file}\n   :no-index:\n"
@@ -82,6 +92,14 @@ def write_reference(_app) -> None:
     pages["index"] = "\n".join(["# Reference", "", "```{toctree}", ":maxdepth: 2", "", *pages, "```", ""])
     for name, text in pages.items():
         (folder / f"{name}.md").write_text(text)
+
+
+def readable(_app, _kind, _name, _thing, _options, signature, returned):
+    """Aliases by their names; and no arguments for a class that has none but those of torch's modules."""
+    bare = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+    signature, returned = (text and bare.sub(r"\1", text) for text in (signature, returned))
+    nothing = re.fullmatch(r"\(\*args: \S*Any, \*\*kwargs: \S*Any\)", signature or "")
+    return ("", returned) if nothing else (signature, returned)
 
 
 def refuse_what_is_fetched(app, exception) -> None:
@@ -100,4 +118,5 @@ def refuse_what_is_fetched(app, exception) -> None:
 
 def setup(app) -> None:
     app.connect("builder-inited", write_reference)
+    app.connect("autodoc-process-signature", readable)
     app.connect("build-finished", refuse_what_is_fetched)

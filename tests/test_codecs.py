@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
 import torch
 
 import pushforward as pf
+from pushforward import codecs
 from pushforward.codecs import (
     Coarse,
     CodedFlow,
@@ -115,28 +117,33 @@ def test_an_untrained_tarflow_on_noise_has_the_known_bits():
         (torch.tensor([[-1, 4]]), "takes 0 … 4; the data have -1 … 4"),
     ],
 )
-def test_errors(codec, data, message):
+def test_data_that_are_no_such_integers_are_refused(codec, data, message):
     with pytest.raises(ValueError, match=message):
         codec.encode(data)
 
 
-@pytest.mark.parametrize(
-    ("codec", "data", "unit", "count"),
-    [
-        (Identity(), torch.rand(2, 3), "nats", 1),
-        (ColumnDequantization((1,)), torch.arange(6).reshape(2, 3), "nats", 1),
-        (UniformDequantization(17), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
-        (GaussianNoise(17, 0.1), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
-        (Coarse(UniformDequantization(4), 16), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
-        (
-            pf.models.Dequantiser(image=(1, 2, 4), levels=17).small().build(),
-            torch.arange(16).reshape(2, 1, 2, 4),
-            "bits/dim",
-            8,
-        ),
-    ],
-)
-def test_a_codec_tells_its_unit_and_stands_in_the_middle_of_its_draws(codec, data, unit, count):
+ALL = [
+    (Identity(), torch.rand(2, 3), "nats", 1),
+    (ColumnDequantization((1,)), torch.arange(6).reshape(2, 3), "nats", 1),
+    (UniformDequantization(17), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+    (GaussianNoise(17, 0.1), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+    (Coarse(UniformDequantization(4), 16), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+    (
+        pf.models.Dequantiser(image=(1, 2, 4), levels=17).small().build(),
+        torch.arange(16).reshape(2, 1, 2, 4),
+        "bits/dim",
+        8,
+    ),
+]
+
+
+def test_every_codec_is_tried():
+    exported = {kind for kind in vars(codecs).values() if inspect.isclass(kind) and issubclass(kind, codecs.Codec)}
+    assert {kind for kind in exported if not inspect.isabstract(kind)} == {type(codec) for codec, *_ in ALL}
+
+
+@pytest.mark.parametrize(("codec", "data", "unit", "count"), ALL)
+def test_a_codec_has_a_unit_and_clean_is_the_mean_of_its_draws(codec, data, unit, count):
     assert codec.unit == unit
     assert codec.count(data).tolist() == [count, count]
     log_p = torch.tensor([-1.0, -3.0])

@@ -133,7 +133,7 @@ def test_edit_shows_a_class_added_and_taken_away(typed, run, tmp_path):
     assert all(f" of {k}" in every for k in range(10))
 
 
-def test_a_class_is_added_by_a_flow_that_was_told_none(typed, tmp_path):
+def test_a_class_is_added_by_a_flow_without_labels(typed, tmp_path):
     glow = pf.models.Glow(image=(1, 8, 8), levels=1, steps=1, width=8)
     recipe = replace(
         twin(steps=1, batch=4), model=glow, codec=pf.codecs.UniformDequantization(17), objective=MaximumLikelihood()

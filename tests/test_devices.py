@@ -7,7 +7,7 @@ another: one of these cannot be added to those on the CPU, nor read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 import pushforward as pf
 from pushforward import evaluation as ev
-from pushforward.codecs import Coarse, CodedFlow, ColumnDequantization, GaussianNoise, Identity, UniformDequantization
+from pushforward.codecs import CodedFlow, GaussianNoise, Identity
 from pushforward.data import Arrays, Order, digits
 from pushforward.editing import Langevin, RandomWalk, hole
 from pushforward.evaluation.importance import Importance
@@ -26,6 +26,7 @@ from pushforward.models import MAF, Dequantiser
 from pushforward.recipes import RECIPES
 from pushforward.sampling import Sampling, samples
 from pushforward.training import Likelihood, Plan, ReverseKL, minimise
+from tests.test_codecs import ALL as CODECS
 
 N = 6
 FACTORIES = {
@@ -110,12 +111,8 @@ CALLS: dict[str, Callable[[], object]] = {
     "check": lambda: str(images().flow.check(IMAGES, LABELS)),
     "distribution": lambda: rows()(CONTEXT).log_prob(rows()(CONTEXT).rsample((2,))),
     "initialize": lambda: rows().initialize(ROWS, CONTEXT),
-    "codec: identity": lambda: there_and_back(Identity(), ROWS),
-    "codec: uniform": lambda: there_and_back(UniformDequantization(17), INTEGERS),
-    "codec: noise": lambda: there_and_back(GaussianNoise(17, 0.1), INTEGERS),
-    "codec: coarse": lambda: there_and_back(Coarse(UniformDequantization(32)), INTEGERS),
-    "codec: columns": lambda: there_and_back(ColumnDequantization((1,)), ROWS.round()),
-    "codec: variational": lambda: there_and_back(learned_noise().codec, INTEGERS),
+    **{f"codec: {type(codec).__name__}": partial(there_and_back, codec, data) for codec, data, *_ in CODECS},
+    "codec: initialized": lambda: there_and_back(learned_noise().codec, INTEGERS),
     "bound": lambda: images().bound(INTEGERS, LABELS, samples=2),
     "coded classify": lambda: images().classify(INTEGERS),
     "samples": lambda: list(samples(images(), Sampling(guidance=1.0), stop=3)),

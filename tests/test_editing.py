@@ -17,7 +17,7 @@ from tests.toys import plane
 IMAGE, N = (2, 4, 4), 6
 MODELS = {
     "TarFlow": lambda **c: pf.models.TarFlow(image=IMAGE, patch=2, steps=2, width=8, depth=1, **c),
-    "TarFlow of measured variance": lambda **c: pf.models.TarFlow(
+    "TarFlow of observed variance": lambda **c: pf.models.TarFlow(
         image=IMAGE, patch=2, steps=2, width=8, depth=1, move=Shift(), **c
     ),
     "RealNVP": lambda **c: pf.models.RealNVP(image=IMAGE, levels=2, width=8, blocks=1, **c),
@@ -79,7 +79,7 @@ def test_directions_are_differences_of_mean_latents_of_one_scale(flow):
     close(difference, torch.ones_like(difference))
 
 
-def test_a_line_of_latents_ends_where_it_was_told_to(flow):
+def test_a_line_of_latents_ends_at_its_two_images(flow):
     a, b = images(0, 3), images(1, 3)
     line = interpolate(flow, a, b, 5)
     close(torch.stack([line[:, 0], line[:, -1]]), torch.stack([a, b]))
@@ -91,7 +91,7 @@ def test_a_line_of_latents_ends_where_it_was_told_to(flow):
         close(interpolate(flow, a, b, 3, context=labels)[1:2], interpolate(flow, a[1:2], b[1:2], 3, context=1))
 
 
-def test_a_stream_of_integers_is_lifted_by_number_a_chunk_at_a_time():
+def test_a_stream_of_integers_is_encoded_by_row_number_a_chunk_at_a_time():
     fetched = []
 
     class Stream(pf.data.Images):

@@ -7,6 +7,7 @@ import torch
 
 import pushforward as pf
 from pushforward.conditions import Condition, Label, read
+from tests.laws.cases import CASES
 from tests.toys import picture, plane, randomised, vector
 
 DENSITIES = {
@@ -200,6 +201,22 @@ def test_samples_that_overflow_are_warned_of():
         flow.sample(4, 0)
 
 
+def test_what_follows_a_known_prefix_is_decoded_token_by_token():
+    """Written out for two autoregressive steps: z_t goes back through both, given what each has of earlier tokens."""
+    case = CASES["chain/causal"]
+    transform, context, x, z = case.build(), case.context(3), case.x(3), case.z(3)
+    flow = pf.Flow(transform, pf.bases.StandardNormal(*case.latent), event=case.event, conditions=case.conditions)
+    first, second = transform
+    for n in (1, 3):
+        tokens = x[:, :n]
+        for t in range(n, x.shape[1]):
+            between = first(tokens, context)[0]  # of t tokens
+            y = second.move.inverse(z[:, t : t + 1], second.net.start(3, context).read(between)[:, -1:])[0]
+            y = first.move.inverse(y, first.net.start(3, context).read(tokens)[:, -1:])[0]
+            tokens = torch.cat([tokens, y], 1)
+        torch.testing.assert_close(flow.decode(z, context, known=x[:, :n]), tokens)
+
+
 X = torch.zeros(2, 1, 8, 8)
 ERRORS = {
     "wrong event": (
@@ -252,6 +269,10 @@ ERRORS = {
     "event of a distribution": (
         lambda: vector(3)().log_prob(torch.zeros(5, 1)),
         r"shape \(3,\); the value has \(5, 1\)",
+    ),
+    "a prefix out of order": (
+        lambda: picture(classes=0).decode(torch.zeros(2, 4, 16), known=X[:, :, :4]),
+        "this flow is not causal.*editing.inpaint",
     ),
     "nothing to check": (lambda: picture().check(X[:0], 0), "no events to check"),
     "empty chain": (lambda: pf.Chain(), "at least one part"),

@@ -167,7 +167,7 @@ def test_the_class_moves_only_a_glow_s_last_level_and_z_has_views():
     assert not torch.equal(one[1], other[1])
 
 
-def test_a_convnet_is_told_where_the_image_ends():
+def test_a_convnet_sees_where_the_image_ends():
     torch.manual_seed(0)
     net = stirred(ConvNet(1, (1, 1), width=4))
     flat = net(torch.zeros(1, 1, 7, 7))[0, 0, :, :, 0]

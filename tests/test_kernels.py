@@ -23,21 +23,21 @@ from pushforward.moves import Affine, CircularSpline, Elementwise, Move, Rationa
 from pushforward.networks import MLP, CausalTransformer, Learned, MaskedMLP, VectorEmbedding
 from tests.kernels import NAMES, available, switch
 
-EMBED = {"vector": Vector(4)}
+CONDITIONS = {"vector": Vector(4)}
 Values = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Case:
-    """(first, second) -> values: numbers and raw numbers, or what a network reads and its context."""
+    """(first, second) -> values: x and raw parameters of a move, or features and a context of a network."""
 
     door: Callable[[Tensor, Tensor], Values]
     features: int
-    second: int  # numbers for each row, or for each number of a move
+    second: int  # raw parameters of an element, or features of the context
     weights: nn.Module | None = None
 
     def leaves(self, rows: int, dtype: torch.dtype) -> list[Tensor]:
-        """Random ones, of which some numbers lie apart in memory."""
+        """Random ones; the second is not contiguous."""
         torch.manual_seed(0)
         x = 2 * torch.randn(rows, self.features, dtype=dtype)
         shape = (rows, self.second) if self.weights else (rows, self.features, self.second)
@@ -52,9 +52,9 @@ class Case:
             self.weights.to(dtype)
 
 
-def moved(move, way: str) -> Case:
+def moved(move, direction: str) -> Case:
     assert isinstance(move, Move)
-    return Case(lambda x, raw: getattr(move, way)(x, raw), 3, move.params_per_element)
+    return Case(lambda x, raw: getattr(move, direction)(x, raw), 3, move.params_per_element)
 
 
 def network(make, *shape, hidden=(20, 33), **choices) -> Case:
@@ -62,7 +62,7 @@ def network(make, *shape, hidden=(20, 33), **choices) -> Case:
     net = make(*shape, hidden=hidden, context_encoder=VectorEmbedding(4, hidden[0]), **choices)
     for weights in net.parameters():
         nn.init.normal_(weights, std=0.3)
-    return Case(lambda x, vector: (net(x, read(EMBED, vector)),), shape[0], 4, net)
+    return Case(lambda x, vector: (net(x, read(CONDITIONS, vector)),), shape[0], 4, net)
 
 
 MOVES = {
@@ -73,7 +73,11 @@ MOVES = {
     "spline/5 bins": RationalQuadraticSpline(bins=5),
     "circular spline": CircularSpline(),
 }
-CASES = {f"{name}, {way}": moved(move, way) for name, move in MOVES.items() for way in ("forward", "inverse")} | {
+CASES = {
+    f"{name}, {direction}": moved(move, direction)
+    for name, move in MOVES.items()
+    for direction in ("forward", "inverse")
+} | {
     "perceptron": network(MLP, 5, (4, 2)),
     "perceptron/residual": network(MLP, 17, (3,), hidden=(40, 40), residual=True),
     "masked": network(MaskedMLP, 9, (2,), hidden=(40, 20, 33)),
@@ -172,8 +176,8 @@ def test_every_way_of_differentiating(both, case):
         torch.testing.assert_close(ours, tensors, rtol=1e-12, atol=1e-12)
 
 
-def test_nothing_is_read_that_is_not_there(both, case):
-    """What does not fit is for tensor operations to refuse."""
+def test_shapes_that_do_not_fit_are_refused(both, case):
+    """Kernels leave them to tensor operations, which refuse them."""
     case.to(torch.float32)
 
     def run():

@@ -45,7 +45,7 @@ MOVES = {
     "concatenated": Concatenated(2, RationalQuadraticSpline(bins=5), RationalQuadraticSpline()),
     "flow++": Composed(LogisticMixture(components=4), Affine(Tanh(1.0))),
 }
-UNBOUNDED = (Affine(), Affine(Sigmoid(0, 2)))  # which overflow at raw numbers of 200, as their docstrings say
+UNBOUNDED = (Affine(), Affine(Sigmoid(0, 2)))  # which overflow at raw parameters of 200, as their docstrings say
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}  # where the slope is 1; an error grows as the slope falls
 
 
@@ -147,7 +147,7 @@ def test_arithmetic_is_in_at_least_float32(move):
 
 
 def test_empty_and_of_any_shape(move):
-    alone = () if isinstance(move, Concatenated) else ((),)  # whose numbers go by their places in a token
+    alone = () if isinstance(move, Concatenated) else ((),)  # whose elements go by their places in a token
     for shape in (*alone, (0,), (2, 0, 3), (2, 3, 4)):
         x, raw = torch.zeros(shape), torch.zeros(*shape, move.params_per_element)
         assert all(t.shape == shape for door in doors(move) for t in door(x, raw))

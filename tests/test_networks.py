@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from functools import partial
 from itertools import product
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pushforward import conditions
+from pushforward import conditions, networks
 from pushforward.bases import StandardNormal
 from pushforward.conditions import Label, Vector, drop, read
 from pushforward.flow import Flow
@@ -55,7 +56,8 @@ def transformer(classes: int = 0, positions: Positions | None = None) -> CausalT
 NETWORKS = {
     "transformer": lambda: transformer(),
     "transformer of labels": lambda: transformer(classes=4),
-    "transformer of rotary places and labels": lambda: transformer(classes=4, positions=Rotary(TOKENS)),
+    "transformer of rotary positions and labels": lambda: transformer(classes=4, positions=Rotary(TOKENS)),
+    "transformer of any length": lambda: transformer(positions=Rotary(None)),
     "guided by labels": lambda: Guided(transformer(classes=4), Affine(), Linear(0.5, schedule="linear")),
     "guided by attention": lambda: Guided(transformer(), Affine(), Linear(0.5), attention_temperature=0.5),
     "masked": lambda: MaskedMLP(TOKENS, (2,), hidden=(12, 8), activation=F.silu),
@@ -74,15 +76,15 @@ NETWORKS = {
 
 @pytest.fixture(params=product(NETWORKS, ("tensors", "kernel")), ids=" by ".join)
 def asked(request, monkeypatch):
-    """A network with random weights, tokens for it, and labels. Without gradients its kernel may read for it."""
-    name, reader = request.param
-    switch(monkeypatch, reader == "kernel")
+    """A network with random weights, tokens for it, and labels. Without gradients a compiled decoder may serve."""
+    name, kind = request.param
+    switch(monkeypatch, kind == "kernel")
     net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     context = read({"label": Label(4)}, [2, -1]) if "labels" in name else None
     tokens = torch.randn(ROWS, TOKENS, FEATURES, dtype=torch.float64)
-    return net, tokens[..., 0] if isinstance(net, MaskedMLP) else tokens, context
+    return net, tokens if net.token else tokens[..., 0], context
 
 
 @pytest.mark.parametrize("gradients", [True, False])
@@ -99,8 +101,28 @@ def test_decoding_equals_one_pass(asked, pieces, gradients):
             torch.testing.assert_close(answers, expected[:, start - n + 1 : start + 1])
             assert torch.equal(decoder.answer, answers[:, -1:])
             assert decoder.length == start
-        with pytest.raises(ValueError, match="reads all but the last"):
-            decoder.read(x[:, :1])
+        if net.tokens is not None:
+            with pytest.raises(ValueError, match="reads all but the last"):
+                decoder.read(x[:, :1])
+
+
+def test_every_causal_network_is_tried():
+    exported = {kind for kind in vars(networks).values() if inspect.isclass(kind) and issubclass(kind, CausalNetwork)}
+    assert {kind for kind in exported if not inspect.isabstract(kind)} == {type(make()) for make in NETWORKS.values()}
+
+
+@torch.no_grad()
+def test_all_kinds_of_decoder_answer_alike(asked):
+    """The one that calls the whole network, and the one that `start` chooses."""
+    net, x, context = asked
+    whole, chosen = net.whole(ROWS, context), net.start(ROWS, context)
+    assert whole.kind == "whole"
+    torch.testing.assert_close(chosen.answer, whole.answer)
+    for token in x[:, :-1].split(1, 1):
+        torch.testing.assert_close(chosen.read(token), whole.read(token))
+    for decoder in (whole, chosen):
+        decoder.truncate(1)
+    torch.testing.assert_close(chosen.read(-x[:, 1:3]), whole.read(-x[:, 1:3]))
 
 
 @pytest.mark.parametrize("gradients", [True, False])
@@ -181,7 +203,7 @@ MOVES = {1: Shift(), 2: Affine(), 3: Composed(Shift(), Affine())}  # by the raw 
 
 
 class Wrapper(torch.nn.Module):
-    """What adapters are: a layer and something beside it."""
+    """What adapters are: a layer, and something added to its answer."""
 
     def __init__(self, layer):
         super().__init__()
@@ -263,7 +285,7 @@ def test_a_network_that_has_a_forward_alone_is_decoded():
 
 
 @torch.no_grad()
-def test_rotary_places_serve_sequences_of_any_length():
+def test_rotary_positions_serve_sequences_of_any_length():
     net = CausalTransformer(2, (2, 2), positions=Rotary(None), width=16, depth=2, heads=2).double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
@@ -293,7 +315,7 @@ def test_rotary_attention_depends_on_distances_alone():
     assert not torch.allclose(product(7, 1), product(7, 2))
 
 
-def test_places_that_are_refused():
+def test_positions_that_are_refused():
     with pytest.raises(ValueError, match="only the first may be None"):
         Rotary(4, None)
     with pytest.raises(ValueError, match="6 features are not a multiple of 4"):
@@ -303,7 +325,7 @@ def test_places_that_are_refused():
 
 
 @torch.no_grad()
-def fed(net, x, context=None):
+def decoded(net, x, context=None):
     """Its answers token by token, and the kind of decoder that gave them."""
     decoder = net.start(len(x), context)
     answers = [decoder.answer, *(decoder.read(token) for token in x[:, :-1].split(1, 1))]
@@ -314,13 +336,13 @@ def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch)
     net = CausalTransformer(3, (3, 2), positions=Learned(TOKENS, 128), width=128, depth=2, heads=2)
     torch.nn.init.normal_(net.answer.weight, std=0.1)
     x = torch.randn(40, TOKENS, 3)
-    exact, _ = fed(net, x)
+    exact, _ = decoded(net, x)
     with torch.autocast("cpu", torch.bfloat16):
         switch(monkeypatch, on=False)
-        expected, kind = fed(net, x)
+        expected, kind = decoded(net, x)
         assert kind == "tensors"
         switch(monkeypatch, on=True)
-        answer, kind = fed(net, x)
+        answer, kind = decoded(net, x)
     assert kind == "kernel"
     assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
 
@@ -328,7 +350,7 @@ def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch)
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_masked_kernel_decodes_blocks_of_rows(monkeypatch, dtype):
-    """More rows than a block has: they are answered for as alone, to the last bit."""
+    """More rows than a block has: each gets the answers that it gets alone, to the last bit."""
     switch(monkeypatch, on=True)
     net = MaskedMLP(TOKENS, (2,), hidden=(50, 70)).to(dtype)
     torch.nn.init.normal_(net.layers.answer.weight, std=0.3)
@@ -345,7 +367,7 @@ def test_the_masked_kernel_decodes_blocks_of_rows(monkeypatch, dtype):
 
 
 @torch.no_grad()
-def test_the_kernel_reads_nothing_that_is_not_there(monkeypatch):
+def test_the_kernel_refuses_tokens_that_do_not_fit(monkeypatch):
     switch(monkeypatch, on=True)
     net, one_for_all = transformer(classes=4), read({"label": Label(4)}, [2])
     decoder, x = net.start(2, one_for_all), torch.randn(2, TOKENS, FEATURES)
@@ -373,7 +395,7 @@ def test_the_linear_rule(on):
     conditional, null = net(x, context), net(x, drop(context, torch.ones(2, dtype=torch.bool)))
     guided = Guided(net, Affine(), Linear(2.0, on, "linear"))(x, context)
     g = 2 * torch.arange(TOKENS)[:, None, None] / (TOKENS - 1)
-    acts = torch.tensor([on != "mean", on != "scale"])  # raw numbers are (log_scale, shift)
+    acts = torch.tensor([on != "mean", on != "scale"])  # raw parameters are (log_scale, shift)
     torch.testing.assert_close(guided, torch.where(acts, conditional + g * (conditional - null), conditional))
     for weight in (0.0, 2.0):
         same = Guided(net, Affine(), Linear(weight, on))(x, drop(context, torch.ones(2, dtype=torch.bool)))
@@ -390,7 +412,7 @@ def test_guidance_is_refused_where_it_is_not_defined():
 
 
 def test_units_of_a_masked_network_are_computed_once(monkeypatch):
-    """The whole inverse multiplies as much as one parallel pass does, without its masked weights."""
+    """Decoding all tokens multiplies as much as one parallel pass does, without its masked weights."""
     net = MaskedMLP(32, (2,), hidden=(64, 64))
     multiplied = []
 
@@ -403,7 +425,7 @@ def test_units_of_a_masked_network_are_computed_once(monkeypatch):
     assert sum(multiplied) == sum(int(layer.mask.sum()) for layer in net.layers)
 
 
-def test_a_narrow_masked_network_reads_the_first_number_and_the_last():
+def test_the_last_answer_of_a_narrow_masked_network_depends_on_the_first_feature_and_the_last_before_it():
     net = MaskedMLP(20, (1,), hidden=(5, 5), activation=F.silu)
     torch.nn.init.normal_(net.layers.answer.weight)
     jacobian = torch.autograd.functional.jacobian(lambda t: net(t)[0, :, 0], torch.randn(1, 20))[:, 0]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import pushforward as pf
+from pushforward.conditions import drop
 from pushforward.interop.nflows.moves import ScaleShift, SoftmaxSpline
 
 nflows = pytest.importorskip("nflows", reason="nflows is not installed")
@@ -122,7 +123,7 @@ def test_both_directions_agree(name, dtype):
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_loaded_flow_learns(name):
-    """Weights get gradients, masked ones none; what was initialised in nflows is not initialised again."""
+    """Weights get gradients, masked ones none; what nflows initialised from data is not initialised anew."""
     flow = loaded(trained(name))
     x, context = rows(name, torch.float64)
     assert flow.initialized is None or flow.initialized
@@ -137,7 +138,7 @@ def test_a_loaded_flow_learns(name):
 def test_a_null_context_is_a_vector_of_zeros():
     flow = loaded(trained("spline couplings, conditional"))
     x, context = rows("conditional", torch.float64)
-    null = pf.conditions.drop(flow.context(context), torch.ones(ROWS, dtype=torch.bool))
+    null = drop(flow.context(context), torch.ones(ROWS, dtype=torch.bool))
     torch.testing.assert_close(flow.log_prob(x, null), flow.log_prob(x, torch.zeros_like(context)))
 
 

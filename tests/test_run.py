@@ -240,7 +240,7 @@ def test_the_log_is_rewound_to_a_step_and_a_torn_line_dropped(tmp_path):
     assert log.read() == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}, {"step": 3, "loss": 0.0}]
 
 
-def test_tensorboard_is_told_the_same(tmp_path):
+def test_tensorboard_gets_the_losses_of_the_log(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

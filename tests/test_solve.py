@@ -61,7 +61,7 @@ def test_jacobi_survives_overflow_on_the_way():
         z = case.z(200, torch.float32)
         first = step.move.inverse(z, step.net(z))[0]
         second = step.move.inverse(z, step.net(first.nan_to_num()))[0]
-    (x, _), (expected, _) = (solved(way, step.net, step.move, z) for way in (jacobi, sequential))
+    (x, _), (expected, _) = (solved(solver, step.net, step.move, z) for solver in (jacobi, sequential))
     assert not (first.isfinite().all() and second.isfinite().all()), "nothing overflowed: the test shows nothing"
     finite = expected.isfinite().flatten(1).all(1)
     assert finite.any()
@@ -77,7 +77,7 @@ def test_tokens_are_streamed():
 
 
 def test_partial_gives_a_tolerance():
-    """A solver is a function, so its settings are bound to it."""
+    """A solver is a function, so `partial` binds its settings."""
     case = CASES["autoregressive/affine"]
     step = case.build()
     step.solve = partial(jacobi, tolerance=1e-12)
@@ -113,15 +113,15 @@ SOLVERS = {
 }
 
 
-def solved(way, net, move, z, context=None):
+def solved(solver, net, move, z, context=None):
     with torch.no_grad():
-        x, log_slopes = zip(*way(net, move, z, context), strict=True)
+        x, log_slopes = zip(*solver(net, move, z, context), strict=True)
     return torch.cat(x, 1), torch.cat(log_slopes, 1)
 
 
 @pytest.fixture(params=["tensors", "kernel"])
-def reader(request, monkeypatch):
-    """Sequences of 13 tokens, read by tensor operations or by the kernel."""
+def net(request, monkeypatch):
+    """A transformer of 13 tokens, decoded by tensor operations or by the kernel."""
     switch(monkeypatch, request.param == "kernel")
     net = CausalTransformer(
         2, (2, 2), positions=Learned(13, 8), width=8, depth=2, heads=2, context_encoder=LabelEmbedding(3, 8)
@@ -133,34 +133,34 @@ def reader(request, monkeypatch):
 
 @pytest.mark.parametrize("guided", [False, True], ids=["plain", "guided"])
 @pytest.mark.parametrize("tokens", [1, 2, 13])
-@pytest.mark.parametrize("way", SOLVERS)
-def test_every_way_answers_as_one_by_one(reader, way, tokens, guided):
-    net = Guided(reader, Affine(), Linear(0.5)) if guided else reader
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_answers_as_sequential(net, solver, tokens, guided):
+    net = Guided(net, Affine(), Linear(0.5)) if guided else net
     z, context = torch.randn(3, tokens, 2, dtype=torch.float64), read({"label": Label(3)}, [0, 2, -1])
     expected = solved(sequential, net, Affine(), z, context)
     reads = counted(net)
-    for mine, right in zip(solved(SOLVERS[way], net, Affine(), z, context), expected, strict=True):
+    for mine, right in zip(solved(SOLVERS[solver], net, Affine(), z, context), expected, strict=True):
         torch.testing.assert_close(mine, right, rtol=1e-12, atol=1e-12)
     assert len(reads) <= max(tokens - 1, 0)
 
 
-@pytest.mark.parametrize("reader", ["kernel"], indirect=True)
-def test_the_kernel_gives_the_same_bits_in_any_company(reader):
-    """Alone or beside other rows, token by token or in sweeps."""
+@pytest.mark.parametrize("net", ["kernel"], indirect=True)
+def test_the_kernel_gives_a_row_the_same_bits_alone_and_in_a_batch(net):
+    """Token by token, and in sweeps."""
     z, context = torch.randn(5, 13, 2), read({"label": Label(3)}, [0, 2, -1, 1, 1])
-    net = reader.float()
+    net = net.float()
     expected, _ = solved(sequential, net, Affine(), z, context)
     assert torch.equal(solved(partial(blockwise_jacobi, size=5, tolerance=0.0), net, Affine(), z, context)[0], expected)
     alone = conditions.each(context, lambda t: t[2:3])
     assert torch.equal(solved(sequential, net, Affine(), z[2:3], alone)[0], expected[2:3])
 
 
-@pytest.mark.parametrize("way", SOLVERS)
-def test_tokens_may_be_single_numbers(way):
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_tokens_may_be_single_features(solver):
     """As those of a vector are, (batch, token)."""
     net, z = MaskedMLP(13, (2,), hidden=(13,)).double(), torch.randn(3, 13, dtype=torch.float64)
     expected, _ = solved(sequential, net, Affine(), z)
-    torch.testing.assert_close(solved(SOLVERS[way], net, Affine(), z)[0], expected)
+    torch.testing.assert_close(solved(SOLVERS[solver], net, Affine(), z)[0], expected)
 
 
 class Echo(CausalNetwork):
@@ -196,14 +196,14 @@ class EchoDecoder(Decoder):
         return self.net.echo(self.x, self.length + 1)
 
 
-@pytest.mark.parametrize("way", SOLVERS)
-def test_a_small_change_that_grows_is_not_taken_for_the_end(way):
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_small_change_that_grows_is_not_taken_for_the_end(solver):
     """Each token is four times the one before it: a sweep changes little at first, and the last token by 4^29."""
     z = torch.zeros(1, 30, 1)
     z[0, 0] = 1e-9
     expected, _ = solved(sequential, Echo(4.0), Shift(), z)
     assert expected[0, -1] > 1e8
-    torch.testing.assert_close(solved(SOLVERS[way], Echo(4.0), Shift(), z)[0], expected)
+    torch.testing.assert_close(solved(SOLVERS[solver], Echo(4.0), Shift(), z)[0], expected)
 
 
 PICKED = {
@@ -213,18 +213,18 @@ PICKED = {
 }
 
 
-@pytest.mark.parametrize("way", SOLVERS)
-def test_a_row_that_overflows_holds_nobody_up(way):
-    """It is left alone once its overflow is known, the others are solved as without it, and it is seen to be lost."""
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_row_that_overflows_delays_no_other(solver):
+    """It is left out once it has overflowed, the others are solved as without it, and it ends not finite."""
     net, z = Echo(1e-3), torch.randn(3, 40, 1)
     reads = counted(net)
-    expected, _ = solved(SOLVERS[way], net, Shift(), z)
+    expected, _ = solved(SOLVERS[solver], net, Shift(), z)
     without = len(reads)
     for lost in (0, 5, 38):
         reads.clear()
         broken = z.clone()
         broken[1, lost] = torch.inf
-        x, log_slopes = solved(SOLVERS[way], net, Shift(), broken)
+        x, log_slopes = solved(SOLVERS[solver], net, Shift(), broken)
         assert len(reads) <= without + 1
         assert torch.equal(x[[0, 2]], expected[[0, 2]])
         assert torch.equal(x[1, :lost], expected[1, :lost])
@@ -236,9 +236,9 @@ def test_a_solver_may_be_left_between_sweeps():
     net = Echo(1.0)
     reads = counted(net)
     with torch.no_grad():
-        for way in SOLVERS.values():
+        for solver in SOLVERS.values():
             reads.clear()
-            stream = way(net, Shift(), torch.randn(2, 64, 1))
+            stream = solver(net, Shift(), torch.randn(2, 64, 1))
             next(stream)
             stream.close()
             assert len(reads) <= 1
@@ -284,9 +284,9 @@ def test_trials_take_no_more_than_four_times_the_sampling(name, costs):
 
 
 @pytest.mark.usefixtures("costs")
-def test_autotuned_does_as_it_is_told():
+def test_autotuned_keeps_to_its_notes():
     net, other, z, autotuned = Echo(1.0), Echo(1e-9), torch.randn(1, 64, 1), Autotuned()
-    assert len(list(autotuned(net, Shift(), z))) == 64, "one by one, for the gradients"
+    assert len(list(autotuned(net, Shift(), z))) == 64, "sequential, for the gradients"
     assert not autotuned.notes
     for each in (net, other):
         solved(autotuned, each, Shift(), z)
@@ -297,7 +297,7 @@ def test_autotuned_does_as_it_is_told():
     assert reads[0] == 63, "all tokens at once"
 
 
-def test_a_flow_is_told_how_to_go_back():
+def test_decode_and_sample_take_a_solver():
     flow, z, labels = picture(), torch.randn(4, 4, 16), torch.tensor([0, 1, 2, -1])
     asked = []
 
@@ -316,7 +316,7 @@ def test_a_flow_is_told_how_to_go_back():
 
 
 def _sweep(rank: int, folder: str) -> None:
-    """One of two processes, whose rows settle at different speeds; it writes how often it asked its network."""
+    """One of two processes, whose rows settle at different speeds; it writes how often its decoder read."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     net = Echo([1e-9, 1.0][rank])
@@ -329,6 +329,6 @@ def _sweep(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_ranks_sweep_in_step(tmp_path):
-    """A sharded network asks all ranks at every call, so none may stop before the others."""
+    """All ranks take part in every call of a sharded network, so none may stop before the others."""
     torch.multiprocessing.spawn(_sweep, (str(tmp_path),), nprocs=2)
     assert [(tmp_path / f"calls{rank}").read_text() for rank in range(2)] == ["19", "19"]

@@ -50,7 +50,7 @@ GIVEN = {"nothing": ({}, None), "a vector": ({"context": 2}, [0.5, -1.0]), "a la
 
 @pytest.fixture(params=[(model, given) for model in MODELS for given in GIVEN], ids=" given ".join)
 def plane(request):
-    """A small flow of two numbers, one of them positive, with random weights and measured units; and its context."""
+    """A small flow of two features, one positive, with random weights and units from data; and its context."""
     model, given = request.param
     options, context = GIVEN[given]
     config = MODELS[model](features=2, supports=(Interval(), Interval(0)), **options, **SMALL)

@@ -18,7 +18,7 @@ def randomised(flow: pf.Flow, std: float = 0.3) -> pf.Flow:
 
 
 def plane(classes: int = 0, move: pf.moves.Move = pf.moves.Affine()) -> pf.Flow:
-    """A TarFlow of two numbers, an image of 1 × 2 pixels, in float64: its density can be integrated on a grid."""
+    """A TarFlow of an image of 1 × 2 pixels, in float64: its density can be integrated on a grid."""
     config = pf.models.TarFlow(image=(1, 1, 2), patch=1, steps=3, width=16, depth=1, classes=classes, move=move)
     return randomised(config.build().double())
 
@@ -31,7 +31,7 @@ def picture(classes: int = 3, image: tuple[int, int, int] = (1, 8, 8), **options
 
 
 def vector(features: int, context: int = 0) -> pf.Flow:
-    """An autoregressive flow of a vector, each number a token, given another: what simulation-based inference needs."""
+    """An autoregressive flow of a vector, each feature a token, given another vector."""
     move = pf.moves.Affine()
 
     def step():
@@ -53,7 +53,7 @@ def vector(features: int, context: int = 0) -> pf.Flow:
 
 
 class Column(pf.transforms.Rearrangement):
-    """A vector as a sequence of numbers: (batch, D) -> (batch, D, 1)."""
+    """A vector as a sequence of tokens of one feature: (batch, D) -> (batch, D, 1)."""
 
     def __init__(self, features: int):
         super().__init__()

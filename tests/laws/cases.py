@@ -87,8 +87,8 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.5}  # b
 TOKENS, FEATURES, WIDTH = 4, 2, 8
 
 
-def measured(transform: Transform) -> set[str]:
-    """The names of what is measured, not learned, and saved all the same."""
+def from_data(transform: Transform) -> set[str]:
+    """The names of what is initialised from data, not learned, and saved all the same."""
     parts = {name: part for name, part in transform.named_modules() if hasattr(part, "initialize_from")}
     return {f"{name}.{of}".strip(".") for name, part in parts.items() for of, _ in part.named_buffers(recurse=False)}
 
@@ -117,7 +117,7 @@ class Case:
         with torch.no_grad():
             for parameter in transform.parameters():
                 parameter.normal_(std=0.2)
-            for name in measured(transform):
+            for name in from_data(transform):
                 transform.get_buffer(name).uniform_(0.5, 1.5)
         return transform.to(dtype)
 
@@ -193,7 +193,7 @@ def guided(move: Elementwise, conditions: Conditions, temperature: float, rule: 
 def masked(
     move: Elementwise = Affine(), conditions: Conditions = NOTHING, solve: Solve = sequential, **options
 ) -> Autoregressive:
-    """A vector of five numbers, a token each."""
+    """A vector of five features, a token each."""
     context_encoder = encoder(conditions, 16)
     net = MaskedMLP(5, (move.params_per_element,), hidden=(16, 16), context_encoder=context_encoder, **options)
     return Autoregressive(net, move, solve=solve)
@@ -276,7 +276,7 @@ CASES = {
     "autoregressive/vector": Case(partial(autoregressive, conditions=VECTOR), conditions=VECTOR),
     "autoregressive/rotary": Case(partial(rotary, None, conditions=LABELS), conditions=LABELS, open=(None, FEATURES)),
     "autoregressive/rotary of a grid": Case(partial(rotary, 2, 2)),
-    "autoregressive/one by one": Case(partial(autoregressive, solve=sequential)),
+    "autoregressive/sequential": Case(partial(autoregressive, solve=sequential)),
     "autoregressive/jacobi": Case(partial(autoregressive, solve=jacobi), excused=SWEEPS),
     "autoregressive/blockwise": Case(
         partial(autoregressive, conditions=LABELS, solve=BLOCKS), conditions=LABELS, excused=SWEEPS
@@ -285,7 +285,7 @@ CASES = {
     "guided/attention": Case(partial(guided, Affine(), NOTHING, 0.5, Linear(0.7, "mean", "linear"))),
     "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, Linear(0.7, "scale", "linear")), conditions=LABELS),
     "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, Linear(0.7)), conditions=LABELS),
-    "reordered": Case(lambda: Permuted(Flip(), autoregressive())),
+    "permuted": Case(lambda: Permuted(Flip(), autoregressive())),
     "inverse": Case(lambda: Inverse(autoregressive(conditions=LABELS)), conditions=LABELS),
     "chain": Case(
         lambda: Chain(
@@ -300,6 +300,10 @@ CASES = {
         ),
         event=(1, 4, 4),
         latent=(4, 4),
+    ),
+    "chain/causal": Case(
+        lambda: Chain(autoregressive(conditions=LABELS), autoregressive(RationalQuadraticSpline(bins=4), LABELS)),
+        conditions=LABELS,
     ),
     "masked": vectors(masked),
     "masked/residual": vectors(partial(masked, residual=True)),
@@ -325,13 +329,15 @@ CASES = {
     "supports": vectors(
         lambda: Unconstrain([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Integers(-8, 19)])
     ),
-    "actnorm/measured": vectors(partial(ActNorm, 5, learned=False)),
+    "actnorm/not learned": vectors(partial(ActNorm, 5, learned=False)),
     "masked/spline": vectors(partial(masked, RationalQuadraticSpline(bins=4, bound=2.0))),
     "coupling/spline": vectors(lambda: coupling(halves(5), RationalQuadraticSpline(bins=4, bound=2.0), residual=True)),
-    "coupling/beside": vectors(
+    "coupling/concatenated": vectors(
         lambda: coupling(halves(5), Concatenated(1, CircularSpline(bins=4), RationalQuadraticSpline(bins=4, bound=2.0)))
     ),
-    "partial": vectors(lambda: Masked(alternating(5), coupling(halves(3), conditions=VECTOR)), conditions=VECTOR),
+    "coupling/of some features": vectors(
+        lambda: Masked(alternating(5), coupling(halves(3), conditions=VECTOR)), conditions=VECTOR
+    ),
     "supports/circles": vectors(lambda: Unconstrain([Circle(-5, 5)] * 5)),
     "residual": vectors(residual, excused=SEARCHES),
     "residual/vector": vectors(partial(residual, VECTOR), conditions=VECTOR, excused=SEARCHES),

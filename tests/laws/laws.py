@@ -13,8 +13,8 @@ from pushforward.bases import StandardNormal
 from pushforward.conditions import Context
 from pushforward.diagnostics import jacobian_log_det
 from pushforward.flow import Flow
-from pushforward.transform import Chain, Triangular
-from tests.laws.cases import TOLERANCE, Case, measured
+from pushforward.transform import Chain, Transform, Triangular
+from tests.laws.cases import TOLERANCE, Case, from_data
 
 N = 3  # rows of a batch
 
@@ -144,21 +144,24 @@ def gradients_are_differences(case: Case) -> None:
 def state_dict(case: Case) -> None:
     transform, context = case.build(), case.context(N)
     weights = {name for name, _ in transform.named_parameters()}
-    assert set(transform.state_dict()) == weights | measured(transform), "stores more than weights and what is measured"
+    assert set(transform.state_dict()) == weights | from_data(transform), (
+        "stores more than weights and what is initialised from data"
+    )
     fresh = case.make().double()
     fresh.load_state_dict(transform.state_dict())
     for (door, given), (other, _) in zip(doors(transform, case), doors(fresh, case), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(door(given, context), other(given, context), strict=True))
 
 
+def flow_of(case: Case, transform: Transform) -> Flow:
+    """With open axes where the case has them, in float64."""
+    base, event = StandardNormal(*(case.open or case.latent)), case.open or case.event
+    return Flow(transform, base, event=event, conditions=case.conditions).double()
+
+
 def context_matters(case: Case) -> None:
     transform = case.build()
-    flow = Flow(
-        transform,
-        StandardNormal(*(case.open or case.latent)),
-        event=case.open or case.event,
-        conditions=case.conditions,
-    )
+    flow = flow_of(case, transform)
     if not case.conditions:
         with pytest.raises(ValueError, match="unconditional"):
             flow.log_prob(case.x(N), torch.zeros(N))
@@ -198,6 +201,41 @@ def causal_says_the_truth(case: Case) -> None:
         for n in range(1, given.shape[1]):
             other = torch.cat([given[:, :n], given[:, n:] + 0.5], 1)
             assert close(door(other, context)[0][:, :n], door(given, context)[0][:, :n])
+
+
+def known_prefixes_are_kept(case: Case) -> None:
+    """`decode(z, known=…)` gives the prefix as it is, and what follows has the latents of z; where z comes in order."""
+    transform, context, x, z = case.build(), case.context(N), case.x(N), case.z(N)
+    flow = flow_of(case, transform)
+    if not transform.causal:
+        with pytest.raises(ValueError, match="this flow is not causal"):
+            flow.decode(z, context, known=x[:, :1])
+        return
+    for n in range(1, x.shape[1]):
+        decoded = flow.decode(z, context, known=x[:, :n])
+        assert torch.equal(decoded[:, :n], x[:, :n])
+        assert close(flow.encode(decoded, context)[:, n:], z[:, n:])
+
+
+def events_have_the_size_that_is_asked_for(case: Case) -> None:
+    """A flow with open axes draws and scores events of any size; another refuses a size that is not its own."""
+    transform, context = case.build(), case.context(N)
+    flow, shape = flow_of(case, transform), N if context is None else ()
+    if case.open is None:
+        with pytest.raises(ValueError, match="give size="):
+            flow.sample(shape, context, size=(*case.event, 1))
+        return
+    for size in (2, 5):
+        event = tuple(size if axis is None else axis for axis in case.open)
+        x = flow.sample(shape, context, size=event)
+        assert x.shape == (N, *event)
+        assert close(flow.decode(flow.encode(x, context), context), x)
+        z, log_det = transform(x, context)
+        assert close(flow.log_prob(x, context), flow.base.log_prob(z) + log_det)
+        with torch.enable_grad():
+            assert close(log_det[0], jacobian_log_det(transform, x, context, row=0))
+    with pytest.raises(ValueError, match="give size="):
+        flow.sample(shape, context)
 
 
 def compiles(case: Case, backend: str = "aot_eager", dtype: torch.dtype = torch.float64) -> None:
@@ -306,6 +344,8 @@ LAWS = (
     context_matters,
     slopes_add_up,
     causal_says_the_truth,
+    known_prefixes_are_kept,
+    events_have_the_size_that_is_asked_for,
     compiles,
     compiles_back,
     stays_on_its_device,
@@ -328,4 +368,6 @@ GRADIENT_FREE = (
     state_dict,
     context_matters,
     slopes_add_up,
+    known_prefixes_are_kept,
+    events_have_the_size_that_is_asked_for,
 )

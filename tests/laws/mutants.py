@@ -6,6 +6,7 @@ A mutant is an autoregressive step conditioned on labels, right but for the one 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 
 import torch
@@ -227,6 +228,23 @@ class SeesItself(Mutant):
     def forward(self, x, context=None):
         z, log_slopes = self.step.move.forward(x, self.step.net(x.roll(-1, 1), context))
         return z, log_slopes.flatten(1).sum(1)
+
+
+class SaysThatItIsCausal(Mutant):
+    causal = True
+
+    def forward(self, x, context=None):
+        z, log_det = self.step(x.flip(1), context)
+        return z.flip(1), log_det
+
+    def inverse(self, z, context=None):
+        x, log_det = self.step.inverse(z.flip(1), context)
+        return x.flip(1), log_det
+
+
+class SaysThatLatentsAreFlat(Mutant):
+    def latent_shape(self, event):
+        return (math.prod(event),)
 
 
 MUTANTS = Mutant.__subclasses__()

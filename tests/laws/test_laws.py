@@ -34,7 +34,7 @@ def test_law(name, law):
 @pytest.mark.parametrize("law", GRADIENT_FREE, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
 def test_law_without_gradients(name, law, kernel, monkeypatch):
-    """Where gradients are not wanted inverses take other paths: sweeps, caches written in place, the kernels."""
+    """Where gradients are not wanted inverses take other paths: sweeps, buffers written in place, kernels."""
     switch(monkeypatch, kernel)
     with torch.no_grad():
         law(CASES[name])
