@@ -110,9 +110,9 @@ def _statistics(x: Events) -> tuple[Tensor, Tensor]:
 
 def _forward(x: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
     """x (batch, features, …) -> z and log-slopes, for parameters of the first dimensions of an event."""
-    shift, log_scale = _at_places(shift, x), _at_places(log_scale, x)
-    z = (at_least_float32(x) - shift) * torch.exp(-log_scale)
-    return z, (-log_scale).expand(z.shape)
+    shift, log_slopes = _at_places(shift, x), -_at_places(log_scale, x)
+    z = (at_least_float32(x) - shift) * log_slopes.exp()
+    return z, log_slopes.expand(z.shape)
 
 
 def _inverse(z: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
