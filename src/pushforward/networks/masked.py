@@ -94,7 +94,8 @@ class MaskedMLP(CausalNetwork):
         if cache is None:
             return self.layers.run(x, context).view(-1, self.tokens, *self.raw)
         if cache.decodes_by_kernel(x):
-            return cache.read_by_kernel(x).unflatten(-1, self.raw)
+            answers = cache.read_by_kernel(x)
+            return answers.view(*answers.shape[:2], *self.raw)
         first = cache.length
         answers = cache.learn(x)[first * math.prod(self.raw) :]
         # a copy: what is learned after truncate may write over them

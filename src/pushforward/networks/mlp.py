@@ -61,12 +61,13 @@ class Layers(nn.Module):
 
     def linears(self) -> list[kernel.Linear] | None:
         """The maps' tensors, where they are of the kinds that this was made of, unchanged and unwatched."""
-        maps = list(self)
+        maps = (*self.maps, self.answer)
         if is_watched(self) or len(maps) != len(self.kinds):
             return None
         found = []
         for layer, kind in zip(maps, self.kinds, strict=True):
-            weight, bias = (layer._parameters.get(name) for name in ("weight", "bias"))
+            own = layer._parameters
+            weight, bias = own.get("weight"), own.get("bias")
             if weight is None or bias is None or not is_plain(layer, kind):
                 return None
             found.append(kernel.Linear(weight, bias, layer._buffers.get("mask")))

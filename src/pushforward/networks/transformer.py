@@ -114,7 +114,7 @@ class CausalTransformer(CausalNetwork):
         if cache.kernel is not None:
             answers = cache.kernel.read(x)
             cache.length = cache.kernel.length
-            return answers.unflatten(-1, self.raw)
+            return answers.view(*answers.shape[:2], *self.raw)
         return cache.answer(self._next(x, context, cache))
 
     def _kernel(self, rows: int, context: Context | None) -> kernel.TransformerDecoder | None:
