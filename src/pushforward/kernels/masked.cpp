@@ -51,7 +51,7 @@ template <class T> struct Block {
         }
     }
 
-    void read(const T *x, int64_t n, int64_t start, int64_t answered) const {
+    void read(const T *x, int64_t n, int64_t start, int64_t answered, T *answers) const {
         const int64_t stop = start + n;
         for (int64_t t = 0; t < n; t++)
             for (int64_t row = 0; row < rows; row++)
@@ -78,15 +78,19 @@ template <class T> struct Block {
         units(net.depth + 1, answered * net.raw, next * net.raw, known, [&](int64_t unit, V *sums, int64_t vectors) {
             for (int64_t j = 0; j < vectors; j++) Vectors<T>::store(at(answer.values, answer, unit) + j * LANES, sums[j]);
         });
+        const int64_t first = start * net.raw, count = next * net.raw - first;
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t j = 0; j < count; j++)
+                answers[(block * WIDE + row) * count + j] = at(answer.values, answer, first + j)[row];
     }
 };
 
-template <class T> void learn(const Network &net, const T *x, int64_t n, int64_t start, int64_t answered) {
+template <class T> void learn(const Network &net, const T *x, int64_t n, int64_t start, int64_t answered, T *answers) {
     constexpr int64_t WIDE = Block<T>::WIDE;
     const int64_t blocks = (net.rows + WIDE - 1) / WIDE;
 #pragma omp parallel for num_threads(std::min(net.threads, blocks)) schedule(static)
     for (int64_t block = 0; block < blocks; block++)
-        Block<T>{net, block, std::min(WIDE, net.rows - block * WIDE)}.read(x, n, start, answered);
+        Block<T>{net, block, std::min(WIDE, net.rows - block * WIDE)}.read(x, n, start, answered, answers);
 }
 
 }  // namespace
@@ -98,12 +102,13 @@ extern "C" {
 
 int64_t block_bytes() { return VECTORS * BYTES; }  // that a unit's values for a block of rows take
 
-// x (row, n) are the features start … start + n − 1; `answered` features have been answered for
-void learn_float32(const Network *net, const float *x, int64_t n, int64_t start, int64_t answered) {
-    learn(*net, x, n, start, answered);
+// x (row, n) are the features start … start + n − 1; `answered` features have been answered for. The answers (row, n + 1, raw)
+// are for those features and the next one, if there is one.
+void learn_float32(const Network *net, const float *x, int64_t n, int64_t start, int64_t answered, float *answers) {
+    learn(*net, x, n, start, answered, answers);
 }
-void learn_float64(const Network *net, const double *x, int64_t n, int64_t start, int64_t answered) {
-    learn(*net, x, n, start, answered);
+void learn_float64(const Network *net, const double *x, int64_t n, int64_t start, int64_t answered, double *answers) {
+    learn(*net, x, n, start, answered, answers);
 }
 
 }  // extern "C"

@@ -34,7 +34,7 @@ class Network(ctypes.Structure):
 
 
 STRUCTS = (Layer, Network)
-LEARN = (c_void_p, c_void_p, *[c_int64] * 3)  # what the function takes
+LEARN = (c_void_p, c_void_p, *[c_int64] * 3, c_void_p)  # what the function takes
 
 
 class Weights(NamedTuple):
@@ -74,8 +74,8 @@ class MaskedDecoder:
         self._block = built.block_bytes() // self.dtype.itemsize  # rows that are computed together
         layers = []
         for k, units in enumerate((self.features, *(len(weight) for weight, _ in maps))):
-            self._values = maps[-1][0].new_zeros(-(-rows // self._block), units, self._block)
-            layer = Layer(values=self._point(self._values), units=units)
+            values = maps[-1][0].new_zeros(-(-rows // self._block), units, self._block)
+            layer = Layer(values=self._point(values), units=units)
             if k < len(maps):
                 layer.known = self._point(torch.tensor(known[k], dtype=torch.int64, device="cpu"))
             if k > 0:
@@ -87,6 +87,7 @@ class MaskedDecoder:
             layers.append(layer)
         sizes = rows, self.features, self.raw, len(maps) - 1, torch.get_num_threads()
         self._network = Network(*sizes, (Layer * len(layers))(*layers))
+        self._network_at = byref(self._network)
         self._learn = function("masked", "learn", self.dtype, STRUCTS, LEARN)
 
     def read(self, x: Tensor) -> Tensor:
@@ -102,12 +103,11 @@ class MaskedDecoder:
                 f"{start} on {x.device}."
             )
         x = x.to(self.dtype).contiguous()
-        self._learn(byref(self._network), x.data_ptr(), x.shape[1], start, self._answered)
-        self.length, self._answered = stop, min(stop + 1, self.features)
-        answers = self._values[:, start * self.raw : self._answered * self.raw].transpose(1, 2).flatten(0, 1)
-        # a copy: a read after truncate overwrites them
-        answers = answers[: self.rows].clone(memory_format=torch.contiguous_format)
-        return answers.unflatten(1, (self._answered - start, self.raw))
+        known = min(stop + 1, self.features)
+        answers = x.new_empty(self.rows, known - start, self.raw)
+        self._learn(self._network_at, x.data_ptr(), x.shape[1], start, self._answered, answers.data_ptr())
+        self.length, self._answered = stop, known
+        return answers
 
     def truncate(self, length: int) -> None:
         """Forget all features but the first `length`."""

@@ -22,9 +22,6 @@ from pushforward.kernels.build import function, library
 
 BYTES = 64  # a layer's values for a row are padded to a multiple of this
 
-MOST_WEIGHTS = 2**12  # of a masked network, for each row: where there are more, copying them costs more than is won
-SMALL = 2**15  # weights of a network without masks that the kernel is faster for
-
 TensorOperations = Callable[..., Tensor]  # (x, added, W_1, b_1, W_2, b_2, …) -> answers
 
 
@@ -60,7 +57,7 @@ def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residua
         return False
     tensors = [t for layer in layers for t in layer if t is not None]
     return (
-        _pays(len(x), layers, gradients=serving.records_gradients(x, added, *tensors))
+        _pays(x.shape[0], layers)
         and serving.are_plain(x, *tensors, *(() if added is None else (added,)))
         and all(t.is_contiguous() for t in tensors)
         and _fit(x, added, layers, residual)
@@ -68,26 +65,26 @@ def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residua
     )
 
 
-def _pays(rows: int, layers: Sequence[Linear], *, gradients: bool) -> bool:
-    """Whether the kernel is faster than tensor operations: where masks save products, and rows are many enough to make
-    up for copying the weights; without masks in small networks, and without gradients."""
+def _pays(rows: int, layers: Sequence[Linear]) -> bool:
+    """Whether the kernel is faster than tensor operations. It copies the weights at each call, which many rows make up
+    for; products that masks save make up for more."""
     weights = sum(layer.weight.numel() for layer in layers)
     if rows * weights < serving.LEAST["perceptron"]:
         return False
-    if layers[-1].mask is not None:
-        return weights <= MOST_WEIGHTS * rows
-    return not gradients and weights <= SMALL and rows * weights <= 2**8 * SMALL
+    return weights <= 2**12 * rows if layers[-1].mask is not None else weights <= 2**10 * rows <= 2**20
 
 
 def _fit(x: Tensor, added: Tensor | None, layers: Sequence[Linear], residual: bool) -> bool:
     """Whether sizes match: else the kernel would read outside the tensors."""
-    sizes = [len(layer.weight) for layer in layers]
-    for inputs, units, (weight, bias, mask) in zip((x.shape[1], *sizes), sizes, layers, strict=False):
-        if not weight.shape == (units, inputs) == (weight if mask is None else mask).shape or bias.shape != (units,):
+    inputs, first = x.shape[1], layers[0].bias.shape[0]
+    for k, (weight, bias, mask) in enumerate(layers, 1):
+        units = bias.shape[0]
+        if bias.dim() != 1 or weight.shape != (units, inputs) or (mask is not None and mask.shape != weight.shape):
             return False
-    if residual and len(set(sizes[:-1])) > 1:
-        return False
-    return added is None or (added.dim() == 2 and added.shape[1] == sizes[0] and len(added) in (1, len(x)))
+        if residual and k < len(layers) and units != first:
+            return False
+        inputs = units
+    return added is None or (added.dim() == 2 and added.shape[1] == first and added.shape[0] in (1, x.shape[0]))
 
 
 def perceptron(
@@ -99,7 +96,7 @@ def perceptron(
     backward pass is recorded.
     """
     if added is not None:
-        added = added.expand(len(x), -1)
+        added = added.expand(x.shape[0], -1)
     parameters = [t for layer in layers for t in layer[:2]]
     if serving.records_gradients(x, added, *parameters):
         masks = [layer.mask for layer in layers]
@@ -120,7 +117,7 @@ class _Answered(torch.autograd.Function):
     ) -> Tensor:
         ctx.residual, ctx.masks, ctx.tensors = residual, masks, tensors
         laid = _Laid(_paired(parameters, masks), residual)
-        values = x.new_empty(len(x), laid.width)
+        values = x.new_empty(x.shape[0], laid.width)
         ctx.save_for_backward(values, x, added, *parameters)
         return _answer(laid, x, added, values)
 
@@ -167,12 +164,12 @@ class _Laid:
 
 
 def _answer(laid: _Laid, x: Tensor, added: Tensor | None, values: Tensor | None) -> Tensor:
-    x, answers = x.contiguous(), x.new_empty(len(x), len(laid.layers[-1].weight))
+    x, answers = x.contiguous(), x.new_empty(x.shape[0], laid.layers[-1].weight.shape[0])
     if added is not None and added.stride(1) != 1:
         added = added.contiguous()
     stride = 0 if added is None else added.stride(0)
     answer = function("perceptron", "pass", x.dtype, STRUCTS, PASS)
-    answer(byref(laid.network(len(x))), x.data_ptr(), _at(added), stride, _at(values), answers.data_ptr())
+    answer(byref(laid.network(x.shape[0])), x.data_ptr(), _at(added), stride, _at(values), answers.data_ptr())
     return answers
 
 

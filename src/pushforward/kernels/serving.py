@@ -23,6 +23,9 @@ LEAST: dict[str, float] = {
 }
 
 
+KINDS = frozenset({Tensor, nn.Parameter})
+
+
 def recorded() -> bool:
     """Whether operations are recorded or transformed: by torch.compile, torch.export, torch.jit.trace, a dispatch or
     function mode (make_fx, FlopCounterMode, FakeTensorMode …), functorch, or forward-mode differentiation."""
@@ -44,14 +47,12 @@ def batched(*tensors: Tensor) -> bool:
 def are_plain(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)) -> bool:
     """Whether all are dense tensors on a CPU, of no subclass, and of the same dtype, one of `dtypes`."""
     dtype = tensors[0].dtype
-    return dtype in dtypes and all(
-        type(t) in (Tensor, nn.Parameter)
-        and t.is_cpu
-        and t.dtype == dtype
-        and t.layout is torch.strided
-        and not t.is_neg()
-        for t in tensors
-    )
+    if dtype not in dtypes:
+        return False
+    for t in tensors:
+        if type(t) not in KINDS or t.dtype is not dtype or not t.is_cpu or t.layout is not torch.strided or t.is_neg():
+            return False
+    return True
 
 
 def records_gradients(*tensors: Tensor | None) -> bool:

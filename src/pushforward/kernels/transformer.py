@@ -134,6 +134,7 @@ class TransformerDecoder:
         positions, outputs = weights.positions, len(weights.answer.bias)
         tokens, width = positions.shape
         self.rows, self.tokens, self.length = rows, tokens, 0
+        self._inputs = weights.read.weight.shape[1]
         self.stored = multiplied_in(positions)
         self.dtype = torch.promote_types(self.stored, torch.float32)
         self._kept: list[Tensor] = []  # the tensors to which the structs' pointers point
@@ -151,20 +152,21 @@ class TransformerDecoder:
             *(self._linear(linear) for linear in (weights.read, weights.answer)),
             (LayerStruct * len(layers))(*layers),
         )
+        self._network_at = byref(self._network)
         self._feed = function("transformer", "feed", self.stored, STRUCTS, FEED)
 
     def read(self, x: Tensor) -> Tensor:
         """Read x (rows, n, D), the next tokens; return raw parameters of these and the next, (rows, n + 1, outputs)."""
         assert not torch.is_grad_enabled(), "a decoder that was started without gradients has none"
         start, stop = self.length, self.length + x.shape[1]
-        room = self.rows, self.tokens, self._network.read.inputs
+        room = self.rows, self.tokens, self._inputs
         if not x.is_cpu or x.shape[::2] != room[::2] or stop > self.tokens:  # the kernel would read outside x
             raise ValueError(
                 f"there is room for tokens {room} on the CPU; got {tuple(x.shape)} from {start} on {x.device}."
             )
         if start < stop:
             x = x.to(self.dtype).contiguous()
-            self._feed(byref(self._network), x.data_ptr(), stop - start, start)
+            self._feed(self._network_at, x.data_ptr(), stop - start, start)
         self.length = stop
         return self._answers[:, start : stop + 1].clone()  # a copy: a read after truncate overwrites them
 

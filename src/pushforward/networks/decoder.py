@@ -91,7 +91,8 @@ class KernelDecoder(Decoder):
         super().__init__(kernel.read(blank).unflatten(-1, raw), tokens)
 
     def _read(self, x: Tensor) -> Tensor:
-        return self._kernel.read(x)[:, 1:].unflatten(-1, self._raw)
+        answers = self._kernel.read(x)[:, 1:]
+        return answers.view(*answers.shape[:2], *self._raw)
 
     def truncate(self, length: int) -> None:
         super().truncate(length)

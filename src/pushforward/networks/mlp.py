@@ -75,7 +75,7 @@ class Layers(nn.Module):
 
     def plain(self) -> list[Any] | None:
         """Its linear maps, if each is of its original class, without hooks or replaced parts; else None."""
-        maps: list[Any] = list(self)
+        maps: list[Any] = [*self.maps, self.answer]
         if is_watched(self) or len(maps) != len(self.kinds):
             return None
         for layer, kind in zip(maps, self.kinds, strict=True):

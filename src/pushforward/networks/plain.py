@@ -20,7 +20,9 @@ GLOBAL_HOOKS = (  # on all modules; torch fills these dictionaries in place
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Whether `module` and its parts, in the order of modules(), are of exactly these classes, each unchanged."""
-    parts = list(module.modules()) if module._modules else [module]
+    if not module._modules:
+        return kinds == (type(module),) and not is_watched(module)
+    parts = list(module.modules())
     return tuple(map(type, parts)) == kinds and not any(map(is_watched, parts))
 
 
