@@ -58,6 +58,8 @@ def expand(context: Context, shape: tuple[int, ...]) -> Context:
 
 def rows(context: Context, shape: tuple[int, ...]) -> Context:
     """The context broadcast to the batch shape `shape`, as one batch dimension."""
+    if not context:
+        return context
     return each(expand(context, shape), lambda t: t.reshape(-1, *t.shape[len(shape) :]))
 
 
