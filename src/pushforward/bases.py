@@ -24,6 +24,9 @@ class Base(nn.Module, ABC):
         """log p(z | context), in nats, (batch,)."""
 
     @abstractmethod
+    def noise(self, shape: tuple[int, ...], context: Context | None, generator: Source) -> Events:
+        """Draws of this shape, (n, *event), one for each row of the context if there is one."""
+
     def sample(
         self,
         n: int,
@@ -33,10 +36,11 @@ class Base(nn.Module, ABC):
         temperature: float = 1.0,
         generator: Source = None,
     ) -> Events:
-        """n draws, (n, *event), one for each row of the context if there is one; `temperature` multiplies the noise.
+        """n draws, (n, *event), multiplied by `temperature`.
 
         `event` is the shape of one draw, for a base whose own `event` has open axes.
         """
+        return temperature * self.noise((n, *(event or self.event)), context, generator)
 
     def extra_repr(self) -> str:
         return f"event={tuple(self.event)}"
@@ -56,21 +60,6 @@ class Fixed(Base):
         self.event = event  # pyright: ignore[reportAttributeAccessIssue]
         self.register_buffer("like", torch.zeros(()), persistent=False)  # only its dtype and device are read
 
-    @abstractmethod
-    def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
-        """Independent draws of this shape, at temperature 1."""
-
-    def sample(
-        self,
-        n: int,
-        context: Context | None = None,
-        *,
-        event: tuple[int, ...] | None = None,
-        temperature: float = 1.0,
-        generator: Source = None,
-    ) -> Events:
-        return temperature * self.noise((n, *(event or self.event)), generator)
-
     def observe(self, z: Events) -> None:
         pass
 
@@ -85,7 +74,7 @@ class StandardNormal(Fixed):
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
         return -0.5 * sum_event(z.square() + math.log(2 * math.pi))
 
-    def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
+    def noise(self, shape: tuple[int, ...], context: Context | None, generator: Source) -> Events:
         return draw(torch.randn, shape, self.like, generator)
 
 
@@ -101,7 +90,7 @@ class StandardLogistic(Fixed):
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
         return sum_event(F.logsigmoid(z) + F.logsigmoid(-z))
 
-    def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
+    def noise(self, shape: tuple[int, ...], context: Context | None, generator: Source) -> Events:
         u = draw(torch.rand, shape, self.like, generator)
         return torch.logit(u, eps=torch.finfo(u.dtype).eps)
 
@@ -116,7 +105,7 @@ class UniformAngle(Fixed):
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
         return sum_event(torch.full_like(z, -math.log(2 * math.pi)))
 
-    def noise(self, shape: tuple[int, ...], generator: Source) -> Tensor:
+    def noise(self, shape: tuple[int, ...], context: Context | None, generator: Source) -> Events:
         return math.pi * (2 * draw(torch.rand, shape, self.like, generator) - 1)
 
 
@@ -136,18 +125,8 @@ class Concatenated(Base):
         first, rest = self._apart(z)
         return self.first.log_prob(first, context) + self.rest.log_prob(rest, context)
 
-    def sample(
-        self,
-        n: int,
-        context: Context | None = None,
-        *,
-        event: tuple[int, ...] | None = None,
-        temperature: float = 1.0,
-        generator: Source = None,
-    ) -> Events:
-        parts = [
-            base.sample(n, context, temperature=temperature, generator=generator) for base in (self.first, self.rest)
-        ]
+    def noise(self, shape: tuple[int, ...], context: Context | None, generator: Source) -> Events:
+        parts = [base.noise((shape[0], *base.event), context, generator) for base in (self.first, self.rest)]
         return torch.cat(parts, 1)
 
     def observe(self, z: Events) -> None:
@@ -179,16 +158,8 @@ class ObservedNormal(Base):
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
         return -0.5 * sum_event(z.square() / self.variance + torch.log(2 * math.pi * self.variance))
 
-    def sample(
-        self,
-        n: int,
-        context: Context | None = None,
-        *,
-        event: tuple[int, ...] | None = None,
-        temperature: float = 1.0,
-        generator: Source = None,
-    ) -> Events:
-        return temperature * self.variance.sqrt() * draw(torch.randn, (n, *self.event), self.variance, generator)
+    def noise(self, shape: tuple[int, ...], context: Context | None, generator: Source) -> Events:
+        return self.variance.sqrt() * draw(torch.randn, shape, self.variance, generator)
 
     @torch.no_grad()
     def observe(self, z: Events) -> None:
