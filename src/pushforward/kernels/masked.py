@@ -55,8 +55,19 @@ def serves(weights: Weights, rows: int) -> bool:
     return (
         rows * sum(weight.numel() for weight, _ in weights.maps) >= serving.LEAST["masked"]
         and serving.are_plain(*(t for pair in weights.maps for t in pair))
+        and _fit(weights)
         and library("masked", STRUCTS) is not None
     )
+
+
+def _fit(weights: Weights) -> bool:
+    """Whether sizes match: else the kernel would read outside the tensors."""
+    inputs = weights.known[0][-1]
+    for (weight, bias), known in zip(weights.maps, (*weights.known[1:], None), strict=True):
+        if weight.shape != (bias.shape[0], inputs) or (known is not None and known[-1] > bias.shape[0]):
+            return False
+        inputs = bias.shape[0]
+    return inputs % weights.known[0][-1] == 0
 
 
 class MaskedDecoder:
