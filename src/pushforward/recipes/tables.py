@@ -27,7 +27,7 @@ def table(
     *,
     context: Sequence[str] = (),
     weights: str | None = None,
-    supports: Mapping[str, Support] = {},  # noqa: B006 - only read
+    supports: Mapping[str, Support] | None = None,
     model: str | Callable[..., VectorModel] = "nsf",
     steps: int | None = None,
     seed: int = 0,
@@ -46,7 +46,7 @@ def table(
     learned = tuple(name for name in found.columns if name not in (*context, weights))
     source = TableSource(str(path), learned, tuple(context), weights, seed=seed)
     found.take([name for name in (*context, weights) if name is not None] or learned)  # raises where one is missing
-    for name in supports:
+    for name in supports or ():
         if name not in learned:
             raise ValueError(f"a support is of a column that is learned ({', '.join(learned)}); got {name!r}.")
     places = tuple(supports.get(name, Interval()) for name in learned) if supports else ()
