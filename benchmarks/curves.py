@@ -29,10 +29,10 @@ LIFT, BATCH, SEEN = UniformDequantization(256), 32, 500  # held-out images for e
 DATA = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 MODELS = {
     "Real NVP": lambda image: RealNVP(image=image, width=16, blocks=2),
-    "Glow": lambda image: Glow(image=image, levels=2 if image[1] % 8 else 3, steps=8, width=64),
+    "Glow": lambda image: Glow(image=image, levels=2 if image[1] % 8 else 3, transforms=8, width=64),
     "Flow++": lambda image: FlowPlusPlus(image=image, width=32, blocks=1, components=8),
-    "Jet": lambda image: Jet(image=image, patch=2 if image[1] % 8 else 4, steps=32, width=32, depth=1, heads=2),
-    "TarFlow": lambda image: TarFlow(image=image, patch=4, steps=4, width=128, depth=2),
+    "Jet": lambda image: Jet(image=image, patch=2 if image[1] % 8 else 4, transforms=32, width=32, depth=1, heads=2),
+    "TarFlow": lambda image: TarFlow(image=image, patch=4, transforms=4, width=128, depth=2),
 }
 RATES = {"TarFlow": 1e-3}
 

@@ -175,7 +175,7 @@ def main() -> None:
     ):
         torch.manual_seed(0)
         image = tuple(task.images.shape[1:])
-        model = pf.models.Glow(image=image, levels=levels, steps=8, width=64, coupling="additive")
+        model = pf.models.Glow(image=image, levels=levels, transforms=8, width=64, coupling="additive")
         flow = learn_flow(name, model.build(), task, steps)
         classifier = learn_classifier(RUNS / f"{name}.pt", task)
         right = (classifier.tell(task.test, task.levels) == task.test_has).double().mean(0)

@@ -242,7 +242,7 @@ def measured(name: str, arrays: np.lib.npyio.NpzFile) -> str:
     reference = torch.from_numpy(arrays[f"{name}|draws"]).flatten(0, 1).double()
     target = whitened(POSTERIORS[name](data))
     torch.manual_seed(0)
-    flow = pf.models.NSF(features=len(target.mode), steps=4, hidden=(64, 64)).build()
+    flow = pf.models.NSF(features=len(target.mode), transforms=4, hidden=(64, 64)).build()
     fitted = pf.fit_density(flow, target.log_density, steps=2000, lr=2e-3)
     found = importance(flow, target.log_density, DRAWS)
     draws, w = target.draws(found.x), found.weights

@@ -60,19 +60,19 @@ class Subject:
 DIGITS = Subject(
     "digits",
     "digits",
-    TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10),
+    TarFlow(image=(1, 8, 8), patch=2, transforms=4, width=64, depth=2, classes=10),
     Plan(steps=500, batch=128, lr=5e-3, warmup=20, average_decay=0.99, precision="float32"),
 )
 MNIST = Subject(
     "mnist",
     "mnist",
-    TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10),
+    TarFlow(image=(1, 28, 28), patch=4, transforms=4, width=128, depth=4, classes=10),
     Plan(steps=300, batch=48, warmup=20, average_decay=0.98),
 )
 LARGE = Subject(
     "mnist-256-tokens",
     "mnist",
-    TarFlow(image=(1, 32, 32), patch=2, steps=4, width=256, depth=4, classes=10),
+    TarFlow(image=(1, 32, 32), patch=2, transforms=4, width=256, depth=4, classes=10),
     Plan(steps=150, batch=8, warmup=20, average_decay=0.98),
 )
 

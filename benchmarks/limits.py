@@ -24,9 +24,9 @@ from pushforward.models import TarFlow
 from pushforward.training import Likelihood
 
 ROUNDS = 7
-MNIST = TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10)
+MNIST = TarFlow(image=(1, 28, 28), patch=4, transforms=4, width=128, depth=4, classes=10)
 MEASURED = {
-    "digits, 4 × 2 layers, width 64": TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10),
+    "digits, 4 × 2 layers, width 64": TarFlow(image=(1, 8, 8), patch=2, transforms=4, width=64, depth=2, classes=10),
     "MNIST, 4 × 4 layers, width 128": MNIST,
 }
 PUBLISHED = {

@@ -68,21 +68,21 @@ def autoregressive(features: int) -> nn.Module:
 
 SIDES: dict[str, dict[str, Make]] = {
     "MAF": {
-        "ours": lambda d, steps: MAF(features=d, steps=steps, hidden=HIDDEN).build(),
+        "ours": lambda d, steps: MAF(features=d, transforms=steps, hidden=HIDDEN).build(),
         "zuko": lambda d, steps: zuko.flows.MAF(d, transforms=steps, hidden_features=HIDDEN),
         "nflows": nflows_maf,
     },
     "RealNVP": {
-        "ours": lambda d, steps: RealNVP(features=d, steps=steps, hidden=HIDDEN).build(),
+        "ours": lambda d, steps: RealNVP(features=d, transforms=steps, hidden=HIDDEN).build(),
         "zuko": lambda d, steps: zuko.flows.RealNVP(d, transforms=steps, hidden_features=HIDDEN),
         "nflows": nflows_realnvp,
     },
     "NSF, coupling": {
-        "ours": lambda d, steps: NSF(features=d, steps=steps, hidden=HIDDEN).build(),
+        "ours": lambda d, steps: NSF(features=d, transforms=steps, hidden=HIDDEN).build(),
         "nflows": partial(nflows_nsf, step=coupling),
     },
     "NSF, autoregressive": {
-        "ours": lambda d, steps: NSF(features=d, steps=steps, hidden=HIDDEN, autoregressive=True).build(),
+        "ours": lambda d, steps: NSF(features=d, transforms=steps, hidden=HIDDEN, autoregressive=True).build(),
         "zuko": lambda d, steps: zuko.flows.NSF(d, transforms=steps, hidden_features=HIDDEN, residual=True),
         "nflows": partial(nflows_nsf, step=autoregressive),
     },

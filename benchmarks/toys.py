@@ -105,7 +105,7 @@ def main(names: list[str]) -> None:
             continue
         random = np.random.default_rng(0)
         torch.manual_seed(0)
-        flow = pf.models.NSF(features=2, autoregressive=True, steps=3, hidden=(64, 64)).build()
+        flow = pf.models.NSF(features=2, autoregressive=True, transforms=3, hidden=(64, 64)).build()
         fitted = pf.fit(flow, make(LEARNED, random), steps=2000, batch=512, lr=2e-3)
         test = torch.from_numpy(make(TESTED, random)).float()
         nats = -held_out(CodedFlow(flow, Identity()), test, batch=5000).double()

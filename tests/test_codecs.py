@@ -100,7 +100,7 @@ def test_a_uniform_density_on_the_bins_costs_log2_of_the_levels():
 
 def test_an_untrained_tarflow_on_noise_has_the_known_bits():
     """A standard normal base on 256 uniform levels of [−1, 1]: log2(128) + (1/6 + log(2 pi)/2) / log 2 = 8.566."""
-    flow = pf.models.TarFlow(image=(3, 8, 8), patch=2, steps=2, width=16, depth=1).build()
+    flow = pf.models.TarFlow(image=(3, 8, 8), patch=2, transforms=2, width=16, depth=1).build()
     data = torch.randint(256, (64, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         bits = bits_per_dim(

@@ -42,7 +42,7 @@ def typed(monkeypatch, capsys):
 
 
 def test_train_takes_fields_by_their_dotted_names(typed, tmp_path):
-    small = ["--model.width", 16, "--model.depth", 1, "--model.steps", 2, "--codec.sigma", 0.2]
+    small = ["--model.width", 16, "--model.depth", 1, "--model.transforms", 2, "--codec.sigma", 0.2]
     out = typed("train", "digits", "--out", tmp_path, "--train.steps", 4, "--train.checkpoint-every", 2, *small)
     assert "step 4 of 4" in out
     recipe = pf.runs.read_recipe(tmp_path)
@@ -134,7 +134,7 @@ def test_edit_shows_a_class_added_and_taken_away(typed, run, tmp_path):
 
 
 def test_a_class_is_added_by_a_flow_without_labels(typed, tmp_path):
-    glow = pf.models.Glow(image=(1, 8, 8), levels=1, steps=1, width=8)
+    glow = pf.models.Glow(image=(1, 8, 8), levels=1, transforms=1, width=8)
     recipe = replace(
         twin(steps=1, batch=4), model=glow, codec=pf.codecs.UniformDequantization(17), objective=MaximumLikelihood()
     )

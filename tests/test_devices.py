@@ -74,13 +74,13 @@ def images() -> CodedFlow:
 
 @cache
 def rows() -> pf.Flow:
-    return MAF(features=2, context=1, steps=1, hidden=(8,)).build()
+    return MAF(features=2, context=1, transforms=1, hidden=(8,)).build()
 
 
 @cache
 def free() -> pf.Flow:
     """A flow of vectors, conditioned on nothing."""
-    return MAF(features=2, steps=1, hidden=(8,)).build()
+    return MAF(features=2, transforms=1, hidden=(8,)).build()
 
 
 @cache

@@ -31,7 +31,7 @@ def test_shapes(flow):
 
 def test_support_is_that_of_each_number():
     supports = (Interval(), Interval(0), Interval(high=2), Interval(-1, 1), Circle(0, 360), Integers(0, 9))
-    distribution = CircularNSF(features=6, supports=supports, hidden=(8, 8), steps=1).build()()
+    distribution = CircularNSF(features=6, supports=supports, hidden=(8, 8), transforms=1).build()()
     inside = torch.tensor([-9.0, 1.0, -9.0, 0.5, 359.0, 9.5])
     assert distribution.support.event_dim == 1
     assert distribution.support.check(inside).all()

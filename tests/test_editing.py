@@ -16,14 +16,14 @@ from tests.toys import plane
 
 IMAGE, N = (2, 4, 4), 6
 MODELS = {
-    "TarFlow": lambda **c: pf.models.TarFlow(image=IMAGE, patch=2, steps=2, width=8, depth=1, **c),
+    "TarFlow": lambda **c: pf.models.TarFlow(image=IMAGE, patch=2, transforms=2, width=8, depth=1, **c),
     "TarFlow of observed variance": lambda **c: pf.models.TarFlow(
-        image=IMAGE, patch=2, steps=2, width=8, depth=1, move=Shift(), **c
+        image=IMAGE, patch=2, transforms=2, width=8, depth=1, move=Shift(), **c
     ),
     "RealNVP": lambda **c: pf.models.RealNVP(image=IMAGE, levels=2, width=8, blocks=1, **c),
-    "Glow": lambda **c: pf.models.Glow(image=IMAGE, levels=2, steps=2, width=8, **c),
+    "Glow": lambda **c: pf.models.Glow(image=IMAGE, levels=2, transforms=2, width=8, **c),
     "FlowPlusPlus": lambda **c: pf.models.FlowPlusPlus(image=IMAGE, width=8, blocks=1, components=2, **c),
-    "Jet": lambda **c: pf.models.Jet(image=IMAGE, patch=2, steps=5, width=8, depth=1, heads=1, **c),
+    "Jet": lambda **c: pf.models.Jet(image=IMAGE, patch=2, transforms=5, width=8, depth=1, heads=1, **c),
 }
 
 

@@ -25,7 +25,7 @@ def gaussian(n: int, seed: int = 0) -> Tensor:
 
 def maf(**options) -> pf.Flow:
     torch.manual_seed(0)
-    return pf.models.MAF(**{"features": 2, "steps": 1, "hidden": (16,), **options}).build()
+    return pf.models.MAF(**{"features": 2, "transforms": 1, "hidden": (16,), **options}).build()
 
 
 def weights_of(flow: pf.Flow) -> Tensor:
@@ -97,7 +97,7 @@ def test_weights_follow_their_events_into_the_parts_of_a_batch():
 
 def test_it_stops_early_and_keeps_the_best():
     """Forty events are learned by heart, and those held out then become worse."""
-    flow, x = maf(hidden=(64, 64), steps=3), gaussian(40)
+    flow, x = maf(hidden=(64, 64), transforms=3), gaussian(40)
     fitted = pf.fit(flow, x, validation=0.5, patience=3, steps=1000, lr=1e-2, average_decay=0.0)
     assert fitted.stopped == "stopped early"
     assert fitted.best_step == fitted.steps - 3 * 20
@@ -115,7 +115,7 @@ def test_numbers_of_all_kinds_in_one_flow():
     rows = torch.stack([count, angle, size], 1)
     supports = (pf.transforms.Integers(0, 9), pf.transforms.Circle(0, 360), pf.transforms.Interval(0))
     torch.manual_seed(0)
-    flow = pf.models.CircularNSF(features=3, supports=supports, steps=4, hidden=(32,)).build()
+    flow = pf.models.CircularNSF(features=3, supports=supports, transforms=4, hidden=(32,)).build()
     fitted = pf.fit(flow, rows, steps=400, lr=5e-3)
     assert fitted.measured == "held-out bound on log P"
     drawn = pf.codecs.codec_of(flow).decode(flow.sample(4000, generator=keyed(0)))
@@ -237,7 +237,7 @@ def banana(x: Tensor) -> Tensor:
 
 def test_reverse_kl_finds_a_known_normaliser():
     torch.manual_seed(0)
-    flow = pf.models.RealNVP(features=2, steps=4, hidden=(32,)).build()
+    flow = pf.models.RealNVP(features=2, transforms=4, hidden=(32,)).build()
     fitted = pf.fit_density(flow, banana, steps=300, lr=1e-2)
     found = importance(flow, banana)
     truth = math.log(2 * math.pi)
@@ -288,7 +288,7 @@ def test_the_base_s_variance_is_left_alone_by_what_has_no_latents():
 
 @pytest.mark.parametrize("autoregressive", [False, True])
 def test_a_check_tells_of_numbers_outside_the_splines_bounds(autoregressive):
-    flow = pf.models.NSF(features=2, steps=2, hidden=(8,), autoregressive=autoregressive).build()
+    flow = pf.models.NSF(features=2, transforms=2, hidden=(8,), autoregressive=autoregressive).build()
     inside, outside = torch.full((3, 2), 4.0), torch.full((1, 2), 6.0)
     assert "; up to 0.00% of elements outside a spline's bounds" in str(flow.check(inside))
     name = "Autoregressive" if autoregressive else "Coupling"
@@ -300,7 +300,7 @@ def test_a_check_tells_of_numbers_outside_the_splines_bounds(autoregressive):
 
 def test_a_check_looks_at_splines_beside_circular_ones():
     supports = (pf.transforms.Interval(), pf.transforms.Circle())
-    flow = pf.models.CircularNSF(features=2, supports=supports, steps=2, hidden=(8,)).build()
+    flow = pf.models.CircularNSF(features=2, supports=supports, transforms=2, hidden=(8,)).build()
     x = torch.tensor([[4.0, 3.0], [6.0, 3.0]])
     with pytest.warns(RuntimeWarning, match="as they are: 50.0% in step 3 Coupling"):
         found = flow.check(x)
@@ -309,7 +309,7 @@ def test_a_check_looks_at_splines_beside_circular_ones():
 
 def test_a_check_tells_how_much_each_step_stretches():
     torch.manual_seed(0)
-    flow = pf.models.IAF(features=4, steps=2, hidden=(8,)).build()
+    flow = pf.models.IAF(features=4, transforms=2, hidden=(8,)).build()
     lu = pf.transforms.LU(4)
     flow.transform = pf.Chain(*flow.transform, lu, pf.Inverse(lu))
     for parameter in flow.parameters():

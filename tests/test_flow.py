@@ -151,7 +151,7 @@ def test_guidance_of_weight_zero_is_the_flow_itself_and_shares_its_weights():
 
 def test_denoise_is_tweedie_s_formula():
     """Clean ~ N(0, 1 − sigma²) and noise make x ~ N(0, 1): the posterior mean is (1 − sigma²) x."""
-    flow = pf.models.TarFlow(image=(1, 4, 4), patch=2, steps=2, width=8, depth=1).build()  # fresh: the identity
+    flow = pf.models.TarFlow(image=(1, 4, 4), patch=2, transforms=2, width=8, depth=1).build()  # fresh: the identity
     x = 5 * torch.randn(3, 1, 4, 4)
     torch.testing.assert_close(flow.denoise(x, 0.6), 0.64 * x)
     torch.testing.assert_close(

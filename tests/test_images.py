@@ -32,13 +32,13 @@ COUNTS = {
     "Glow, additive, reversed": ((Glow(image=COLOUR, permutation=Reverse()),), 44_603_604 - 96_768),
     "Flow++": ((FlowPlusPlus(image=COLOUR), Dequantiser(image=COLOUR)), 31_443_440),
     "Jet, 32 couplings of 2 layers": ((Jet(image=(3, 64, 64)),), 207e6),
-    "Jet, 64 couplings of 5 layers": ((Jet(image=(3, 64, 64), steps=64, depth=5),), 1.02e9),
+    "Jet, 64 couplings of 5 layers": ((Jet(image=(3, 64, 64), transforms=64, depth=5),), 1.02e9),
 }
 SMALL = {
     "RealNVP": RealNVP(image=(1, 8, 12), width=8, blocks=1),
-    "Glow": Glow(image=(1, 8, 12), levels=2, steps=3, width=8),
+    "Glow": Glow(image=(1, 8, 12), levels=2, transforms=3, width=8),
     "FlowPlusPlus": FlowPlusPlus(image=(1, 8, 12), width=8, blocks=1, components=3),
-    "Jet": Jet(image=(1, 8, 12), patch=2, steps=6, width=16, depth=1, heads=2),
+    "Jet": Jet(image=(1, 8, 12), patch=2, transforms=6, width=16, depth=1, heads=2),
 }
 
 
@@ -131,7 +131,7 @@ def test_couplings_leave_what_stands_still_bit_by_bit(name):
 
 def test_a_glow_starts_as_its_paper_says():
     torch.manual_seed(0)
-    flow, x = Glow(image=(3, 8, 8), levels=2, steps=2, width=16).build(), events(image=(3, 8, 8))
+    flow, x = Glow(image=(3, 8, 8), levels=2, transforms=2, width=16).build(), events(image=(3, 8, 8))
     flow.initialize(x)
     level = flow.transform[0].steps[0]
     h = level[0](x)[0]
@@ -158,7 +158,7 @@ def test_both_forms_of_the_1x1_convolution_start_as_the_same_rotation():
 
 def test_the_class_moves_only_a_glow_s_last_level_and_z_has_views():
     torch.manual_seed(0)
-    flow = stirred(Glow(image=(1, 8, 8), levels=2, steps=1, width=8, classes=3).build())
+    flow = stirred(Glow(image=(1, 8, 8), levels=2, transforms=1, width=8, classes=3).build())
     scales, x = flow.transform[0], events(image=(1, 8, 8))[:2]
     assert isinstance(scales, MultiScale)
     one, other = (scales.levels(flow.encode(x, label)) for label in (0, 1))
@@ -226,7 +226,7 @@ def test_a_reversible_chain_has_the_loss_and_the_gradients_of_a_plain_one(name):
 
 def test_what_a_reversible_chain_keeps_does_not_grow_with_its_depth():
     def kept(steps: int, change) -> int:
-        flow = Glow(image=(1, 8, 8), levels=2, steps=steps, width=16).build()
+        flow = Glow(image=(1, 8, 8), levels=2, transforms=steps, width=16).build()
         transform, sizes = change(flow.transform), {}
         weights = {p.untyped_storage().data_ptr() for p in flow.parameters()}
 

@@ -55,7 +55,7 @@ VECTOR = {
     "classes": (0, 3),
     "supports": ((), LINE),
     "hidden": ((8, 8), (8,)),
-    "steps": (2, 3),
+    "transforms": (2, 3),
 }
 AFFINE = (Affine(SoftClip()), Affine(Tanh()))
 IMAGE = {"image": ((1, 8, 12), (3, 4, 4)), "classes": (0, 3)}
@@ -63,7 +63,7 @@ MIXED = {
     "permutation": (InvertibleConvolution(), InvertibleConvolution(factored=False), Shuffle(), Reverse()),
     "coupling": (Glow.coupling, Shift()),
 }
-SIZES = {"steps": (2, 3), "width": (16, 8)}
+SIZES = {"transforms": (2, 3), "width": (16, 8)}
 OPTIONS = {
     NICE: VECTOR,
     VectorRealNVP: {**VECTOR, "move": AFFINE},
@@ -222,8 +222,8 @@ def test_words_stand_for_objects(field, words, monkeypatch, tmp_path):
         old["recipe"]["model"][field] = word
         assert from_json(json.dumps(old), "here") == expected
         for arguments in ([f"--model.{field}", word], [f"--model.{field}={word}"]):
-            train("cifar10_small_glow", "--out", str(tmp_path), *arguments, "--model.steps", "3")
-            assert made.pop() == replace(expected, model=replace(expected.model, steps=3))
+            train("cifar10_small_glow", "--out", str(tmp_path), *arguments, "--model.transforms", "3")
+            assert made.pop() == replace(expected, model=replace(expected.model, transforms=3))
     with pytest.raises(ValueError, match=f"{field} is an object, or one of .*; got 'rotate'"):
         train("cifar10_small_glow", "--out", str(tmp_path), f"--model.{field}", "rotate")
 
@@ -232,12 +232,12 @@ def test_words_stand_for_objects(field, words, monkeypatch, tmp_path):
 def test_a_gaussian_in_disguise_is_warned_of(name):
     with pytest.warns(UserWarning, match=rf"a {name} of one feature .* Use NSF\(features=1, autoregressive=True\)"):
         getattr(models, name)(features=1).build()
-    NSF(features=1, autoregressive=True, steps=1).build()
+    NSF(features=1, autoregressive=True, transforms=1).build()
 
 
 # the published configurations: (the model, its parameters, noise on [−1, 1])
 TARFLOWS = {
-    "mnist": (TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10), 3_227_776, 0.1),
+    "mnist": (TarFlow(image=(1, 28, 28), patch=4, transforms=4, width=128, depth=4, classes=10), 3_227_776, 0.1),
     "imagenet64": (TarFlow(image=(3, 64, 64), patch=2), 460_142_784, 0.05),
     "imagenet64 by class": (TarFlow(image=(3, 64, 64), patch=2, classes=1000), 466_286_784, 0.05),
     "imagenet128": (TarFlow(image=(3, 128, 128), patch=4, width=1024, classes=1000), 823_927_552, 0.15),
@@ -275,7 +275,7 @@ def test_twin_of_a_sixteenth_of_the_width_trains_samples_and_denoises(name):
 
 def test_steps_read_in_alternating_order():
     """The first step leaves the first patch as it is, the second the last, and z stays in raster order."""
-    flow = TarFlow(image=(1, 4, 4), patch=2, steps=2, width=8, depth=1).build()
+    flow = TarFlow(image=(1, 4, 4), patch=2, transforms=2, width=8, depth=1).build()
     for parameter in flow.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     patches, first, second = (step.z for step in flow.trace(torch.randn(3, 1, 4, 4)))
@@ -284,7 +284,7 @@ def test_steps_read_in_alternating_order():
 
 
 def test_volume_preserving():
-    flow = TarFlow(image=(1, 4, 4), patch=2, steps=2, width=8, depth=1, move=Shift()).build()
+    flow = TarFlow(image=(1, 4, 4), patch=2, transforms=2, width=8, depth=1, move=Shift()).build()
     for parameter in flow.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     x = torch.randn(100, 1, 4, 4)

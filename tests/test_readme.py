@@ -52,7 +52,7 @@ def test_the_command_lines_of_the_readme_run(monkeypatch, tmp_path):
     lines = [line.split("#")[0].split() for line in re.findall("^pushforward .*", blocks("bash"), flags=re.MULTILINE)]
     assert {words[1] for words in lines} == {"recipes", "train", *COMMANDS}
     smaller = {
-        "train": "--train.steps 2 --model.width 16 --model.depth 1 --model.steps 2",
+        "train": "--train.steps 2 --model.width 16 --model.depth 1 --model.transforms 2",
         "sample": "--n 12",
         "evaluate": "--n 20",
         "inpaint": "--steps 4",

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Maximum number of epochs")
 MATRIX, NOISE = torch.tensor([[100.0, 50.0], [0.0, 100.0], [50.0, 0.0]]), 50.0  # in units far from one
 PRIOR = MultivariateNormal(torch.full((2,), 3.0), torch.eye(2))
 OBSERVED = torch.tensor([500.0, 400.0, 150.0])
-SMALL = {"steps": 2, "hidden": (32,)}
+SMALL = {"transforms": 2, "hidden": (32,)}
 TRAIN = {"training_batch_size": 100, "learning_rate": 5e-3, "max_num_epochs": 40}
 
 
@@ -83,7 +83,9 @@ def test_nle():
 @pytest.fixture
 def embedded():
     """An estimator of θ (3,) given pictures (1, 4, 4), after an embedding of its own."""
-    build = pf.interop.sbi.estimator(embedding=nn.Sequential(nn.Flatten(), nn.Linear(16, 5)), steps=2, hidden=(16,))
+    build = pf.interop.sbi.estimator(
+        embedding=nn.Sequential(nn.Flatten(), nn.Linear(16, 5)), transforms=2, hidden=(16,)
+    )
     return build(10 + 7 * torch.randn(50, 3), 4 + 3 * torch.randn(50, 1, 4, 4))
 
 
@@ -129,7 +131,7 @@ def test_it_is_checked_for_calibration(embedded):
 
 def test_every_estimator_has_an_embedding_of_its_own():
     embedding = nn.Linear(2, 2)
-    build = pf.interop.sbi.estimator(embedding=embedding, steps=1)
+    build = pf.interop.sbi.estimator(embedding=embedding, transforms=1)
     one, two = (build(torch.randn(9, 2), torch.randn(9, 2)) for _ in range(2))
     assert len({id(net) for net in (embedding, one.embedding_net.embedding, two.embedding_net.embedding)}) == 3
 

@@ -17,7 +17,7 @@ from tests.toys import picture
 
 def model(**options):
     torch.manual_seed(0)
-    return pf.models.TarFlow(image=(1, 8, 8), patch=4, steps=2, width=16, depth=1, classes=10, **options).build()
+    return pf.models.TarFlow(image=(1, 8, 8), patch=4, transforms=2, width=16, depth=1, classes=10, **options).build()
 
 
 @pytest.mark.parametrize("move", [pf.moves.Affine(), pf.moves.Shift()], ids=["affine", "shift"])

@@ -42,7 +42,7 @@ from pushforward.transforms import (
 )
 from tests.toys import randomised
 
-SMALL = {"hidden": (8, 8), "steps": 2}
+SMALL = {"hidden": (8, 8), "transforms": 2}
 MODELS = {model.__name__: model for model in (NICE, RealNVP, MAF, IAF, NSF, ResidualFlow)}
 AUTOREGRESSIVE_NSF = MODELS["autoregressive NSF"] = partial(NSF, autoregressive=True)
 GIVEN = {"nothing": ({}, None), "a vector": ({"context": 2}, [0.5, -1.0]), "a label": ({"classes": 3}, 1)}

@@ -19,14 +19,14 @@ def randomised(flow: pf.Flow, std: float = 0.3) -> pf.Flow:
 
 def plane(classes: int = 0, move: pf.moves.Move = pf.moves.Affine()) -> pf.Flow:
     """A TarFlow of an image of 1 × 2 pixels, in float64: its density can be integrated on a grid."""
-    config = pf.models.TarFlow(image=(1, 1, 2), patch=1, steps=3, width=16, depth=1, classes=classes, move=move)
+    config = pf.models.TarFlow(image=(1, 1, 2), patch=1, transforms=3, width=16, depth=1, classes=classes, move=move)
     return randomised(config.build().double())
 
 
 def picture(classes: int = 3, image: tuple[int, int, int] = (1, 8, 8), **options) -> pf.Flow:
     """A TarFlow of small images, in float32."""
     return randomised(
-        pf.models.TarFlow(image=image, patch=4, steps=2, width=16, depth=1, classes=classes, **options).build()
+        pf.models.TarFlow(image=image, patch=4, transforms=2, width=16, depth=1, classes=classes, **options).build()
     )
 
 

@@ -116,7 +116,7 @@ def memory() -> list[str]:
     for depth in (32, 64, 128):
         cells = []
         for change in (lambda t: t, reversible):
-            flow = Glow(image=COLOUR, levels=2, steps=depth, width=64).build()
+            flow = Glow(image=COLOUR, levels=2, transforms=depth, width=64).build()
             gradients = sum(4 * p.numel() for p in flow.parameters())
             flow.transform = change(flow.transform)
             x = torch.randn(2 * ROWS, *COLOUR)

@@ -22,7 +22,7 @@ PICTURE = Path(__file__).parents[2] / "docs" / "decoding.png"
 def report(machine: Machine) -> str:
     times: dict[str, list[float]] = {}
     for tokens in LENGTHS:
-        flow = random(TarFlow(image=(1, tokens // 8, 8), patch=1, steps=1, width=128, depth=4)).to(machine.device)
+        flow = random(TarFlow(image=(1, tokens // 8, 8), patch=1, transforms=1, width=128, depth=4)).to(machine.device)
         found = in_turn(tasks(flow), rounds=3)
         for side, seconds in found.items():
             times.setdefault(side, []).append(statistics.median(seconds))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import Any
 
-FORMAT = 2  # of a saved recipe: raised when what it holds changes
+FORMAT = 3  # of a saved recipe: raised when what it holds changes
 
 OLD_NAMES = (  # of weights: a pattern, and what replaces it
     (r"\bproject\b", "context_encoder"),
@@ -37,7 +37,16 @@ def with_sources(recipe: dict[str, Any]) -> dict[str, Any]:
     return {**recipe, "data": source, "codec": codec, "objective": objective}
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: with_sources}  # format -> to the next format
+def with_transforms(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 -> 3: there a model's number of transforms was named like the steps of training."""
+    model = {"transforms" if name == "steps" else name: value for name, value in recipe["model"].items()}
+    return {**recipe, "model": model}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {  # format -> to the next format
+    1: with_sources,
+    2: with_transforms,
+}
 
 
 def migrated(recipe: dict[str, Any], form: int) -> tuple[dict[str, Any], int]:

@@ -126,7 +126,7 @@ def _train_on_table(arguments: tuple[str, ...]) -> str | None:
         data: Path,
         out: Path,
         columns: Columns = Columns(),  # noqa: B008 - read at once
-        model: tyro.extras.literal_type_from_choices(BY_WORD) = "nsf",  # pyright: ignore[reportInvalidTypeForm]
+        model: tyro.extras.literal_type_from_choices(BY_WORD) = "autoregressive-nsf",  # pyright: ignore[reportInvalidTypeForm]
         steps: int | None = None,
         seed: int = 0,
         device: str = "auto",

@@ -18,7 +18,7 @@ class CodedFlow:
     """A flow with the codec of its data: bounds, denoising and classification.
 
     >>> from pushforward.codecs import UniformDequantization
-    >>> flow = pf.models.TarFlow(image=(1, 8, 8), patch=4, steps=2, width=16, depth=1).build()
+    >>> flow = pf.models.TarFlow(image=(1, 8, 8), patch=4, transforms=2, width=16, depth=1).build()
     >>> CodedFlow(flow, UniformDequantization(17)).bound(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
     torch.Size([3])
     """

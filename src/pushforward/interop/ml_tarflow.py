@@ -102,7 +102,7 @@ def _configuration(state: Mapping[str, Tensor], channels: int, image_size: int |
     return TarFlow(
         image=(channels, height, width_pixels),
         patch=patch,
-        steps=_count(state, r"blocks\.(\d+)\."),
+        transforms=_count(state, r"blocks\.(\d+)\."),
         width=width,
         depth=_count(state, r"blocks\.0\.attn_blocks\.(\d+)\."),
         classes=0 if classes is None else len(classes),

@@ -1,6 +1,6 @@
 """Flows as the density estimators of sbi, for simulation-based inference of any number of rounds.
 
-    NPE(prior, density_estimator=pf.interop.sbi.estimator(pf.models.NSF, steps=5))
+    NPE(prior, density_estimator=pf.interop.sbi.estimator(pf.models.NSF, transforms=5))
     NLE(prior, density_estimator=pf.interop.sbi.estimator(pf.models.MAF, of="likelihood"))
 
 sbi simulates pairs of parameters θ and outcomes x, passes the first of them to a function that builds an estimator, and

@@ -26,8 +26,8 @@ BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors by t
     "flowpp": VectorFlowPlusPlus,
     "maf": MAF,
     "iaf": IAF,
-    "nsf": partial(NSF, autoregressive=True),
-    "coupling-nsf": NSF,
+    "nsf": NSF,
+    "autoregressive-nsf": partial(NSF, autoregressive=True),
     "circularnsf": CircularNSF,
     "residualflow": ResidualFlow,
 }

@@ -42,10 +42,10 @@ class CircularNSF(VectorModel):
 
     support = Circle()
 
-    steps: int = 6  # couplings: they move the two halves of a random split in turn
+    transforms: int = 6  # couplings: they move the two halves of a random split in turn
     bins: int = 8
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         supports = self.supports or (self.support,) * self.features
         order = sorted(range(self.features), key=lambda i: not isinstance(supports[i], Circle))  # angles first
         angles, others = self.circles, self.features - self.circles
@@ -55,7 +55,7 @@ class CircularNSF(VectorModel):
         if others:
             units = ActNorm(others, learned=False)
             yield Masked(Split(Permutation(range(self.features)), angles, others), units) if angles else units
-        for i in range(self.steps):
+        for i in range(self.transforms):
             yield self._step(shuffled(self.features, seed=i // 2).order, swapped=i % 2 == 1)
         yield Unconstrain((Circle(),) * angles + (Interval(),) * others)
 

@@ -72,12 +72,12 @@ class Reader(nn.Module):
 class VectorFlowPlusPlus(FlowPlusPlus, VectorModel):
     """The configuration of a Flow++ for vectors; `build()` makes the flow."""
 
-    steps: int = 6
+    transforms: int = 6
     components: int = 8
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         yield from self.units()
-        for i in range(self.steps):
+        for i in range(self.transforms):
             yield LU(self.features)
             step = self.coupling_step(move(self.components), halves(self.features, swapped=i % 2 == 1), residual=True)
             nn.init.normal_(step.net.layers.answer.bias, std=0.5)  # pyright: ignore - components start different
@@ -103,7 +103,7 @@ class ImageFlowPlusPlus(FlowPlusPlus, ImageModel):
     def small(self) -> ImageFlowPlusPlus:
         return replace(self, image=self.miniature, width=8, blocks=1, components=2)
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         self.halved(1)
         if self.image[2] % 4:
             raise ValueError(

@@ -81,7 +81,7 @@ class Glow(VectorOrImage):
 
     >>> Glow(features=6, context=2).build().sample((), torch.zeros(4, 2)).shape
     torch.Size([4, 6])
-    >>> Glow(image=(1, 8, 8), levels=2, steps=2, width=16, permutation=Shuffle()).build().sample(4).shape
+    >>> Glow(image=(1, 8, 8), levels=2, transforms=2, width=16, permutation=Shuffle()).build().sample(4).shape
     torch.Size([4, 1, 8, 8])
     """
 
@@ -103,11 +103,11 @@ class Glow(VectorOrImage):
 class VectorGlow(Glow, VectorModel):
     """The configuration of a Glow for vectors; `build()` makes the flow."""
 
-    steps: int = 8
+    transforms: int = 8
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         yield from self.units()
-        for i in range(self.steps):
+        for i in range(self.transforms):
             yield ActNorm(self.features)
             yield self.permutation(self.features, i)
             yield self.coupling_step(self.coupling, halves(self.features))
@@ -126,19 +126,19 @@ class ImageGlow(Glow, ImageModel):
     """
 
     levels: int = 3
-    steps: int = 32  # in a level
+    transforms: int = 32  # in a level
     width: int = 512
 
     def small(self) -> ImageGlow:
-        return replace(self, image=self.miniature, levels=2, steps=2, width=16)
+        return replace(self, image=self.miniature, levels=2, transforms=2, width=16)
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         self.halved(self.levels)
         channels = [self.image[0] * 2 ** (level + 2) for level in range(self.levels)]
         yield MultiScale(self.image, [self.level(level, c) for level, c in enumerate(channels)])
 
     def level(self, level: int, channels: int) -> Transform:
-        seeds = range(level * self.steps, (level + 1) * self.steps)
+        seeds = range(level * self.transforms, (level + 1) * self.transforms)
         steps = [part for seed in seeds for part in self.step(channels, seed)]
         last = level + 1 == self.levels
         return Chain(Squeeze(), *steps, self.constant_prior(channels) if last else self.prior(channels))

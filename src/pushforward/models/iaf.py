@@ -25,12 +25,12 @@ class IAF(VectorModel):
     torch.Size([4, 6])
     """
 
-    steps: int = 5
+    transforms: int = 5
     move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         self.warn_of_one_feature()
         yield from self.units()
-        for i in range(self.steps):
+        for i in range(self.transforms):
             step = self.masked_step(self.move)
             yield Inverse(Permuted(Flip(), step) if i % 2 else step)

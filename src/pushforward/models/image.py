@@ -27,12 +27,12 @@ class ImageModel(Model):
     classes: int = 0  # of the label; 0: unconditional
 
     @abstractmethod
-    def transforms(self) -> Iterator[Transform]:
-        """The steps from x to z."""
+    def assemble(self) -> Iterator[Transform]:
+        """The transforms from x to z."""
 
     def build(self) -> Flow:
         conditions = {"label": Label(self.classes)} if self.classes else {}
-        chain = Chain(*self.transforms())
+        chain = Chain(*self.assemble())
         flow = Flow(chain, StandardNormal(*chain.latent_shape(self.image)), event=self.image, conditions=conditions)
         # the layout in which convolutions are fastest, on CPUs too
         return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -30,12 +30,12 @@ from pushforward.transforms import Coupling, Patchify, Split, whole_tokens, with
 class Jet(ImageModel):
     """The configuration of a Jet; `build()` makes the flow.
 
-    >>> Jet(image=(1, 8, 8), patch=2, steps=5, width=16, depth=1, heads=1).build().sample(4).shape
+    >>> Jet(image=(1, 8, 8), patch=2, transforms=5, width=16, depth=1, heads=1).build().sample(4).shape
     torch.Size([4, 1, 8, 8])
     """
 
     patch: int = 4  # side of a patch, in pixels
-    steps: int = 32  # couplings
+    transforms: int = 32  # couplings
     width: int = 512
     depth: int = 2  # transformer layers in a coupling
     heads: int = 8
@@ -46,9 +46,9 @@ class Jet(ImageModel):
         return (self.image[0], 4 * self.patch, 4 * self.patch)
 
     def small(self) -> Jet:
-        return replace(self, image=self.miniature, steps=5, width=16, depth=1, heads=1)
+        return replace(self, image=self.miniature, transforms=5, width=16, depth=1, heads=1)
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         patches = Patchify(self.image, self.patch)
         tokens, features = patches.latent_shape(self.image)
         rows, columns = self.image[1] // self.patch, self.image[2] // self.patch
@@ -59,7 +59,7 @@ class Jet(ImageModel):
                 "Choose a patch for which all three numbers are even."
             )
         yield patches
-        for i in range(self.steps):
+        for i in range(self.transforms):
             yield self.step(i, tokens, features)
 
     def step(self, i: int, tokens: int, features: int) -> Transform:

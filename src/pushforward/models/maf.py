@@ -28,14 +28,14 @@ class MAF(VectorModel):
     torch.Size([4, 6])
     """
 
-    steps: int = 5
+    transforms: int = 5
     move: Affine = Affine(SoftClip())  # log-scales within ±log 1000
     residual: bool = False  # a ResMADE in each step
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         self.warn_of_one_feature()
         yield from self.units()
-        for i in range(self.steps):
+        for i in range(self.transforms):
             step = self.masked_step(self.move, residual=self.residual)
             shift_at_random(step, 0.3)
             yield Permuted(Flip(), step) if i % 2 else step

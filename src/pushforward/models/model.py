@@ -18,6 +18,13 @@ class Model(ABC):
 
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
+    def __new__(cls, **fields: Any):
+        if "steps" in fields:
+            raise TypeError(
+                f"{cls.__name__} takes the number of its transforms as transforms=; steps are of a training."
+            )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for field, values in self.words.items():
             value = getattr(self, field)

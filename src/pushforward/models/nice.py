@@ -29,10 +29,10 @@ class NICE(VectorModel):
 
     base = StandardLogistic
 
-    steps: int = 4  # couplings
+    transforms: int = 4  # couplings
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         yield from self.units()
-        for i in range(self.steps):
+        for i in range(self.transforms):
             yield self.coupling_step(Shift(), halves(self.features, swapped=i % 2 == 1))
         yield ActNorm(self.features)

@@ -26,12 +26,12 @@ class NSF(VectorModel):
     """
 
     autoregressive: bool = False
-    steps: int = 5
+    transforms: int = 5
     move: RationalQuadraticSpline = RationalQuadraticSpline(bins=8, bound=5.0)
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         yield from self.units()
-        for i in range(self.steps):
+        for i in range(self.transforms):
             yield LU(self.features)
             if self.autoregressive:
                 step = self.masked_step(self.move, residual=True)

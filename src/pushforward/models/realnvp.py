@@ -54,12 +54,12 @@ class RealNVP(VectorOrImage):
 class VectorRealNVP(RealNVP, VectorModel):
     """The configuration of a Real NVP for vectors; `build()` makes the flow."""
 
-    steps: int = 8  # couplings
+    transforms: int = 8  # couplings
     move: Affine = Affine(SoftClip(3.0))  # scales between 1/20 and 20: with a bound of 1000 outliers overflow
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         yield from self.units()
-        for i in range(self.steps):
+        for i in range(self.transforms):
             step = self.coupling_step(self.move, alternating(self.features, swapped=i % 2 == 0))
             shift_at_random(step)
             yield Inverse(step)
@@ -81,7 +81,7 @@ class ImageRealNVP(RealNVP, ImageModel):
     def small(self) -> ImageRealNVP:
         return replace(self, image=self.miniature, levels=2, width=8, blocks=1)
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         self.halved(self.levels)
         (c, h, w), levels = self.image, []
         for level in range(self.levels):

@@ -24,13 +24,13 @@ class ResidualFlow(VectorModel):
     torch.Size([4, 6])
     """
 
-    steps: int = 16
+    transforms: int = 16
     limit: float = 0.9  # Lipschitz constant of g, below 1; the inverse is slower near 1
     log_det: Exact | Roulette = Exact()
 
-    def transforms(self) -> Iterator[Transform]:
+    def assemble(self) -> Iterator[Transform]:
         yield from self.units()
-        for _ in range(self.steps):
+        for _ in range(self.transforms):
             net = ContractiveMLP(
                 self.features, hidden=self.hidden, limit=self.limit, context_encoder=self.context_encoder()
             )

@@ -27,14 +27,14 @@ from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
 class TarFlow(Model):
     """The configuration of a TarFlow; `build()` makes the flow.
 
-    >>> flow = TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10).build()
+    >>> flow = TarFlow(image=(1, 28, 28), patch=4, transforms=4, width=128, depth=4, classes=10).build()
     >>> sum(p.numel() for p in flow.parameters())
     3227776
     """
 
     image: tuple[int, int, int] = (3, 64, 64)  # channels, height, width
     patch: int = 2  # side of a patch, in pixels
-    steps: int = 8  # every other one has the patches in reverse order
+    transforms: int = 8  # every other one has the patches in reverse order
     width: int = 768  # of the residual stream; heads are 64 wide, or there is one head where 64 does not divide it
     depth: int = 8  # transformer layers in a step
     classes: int = 0  # 0: unconditional
@@ -45,7 +45,7 @@ class TarFlow(Model):
         tokens, features = height * width // self.patch**2, channels * self.patch**2
         base = ObservedNormal if self.move.volume_preserving else StandardNormal
         return Flow(
-            Chain(Patchify(self.image, self.patch), *(self._step(i, tokens, features) for i in range(self.steps))),
+            Chain(Patchify(self.image, self.patch), *(self._step(i, tokens, features) for i in range(self.transforms))),
             base(tokens, features),
             event=self.image,
             conditions={"label": Label(self.classes)} if self.classes else {},
@@ -53,7 +53,7 @@ class TarFlow(Model):
 
     def small(self) -> TarFlow:
         image = (self.image[0], 4 * self.patch, 4 * self.patch)
-        return replace(self, image=image, steps=2, width=16, depth=1)
+        return replace(self, image=image, transforms=2, width=16, depth=1)
 
     def _step(self, index: int, tokens: int, features: int) -> Autoregressive | Permuted:
         net = CausalTransformer(

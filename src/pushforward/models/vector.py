@@ -63,14 +63,14 @@ class VectorModel(Model):
         base = self.base(self.features - self.circles)
         if self.circles:
             base = Concatenated(UniformAngle(self.circles), base)
-        return Flow(Chain(*self.transforms()), base, event=(self.features,), conditions=conditions)
+        return Flow(Chain(*self.assemble()), base, event=(self.features,), conditions=conditions)
 
     def small(self) -> VectorModel:
         return replace(self, hidden=(16,) * len(self.hidden))
 
     @abstractmethod
-    def transforms(self) -> Iterator[Transform]:
-        """The steps from x to z."""
+    def assemble(self) -> Iterator[Transform]:
+        """The transforms from x to z."""
 
     def units(self) -> Iterator[Transform]:
         """Maps each feature to the real line, then to mean 0 and deviation 1: part of the flow, counted in the density.

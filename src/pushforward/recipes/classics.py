@@ -32,7 +32,7 @@ def mnist_glow() -> Recipe:
     Four minutes of one CPU core.
     Expect 1.66 bits/dim, held out, and still falling.
     """
-    return _minutes("mnist", Glow(image=(1, 28, 28), levels=2, steps=8, width=64), steps=2400)
+    return _minutes("mnist", Glow(image=(1, 28, 28), levels=2, transforms=8, width=64), steps=2400)
 
 
 def mnist_flowpp() -> Recipe:
@@ -52,7 +52,7 @@ def mnist_jet() -> Recipe:
     Ten minutes of one CPU core.
     Expect 2.14 bits/dim, held out, and still falling, from benchmarks/curves.py with the same plan.
     """
-    return _minutes("mnist", Jet(image=(1, 28, 28), patch=2, steps=32, width=32, depth=1, heads=2), steps=860)
+    return _minutes("mnist", Jet(image=(1, 28, 28), patch=2, transforms=32, width=32, depth=1, heads=2), steps=860)
 
 
 def cifar10_small_glow() -> Recipe:
@@ -61,7 +61,7 @@ def cifar10_small_glow() -> Recipe:
     pushforward train cifar10_small_glow --out runs/small_glow --model.permutation shuffle --model.coupling additive
     Expect 3.90 bits/dim, held out, with its defaults, 1 × 1 convolutions and affine couplings.
     """
-    return _minutes("cifar10", Glow(image=(3, 32, 32), levels=3, steps=8, width=64), steps=1300)
+    return _minutes("cifar10", Glow(image=(3, 32, 32), levels=3, transforms=8, width=64), steps=1300)
 
 
 def cifar10_realnvp() -> Recipe:

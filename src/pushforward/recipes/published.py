@@ -23,7 +23,7 @@ def imagenet64_bits() -> Recipe:
     pushforward train imagenet64_bits --out runs/imagenet64_bits --data DIR
     Published: 2.99 bits/dim after 100 epochs, on 16 GPUs.
     """
-    model = TarFlow(image=(3, 64, 64), patch=2, steps=8, width=768, depth=8)
+    model = TarFlow(image=(3, 64, 64), patch=2, transforms=8, width=768, depth=8)
     return Recipe(
         data=ImageSource("imagenet64", mirrored=True),
         model=model,
@@ -38,7 +38,7 @@ def imagenet64_unconditional() -> Recipe:
     pushforward train imagenet64_unconditional --out runs/imagenet64_unconditional --data DIR
     Published: Fréchet Inception distance 18.42 after 200 epochs.
     """
-    model = TarFlow(image=(3, 64, 64), patch=2, steps=8, width=768, depth=8)
+    model = TarFlow(image=(3, 64, 64), patch=2, transforms=8, width=768, depth=8)
     return _noisy("imagenet64", model, sigma=0.05, plan=_plan(epochs=200, images=IMAGENET, batch=256))
 
 
@@ -48,7 +48,7 @@ def imagenet64_by_class() -> Recipe:
     pushforward train imagenet64_by_class --out runs/imagenet64_by_class --data DIR
     Published: Fréchet Inception distance 2.66 after 200 epochs, guided by 2.3 along a linear schedule.
     """
-    model = TarFlow(image=(3, 64, 64), patch=2, steps=8, width=768, depth=8, classes=1000)
+    model = TarFlow(image=(3, 64, 64), patch=2, transforms=8, width=768, depth=8, classes=1000)
     return _noisy("imagenet64", model, sigma=0.05, plan=_plan(epochs=200, images=IMAGENET, batch=256))
 
 
@@ -58,7 +58,7 @@ def imagenet128_by_class() -> Recipe:
     pushforward train imagenet128_by_class --out runs/imagenet128_by_class --data DIR
     Published: Fréchet Inception distance 5.03 after 320 epochs, on 32 GPUs.
     """
-    model = TarFlow(image=(3, 128, 128), patch=4, steps=8, width=1024, depth=8, classes=1000)
+    model = TarFlow(image=(3, 128, 128), patch=4, transforms=8, width=1024, depth=8, classes=1000)
     return _noisy("imagenet128", model, sigma=0.15, plan=_plan(epochs=320, images=IMAGENET, batch=768))
 
 
@@ -68,7 +68,7 @@ def afhq256() -> Recipe:
     pushforward train afhq256 --out runs/afhq256 --data DIR
     Published: no result, after 4000 epochs. Others report a Fréchet Inception distance of 13.60.
     """
-    model = TarFlow(image=(3, 256, 256), patch=8, steps=8, width=768, depth=8, classes=3)
+    model = TarFlow(image=(3, 256, 256), patch=8, transforms=8, width=768, depth=8, classes=3)
     return _noisy("afhq256", model, sigma=0.07, plan=_plan(epochs=4000, images=AFHQ, batch=256))
 
 

@@ -18,7 +18,7 @@ def digits() -> Recipe:
     """
     return Recipe(
         data=ImageSource("digits"),
-        model=TarFlow(image=(1, 8, 8), patch=2, steps=4, width=64, depth=2, classes=10),
+        model=TarFlow(image=(1, 8, 8), patch=2, transforms=4, width=64, depth=2, classes=10),
         codec=GaussianNoise(levels=17, sigma=0.1),  # a grey level is 0.125 wide
         objective=MaximumLikelihood(condition_dropout=0.1),
         train=Plan(
@@ -41,7 +41,7 @@ def mnist() -> Recipe:
     """
     return Recipe(
         data=ImageSource("mnist"),
-        model=TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10),
+        model=TarFlow(image=(1, 28, 28), patch=4, transforms=4, width=128, depth=4, classes=10),
         codec=UniformDequantization(levels=256),
         objective=MaximumLikelihood(condition_dropout=0.1),
         train=Plan(
@@ -64,7 +64,7 @@ def fashion_mnist() -> Recipe:
     """
     return Recipe(
         data=ImageSource("fashion_mnist"),
-        model=TarFlow(image=(1, 28, 28), patch=4, steps=4, width=128, depth=4, classes=10),
+        model=TarFlow(image=(1, 28, 28), patch=4, transforms=4, width=128, depth=4, classes=10),
         codec=GaussianNoise(levels=256, sigma=0.1),
         objective=MaximumLikelihood(condition_dropout=0.1),
         train=Plan(steps=700, batch=64, lr=2e-3, checkpoint_every=100, measure_every=500),
@@ -80,7 +80,7 @@ def cifar10() -> Recipe:
     """
     return Recipe(
         data=ImageSource("cifar10", mirrored=True),
-        model=TarFlow(image=(3, 32, 32), patch=2, steps=8, width=256, depth=4),
+        model=TarFlow(image=(3, 32, 32), patch=2, transforms=8, width=256, depth=4),
         codec=UniformDequantization(levels=256),
         train=Plan(steps=100_000, lr=5e-4, precision="float32", checkpoint_every=500, measure_every=1000),
     )

@@ -28,7 +28,7 @@ def table(
     context: Sequence[str] = (),
     weights: str | None = None,
     supports: Mapping[str, Support] | None = None,
-    model: str | Callable[..., VectorModel] = "nsf",
+    model: str | Callable[..., VectorModel] = "autoregressive-nsf",
     steps: int | None = None,
     seed: int = 0,
 ) -> Recipe:
