@@ -15,7 +15,9 @@ if shutil.which(os.environ.get("CXX", "g++")) is None:
 import torch
 
 import pushforward
+from pushforward import capture
 from tests.kernels import UNTESTED
+from tests.tape import Tapes
 
 torch.set_num_threads(1)  # tests run side by side
 
@@ -55,3 +57,9 @@ def inductor():
     torch.compiler.reset()
     with torch._inductor.config.patch(force_disable_caches=True):
         yield
+
+
+@pytest.fixture
+def tapes(monkeypatch):
+    """Functions are captured on CPUs too."""
+    monkeypatch.setitem(capture.RECORDERS, "cpu", Tapes)

@@ -22,7 +22,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = [
     {"shapes", "conditions", "randomness", "files", "version", "optional", "migrations"},
     {"kernels"},
-    {"moves", "transform"},
+    {"moves", "transform", "capture"},
     {"networks"},
     {"solve", "bases"},
     {"transforms"},
