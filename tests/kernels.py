@@ -7,7 +7,7 @@ import pytest
 from pushforward.kernels import build, perceptron, serving
 
 UNTESTED = "compiled kernels are NOT tested: there is no C++ compiler, or they are switched off"
-NAMES = ("affine", "spline", "perceptron", "masked", "transformer")
+NAMES = ("affine", "spline", "perceptron", "masked", "transformer", "philox")
 
 
 def available() -> bool:

@@ -10,7 +10,7 @@ import torch
 import pushforward as pf
 from pushforward.editing import Langevin, RandomWalk, directions, edit, inpaint, interpolate, read
 from pushforward.moves import Shift
-from pushforward.randomness import keyed
+from pushforward.randomness import Keyed, keyed
 from tests.laws.cases import TOLERANCE
 from tests.toys import plane
 
@@ -104,7 +104,7 @@ def test_a_stream_of_integers_is_encoded_by_row_number_a_chunk_at_a_time():
     d = directions(flow, data, labels, codec=pf.codecs.UniformDequantization(256))
     assert fetched == [64, 36]
     x = torch.cat(
-        [pf.codecs.UniformDequantization(256).encode(data.images[i : i + 1], [keyed(0, i)])[0] for i in range(100)]
+        [pf.codecs.UniformDequantization(256).encode(data.images[i : i + 1], Keyed(0, rows=[i]))[0] for i in range(100)]
     )
     torch.testing.assert_close(d, directions(flow, x, labels))
 
@@ -188,8 +188,8 @@ def test_known_pixels_keep_their_bits_and_chains_move(flow):
 @pytest.mark.parametrize("proposal", PROPOSALS, ids=repr)
 def test_a_chain_does_not_depend_on_those_beside_it(proposal):
     flow, x, mask = plane(classes=2), torch.zeros(3, 1, 1, 2, dtype=torch.float64), torch.tensor([True, False])
-    together = inpaint(flow, x, mask, 9, proposal=proposal, context=1, generator=[keyed(0, i) for i in range(3)])
-    alone = inpaint(flow, x[1:2], mask, 9, proposal=proposal, context=1, generator=[keyed(0, 1)])
+    together = inpaint(flow, x, mask, 9, proposal=proposal, context=1, generator=Keyed(0, rows=range(3)))
+    alone = inpaint(flow, x[1:2], mask, 9, proposal=proposal, context=1, generator=Keyed(0, rows=[1]))
     close(together.images[1:2], alone.images)
     close(together.scale[1:2], alone.scale)
     assert len(together.scale.unique()) == 3

@@ -26,7 +26,7 @@ from pushforward.evaluation import (
     save_picture,
     table,
 )
-from pushforward.randomness import keyed
+from pushforward.randomness import Keyed
 from tests.toys import picture
 
 
@@ -72,7 +72,7 @@ def test_held_out_does_not_depend_on_the_batch_or_on_the_events_beside(codec):
     torch.testing.assert_close(held_out(coded, images, 1, samples=3, batch=2), log_p)
     torch.testing.assert_close(held_out(coded, images[:3], 1, samples=3), log_p[:3])
     assert not torch.allclose(held_out(coded, images, 1, samples=3, seed=1), log_p)
-    draws = [keyed(0, i) for i in range(7)]
+    draws = Keyed(0, rows=range(7))
     torch.testing.assert_close(coded.bound(images, 1, samples=3, generator=draws).detach(), log_p)
 
 

@@ -180,11 +180,11 @@ def test_a_weighted_training_that_was_interrupted_ends_like_one_that_was_not(tmp
     assert torch.equal(weights_of(trained(Arrays, tmp_path)), weights_of(trained(Arrays, tmp_path / "whole")))
 
 
-def test_what_draws_nothing_makes_no_generators(monkeypatch):
-    def refuse(_):
-        raise AssertionError("generators were made")
+def test_what_draws_nothing_makes_no_numbers(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("random numbers were made")
 
-    monkeypatch.setattr(Keyed, "_made", property(refuse))
+    monkeypatch.setattr(Keyed, "numbers", refuse)
     pf.fit(maf(), gaussian(50), steps=2)
 
 

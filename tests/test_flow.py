@@ -7,6 +7,7 @@ import torch
 
 import pushforward as pf
 from pushforward.conditions import Condition, Label, read
+from pushforward.randomness import Keyed
 from tests.laws.cases import CASES
 from tests.toys import picture, plane, randomised, vector
 
@@ -263,8 +264,8 @@ ERRORS = {
         "a shift has no scale to guide",
     ),
     "generators": (
-        lambda: picture().sample(3, 0, generator=[torch.Generator()]),
-        "one generator for each of 3 rows",
+        lambda: picture().sample(3, 0, generator=Keyed(0, rows=[0])),
+        "of 3 rows; the source has the keys of 1",
     ),
     "event of a distribution": (
         lambda: vector(3)().log_prob(torch.zeros(5, 1)),

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 3  # of a saved recipe: raised when what it holds changes
+OTHER_NOISE = (
+    2  # up to this format each row of a step had a generator: its noise was other than that of the same keys now
+)
 
 OLD_NAMES = (  # of weights: a pattern, and what replaces it
     (r"\bproject\b", "context_encoder"),

@@ -3,30 +3,80 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
 
-Source = Generator | Sequence[Generator] | None  # a generator, one for each row, or torch's default one
+from pushforward.kernels import philox
+
+
+class Keyed:
+    """Random numbers of rows: a function of the keys, the row, the draw and the element.
+
+    Draw 0 is the first after construction, draw 1 the next, so a `Keyed` is used up like a generator; a slice starts
+    again at draw 0. A row's numbers do not depend on the other rows. They are made where they are used, by
+    Philox4x32-10 (`kernels.philox`) under a key of 64 bits hashed from `keys`: uniform ones are the same on every
+    device, bit for bit, normal ones to rounding.
+
+    >>> both, second = Keyed(7, rows=[3, 4]), Keyed(7, rows=[4])
+    >>> like = torch.empty(())
+    >>> torch.equal(draw(torch.rand, (2, 5), like, both)[1:], draw(torch.rand, (1, 5), like, second))
+    True
+    """
+
+    def __init__(self, *keys: int, rows: Sequence[int] | Tensor):
+        self.key = key(*keys)
+        self.rows = torch.arange(*_ends(rows), device="cpu") if isinstance(rows, range) else torch.as_tensor(rows)
+        self.draws = 0  # made so far
+
+    @classmethod
+    def of(cls, key: Tensor, rows: Tensor) -> Keyed:
+        """With a `key` (2,) that is a tensor, and rows (n,), both int64 and on the device of the draws."""
+        made = cls.__new__(cls)
+        made.key, made.rows, made.draws = key, rows, 0
+        return made
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> Keyed:
+        return Keyed.of(self.key, self.rows[part])
+
+    def numbers(self, sampler: Callable[..., Tensor], count: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """The next draw: (rows, count) numbers as from torch.rand or torch.randn, on like's device."""
+        device = like.device if like.device.type in ("cpu", "cuda") else torch.device("cpu")  # others lack float64
+        if self.rows.device != device:
+            self.key, self.rows = self.key.to(device), self.rows.to(device)
+        made = _SAMPLED[sampler](self.key, self.rows, self.draws, count, dtype)
+        self.draws += 1
+        return made.to(like.device)
+
+
+Source = Generator | Keyed | None  # one generator for all rows, keys of the rows, or torch's default generator
 
 
 def draw(sampler: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, source: Source) -> Tensor:
     """Random numbers from torch.rand or torch.randn, on like's device, of its dtype or float32 if that is narrower.
 
-    They are drawn on the generator's device: a CPU generator gives the same numbers on every device. With one generator
-    for each row, a row's numbers do not depend on the other rows.
+    A generator draws on its own device: a CPU generator gives the same numbers on every device. With a `Keyed` source
+    of shape[0] rows, a row's numbers do not depend on the other rows.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
-    if isinstance(source, Sequence):
+    if isinstance(source, Keyed):
         if len(source) != shape[0]:
-            raise ValueError(f"give one generator for each of {shape[0]} rows, or one for all; got {len(source)}.")
-        rows = [sampler(shape[1:], generator=row, dtype=dtype, device=row.device) for row in source]
-        return torch.stack(rows).to(like.device)
+            raise ValueError(f"the random numbers are of {shape[0]} rows; the source has the keys of {len(source)}.")
+        return source.numbers(sampler, math.prod(shape[1:]), like, dtype).reshape(shape)
     device = like.device if source is None else source.device
     return sampler(shape, generator=source, dtype=dtype, device=device).to(like.device)
+
+
+def key(*keys: int) -> Tensor:
+    """A key of two words for these keys, (2,) int64: two sets of keys share it with a chance of 2⁻⁶⁴."""
+    digest = hashlib.blake2b(repr(keys).encode(), digest_size=8).digest()
+    return torch.tensor([int.from_bytes(digest[i : i + 4], "little") for i in (0, 4)], device="cpu")
 
 
 def keyed(*keys: int) -> Generator:
@@ -54,21 +104,8 @@ def seeded(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(before)
 
 
-class Keyed(Sequence[Generator]):
-    """The generators `keyed(*keys, row)` of these rows, made when the first is used.
+def _ends(rows: range) -> tuple[int, int, int]:
+    return rows.start, rows.stop, rows.step
 
-    A slice has new generators, in their initial state.
-    """
 
-    def __init__(self, *keys: int, rows: Sequence[int]):
-        self.keys, self.rows = keys, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, place):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return Keyed(*self.keys, rows=self.rows[place]) if isinstance(place, slice) else self._made[place]
-
-    @cached_property
-    def _made(self) -> list[Generator]:
-        return [keyed(*self.keys, row) for row in self.rows]
+_SAMPLED = {torch.rand: philox.uniform, torch.randn: philox.normal}

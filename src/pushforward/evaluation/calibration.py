@@ -21,7 +21,7 @@ from torch import Tensor
 from pushforward import conditions
 from pushforward.conditions import Given
 from pushforward.flow import Flow
-from pushforward.randomness import keyed
+from pushforward.randomness import Keyed
 from pushforward.shapes import Events
 
 
@@ -97,9 +97,9 @@ def check_calibration(
     ranks, density_ranks = [], []
     for part in torch.arange(len(x), device="cpu").split(batch):
         events, here = x[part].to(flow.device), conditions.each(rows, lambda t, part=part: t[part])
-        generators = [keyed(seed, i) for i in part.tolist()]
+        pairs = part * draws + torch.arange(draws, device="cpu")[:, None]  # (draws, event)
         shape = (draws,) if here else (draws, len(part))
-        drawn, log_q = flow.sample_and_log_prob(shape, here, generator=generators * draws)
+        drawn, log_q = flow.sample_and_log_prob(shape, here, generator=Keyed(seed, rows=pairs.flatten()))
         own = flow.log_prob(events, here)
         if lost := (own.isnan() | log_q.isnan().any(0)).nonzero().flatten().tolist():
             raise FloatingPointError(f"the density of event {part[lost[0]]}, or of a draw for it, is NaN.")

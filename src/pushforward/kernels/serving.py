@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-# The least work that each kernel serves: elements for moves, multiplications for networks. For less, tensor
-# operations are as fast, or the compiler takes longer than is won.
+# The least work that each kernel serves: elements for moves, words of random numbers, multiplications for networks. For
+# less, tensor operations are as fast, or the compiler takes longer than is won.
 LEAST: dict[str, float] = {
     "affine": 64,
     "affine, unbounded": 2**10,
     "affine, unbounded, gradients": 2**13,
     "spline": 64,
+    "philox": 64,
     "perceptron": 2**20,
     "masked": 2**22,
     "transformer": 2**24,

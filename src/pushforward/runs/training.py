@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
 from os import PathLike
@@ -12,6 +14,7 @@ from pushforward.data import Arrays, Data, Images
 from pushforward.files import alone_in, write
 from pushforward.fitting import Fit, check_rows, looking_at
 from pushforward.flow import Flow
+from pushforward.migrations import OTHER_NOISE
 from pushforward.recipe import Recipe, differences, to_json
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
 from pushforward.training import Checkpoints, Log, Objective, State, ranks, run_through
@@ -71,7 +74,18 @@ def _begin(recipe: Recipe, folder: Path) -> None:
             raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")
         if (folder / WEIGHTS).exists() and not Checkpoints(folder).folder.exists():
             raise ValueError(f"{folder} holds weights and no checkpoint to continue from. Give another folder.")
+        _warn_of_other_noise(folder)
     write(folder / RECIPE, to_json(recipe))
+
+
+def _warn_of_other_noise(folder: Path) -> None:
+    """Warn where a run was begun with the noise of an older version."""
+    if json.loads((folder / RECIPE).read_text())["format"] <= OTHER_NOISE:
+        warnings.warn(
+            f"{folder} was begun by a version that drew other noise from the same seed: the run continues, and its "
+            "weights will not be those of an uninterrupted run.",
+            stacklevel=4,
+        )
 
 
 def _end(recipe: Recipe, folder: Path, state: State) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     data: Tensor
     context: Tensor | None
     weights: Tensor | None  # (n,)
-    noise: Sequence[torch.Generator]  # one a row, from (seed, step, position in the batch)
+    noise: Keyed  # by (seed, step, position in the batch)
 
 
 def minimise(

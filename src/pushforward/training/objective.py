@@ -24,8 +24,8 @@ class Objective(nn.Module, ABC):
     """(data, context) -> loss, logs: a scalar to minimise, and detached values for the loop.
 
     logs[unit] is a scalar, which the progress bar shows, where `unit` is an attribute, such as "bits/dim". logs["z"],
-    where present, are the latents, which the base observes. All randomness comes from `generator`: one a row in
-    training. `weights` (batch,), of mean 1 over the data, multiply each row's part of the loss.
+    where present, are the latents, which the base observes. All randomness comes from `generator`, in training
+    a `Keyed`. `weights` (batch,), of mean 1 over the data, multiply each row's part of the loss.
     """
 
     flow: Flow
