@@ -91,24 +91,18 @@ class Tape(NoWaits):
 class Tapes(Recorder):
     """Records on tapes."""
 
-    recording = False
-
     def __init__(self, device: torch.device):
         assert device.type == "cpu"
-
-    def busy(self) -> bool:
-        return Tapes.recording
 
     def run(self, call: Call) -> Any:
         return call()
 
     def record(self, call: Call) -> tuple[Call, Any]:
-        Tapes.recording = True
+        tape = Tape()
         try:
-            with Tape() as tape:
+            with tape:
                 results = call()
         finally:
-            Tapes.recording = False
             with torch.no_grad():
                 tape.undo()
         return tape.play, results

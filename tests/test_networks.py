@@ -10,6 +10,7 @@ from itertools import product
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from pushforward import conditions, networks
 from pushforward.bases import StandardNormal
@@ -74,11 +75,13 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(params=product(NETWORKS, ("tensors", "kernel")), ids=" by ".join)
+@pytest.fixture(params=product(NETWORKS, ("tensors", "kernel", "graph")), ids=" by ".join)
 def asked(request, monkeypatch):
-    """A network with random weights, tokens for it, and labels. Without gradients a compiled decoder may serve."""
+    """A network with random weights, tokens for it, and labels. Without gradients a decoder of this kind may serve."""
     name, kind = request.param
     switch(monkeypatch, kind == "kernel")
+    if kind == "graph":
+        request.getfixturevalue("tapes")
     net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -255,7 +258,7 @@ def test_a_changed_layer_samples_as_it_scores(asked, change, request):
             assert net.start(ROWS, context).kind != "kernel", name
 
 
-def test_which_decoder_serves(monkeypatch):
+def test_which_decoder_serves(monkeypatch, request):
     """The kind says it."""
     with torch.no_grad():
         for on, kind in ((False, "tensors"), (True, "kernel")):
@@ -269,6 +272,14 @@ def test_which_decoder_serves(monkeypatch):
             assert rotary.start(ROWS).kind == "tensors"
             assert NETWORKS["masked"]().start(ROWS).kind == "tensors"
     assert transformer().start(ROWS).kind == "tensors", "gradients are wanted"
+    switch(monkeypatch, on=False)
+    request.getfixturevalue("tapes")
+    assert transformer().start(ROWS).kind == "tensors", "gradients are wanted"
+    with torch.no_grad():
+        assert transformer(positions=Rotary(TOKENS)).start(ROWS).kind == "graph"
+        assert transformer(positions=Rotary(None)).start(ROWS).kind == "tensors", "memory has no fixed size"
+        with FlopCounterMode(display=False):
+            assert transformer().start(ROWS).kind == "tensors", "a mode records"
 
 
 def test_a_network_that_has_a_forward_alone_is_decoded():
@@ -332,7 +343,8 @@ def decoded(net, x, context=None):
     return torch.cat(answers, 1), decoder.kind
 
 
-def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch):
+@pytest.mark.parametrize("better", ["kernel", "graph"])
+def test_decoders_in_bfloat16_are_as_near_as_tensor_operations_are(better, monkeypatch, request):
     net = CausalTransformer(3, (3, 2), positions=Learned(TOKENS, 128), width=128, depth=2, heads=2)
     torch.nn.init.normal_(net.answer.weight, std=0.1)
     x = torch.randn(40, TOKENS, 3)
@@ -341,9 +353,11 @@ def test_the_kernel_in_bfloat16_is_as_near_as_tensor_operations_are(monkeypatch)
         switch(monkeypatch, on=False)
         expected, kind = decoded(net, x)
         assert kind == "tensors"
-        switch(monkeypatch, on=True)
+        switch(monkeypatch, better == "kernel")
+        if better == "graph":
+            request.getfixturevalue("tapes")
         answer, kind = decoded(net, x)
-    assert kind == "kernel"
+    assert kind == better
     assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()
 
 

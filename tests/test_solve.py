@@ -86,6 +86,24 @@ def test_partial_gives_a_tolerance():
         torch.testing.assert_close(step.inverse(step(x)[0])[0], x)
 
 
+def test_a_recorded_step_is_replayed_from_token_to_token(net, tapes, monkeypatch):
+    """Two runs of Python, one to warm up and one to record, for all tokens that attend to as much memory."""
+    del tapes
+    switch(monkeypatch, on=False)
+    z, context, runs = torch.randn(3, 13, 2, dtype=torch.float64), read({"label": Label(3)}, [0, 2, -1]), []
+
+    class Counted(Affine):
+        def inverse(self, y, raw):
+            runs.append(1)
+            return super().inverse(y, raw)
+
+    x, log_slopes = solved(sequential, net, Counted(), z, context)
+    assert len(runs) == 3, "the first token's, too"
+    expected = solved(jacobi, net, Affine(), z, context)
+    torch.testing.assert_close(x, expected[0])
+    torch.testing.assert_close(log_slopes, expected[1])
+
+
 def counted(net):
     """A list that grows by one whenever a decoder of the network reads."""
     start, reads = net.start, []
@@ -119,10 +137,12 @@ def solved(solver, net, move, z, context=None):
     return torch.cat(x, 1), torch.cat(log_slopes, 1)
 
 
-@pytest.fixture(params=["tensors", "kernel"])
+@pytest.fixture(params=["tensors", "kernel", "graph"])
 def net(request, monkeypatch):
-    """A transformer of 13 tokens, decoded by tensor operations or by the kernel."""
+    """A transformer of 13 tokens, decoded by tensor operations, by the kernel or by recorded steps."""
     switch(monkeypatch, request.param == "kernel")
+    if request.param == "graph":
+        request.getfixturevalue("tapes")
     net = CausalTransformer(
         2, (2, 2), positions=Learned(13, 8), width=8, depth=2, heads=2, context_encoder=LabelEmbedding(3, 8)
     ).double()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,16 @@ from torch.utils import _pytree as pytree
 from pushforward.kernels.serving import recorded
 
 Call = Callable[[], Any]
+_inside: ContextVar[bool] = ContextVar("inside a captured function", default=False)
+
+
+def hindrance(device: torch.device) -> str | None:
+    """Why nothing is captured on this device, now; None where functions are."""
+    if device.type not in RECORDERS:
+        return f"functions are captured on {' and '.join(RECORDERS)}; this one runs on {device.type}"
+    if _inside.get() or (device.type == "cuda" and torch.cuda.is_current_stream_capturing()):
+        return "it is part of a function that is captured"
+    return "a compiler or a mode records its operations" if recorded() else None
 
 
 class Captured:
@@ -55,7 +67,7 @@ class Captured:
         self._recorder = RECORDERS[device.type](device) if device.type in RECORDERS else None
 
     def __call__(self, *arguments: Any) -> Any:
-        self.why = self._hindrance()
+        self.why = hindrance(self.device)
         if self.why is not None or self._recorder is None:
             return self.function(*arguments)
         leaves, tree = pytree.tree_flatten(arguments)
@@ -68,7 +80,8 @@ class Captured:
             if record.replay is not None:
                 return record.replayed(leaves)
         self.why = record.refused or f"the first calls of a shape, {self.warmups}, are not recorded"
-        results = self._recorder.run(lambda: self.function(*arguments))
+        with _captured():
+            results = self._recorder.run(lambda: self.function(*arguments))
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in pytree.tree_leaves(results)):
             record.refused = "its results require gradients, and nothing is differentiated through a replay"
         return results
@@ -81,13 +94,6 @@ class Captured:
         except RuntimeError as error:
             record.refused = f"it could not be recorded: {str(error).splitlines()[0]}"
         record.inputs = [leaf for leaf in static if isinstance(leaf, Tensor)]
-
-    def _hindrance(self) -> str | None:
-        if self._recorder is None:
-            return f"functions are captured on {' and '.join(RECORDERS)}; this one runs on {self.device.type}"
-        if self._recorder.busy():
-            return "it is part of a function that is being recorded"
-        return "a compiler or a mode records its operations" if recorded() else None
 
 
 @dataclass
@@ -109,6 +115,21 @@ class _Record:
         return self.results
 
 
+@contextmanager
+def _captured() -> Iterator[None]:
+    """What is called here is part of a captured function, also in the calls before it is recorded.
+
+    Weights that autocast has cast are kept neither from before nor for later: their memory would not outlast a record.
+    """
+    token = _inside.set(True)
+    torch.clear_autocast_cache()
+    try:
+        yield
+    finally:
+        torch.clear_autocast_cache()
+        _inside.reset(token)
+
+
 def _key(leaves: list[Any], tree: Any) -> Hashable:
     modes = (
         torch.is_grad_enabled(),
@@ -121,10 +142,6 @@ def _key(leaves: list[Any], tree: Any) -> Hashable:
 
 class Recorder(ABC):
     """How the operations of a call are recorded on a device."""
-
-    @abstractmethod
-    def busy(self) -> bool:
-        """Whether operations are being recorded."""
 
     @abstractmethod
     def run(self, call: Call) -> Any:
@@ -141,9 +158,6 @@ class Graphs(Recorder):
 
     def __init__(self, device: torch.device):
         self.device, self.stream, self.pool = device, torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
-
-    def busy(self) -> bool:
-        return torch.cuda.is_current_stream_capturing()
 
     def run(self, call: Call) -> Any:
         current = torch.cuda.current_stream(self.device)

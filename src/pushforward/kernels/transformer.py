@@ -79,23 +79,27 @@ class Layer(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """A transformer: h = read(x) + positions (T, W), then layers of `heads` heads each, then answer(h)."""
+    """A transformer: h = read(x) + positions (T, W), then layers of `heads` heads each, then answer(h).
+
+    The kernel needs positions; where they are rotations, they are None.
+    """
 
     read: Linear
-    positions: Tensor
+    positions: Tensor | None
     layers: Sequence[Layer]
     answer: Linear
     heads: int
 
     def tensors(self) -> Iterator[Tensor]:
-        yield self.positions
+        if self.positions is not None:
+            yield self.positions
         for part in (self.read, self.answer, *(part for layer in self.layers for part in layer)):
             yield from part[:2]
 
 
 def serves(weights: Weights, rows: int) -> bool:
     """Whether the kernel may decode `rows` sequences. It has no gradients."""
-    if serving.recorded() or torch.is_grad_enabled():
+    if weights.positions is None or serving.recorded() or torch.is_grad_enabled():
         return False
     tokens, width = weights.positions.shape
     return (
@@ -109,7 +113,7 @@ def serves(weights: Weights, rows: int) -> bool:
 
 def _fit(weights: Weights) -> bool:
     """Whether sizes match: else the kernel would read outside the tensors."""
-    width = weights.positions.shape[1]
+    width = len(weights.read.weight)
     linears = [(weights.read, width, weights.read.weight.shape[1]), (weights.answer, len(weights.answer.bias), width)]
     norms = []
     for layer in weights.layers:
@@ -132,6 +136,7 @@ class TransformerDecoder:
 
     def __init__(self, weights: Weights, rows: int, added: Tensor | None = None, temperature: Tensor | None = None):
         positions, outputs = weights.positions, len(weights.answer.bias)
+        assert positions is not None
         tokens, width = positions.shape
         self.rows, self.tokens, self.length = rows, tokens, 0
         self._inputs = weights.read.weight.shape[1]

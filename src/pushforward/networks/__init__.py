@@ -13,6 +13,7 @@ from pushforward.networks.convolutional import (
 )
 from pushforward.networks.decoder import Decoder
 from pushforward.networks.embeddings import LabelEmbedding, VectorEmbedding
+from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
@@ -30,6 +31,7 @@ __all__ = [
     "Decoder",
     "GatedAttentionNet",
     "GatedConvolution",
+    "GraphDecoder",
     "Guided",
     "LabelEmbedding",
     "Learned",

@@ -25,7 +25,7 @@ class Decoder(ABC):
     The last of a network's tokens is not read: nothing depends on it.
     """
 
-    kind: str  # how it computes: "kernel", a compiled one; "tensors", tensor operations; "whole", a `WholeDecoder`
+    kind: str  # "kernel", a compiled one; "graph", by a recorded step; "tensors"; "whole", a `WholeDecoder`
     length: int  # how many tokens it has read
     answer: Tensor  # (B, 1, *raw), raw parameters of the next token; stale after `truncate` until the next `read`
 

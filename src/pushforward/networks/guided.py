@@ -17,6 +17,7 @@ from pushforward.conditions import Context, batch_shape, concatenate, drop
 from pushforward.moves import AffineParams, Move
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder
+from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.plain import is_unchanged
 from pushforward.shapes import Tokens
 
@@ -67,7 +68,7 @@ class Guided(CausalNetwork):
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Tensor:
         options = self._options(len(x), x.device, attention_temperature)
-        return self._combined(self.net(torch.cat([x, x]), self._both_contexts(context), **options), 0)
+        return self._combined(self.net(torch.cat([x, x]), self._both_contexts(context), **options), _places(0, x))
 
     def start(
         self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
@@ -75,7 +76,14 @@ class Guided(CausalNetwork):
         if not is_unchanged(self, Guided):
             return self.whole(rows, context, attention_temperature=attention_temperature)
         options = self._options(rows, next(self.parameters()).device, attention_temperature)
-        return GuidedDecoder(self.net.start(2 * rows, self._both_contexts(context), **options), self._combined)
+        both = self.net.start(2 * rows, self._both_contexts(context), **options)
+        if not isinstance(both, GraphDecoder) or both.tokens is None:
+            return GuidedDecoder(both, self._combined)
+
+        def advance(x: Tensor, places: Tensor, length: int) -> Tensor:
+            return self._combined(both.advance(torch.cat([x, x]), places, length), places + 1)
+
+        return GraphDecoder(advance, self._combined(both.answer, _places(0, both.answer)), both.tokens)
 
     def _both_contexts(self, context: Context | None) -> Context | None:
         """The context, then the context of the null pass, as one batch."""
@@ -91,13 +99,12 @@ class Guided(CausalNetwork):
         now = torch.ones(rows, device=device) if now is None else now
         return {"attention_temperature": torch.cat([now, self.attention_temperature * now])}
 
-    def _combined(self, raw: Tensor, first: int) -> Tensor:
-        """Raw parameters with the context and without, of the tokens from `first` on -> the guided ones."""
+    def _combined(self, raw: Tensor, places: Tensor) -> Tensor:
+        """Raw parameters with the context and without, of the tokens at `places` (n,) -> the guided ones."""
         params = self.move.params(raw)
         conditional, null = (AffineParams(*half) for half in zip(*(p.chunk(2) for p in params), strict=True))
         progress = None
         if self.tokens is not None:
-            places = torch.arange(first, first + raw.shape[1], device=raw.device)
             progress = places.reshape(-1, *[1] * len(self.token)) / max(self.tokens - 1, 1)
             progress = progress.to(conditional.shift.dtype)
         return torch.stack(self.rule(conditional, null, progress), dim=-1)
@@ -106,13 +113,18 @@ class Guided(CausalNetwork):
 class GuidedDecoder(Decoder):
     """A decoder of twice as many rows, with the context and without, whose outputs are combined."""
 
-    def __init__(self, both: Decoder, combined: Callable[[Tensor, int], Tensor]):
-        super().__init__(combined(both.answer, 0), both.tokens)
+    def __init__(self, both: Decoder, combined: Callable[[Tensor, Tensor], Tensor]):
+        super().__init__(combined(both.answer, _places(0, both.answer)), both.tokens)
         self.kind, self._both, self._combined = both.kind, both, combined
 
     def _read(self, x: Tensor) -> Tensor:
-        return self._combined(self._both.read(torch.cat([x, x])), self.length + 1)
+        return self._combined(self._both.read(torch.cat([x, x])), _places(self.length + 1, x))
 
     def truncate(self, length: int) -> None:
         super().truncate(length)
         self._both.truncate(length)
+
+
+def _places(first: int, x: Tensor) -> Tensor:
+    """Those of the tokens of x (B, n, …), from `first` on, (n,)."""
+    return torch.arange(first, first + x.shape[1], device=x.device)

@@ -22,11 +22,15 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.kernels import masked as kernel
+from pushforward.networks import graph
 from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder, KernelDecoder
+from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.mlp import Activation, Layers, widths
 from pushforward.networks.plain import is_unchanged
+
+REPEATED = 2**33  # multiplications of a pass up to which launching a token's own few operations would take longer
 
 
 class MaskedLinear(nn.Linear):
@@ -103,7 +107,45 @@ class MaskedMLP(CausalNetwork):
         if layers.activation is F.relu and kernel.serves(weights, rows):
             blank = maps[0][0].new_zeros(rows, 0)
             return KernelDecoder(kernel.MaskedDecoder(weights, rows, added), self.raw, blank, self.features)
+        hidden = sum(weight.numel() for weight, _ in maps[:-1])
+        if rows * hidden <= REPEATED and graph.serves(*(t for pair in maps for t in pair)):
+            memory = Features(weights, layers.activation, added, self.raw, rows)
+            return GraphDecoder(memory.advance, memory.first(), self.features)
         return UnitDecoder(weights, layers.activation, added, self.raw, rows)
+
+
+class Features:
+    """The features of `rows` vectors that were read, and `advance`: what a graph of a masked network's decoding
+    computes. All hidden units are computed at every read; a unit that is not yet known feeds no output that is wanted.
+    """
+
+    def __init__(
+        self, weights: kernel.Weights, activation: Activation, added: Tensor | None, raw: tuple[int, ...], rows: int
+    ):
+        *self._maps, (weight, bias) = weights.maps
+        self._answer = weight.unflatten(0, (-1, math.prod(raw))), bias.unflatten(0, (-1, math.prod(raw)))
+        self._residual, self._activation, self._added, self._raw = weights.residual, activation, added, raw
+        self._x = weight.new_zeros(rows, len(weights.known[0]) - 1)
+
+    def first(self) -> Tensor:
+        """Raw parameters of the first feature, (B, 1, *raw)."""
+        return self._answers(torch.zeros(1, dtype=torch.long, device=self._x.device))
+
+    def advance(self, x: Tensor, places: Tensor, length: int) -> Tensor:  # noqa: ARG002 - all are read at once
+        """Features x (B, n) at `places` (n,) -> raw parameters of the feature after each, (B, n, *raw)."""
+        self._x.index_copy_(1, places, x.to(self._x.dtype))
+        return self._answers(places + 1)
+
+    def _answers(self, places: Tensor) -> Tensor:
+        v = branch = F.linear(self._x, *self._maps[0])
+        if self._added is not None:
+            v = branch = v + self._added
+        for k, layer in enumerate(self._maps[1:], 2):
+            v = F.linear(self._activation(v), *layer)
+            if self._residual and k % 2:
+                v = branch = v + branch
+        weight, bias = (part.index_select(0, places).flatten(0, 1) for part in self._answer)
+        return F.linear(self._activation(v), weight, bias).view(len(v), -1, *self._raw)
 
 
 class UnitDecoder(Decoder):

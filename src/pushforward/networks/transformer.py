@@ -18,11 +18,14 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.kernels import transformer as kernel
+from pushforward.networks import graph
 from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder, KernelDecoder
+from pushforward.networks.graph import GraphDecoder, aligned
+from pushforward.networks.memory import Memory
 from pushforward.networks.plain import computes_in, is_plain, is_unchanged, keeps_forward
-from pushforward.networks.positions import Learned, Positions, Rotation
+from pushforward.networks.positions import Learned, Positions, Rotary, Rotation
 from pushforward.shapes import Tokens
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far
@@ -146,6 +149,17 @@ class CausalTransformer(CausalNetwork):
                 weights, rows, None if added is None else added[:, 0], attention_temperature
             )
             return KernelDecoder(decoder, self.raw, first.new_zeros(rows, 0, *self.token), self.tokens)
+        if weights is not None and self.tokens is not None and graph.serves(*weights.tensors()):
+            rotation = self.positions.rotation(0, aligned(self.tokens), self.head, first.device)
+            memory = Memory(
+                weights,
+                (rows, self.tokens),
+                self.raw,
+                added=added,
+                temperature=attention_temperature,
+                rotation=rotation,
+            )
+            return GraphDecoder(memory.advance, first, self.tokens)
         following = partial(self._following, added=added, temperature=attention_temperature)
         return AttentionDecoder(following, len(self.layers), first, self.tokens)
 
@@ -189,23 +203,22 @@ class CausalTransformer(CausalNetwork):
         )
 
     def _weights(self) -> kernel.Weights | None:
-        """The weights for the kernel; None where gradients are needed or parts are hooked, wrapped or replaced."""
+        """All weights; None where gradients are needed or parts are hooked, wrapped or replaced."""
         if torch.is_grad_enabled() or kernel.serving.recorded():
             return None
         layers: list[Any] = list(self.layers)
         plain = (
             is_plain(self.read, nn.Linear)
             and is_plain(self.answer, nn.Linear)
-            and is_plain(self.positions, Learned)
+            and any(is_plain(self.positions, kind) for kind in (Learned, Rotary))
             and all(is_plain(layer, *KINDS) and layer.mlp[2].approximate == "none" for layer in layers)
         )
         if not plain or len({layer.attention.heads for layer in layers}) != 1:
             return None
         read, answer = (kernel.Linear(part.weight, part.bias) for part in (self.read, self.answer))
         positions: Any = self.positions
-        weights = kernel.Weights(
-            read, positions.weight, [*map(_layer_weights, layers)], answer, layers[0].attention.heads
-        )
+        added = positions.weight if type(positions) is Learned else None
+        weights = kernel.Weights(read, added, [*map(_layer_weights, layers)], answer, layers[0].attention.heads)
         return None if any(t is None for t in weights.tensors()) else weights
 
 
