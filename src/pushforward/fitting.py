@@ -22,7 +22,7 @@ from pushforward.evaluation import mean_cost
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, weighted_draws
 from pushforward.randomness import keyed
-from pushforward.training import Likelihood, Look, Objective, Plan, ReverseKL, State, run_through
+from pushforward.training import Annealing, Likelihood, Look, Objective, Plan, ReverseKL, State, run_through
 from pushforward.training.loop import Measure
 from pushforward.transforms import ProductSupport
 
@@ -101,12 +101,26 @@ def fit(
     return _learned(Likelihood(flow, codec), training, plan, measure, score_name(CodedFlow(flow, codec)))
 
 
-def fit_density(flow: Flow, log_density: LogDensity, context: Array | None = None, **changes: Any) -> Fit:
+def fit_density(
+    flow: Flow,
+    log_density: LogDensity,
+    context: Array | None = None,
+    *,
+    anneal: Annealing | None = None,
+    **changes: Any,
+) -> Fit:
     """Fit the flow to an unnormalised density, in place, by `training.ReverseKL`: on its own samples, without data.
 
-    `log_density` takes events (n, *event), and the rows of the context where there is one, and gives log p̃ (n,). The
-    score is a lower bound on log Z, by fixed noise. `evaluation.importance` measures how good the flow is.
+    `log_density` takes events (n, *event), and the rows of the context where there is one, and gives log p̃ (n,),
+    differentiably. The score is a lower bound on log Z, by fixed noise. Training keeps to the modes that it finds
+    first, and the score does not show the others: with `anneal=training.Annealing(width)` the target changes from a
+    wide density to p̃, and all steps are made. `evaluation.importance` measures how good the flow is, where it draws.
+
+    Raises ValueError, before training, where `log_density` is not finite at draws of the flow, has no gradient or one
+    that is not that of its values, or does not depend on a feature; FloatingPointError where it is not finite later.
     """
+    if anneal:
+        changes = {"patience": LOOKS, **changes}
     given = None if context is None else _tensor(context, _dtype(flow)).to(flow.device)
     plan = plan_for(DRAWN if given is None else len(given), **changes)
     data = Arrays(torch.empty(plan.batch if given is None else len(given), 0, device="cpu"), given)
@@ -119,7 +133,7 @@ def fit_density(flow: Flow, log_density: LogDensity, context: Array | None = Non
             "minus the bound on log Z", -log_w.mean().item(), log_w.std(correction=0).item() / math.sqrt(len(log_w))
         )
 
-    return _learned(ReverseKL(flow, log_density), data, plan, look, "bound on log Z")
+    return _learned(ReverseKL(flow, log_density, anneal), data, plan, look, "bound on log Z")
 
 
 def looking_at(data: Data, codec: Codec) -> Callable[[Flow], Look]:

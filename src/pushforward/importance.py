@@ -20,6 +20,18 @@ from pushforward.shapes import Events
 LogDensity = Callable[..., Tensor]  # of events (n, *event), and their context where there is one: log p̃ (n,)
 
 
+def evaluate(log_density: LogDensity, x: Events, context: Given = None) -> Tensor:
+    """log p̃ of events (n, *event), (n,). Raises ValueError where `log_density` does not return one value an event."""
+    log_p = log_density(x) if context is None else log_density(x, context)
+    if not isinstance(log_p, Tensor) or log_p.shape != x.shape[:1]:
+        given = f"shape {tuple(log_p.shape)}" if isinstance(log_p, Tensor) else f"{type(log_p).__name__}"
+        raise ValueError(
+            f"log_density returns one value for each of {len(x)} events, a tensor ({len(x)},); it returned {given}. "
+            "Sum over the event's axes and not over rows, in torch operations."
+        )
+    return log_p
+
+
 def weighted_draws(
     flow: Flow, log_density: LogDensity, n: int | None = None, context: Given = None, *, generator: Source = None
 ) -> tuple[Events, Tensor]:
@@ -28,10 +40,4 @@ def weighted_draws(
     Raises ValueError where `log_density` does not return one value an event.
     """
     x, log_q = flow.rsample_and_log_prob(() if n is None else n, context, generator=generator)
-    log_p = log_density(x) if context is None else log_density(x, context)
-    if not isinstance(log_p, Tensor) or log_p.shape != log_q.shape:
-        given = f"shape {tuple(log_p.shape)}" if isinstance(log_p, Tensor) else f"{type(log_p).__name__}"
-        raise ValueError(
-            f"log_density returns one value for each of {len(x)} events, a tensor ({len(x)},); it returned {given}."
-        )
-    return x, log_p - log_q
+    return x, evaluate(log_density, x, context) - log_q

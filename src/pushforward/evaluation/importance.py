@@ -2,10 +2,15 @@
 
     x_i ~ q,    w_i = p̃(x_i) / q(x_i),    Z ≈ mean of w,    E_p[f] ≈ sum of w_i f(x_i) / sum of w_i
 
-The weights correct the error of the flow. The effective sample size of n draws is (sum w)² / sum w², and the standard
-error of log Z is √(1 / effective − 1 / n), by the delta method. Both assume that the weights have a finite variance. A
-Pareto distribution fitted to the largest weights checks that: if its shape is below 0.5 the variance is finite, and
-above 0.7 no estimate can be trusted. Vehtari et al. 2024, arXiv:1507.02646.
+The weights correct the error of the flow where it draws, and nowhere else. A mode of p in which the flow never draws is
+invisible: weights, effective sample size and tail are then those of the other modes, and the estimate of log Z is that
+of their part of Z, a lower bound. A flow fitted by reverse KL misses modes easily; compare with a fit that starts wide
+(`fit_density(…, anneal=Annealing(width))`).
+
+The effective sample size of n draws is (sum w)² / sum w², and the standard error of log Z is √(1 / effective − 1 / n),
+by the delta method. Both assume that the weights have a finite variance. A Pareto distribution fitted to the largest
+weights checks that: if its shape is below 0.5 the variance is finite, and above min(1 − 1 / log₁₀ n, 0.7) no estimate
+is reliable. Vehtari et al. 2024, arXiv:1507.02646.
 """
 
 from __future__ import annotations
@@ -24,7 +29,10 @@ from pushforward.shapes import Events
 
 @dataclass(frozen=True)
 class Importance:
-    """Draws of a flow and their weights. Printed, it is one line. Modes of p where the flow has no mass do not show."""
+    """Draws of a flow and their weights. Printed, it is one line.
+
+    Modes of p where the flow does not draw are invisible in all of it; log_normaliser is then a lower bound.
+    """
 
     x: Events  # (n, *event)
     log_weights: Tensor  # (n,): log p̃ − log q, in nats
@@ -41,7 +49,7 @@ class Importance:
 
     @property
     def log_normaliser(self) -> float:
-        """The estimate of log Z."""
+        """The estimate of log Z; of a lower bound where the flow misses modes."""
         return (self.log_weights.logsumexp(0) - math.log(len(self.x))).item()
 
     @property
@@ -56,17 +64,28 @@ class Importance:
         over = self.weights.sort().values[-1 - math.ceil(min(0.2 * n, 3 * math.sqrt(n))) :]
         return pareto_shape(over[1:] - over[0])
 
-    def __str__(self) -> str:
+    @property
+    def reliable(self) -> bool:
+        """Whether the tail is light enough for the other estimates. It says nothing of modes that the flow misses."""
         n = len(self.x)
+        return n > 1 and self.tail <= min(1 - 1 / math.log10(n), 0.7)
+
+    def __str__(self) -> str:
+        n, tail = len(self.x), f"tail {self.tail:.2f}"
         return (
-            f"log normaliser {self.log_normaliser:.4f} ± {self.standard_error:.4f}; "
-            f"effective sample size {self.effective:,.0f} of {n:,} ({self.effective / n:.1%}); tail {self.tail:.2f}"
+            f"log normaliser {self.log_normaliser:.4f} ± {self.standard_error:.4f}, a lower bound if the flow misses "
+            f"modes, which do not show; effective sample size {self.effective:,.0f} of {n:,} "
+            f"({self.effective / n:.1%}); "
+            f"{tail if self.reliable else f'unreliable: {tail} is too heavy'}"
         )
 
 
 @torch.no_grad()
 def importance(flow: Flow, log_density: LogDensity, n: int = 10_000, *, batch: int = 1000, seed: int = 0) -> Importance:
     """Draw n samples of an unconditional flow, in batches, with their weights for log p̃.
+
+    They tell how close the flow is to p where it draws. Modes that it misses are invisible: then a large effective
+    sample size is that of the other modes, and the log normaliser is a lower bound on log Z.
 
     Raises ValueError where log p̃ − log q is NaN or +inf, where no draw has a weight above 0, or where the flow
     estimates log q, since that noise would bias the weights.
@@ -81,9 +100,11 @@ def importance(flow: Flow, log_density: LogDensity, n: int = 10_000, *, batch: i
     lost = (log_weights.isnan() | (log_weights == torch.inf)).sum().item()
     if lost or log_weights.max() == -torch.inf:
         raise ValueError(
-            f"log p̃ − log q is NaN or infinite at {lost} of {n} draws: check log_density there."
+            f"log p̃ − log q is NaN or infinite at {lost} of {n} draws. log_density returns −inf where the density is "
+            "zero; if that is outside of a box, give the model supports=(Interval(low, high), …)."
             if lost
-            else f"log p̃ is −inf at all {n} draws: the flow has no mass where the density has."
+            else f"log p̃ is −inf at all {n} draws: the flow has no mass where the density has. Fit the flow first; if "
+            "the density is zero outside of a box, give the model supports=(Interval(low, high), …)."
         )
     return Importance(x, log_weights)
 

@@ -6,12 +6,14 @@ from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.early_stopping import EarlyStopping, Look
 from pushforward.training.log import Log
 from pushforward.training.loop import minimise, run_through
-from pushforward.training.objective import Likelihood, MaximumLikelihood, Objective, ObjectiveConfig, ReverseKL
+from pushforward.training.objective import Likelihood, MaximumLikelihood, Objective, ObjectiveConfig
 from pushforward.training.plan import Plan
 from pushforward.training.prepare import networks
+from pushforward.training.reverse_kl import Annealing, ReverseKL
 from pushforward.training.state import State
 
 __all__ = [
+    "Annealing",
     "Average",
     "Checkpoints",
     "EarlyStopping",

@@ -71,6 +71,7 @@ def run_through(
     """`minimise`, which returns the whole state of the training."""
     if plan.patience and measure is None:
         raise ValueError(f"patience={plan.patience} counts evaluations on held-out data, and nothing is held out.")
+    objective.check(data)
     initialize(objective, data, plan)
     state = State(objective, plan)
     if checkpoints:
@@ -101,6 +102,7 @@ def run_through(
 def _step(network: nn.Module, batch: Batch, state: State, plan: Plan) -> dict[str, float]:
     """One step of the optimiser, and of the average. Returns the values to log."""
     objective, weights = state.objective, list(state.objective.parameters())
+    objective.begin(state.step / plan.steps)
     for group in state.optimiser.param_groups:
         group["lr"] = plan.lr_at(state.step)
     losses, z = _backward(network, batch, plan, objective)
@@ -194,6 +196,6 @@ def _what_happened(objective: Objective, batch: Batch, plan: Plan, step: int, lo
 
     where = first_not_finite(objective, again)
     return (
-        f"step {step}: loss {loss}, norm of the gradient {slope}; the first not to be finite was {where}. The batch: "
-        f"rows {batch.rows} of the data. The weights were not changed. Lower train.lr, or inspect these rows."
+        f"step {step}: loss {loss}, norm of the gradient {slope}; the first not to be finite was {where}. The weights "
+        f"were not changed. {objective.remedy(batch.rows, batch.data.to(device), batch.context, batch.noise[:])}"
     )

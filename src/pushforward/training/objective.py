@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from pushforward import conditions
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
+from pushforward.data import Data
 from pushforward.flow import Flow
-from pushforward.importance import LogDensity, weighted_draws
 from pushforward.randomness import Source, draw
 
 
@@ -39,6 +39,16 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         """Data-dependent initialisation of the flow from training data."""
+
+    def check(self, data: Data) -> None:
+        """Called once before the first step. Raises ValueError where training cannot succeed."""
+
+    def begin(self, done: float) -> None:
+        """Called before each step, with the share of steps done, 0 … 1: for what changes in the course of training."""
+
+    def remedy(self, rows: list[int], data: Tensor, context: Given = None, generator: Source = None) -> str:
+        """What to do where the loss of this batch, of these rows of the data, is not finite: a part of an error."""
+        return f"The batch: rows {rows} of the data. Lower train.lr, or inspect these rows."
 
 
 class ObjectiveConfig(ABC):
@@ -94,30 +104,3 @@ class Likelihood(Objective):
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         self.codec.initialize(data, generator)
         self.flow.initialize(self.codec.encode(data, generator)[0], context)
-
-
-class ReverseKL(Objective):
-    """Mean of log q(x | context) − log p̃(x) over draws x of the flow q, in nats: KL(q ‖ p) − log Z, where p = p̃ / Z.
-
-    So −loss is a lower bound on log Z, in variational inference the ELBO. `log_density` takes events (n, *event),
-    and the context where there is one, and returns log p̃ (n,), differentiably. Only the number of data rows and their
-    context are used: minimise it over `Arrays(torch.empty(256, 0))`. The loss does not show modes of p where q has no
-    mass: start with a wide q, and check `pushforward.evaluation.importance`. Rezende & Mohamed 2015, arXiv:1505.05770.
-    """
-
-    unit = "nats"
-
-    def __init__(self, flow: Flow, log_density: LogDensity):
-        super().__init__()
-        self.flow, self.log_density = flow, log_density
-
-    def forward(
-        self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        n = len(data) if context is None else None
-        _, log_weights = weighted_draws(self.flow, self.log_density, n, context, generator=generator)
-        loss = -(log_weights if weights is None else weights * log_weights).mean()
-        return loss, {self.unit: loss.detach()}
-
-    def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
-        """Nothing: there are no data to initialise from."""

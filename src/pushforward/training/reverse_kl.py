@@ -1,0 +1,112 @@
+"""Reverse KL: a flow learns an unnormalised density p̃ = Z p from its own draws, without data.
+
+    loss = mean over draws x ~ q of log q(x) − log p̃(x) = KL(q ‖ p) − log Z
+
+Rezende & Mohamed 2015, arXiv:1505.05770. The loss does not show modes of p where q has no mass, so training keeps to
+the modes that it finds first. Annealing finds more: draws begin wide, and the target changes step by step from a wide
+density r to p̃,
+
+    log p_β = (1 − β) log r + β log p̃,        β from 0.001 to 1, by equal factors a step
+
+Neal 2001, "Annealed importance sampling", Statistics and Computing 11. Where β is small the modes of p_β are joined.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward import conditions
+from pushforward.conditions import Given
+from pushforward.data import Data
+from pushforward.flow import Flow
+from pushforward.importance import LogDensity, evaluate
+from pushforward.randomness import Source
+from pushforward.shapes import Events, PerSample
+from pushforward.training.energy import DRAWS, Energy, check_energy, fault_at
+from pushforward.training.objective import Objective
+
+FIRST = 1e-3  # the first β
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """How a target is annealed: over this share of the steps, from the untrained flow with `width` times its noise.
+
+    Choose the width so that r covers all modes: where an untrained flow is the identity, r is normal with the deviation
+    `width`.
+    """
+
+    width: float = 5.0
+    share: float = 0.7
+
+    def __post_init__(self):
+        if not self.width > 0 or not 0 < self.share <= 1:
+            raise ValueError(f"annealing takes a width above 0 and a share in (0, 1]; got {self}.")
+
+    def inverse_temperature(self, done: float) -> float:
+        """β after this share of the steps."""
+        return FIRST ** max(0.0, 1 - done / self.share)
+
+
+class ReverseKL(Objective):
+    """Mean of log q(x | context) − log p̃(x) over draws x of the flow q, in nats: KL(q ‖ p) − log Z, where p = p̃ / Z.
+
+    So −loss is a lower bound on log Z, in variational inference the ELBO. `log_density` takes events (n, *event),
+    and the context where there is one, and returns log p̃ (n,), differentiably. Only the number of data rows and their
+    context are used: minimise it over `Arrays(torch.empty(256, 0))`. The loss does not show modes of p where q has no
+    mass: `anneal` finds more of them.
+    """
+
+    unit = "nats"
+
+    def __init__(self, flow: Flow, log_density: LogDensity, anneal: Annealing | None = None):
+        super().__init__()
+        self.flow, self.log_density, self.anneal = flow, log_density, anneal
+        self.wide = None if anneal is None else copy.deepcopy(flow).requires_grad_(False)
+        self.beta = 1.0  # set before each step
+
+    def forward(
+        self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        n = () if context is not None else len(data)
+        x, log_q = self.flow.rsample_and_log_prob(n, context, generator=generator)
+        log_p = evaluate(self.log_density, x, context)
+        if self.beta < 1:
+            log_p = self.beta * log_p + (1 - self.beta) * self._log_wide(x, context)
+        kl = log_q - log_p
+        loss = (kl if weights is None else weights * kl).mean()
+        return loss, {self.unit: loss.detach()}
+
+    def begin(self, done: float) -> None:
+        self.beta = 1.0 if self.anneal is None else self.anneal.inverse_temperature(done)
+
+    def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+        """Nothing: there are no data to initialise from."""
+
+    def check(self, data: Data) -> None:
+        """Raise ValueError where the log-density cannot be learned, with the reason and what to do."""
+        context = data.fetch(range(min(len(data), DRAWS)))[1]
+        check_energy(self.flow, self.log_density, None if context is None else context.to(self.flow.device))
+
+    def remedy(self, rows: list[int], data: Tensor, context: Given = None, generator: Source = None) -> str:
+        """Whether the flow or log p̃ is at fault, and what to do."""
+        assert context is None or isinstance(context, Tensor)
+        n = () if context is not None else len(data)
+        with torch.no_grad():
+            x = self.flow.rsample(n, context, generator=generator)
+        if not x.isfinite().all():
+            return "The flow's own draws overflow. Lower lr."
+        fault = fault_at(x, *Energy(self.log_density, context).gradient(x))
+        return (fault[0].upper() + fault[1:]) if fault else "log_density is finite at all draws. Lower lr."
+
+    def _log_wide(self, x: Events, context: Given) -> PerSample:
+        """log r: the untrained flow's density with `width` times its noise, up to a constant."""
+        assert self.wide is not None
+        assert self.anneal is not None
+        log_p, z = self.wide.log_prob_and_latent(x, context)
+        rows, base = conditions.rows(self.wide.context(context), x.shape[:1]), self.wide.base
+        return log_p - base.log_prob(z, rows) + base.log_prob(z / self.anneal.width, rows)
