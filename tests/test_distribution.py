@@ -88,29 +88,3 @@ def test_lampe_learns_a_posterior():
         draws = estimator.flow(x).sample((4000,))
     torch.testing.assert_close(draws.mean(0), 0.8 * x, atol=0.1, rtol=0)
     torch.testing.assert_close(draws.var(0), torch.full((2,), 0.2), atol=0.06, rtol=0)
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
-def test_pyro_fits_a_guide():
-    """Stochastic variational inference of a Gaussian, N(1, 0.5²) in each of two dimensions."""
-    pyro = pytest.importorskip("pyro", reason="pyro is not installed")
-    zuko = pytest.importorskip("pyro.contrib.zuko", reason="this pyro takes no flows")
-    from pyro.infer import SVI, Trace_ELBO
-
-    torch.manual_seed(1)
-    flow = vector(2)
-
-    def model():
-        pyro.sample("z", pyro.distributions.Normal(torch.ones(2), 0.5).to_event(1))
-
-    def guide():
-        pyro.module("flow", flow)
-        pyro.sample("z", zuko.ZukoToPyro(flow()))
-
-    pyro.clear_param_store()
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-2}), Trace_ELBO(num_particles=64, vectorize_particles=True))
-    losses = [svi.step() for _ in range(300)]
-    x = flow().sample((4000,))
-    torch.testing.assert_close(x.mean(0), torch.ones(2), atol=0.1, rtol=0)
-    torch.testing.assert_close(x.std(0), torch.full((2,), 0.5), atol=0.1, rtol=0)
-    assert losses[-1] < 0.1

@@ -1,4 +1,4 @@
-"""A flow as a torch.distributions.Distribution, for lampe, Pyro and torch's own distributions."""
+"""A flow as a torch.distributions.Distribution, for lampe, torch's own distributions and, by `interop.pyro`, Pyro."""
 
 from __future__ import annotations
 
@@ -35,9 +35,15 @@ class FlowDistribution(Distribution):
     arg_constraints = {}  # pyright: ignore
     has_rsample = True
 
-    def __init__(self, flow: Density, context: Context, batch: Size = Size()):
+    def __init__(self, flow: Density, context: Context, batch: Sequence[int] = ()):
         self.flow, self.context = flow, context
-        super().__init__(batch_shape(context) if context else batch, Size(flow.event), validate_args=False)
+        super().__init__(batch_shape(context) if context else Size(batch), Size(flow.event), validate_args=False)
+
+    def __call__(self, *_: object, **__: object) -> Tensor:
+        raise TypeError(
+            "a flow's distribution is not a function. In Pyro wrap it: pyro.sample(name, "
+            "pushforward.interop.pyro.to_pyro(flow(context))). For draws call its sample or rsample."
+        )
 
     @property
     def support(self) -> constraints.Constraint:
@@ -50,7 +56,7 @@ class FlowDistribution(Distribution):
         return lambda x: self._by_rows(self.flow.encode, x)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> FlowDistribution:
-        return FlowDistribution(self.flow, expand(self.context, tuple(batch_shape)), Size(batch_shape))
+        return type(self)(self.flow, expand(self.context, tuple(batch_shape)), batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value | context) in nats, (*sample, *batch)."""
