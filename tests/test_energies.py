@@ -71,7 +71,10 @@ REFUSED = {
     "mean over rows": (lambda x: normal(x).mean().expand(len(x)), "depends on the other events"),
     "first row for all": (lambda x: normal(x)[:1].expand(len(x)), "depends on the other events"),
     "divided by rows": (lambda x: normal(x) / len(x), "depends on the other events"),
-    "root at zero": (lambda x: normal(x) - torch.where(x > 0, x.sqrt(), 0).sum(1), "gradient of log_density is not finite"),
+    "root at zero": (
+        lambda x: normal(x) - torch.where(x > 0, x.sqrt(), 0).sum(1),
+        "gradient of log_density is not finite",
+    ),
     "outside of a box": (
         lambda x: torch.where(x.abs().amax(1) < 1, 0 * x.sum(1), -math.inf),
         r"−inf at [0-9]+ of 128 draws of the flow, first at \(.*supports=\(Interval\(low, high\)",
