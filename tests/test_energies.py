@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -11,9 +12,12 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.data import Arrays
 from pushforward.evaluation import importance
+from pushforward.randomness import keyed
 from pushforward.training import Annealing, Plan, ReverseKL, minimise
 from pushforward.training.energy import check_energy
+from pushforward.training.reverse_kl import scores_in_one_pass
 from pushforward.transforms import Circle, Interval
+from tests.toys import randomised
 
 BOX = (Interval(-1, 1), Interval(0, 2))
 
@@ -216,3 +220,33 @@ def test_the_annealed_target_goes_from_the_wide_flow_to_the_density():
     assert not any(p.requires_grad for p in objective.wide.parameters())
     with pytest.raises(ValueError, match="a width above 0 and a share in"):
         Annealing(width=0)
+
+
+@pytest.mark.parametrize("kind", [pf.models.RealNVP, pf.models.MAF])
+def test_path_gradients_are_zero_for_every_draw_of_the_density_itself(kind):
+    flow = randomised(kind(features=2, transforms=2, hidden=(8,)).build()).double()
+    target = copy.deepcopy(flow).requires_grad_(False)
+    largest = {}
+    for path_gradients in (False, True):
+        flow.zero_grad()
+        ReverseKL(flow, target.log_prob, path_gradients=path_gradients)(torch.empty(16, 0))[0].backward()
+        largest[path_gradients] = max(p.grad.abs().max().item() for p in flow.parameters() if p.grad is not None)
+    assert largest[True] < 1e-12 < 1e-3 < largest[False]
+    assert all(p.requires_grad for p in flow.parameters())
+
+
+def test_path_gradients_have_the_mean_of_the_others():
+    flow = randomised(pf.models.RealNVP(features=2, transforms=2, hidden=(4,)).build()).double()
+    found = []
+    for path_gradients in (False, True):
+        objective = ReverseKL(flow, lambda x: normal(x - 0.5), path_gradients=path_gradients)
+        loss = objective(torch.empty(100_000, 0), generator=keyed(0))[0]
+        parameters = [p for p in flow.parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        found.append(torch.cat([g.flatten() for g in gradients if g is not None]))
+    torch.testing.assert_close(found[0], found[1], atol=0.02, rtol=0.02)  # four standard errors of the first
+
+
+@pytest.mark.parametrize(("kind", "one_pass"), [("NSF", True), ("MAF", True), ("IAF", False), ("ResidualFlow", True)])
+def test_which_flows_score_in_one_pass(kind, one_pass):
+    assert scores_in_one_pass(getattr(pf.models, kind)(features=2).build()) == one_pass

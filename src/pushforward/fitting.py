@@ -24,6 +24,7 @@ from pushforward.importance import LogDensity, weighted_draws
 from pushforward.randomness import keyed
 from pushforward.training import Annealing, Likelihood, Look, Objective, Plan, ReverseKL, State, run_through
 from pushforward.training.loop import Measure
+from pushforward.training.reverse_kl import scores_in_one_pass
 from pushforward.transforms import ProductSupport
 
 LOOKS = 50  # evaluations on held-out events in a training
@@ -133,7 +134,9 @@ def fit_density(
             "minus the bound on log Z", -log_w.mean().item(), log_w.std(correction=0).item() / math.sqrt(len(log_w))
         )
 
-    return _learned(ReverseKL(flow, log_density, anneal), data, plan, look, "bound on log Z")
+    path_gradients = scores_in_one_pass(flow) and not (plan.recomputed or plan.reversible)
+    objective = ReverseKL(flow, log_density, anneal, path_gradients=path_gradients)
+    return _learned(objective, data, plan, look, "bound on log Z")
 
 
 def looking_at(data: Data, codec: Codec) -> Callable[[Flow], Look]:
