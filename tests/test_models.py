@@ -36,12 +36,14 @@ from pushforward.models import (
     ResidualFlow,
     Reverse,
     Shuffle,
+    STARFlow,
     TarFlow,
     VectorFlowPlusPlus,
     VectorGlow,
     VectorRealNVP,
 )
 from pushforward.moves import Affine, RationalQuadraticSpline, Shift, SoftClip, Tanh
+from pushforward.networks import LayerOptions
 from pushforward.recipe import from_json, to_json
 from pushforward.recipes import RECIPES
 from pushforward.training import Likelihood, Plan, minimise
@@ -86,6 +88,19 @@ OPTIONS = {
         "heads": (1, 2),
         "move": AFFINE,
     },
+    STARFlow: {
+        "image": ((2, 4, 4), (1, 4, 6)),
+        "patch": (1, 2),
+        "width": (64, 32),
+        "deep_width": (None, 32),
+        "depths": ((1, 1), (1, 1, 2)),
+        "text": (None, (3, 5)),
+        "classes": (0, 3),
+        "reverse_first": (True, False),
+        "extent": (32, 8),
+        "soft_clip": (4.0, None),
+        "layer": (LayerOptions(), LayerOptions(norm="rms", gated=True, qk_norm=True, key_heads=1)),
+    },
     TarFlow: {**IMAGE, **SIZES, "patch": (2, 4), "depth": (1, 2), "move": (Affine(), Shift())},
 }
 
@@ -120,6 +135,8 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def context_of(model: Model, n: int) -> torch.Tensor | None:
     if model.classes:
         return torch.arange(n) % model.classes
+    if getattr(model, "text", None):
+        return torch.randn(n, *model.text, generator=torch.Generator().manual_seed(0))
     features = getattr(model, "context", 0)
     return torch.randn(n, features, generator=torch.Generator().manual_seed(0)) if features else None
 

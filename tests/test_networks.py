@@ -24,10 +24,14 @@ from pushforward.networks import (
     CausalTransformer,
     Guided,
     LabelEmbedding,
+    LabelPrefix,
+    LayerOptions,
     Learned,
     MaskedMLP,
     Positions,
+    PrefixTransformer,
     Rotary,
+    ScaledRotary,
     VectorEmbedding,
 )
 from pushforward.networks.transformer import Attention, Layer
@@ -54,6 +58,18 @@ def transformer(classes: int = 0, positions: Positions | None = None) -> CausalT
     )
 
 
+def prefixed(classes: int = 0, **options) -> PrefixTransformer:
+    return PrefixTransformer(
+        FEATURES,
+        (FEATURES, 2),
+        positions=ScaledRotary((2, 3), prefix=bool(classes)),
+        width=32,
+        depth=2,
+        options=LayerOptions(head=16, **options),
+        prefix=LabelPrefix(classes, 32) if classes else None,
+    )
+
+
 NETWORKS = {
     "transformer": lambda: transformer(),
     "transformer of labels": lambda: transformer(classes=4),
@@ -61,6 +77,10 @@ NETWORKS = {
     "transformer of any length": lambda: transformer(positions=Rotary(None)),
     "guided by labels": lambda: Guided(transformer(classes=4), Affine(), Linear(0.5, schedule="linear")),
     "guided by attention": lambda: Guided(transformer(), Affine(), Linear(0.5), attention_temperature=0.5),
+    "transformer with a first token": lambda: prefixed(qk_norm=True),
+    "transformer with a prefix of labels": lambda: prefixed(
+        4, norm="rms", key_heads=1, post_norm=True, gated=True, bias=False
+    ),
     "masked": lambda: MaskedMLP(TOKENS, (2,), hidden=(12, 8), activation=F.silu),
     "masked by rectifiers": lambda: MaskedMLP(TOKENS, (2,), hidden=(50, 70)),
     "masked by residual rectifiers of labels": lambda: MaskedMLP(

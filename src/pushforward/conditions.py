@@ -205,6 +205,39 @@ class Image(Array):
         return self.channels, self.height, self.width
 
 
+@dataclass(frozen=True)
+class Text(Array):
+    """The embeddings of a text's tokens: (*batch, token, features), of `tokens` tokens at most.
+
+    Fewer tokens are padded with zeros, and the mask says which are the text's.
+
+    >>> Text(4, 8).read(torch.zeros(5, 3, 8)).mask[0]
+    tensor([ True,  True,  True, False])
+    """
+
+    tokens: int
+    features: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tokens, self.features
+
+    @property
+    def expected(self) -> str:
+        return f"embeddings of shape (batch, token, {self.features}) of {self.tokens} tokens at most"
+
+    def read(self, given: Given) -> Condition:
+        value = torch.as_tensor(given)
+        tokens = value.shape[-2] if value.dim() > 1 else 0
+        padding = max(self.tokens - tokens, 0) if value.dim() > 1 and value.shape[-1] == self.features else 0
+        value, null, _ = super().read(torch.nn.functional.pad(value, (0, 0, 0, padding)) if padding else value)
+        mask = torch.arange(self.tokens, device=value.device) < tokens
+        return Condition(value, null, mask.expand(*null.shape, -1))
+
+    def null(self) -> Condition:
+        return super().null()._replace(mask=torch.zeros(self.tokens, dtype=torch.bool))
+
+
 def read(kinds: Mapping[str, Kind], given: Given) -> Context:
     """The user's values -> the context of a flow with these conditions, all of one batch shape.
 

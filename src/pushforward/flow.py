@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
@@ -14,7 +15,7 @@ from torch.distributions import constraints
 
 from pushforward import conditions, denoising, diagnostics, guidance
 from pushforward.bases import Base
-from pushforward.conditions import Context, Given, Kind, Label
+from pushforward.conditions import Context, Given, Kind, Label, each, read
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source
@@ -183,8 +184,10 @@ class Flow(nn.Module):
         *,
         on: Literal["both", "scale", "mean"] = "both",
         schedule: Literal["constant", "linear"] = "constant",
-        conditions: tuple[str, ...] = (),
+        conditions: Collection[str] | Mapping[str, Given] = (),
         attention_temperature: float = 1.0,
+        rule: guidance.Rule | None = None,
+        transforms: Collection[int] | None = None,
     ) -> Flow:
         """The flow guided away from its null context: again an exact flow, of the same weights.
 
@@ -192,6 +195,10 @@ class Flow(nn.Module):
         those of the null context: the named `conditions` are null in it, or all where none are named. With an
         `attention_temperature` other than 1, attention logits are divided by it in the pass for p_null; an
         unconditional flow needs it. See `pushforward.guidance`.
+
+        `rule` is another rule at this weight, such as `guidance.GaussianProduct()`, in place of `on` and `schedule`.
+        As a dict `conditions` has values in place of the null, such as a prompt to move away from. `transforms` are the
+        autoregressive transforms to guide, counted from the data; None guides all that read the context.
         """
         if attention_temperature == 1 and not self.conditions:
             raise ValueError(
@@ -200,10 +207,19 @@ class Flow(nn.Module):
             )
         if unknown := set(conditions) - self.conditions.keys():
             raise ValueError(f"this flow has the conditions {[*self.conditions]}; got {sorted(unknown)}.")
-        rule, twin = guidance.Linear(weight, on, schedule), copy.copy(self)
+        null = tuple(conditions)
+        if isinstance(conditions, Mapping):
+            kinds = {name: self.conditions[name] for name in conditions}
+            null = each(read(kinds, conditions), lambda t: t.to(self.device))
+        rule = guidance.Linear(weight, on, schedule) if rule is None else replace(rule, weight=weight)  # pyright: ignore
         guided = guidance.guide(
-            self.transform, rule, conditions=conditions, attention_temperature=attention_temperature
+            self.transform,
+            rule,
+            conditions=null,
+            attention_temperature=attention_temperature,
+            transforms=transforms,
         )
+        twin = copy.copy(self)
         twin._modules = {**self._modules, "transform": guided}
         return twin
 

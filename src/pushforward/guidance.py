@@ -6,17 +6,20 @@ null context, or of another attention temperature, to those of the context: see 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
+from pushforward.conditions import Context
 from pushforward.moves import Affine, AffineParams, Move
 from pushforward.networks.guided import Guided, Rule
 from pushforward.transform import Transform, replaced
 from pushforward.transforms import Autoregressive
 
-__all__ = ["Linear", "Rule", "guide"]
+__all__ = ["GaussianProduct", "Linear", "Rule", "guide"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Linear(Rule):
     Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
     """
 
-    weight: float
+    weight: float = 1.0
     on: Literal["both", "scale", "mean"] = "both"
     schedule: Literal["constant", "linear"] = "constant"
 
@@ -61,18 +64,57 @@ class Linear(Rule):
         return self.weight * progress
 
 
-def guide(
-    transform: Transform, rule: Rule, *, conditions: tuple[str, ...] = (), attention_temperature: float = 1.0
-) -> Transform:
-    """The transform with every autoregressive step guided by the rule, of the same weights. It is exact.
+@dataclass(frozen=True)
+class GaussianProduct(Rule):
+    """The Gaussian proportional to p_conditional^(1 + w) · p_null^(−w), at the weight w.
 
-    In the null pass the named conditions are null, or all where none are named, and `attention_temperature` divides
-    attention logits.
+    With r = min(σ_conditional / σ_null, 1)² and d = 1 + w − w·r ≥ 1 it has
+
+        mean = ((1 + w) · μ_conditional − w·r · μ_null) / d        deviation = σ_conditional / √d
+
+    The ratio is clipped, so that the product has a finite variance where the null is the narrower.
+    Gu et al. 2025 (STARFlow), arXiv:2506.06276.
     """
-    if not any(isinstance(part, Autoregressive) for part in transform.modules()):
+
+    weight: float = 1.0
+
+    def __call__(self, conditional: AffineParams, null: AffineParams, progress: Tensor | None) -> AffineParams:
+        w = self.weight
+        r = (2 * (conditional.log_scale - null.log_scale).clamp(max=0)).exp()
+        d = 1 + w - w * r
+        return AffineParams(
+            conditional.log_scale - torch.log(d) / 2, ((1 + w) * conditional.shift - w * r * null.shift) / d
+        )
+
+
+def guide(
+    transform: Transform,
+    rule: Rule,
+    *,
+    conditions: tuple[str, ...] | Context = (),
+    attention_temperature: float = 1.0,
+    transforms: Collection[int] | None = None,
+) -> Transform:
+    """The transform with autoregressive steps guided by the rule, of the same weights. It is exact.
+
+    In the null pass the named conditions are null, or all where none are named, or are those of a context, and
+    `attention_temperature` divides attention logits. `transforms` are the autoregressive transforms to guide, counted
+    from the data, 0 first; None guides all. Those that read no context, whose null pass would be the same, stay as they
+    are.
+    """
+    count = sum(isinstance(part, Autoregressive) for part in transform.modules())
+    if not count:
         raise ValueError("guidance acts in autoregressive steps, and this flow has none.")
+    if wrong := sorted(set(transforms or ()) - set(range(count))):
+        raise ValueError(f"this flow has the autoregressive transforms 0 … {count - 1}; got {wrong}.")
+    numbers = iter(range(count))
 
     def guided(step: Autoregressive) -> Autoregressive:
+        number = next(numbers)
+        if (transforms is not None and number not in transforms) or not (
+            step.net.conditional or attention_temperature != 1
+        ):
+            return step
         net = Guided(step.net, step.move, rule, conditions=conditions, attention_temperature=attention_temperature)
         return Autoregressive(net, Affine(), solve=step.solve)
 

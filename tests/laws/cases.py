@@ -11,8 +11,8 @@ import torch
 from torch._dynamo.exc import Unsupported
 
 from pushforward import conditions
-from pushforward.conditions import Context, Image, Kind, Label, Vector
-from pushforward.guidance import Linear
+from pushforward.conditions import Context, Image, Kind, Label, Text, Vector
+from pushforward.guidance import GaussianProduct, Linear, Rule
 from pushforward.moves import (
     Affine,
     CircularSpline,
@@ -26,6 +26,7 @@ from pushforward.moves import (
     Shift,
     Sigmoid,
     SoftClip,
+    Softplus,
     Tanh,
 )
 from pushforward.networks import (
@@ -37,11 +38,16 @@ from pushforward.networks import (
     GatedAttentionNet,
     Guided,
     LabelEmbedding,
+    LabelPrefix,
+    LayerOptions,
     Learned,
     MaskedMLP,
     Positions,
+    PrefixTransformer,
     ResNet,
     Rotary,
+    ScaledRotary,
+    TextPrefix,
     VectorEmbedding,
     ViT,
 )
@@ -56,6 +62,7 @@ from pushforward.transforms import (
     ConditionalAffine,
     Coupling,
     Flip,
+    Gridded,
     Integers,
     Interval,
     Masked,
@@ -142,6 +149,7 @@ class Case:
 
 Conditions = Mapping[str, Kind]
 NOTHING, LABELS, VECTOR, PICTURE = {}, {"label": Label(3)}, {"vector": Vector(5)}, {"image": Image(2, 2, 2)}
+TEXT = {"text": Text(3, 5)}
 BLOCKS = partial(blockwise_jacobi, size=2)
 NO_VALUES = r"item\(\) cannot be called on meta tensors"
 SWEEPS = {
@@ -180,13 +188,33 @@ def rotary(*sizes: int | None, conditions: Conditions = NOTHING) -> Autoregressi
     return Autoregressive(network(Affine(), conditions, positions=Rotary(*sizes)), Affine())
 
 
+def prefixed(conditions: Conditions = NOTHING, features: int = FEATURES, **options) -> Autoregressive:
+    """An autoregressive step of STARFlow, over a grid of 2 × 2 tokens."""
+    move, width = Affine(Softplus(), soft_clip=4.0), 32
+    prefix = TextPrefix(3, 5, width) if "text" in conditions else LabelPrefix(3, width) if conditions else None
+    positions = ScaledRotary((2, 2), prefix=0 if prefix is None else prefix.tokens, extent=4)
+    layer = LayerOptions(head=16, **options)
+    raw = move.raw_shape(features)
+    net = PrefixTransformer(features, raw, positions=positions, width=width, depth=2, options=layer, prefix=prefix)
+    return Autoregressive(net, move)
+
+
+def by_product(step: Autoregressive) -> Autoregressive:
+    return Autoregressive(Guided(step.net, step.move, GaussianProduct(2.0)), Affine())
+
+
+def gridded() -> Gridded:
+    patches = Patchify((2, 2, 2), 1)
+    return Gridded(Chain(patches, prefixed(TEXT), Permuted(Flip(), prefixed()), Inverse(patches)))
+
+
 def short(move: Elementwise) -> Case:
     """An autoregressive step of two tokens, for moves that take long to trace."""
     event = (2, FEATURES)
     return Case(lambda: Autoregressive(network(move, NOTHING, tokens=2), move), event=event, latent=event)
 
 
-def guided(move: Elementwise, conditions: Conditions, temperature: float, rule: Linear) -> Autoregressive:
+def guided(move: Elementwise, conditions: Conditions, temperature: float, rule: Rule) -> Autoregressive:
     return Autoregressive(Guided(network(move, conditions), move, rule, attention_temperature=temperature), Affine())
 
 
@@ -255,6 +283,9 @@ GIVEN_ZEROS = {
     )
 }
 GOES_BACK = {"compiles": Excuse(Unsupported, "its backward pass asks for gradients itself, which is not traced")}
+COPIES = dict.fromkeys(
+    ("compiles", "compiles_back"), Excuse(Unsupported, "copies of its parts on the image's grid are not traced")
+)
 SEARCHES = {
     "compiles_back": Excuse(Unsupported, "the search ends when nothing changes, which asks for values"),
     "stays_on_its_device": Excuse(RuntimeError, "the same", NO_VALUES),
@@ -285,6 +316,12 @@ CASES = {
     "guided/attention": Case(partial(guided, Affine(), NOTHING, 0.5, Linear(0.7, "mean", "linear"))),
     "guided/both": Case(partial(guided, Affine(), LABELS, 0.5, Linear(0.7, "scale", "linear")), conditions=LABELS),
     "guided/shift": Case(partial(guided, Shift(), LABELS, 1.0, Linear(0.7)), conditions=LABELS),
+    "guided/product": Case(lambda: by_product(prefixed(TEXT)), conditions=TEXT),
+    "prefixed": Case(prefixed),
+    "prefixed/text": Case(partial(prefixed, TEXT, norm="rms", qk_norm=True), conditions=TEXT),
+    "prefixed/labels": Case(
+        partial(prefixed, LABELS, key_heads=1, post_norm=True, gated=True, bias=False), conditions=LABELS
+    ),
     "permuted": Case(lambda: Permuted(Flip(), autoregressive())),
     "inverse": Case(lambda: Inverse(autoregressive(conditions=LABELS)), conditions=LABELS),
     "chain": Case(
@@ -391,5 +428,6 @@ CASES = {
         conditions=LABELS,
         excused=GOES_BACK,
     ),
+    "gridded": images(gridded, (2, 2, 3), conditions=TEXT, open=(2, None, None), excused=COPIES),
     "multi-scale": images(lambda: MultiScale((1, 4, 8), [level(1), level(2)]), (1, 4, 8), latent=(32,)),
 }

@@ -15,6 +15,7 @@ from pushforward.models.nice import NICE
 from pushforward.models.nsf import NSF
 from pushforward.models.realnvp import ImageRealNVP, RealNVP, VectorRealNVP
 from pushforward.models.residual_flow import ResidualFlow
+from pushforward.models.starflow import STARFlow
 from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
 from pushforward.models.vector_or_image import VectorOrImage
@@ -53,6 +54,7 @@ __all__ = [
     "RealNVP",
     "ResidualFlow",
     "Reverse",
+    "STARFlow",
     "Shuffle",
     "TarFlow",
     "VectorFlowPlusPlus",

@@ -1,7 +1,7 @@
 """How it moves: invertible maps of a token, or of its elements one by one, given raw parameters."""
 
 from pushforward.moves.affine import Affine, AffineParams, Shift
-from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Tanh
+from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Softplus, Tanh
 from pushforward.moves.composed import Composed
 from pushforward.moves.concatenated import Concatenated
 from pushforward.moves.mixture import GaussianMixture, LogisticMixture
@@ -26,5 +26,6 @@ __all__ = [
     "Shift",
     "Sigmoid",
     "SoftClip",
+    "Softplus",
     "Tanh",
 ]

@@ -34,13 +34,15 @@ class AffineParams(NamedTuple):
 class Affine(Elementwise):
     """z = (x − shift) · exp(−log_scale), log-slope −log_scale. log_scale = bound(raw[..., 0]), shift = raw[..., 1].
 
-    By default log_scale has no bound, as in TarFlow. Zero raw parameters are the identity if bound(0) = 0.
+    By default log_scale has no bound, as in TarFlow. With `soft_clip` s both raw parameters become s · tanh(raw / s)
+    first, as in STARFlow. Zero raw parameters are the identity if bound(0) = 0.
 
     >>> Affine().inverse(torch.tensor([2.0]), torch.tensor([[0.0, 1.0]]))
     (tensor([3.]), tensor([0.]))
     """
 
     bound: Bound = Exp()
+    soft_clip: float | None = None
 
     gaussian = True
 
@@ -49,7 +51,10 @@ class Affine(Elementwise):
         return 2
 
     def params(self, raw: Tensor) -> AffineParams:
-        log_scale, shift = at_least_float32(raw).unbind(-1)
+        raw = at_least_float32(raw)
+        if self.soft_clip is not None:
+            raw = self.soft_clip * torch.tanh(raw / self.soft_clip)
+        log_scale, shift = raw.unbind(-1)
         return AffineParams(self.bound(log_scale), shift)
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +64,7 @@ class Affine(Elementwise):
         return self._map(affine_inverse, y, raw, inverse=True)
 
     def _map(self, direction: Callable, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        raw, bound = at_least_float32(raw), BOUNDS.get(type(self.bound))
+        raw, bound = at_least_float32(raw), BOUNDS.get(type(self.bound)) if self.soft_clip is None else None
 
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
             return direction(given, self.params(raw))

@@ -83,3 +83,18 @@ class Sigmoid(Bound):
         if self.least == 0:  # in logarithms, since sigmoid(−200) is 0 in float32
             return -(F.logsigmoid(raw) + math.log(self.most))
         return -torch.log(self.least + (self.most - self.least) * torch.sigmoid(raw))
+
+
+@dataclass(frozen=True)
+class Softplus(Bound):
+    """exp(log_scale) = log(1 + exp(raw + offset)), with the offset at which zero is the identity: the scale grows as
+    raw, and not exponentially. Gu et al. 2025 (STARFlow), arXiv:2506.06276.
+
+    >>> Softplus()(torch.tensor([-100.0, 0.0, 100.0]))
+    tensor([-99.4587,  -0.0000,   4.6106])
+    """
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        raw = raw + math.log(math.e - 1)
+        small = raw < -20  # there log(1 + exp(raw)) is exp(raw), which underflows
+        return torch.where(small, raw, F.softplus(raw.clamp(min=-20)).log())

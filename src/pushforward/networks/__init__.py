@@ -15,9 +15,11 @@ from pushforward.networks.decoder import Decoder
 from pushforward.networks.embeddings import LabelEmbedding, VectorEmbedding
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
+from pushforward.networks.layers import LayerOptions
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
-from pushforward.networks.positions import Learned, Positions, Rotary
+from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRotary
+from pushforward.networks.prefix import LabelPrefix, PrefixTransformer, TextPrefix
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.vit import ViT
 
@@ -34,16 +36,21 @@ __all__ = [
     "GraphDecoder",
     "Guided",
     "LabelEmbedding",
+    "LabelPrefix",
+    "LayerOptions",
     "Learned",
     "MaskedMLP",
     "OfAngles",
     "Positions",
+    "PrefixTransformer",
     "Push",
     "ResNet",
     "Rotary",
     "Rule",
+    "ScaledRotary",
     "Shallow",
     "SpreadConvolution",
+    "TextPrefix",
     "VectorEmbedding",
     "ViT",
 ]

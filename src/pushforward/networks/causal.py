@@ -23,6 +23,7 @@ class CausalNetwork(nn.Module, ABC):
 
     tokens: int | None  # the longest sequence; None for any length
     token: tuple[int, ...]  # the shape of a token: (D,), or () for the elements of a vector
+    conditional: bool = True  # whether the output depends on the context
     attends: bool = False  # whether forward and start take attention_temperature (rows,), a divisor of attention logits
 
     @abstractmethod

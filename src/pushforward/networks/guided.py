@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pushforward.conditions import Context, batch_shape, concatenate, drop
+from pushforward.conditions import Context, batch_shape, concatenate, drop, each, expand
 from pushforward.moves import AffineParams, Move
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder
@@ -40,7 +40,7 @@ class Guided(CausalNetwork):
 
     `move` names the network's raw parameters; the guided ones are for an `Affine` move without a bound. In the null
     pass the named conditions are null, or all where none are named, and `attention_temperature` divides attention
-    logits.
+    logits. As a context `conditions` has those of the null pass, of one row or of as many as are read.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Guided(CausalNetwork):
         move: Move,
         rule: Rule,
         *,
-        conditions: tuple[str, ...] = (),
+        conditions: tuple[str, ...] | Context = (),
         attention_temperature: float = 1.0,
     ):
         super().__init__()
@@ -63,6 +63,7 @@ class Guided(CausalNetwork):
         self.net, self.move, self.rule = net, move, rule
         self.conditions, self.attention_temperature = conditions, attention_temperature
         self.tokens, self.token, self.attends = net.tokens, net.token, net.attends
+        self.conditional = net.conditional
 
     def forward(
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
@@ -89,8 +90,11 @@ class Guided(CausalNetwork):
         """The context, then the context of the null pass, as one batch."""
         if not context:
             return context
-        null = torch.ones(batch_shape(context), dtype=torch.bool, device=next(iter(context.values())).null.device)
-        return concatenate(context, drop(context, null, *self.conditions))
+        shape, device = batch_shape(context), next(iter(context.values())).null.device
+        if isinstance(self.conditions, tuple):
+            everywhere = torch.ones(shape, dtype=torch.bool, device=device)
+            return concatenate(context, drop(context, everywhere, *self.conditions))
+        return concatenate(context, {**context, **each(expand(self.conditions, shape), lambda t: t.to(device))})
 
     def _options(self, rows: int, device: torch.device, now: Tensor | None) -> dict[str, Tensor]:
         """The attention temperature of each row, unless all are 1."""

@@ -123,7 +123,7 @@ class CausalTransformer(CausalNetwork):
         self.tokens, self.token, self.raw, self.head = positions.tokens, (features,), raw, width // heads
         self.positions = positions  # first: the order of parameters in saved optimisers
         self.read = nn.Linear(features, width)
-        self.context_encoder = context_encoder
+        self.context_encoder, self.conditional = context_encoder, context_encoder is not None
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(depth))
         self.answer = nn.Linear(width, math.prod(raw))
         nn.init.zeros_(self.answer.weight)

@@ -13,6 +13,7 @@ from pushforward.transforms.coupling import (
     whole_tokens,
     within_tokens,
 )
+from pushforward.transforms.gridded import Gridded
 from pushforward.transforms.linear import LU, Linear, Matrix, Rotation, rotation
 from pushforward.transforms.multiscale import MultiScale
 from pushforward.transforms.normalise import ActNorm, BatchNorm
@@ -41,6 +42,7 @@ __all__ = [
     "Coupling",
     "Exact",
     "Flip",
+    "Gridded",
     "Integers",
     "Interval",
     "Linear",

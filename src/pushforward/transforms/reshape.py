@@ -67,6 +67,10 @@ class Patchify(Rearrangement):
             )
         self.image, self.patch = image, patch
 
+    def on(self, size: tuple[int, int]) -> Patchify:
+        """The patches of an image of another height and width."""
+        return Patchify((self.image[0], *size), self.patch)
+
     def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
         channels, height, width = event
         return height * width // self.patch**2, channels * self.patch**2

@@ -1,0 +1,169 @@
+"""Context encoders that put tokens before a sequence, and the causal transformer that reads them first.
+
+    read        prefix …  first   x0   x1  …
+    returned              a0      a1   a2  …
+
+Gu et al. 2025 (STARFlow), arXiv:2506.06276.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.conditions import Context, find
+from pushforward.networks.buffer import Buffer
+from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.decoder import Decoder
+from pushforward.networks.layers import GroupedAttention, GroupedLayer, LayerOptions, RMSNorm
+from pushforward.networks.plain import computes_in, is_unchanged, keeps_forward
+from pushforward.networks.positions import Positions
+from pushforward.networks.transformer import Recall, _recalled
+from pushforward.shapes import Tokens
+
+
+class TextPrefix(nn.Module):
+    """The tokens of a text as a prefix. Context -> (batch, tokens, width).
+
+    Embeddings of padding are zeros, which are read like others; in rows that are null all are. `name` names the
+    condition that it reads.
+    """
+
+    def __init__(self, tokens: int, features: int, width: int, *, name: str = "text"):
+        super().__init__()
+        self.name, self.tokens = name, tokens
+        self.linear = nn.Linear(features, width)
+
+    def forward(self, context: Context | None) -> Tensor:
+        text = find(context, self.name)
+        none = text.null[:, None] if text.mask is None else text.null[:, None] | ~text.mask
+        return self.linear(text.value.masked_fill(none[..., None], 0).to(computes_in(self.linear)))
+
+
+class LabelPrefix(nn.Module):
+    """A class label as a prefix of one token, with a learned null. Context -> (batch, 1, width).
+
+    `name` names the condition that it reads.
+    """
+
+    tokens = 1
+
+    def __init__(self, classes: int, width: int, *, name: str = "label"):
+        super().__init__()
+        self.name, self.classes = name, classes
+        self.linear = nn.Linear(classes + 1, width)  # of one-hot vectors; the last class is the null
+
+    def forward(self, context: Context | None) -> Tensor:
+        label = find(context, self.name)
+        classes = torch.where(label.null, self.classes, label.value)
+        one_hot = nn.functional.one_hot(classes, self.classes + 1)
+        return self.linear(one_hot.to(computes_in(self.linear)))[:, None]
+
+
+class PrefixTransformer(CausalNetwork):
+    """(B, T, D) -> (B, T, *raw): raw parameters of each token, from the prefix and the tokens before it.
+
+    A learned first token, in the space of x, stands before x_0, so that the parameters of the first token are learned
+    too. `prefix` is a context encoder whose tokens come before; without one the context is ignored. `positions` may
+    rotate queries and keys; places −prefix.tokens … −1 are those of the prefix. At the start the output is zero.
+
+    >>> from pushforward.networks.positions import ScaledRotary
+    >>> net = PrefixTransformer(3, (3, 2), positions=ScaledRotary((4, 4)), width=64, depth=2)
+    >>> net(torch.zeros(5, 16, 3)).shape
+    torch.Size([5, 16, 3, 2])
+    """
+
+    attends = True
+
+    def __init__(
+        self,
+        features: int,
+        raw: tuple[int, ...],
+        *,
+        positions: Positions,
+        width: int,
+        depth: int,
+        options: LayerOptions | None = None,
+        prefix: TextPrefix | LabelPrefix | None = None,
+    ):
+        super().__init__()
+        options = options or LayerOptions()
+        self.token, self.raw, self.head = (features,), raw, width // options.heads(width)
+        positions.rotation(0, 1, self.head, torch.device("meta"))  # raises if it cannot rotate heads
+        self.positions, self.prefix, self.conditional = positions, prefix, prefix is not None
+        self.first = nn.Parameter(torch.randn(features))
+        self.read = nn.Linear(features, width)
+        self.layers = nn.ModuleList(GroupedLayer(width, options) for _ in range(depth))
+        self.norm = RMSNorm(width)
+        self.answer = nn.Linear(width, math.prod(raw))
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    @property
+    def tokens(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.positions.tokens
+
+    def forward(
+        self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
+    ) -> Tensor:
+        if self.tokens is not None and x.shape[1] > self.tokens:
+            raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
+        before = self._before(len(x), context)
+        h = torch.cat([before, self._embedded(x[:, :-1])], 1)
+        return self._answers(h, attention_temperature, 1 - before.shape[1])[:, before.shape[1] - 1 :]
+
+    def start(
+        self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
+    ) -> Decoder:
+        layers: list[Any] = list(self.layers)
+        if not is_unchanged(self, PrefixTransformer) or not all(
+            keeps_forward(layer, GroupedLayer) and keeps_forward(layer.attention, GroupedAttention) for layer in layers
+        ):
+            return self.whole(rows, context, attention_temperature=attention_temperature)
+        return PrefixDecoder(self, self._before(rows, context), attention_temperature)
+
+    def _before(self, rows: int, context: Context | None) -> Tensor:
+        """What stands before x_0: the prefix and the first token, (B, n, W)."""
+        first = self._embedded(self.first.expand(rows, 1, -1))
+        return first if self.prefix is None else torch.cat([self.prefix(context).expand(rows, -1, -1), first], 1)
+
+    def _embedded(self, x: Tokens) -> Tensor:
+        return self.read(x.to(computes_in(self.read)))
+
+    def _answers(
+        self, h: Tensor, temperature: Tensor | None, start: int, recalls: list[Recall] | None = None
+    ) -> Tensor:
+        """Embedded tokens at places start, start + 1, … -> raw parameters of the tokens after them, (B, n, *raw).
+
+        `recalls` has for each layer a function that adds the keys and values of the tokens before `start`.
+        """
+        h = self.positions(h, start)
+        rotation = self.positions.rotation(start, start + h.shape[1], self.head, h.device)
+        for i, layer in enumerate(self.layers):
+            h = layer(h, temperature, rotation, None if recalls is None else recalls[i])
+        return self.answer(self.norm(h)).unflatten(-1, self.raw)
+
+
+class PrefixDecoder(Decoder):
+    """Keeps, for each layer, the keys and values of the prefix and of the tokens that were read."""
+
+    kind = "tensors"
+
+    def __init__(self, net: PrefixTransformer, before: Tensor, temperature: Tensor | None):
+        """`before` (B, n, W) stands before x_0, embedded."""
+        room = {} if net.tokens is None else {"room": before.shape[1] + net.tokens}
+        self._net, self._temperature, self._before = net, temperature, before.shape[1]
+        self._memory = [(Buffer(2, **room), Buffer(2, **room)) for _ in net.layers]
+        super().__init__(self._after(before, 0)[:, -1:], net.tokens)
+
+    def _read(self, x: Tensor) -> Tensor:
+        return self._after(self._net._embedded(x), self._before + self.length)
+
+    def _after(self, h: Tensor, seen: int) -> Tensor:
+        """Embedded tokens that come after the first `seen` -> raw parameters of the tokens after them."""
+        recalls = [partial(_recalled, buffers, seen) for buffers in self._memory]
+        return self._net._answers(h, self._temperature, seen + 1 - self._before, recalls)
