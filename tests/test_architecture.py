@@ -20,8 +20,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"shapes", "conditions", "files", "version", "optional", "migrations"},
-    {"kernels"},
+    {"shapes", "recording", "files", "version", "optional", "migrations"},
+    {"kernels", "conditions"},
     {"randomness"},
     {"moves", "transform", "capture"},
     {"networks"},

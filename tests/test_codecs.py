@@ -19,7 +19,10 @@ from pushforward.codecs import (
     UniformDequantization,
     bits_per_dim,
 )
+from pushforward.codecs.noise import log_sum_of_normals
+from pushforward.randomness import Keyed
 from pushforward.transforms import Integers, Unconstrain
+from tests.tape import NoWaits
 from tests.toys import plane
 
 CODECS = {"uniform": UniformDequantization(5), "gaussian": GaussianNoise(5, 0.15)}
@@ -96,6 +99,29 @@ def test_a_uniform_density_on_the_bins_costs_log2_of_the_levels():
     data = torch.randint(17, (4, 6, 1))
     bits = bits_per_dim(CodedFlow(flow, UniformDequantization(17)).bound(data), 6)
     torch.testing.assert_close(bits, torch.full((4,), math.log2(17)))
+
+
+@pytest.mark.parametrize(
+    ("levels", "sigma"),
+    [(256, 0.1), (256, 0.05), (256, 0.048), (256, 0.03), (17, 0.1), (2, 5.0), (2, 0.3), (1000, 0.02), (4096, 0.5)],
+)
+def test_the_sum_over_levels_is_as_near_as_it_says(levels, sigma):
+    x = torch.linspace(-1 - 7 * sigma, 1 + 7 * sigma, 1001, dtype=torch.float64)
+    centres = codecs.placed(torch.arange(levels, dtype=torch.float64), levels)
+    normals = torch.distributions.Normal(centres, sigma)
+    for dtype, tolerance in ((torch.float64, 3e-8), (torch.float32, 2e-5)):
+        exact = normals.log_prob(x.to(dtype)[:, None].double()).logsumexp(1)
+        found = log_sum_of_normals(x.to(dtype), levels, sigma)
+        torch.testing.assert_close(found.double(), exact, atol=tolerance, rtol=0)
+
+
+def test_integers_that_cannot_be_looked_at_become_nan_where_they_are_wrong(codec):
+    data = torch.tensor([[0, 4, 5, -1]])
+    with NoWaits():
+        x, _ = codec.encode(data, Keyed(0, rows=[0]))
+        table, _ = ColumnDequantization((1,)).encode(torch.tensor([[0.5, 3.0], [0.5, 3.5]]))
+    assert x.isnan().tolist() == [[False, False, True, True]]
+    assert table.isnan().tolist() == [[False, False], [False, True]]
 
 
 def test_an_untrained_tarflow_on_noise_has_the_known_bits():

@@ -122,7 +122,7 @@ def test_what_is_not_finite_stops_before_the_weights_and_is_named(tmp_path):
         minimise(Overflowing(flow, UniformDequantization(17)), data, plan, checkpoints=Checkpoints(tmp_path))
     rows = Order(len(data), seed=0)[16:24].tolist()
     assert str(stopped.value).startswith("step 2: loss nan")
-    assert "the first not to be finite was the output of flow.transform.parts.1. The batch: rows " in str(stopped.value)
+    assert "the first not to be finite was the output of flow.transform.parts.1. The weights" in str(stopped.value)
     assert f"rows {rows} of the data" in str(stopped.value)
 
     whole = minimise(Likelihood(model(), UniformDequantization(17)), data, plan)
@@ -156,9 +156,12 @@ def test_the_average_follows():
     start = module.weight.detach().clone()
     with torch.no_grad():
         module.weight.add_(1)
-    average.update(step=0)
+    taken = torch.tensor(True)
+    average.update(torch.tensor(average.share_at(0)), ~taken)
+    torch.testing.assert_close(average.module.weight, start)
+    average.update(torch.tensor(average.share_at(0)), taken)
     torch.testing.assert_close(average.module.weight, start + 0.9)  # early on it forgets its start faster
     for step in range(1, 50):
-        average.update(step)
+        average.update(torch.tensor(average.share_at(step)), taken)
     torch.testing.assert_close(average.module.weight, module.weight)
     assert average.module.weight.grad is None

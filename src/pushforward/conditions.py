@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Size, Tensor
 
+from pushforward.recording import readable
+
 Given = object  # what the user gives: None, a value of the one condition, a dict of values by name, or a Context
 
 
@@ -135,7 +137,7 @@ class Label(Kind):
         if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
             raise ValueError(f"labels are integers; these are {labels.dtype}. Convert them with .long().")
         labels = labels.long()  # int8 cannot be compared with a large number of classes
-        if labels.is_cpu and not (torch.compiler.is_compiling() or torch._C._get_tracing_state()):
+        if readable(labels):
             wrong = labels[(labels < -1) | (labels >= self.classes)]
             if wrong.numel():
                 raise ValueError(f"this flow takes {self.expected}; got {wrong.flatten()[0]}.")

@@ -152,14 +152,16 @@ class Flow(nn.Module):
         noise; `solve` is that of `decode`. Draws that are not finite are returned, with a warning.
         """
         with torch.no_grad():
-            return self._draw(shape, context, size=size, temperature=temperature, generator=generator, solve=solve)[0]
+            draws = self._draw(shape, context, size=size, temperature=temperature, generator=generator, solve=solve)
+        return _finite(*draws, len(self.event))[0]
 
     def sample_and_log_prob(
         self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
     ) -> tuple[Events, Tensor]:
         """Draws and their log-densities, at the cost of the draws."""
         with torch.no_grad():
-            return self._draw(shape, context, generator=generator)
+            draws = self._draw(shape, context, generator=generator)
+        return _finite(*draws, len(self.event))
 
     def rsample(self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None) -> Events:
         """Draws with gradients to the flow's parameters and its context."""
@@ -282,9 +284,6 @@ class Flow(nn.Module):
         z = self.base.sample(shape.numel(), rows, event=latent, temperature=temperature, generator=generator)
         x, log_det = solved_by(self.transform, solve).inverse(z, rows)
         log_prob = self.base.log_prob(z, rows) - log_det
-        lost = (~x.detach().flatten(1).isfinite().all(1)).sum().item()
-        if lost:
-            warnings.warn(f"{lost} of {len(x)} samples are not finite", RuntimeWarning, stacklevel=3)
         return x.reshape((*shape, *event)), log_prob.reshape(shape)
 
     def _sample_shape(self, size: tuple[int, ...] | None) -> Size:
@@ -296,6 +295,14 @@ class Flow(nn.Module):
                 f"sample, without None; got {tuple(size)}."
             )
         return Size(size)
+
+
+def _finite(x: Events, log_prob: Tensor, axes: int) -> tuple[Events, Tensor]:
+    """Draws whose events have so many axes, and their log-densities; warns where a draw is not finite."""
+    lost = (~x.flatten(x.dim() - axes).isfinite().all(-1)).sum().item()
+    if lost:
+        warnings.warn(f"{lost} of {log_prob.numel()} samples are not finite", RuntimeWarning, stacklevel=3)
+    return x, log_prob
 
 
 def _fits(size: tuple[int, ...], event: tuple[int, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from pushforward.codecs.base import Codec, Identity
 from pushforward.flow import Flow
 from pushforward.randomness import Source, draw
+from pushforward.recording import readable
 from pushforward.shapes import Events, PerSample
 from pushforward.transforms import ProductSupport
 
@@ -32,23 +34,35 @@ class ColumnDequantization(Codec):
     def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         x, v = self._integers(data)
         u = draw(torch.rand, v.shape, v, generator)
-        x[:, list(self.columns)] = (v + u).clamp(v.nextafter(v + 1), (v + 1).nextafter(v))  # never on a bin's edge
+        self._replace(x, (v + u).clamp(v.nextafter(v + 1), (v + 1).nextafter(v)))  # never on a bin's edge
         return x, x.new_zeros(len(x))
 
     def decode(self, x: Events) -> Tensor:
-        return x.index_copy(1, torch.tensor(self.columns, device=x.device), x[:, list(self.columns)].floor())
+        data = x.clone()
+        self._replace(data, self._chosen(x).floor())
+        return data
 
     def clean(self, data: Tensor) -> Events:
         x, v = self._integers(data)
-        x[:, list(self.columns)] = v + 0.5
+        self._replace(x, v + 0.5)
         return x
 
+    def _chosen(self, x: Tensor) -> Tensor:
+        return torch.stack([x[:, column] for column in self.columns], 1)  # a list as an index would be copied to a GPU
+
+    def _replace(self, x: Tensor, v: Tensor) -> None:
+        for column, values in zip(self.columns, v.unbind(1), strict=True):
+            x[:, column] = values
+
     def _integers(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """A copy of the data as real numbers, and its columns of integers; ValueError where they hold others."""
+        """A copy of the data as real numbers, and its columns of integers. Raises ValueError where they hold others; on
+        a GPU, where a look at the data would wait for it, these become NaN."""
         if data.shape[1] <= max(self.columns):
             raise ValueError(f"columns {self.columns} are of integers; the data have {data.shape[1]} columns.")
         x = data.clone() if data.is_floating_point() else data.to(torch.get_default_dtype())
-        v = x[:, list(self.columns)]
+        v = self._chosen(x)
+        if not readable(data):
+            return x, torch.where(v == v.floor(), v, math.nan)
         wrong = (v != v.floor()).nonzero().tolist()
         if wrong:
             row, i = wrong[0]

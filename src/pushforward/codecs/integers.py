@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs.base import Codec
+from pushforward.recording import readable
 
 
 class IntegerCodec(Codec):
@@ -41,14 +42,19 @@ def check_levels(levels: int) -> None:
 
 
 def as_real(data: Tensor, levels: int) -> Tensor:
-    """Integers 0 … levels − 1 in torch's default dtype. Raises ValueError for anything else."""
+    """Integers 0 … levels − 1 in torch's default dtype. Raises ValueError for anything else; on a GPU, where a look at
+    the data would wait for it, integers out of range become NaN."""
     if data.is_floating_point() or data.is_complex():
         raise ValueError(f"this codec takes integers 0 … {levels - 1}; the data are {data.dtype}.")
-    if data.numel():
-        least, most = torch.stack(data.aminmax()).tolist()
-        if least < 0 or most >= levels:
-            raise ValueError(f"a codec of {levels} levels takes 0 … {levels - 1}; the data have {least} … {most}.")
-    return data.to(torch.get_default_dtype())
+    v = data.to(torch.get_default_dtype())
+    if not data.numel() or (data.dtype == torch.uint8 and levels >= 256):
+        return v
+    if not readable(data):
+        return torch.where((v >= 0) & (v < levels), v, math.nan)
+    least, most = torch.stack(data.aminmax()).tolist()
+    if least < 0 or most >= levels:
+        raise ValueError(f"a codec of {levels} levels takes 0 … {levels - 1}; the data have {least} … {most}.")
+    return v
 
 
 def as_integers(v: Tensor, levels: int) -> Tensor:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
+
+from pushforward.recording import recorded as recorded
 
 # The least work that each kernel serves: elements for moves, words of random numbers, multiplications for networks. For
 # less, tensor operations are as fast, or the compiler takes longer than is won.
@@ -25,19 +26,6 @@ LEAST: dict[str, float] = {
 
 
 KINDS = frozenset({Tensor, nn.Parameter})
-
-
-def recorded() -> bool:
-    """Whether operations are recorded or transformed: by torch.compile, torch.export, torch.jit.trace, a dispatch or
-    function mode (make_fx, FlopCounterMode, FakeTensorMode …), functorch, or forward-mode differentiation."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
 
 
 def batched(*tensors: Tensor) -> bool:

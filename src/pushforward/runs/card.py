@@ -27,7 +27,7 @@ A normalizing flow of {data}: it draws samples, and computes exact densities.
 | model | `{configuration}` |
 | parameters | {parameters:,} |
 | data | `{source}`, encoded by `{codec}` |
-| training | {steps:,} steps of {batch} events, {hours:.1f} hours; torch {torch}, pushforward {version} |
+| training | {steps:,} steps of {batch} events{precision}, {hours:.1f} hours; torch {torch}, pushforward {version} |
 
 ## Results
 
@@ -66,6 +66,7 @@ def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str
         codec=recipe.codec,
         steps=int(last.get("step", 0)),
         batch=recipe.train.batch,
+        precision=f" in {last['precision']}" if "precision" in last else "",
         hours=last.get("seconds", 0) / 3600,
         torch=torch.__version__,
         version=__version__,

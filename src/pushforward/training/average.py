@@ -6,25 +6,47 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
     """A copy of `module` with averaged weights: average <- decay · average + (1 − decay) · weights, at each step.
 
     In early steps the decay is (1 + step) / (10 + step), where that is smaller, so that initial weights are forgotten.
-    Buffers are copied: a variance that a base has observed belongs to the latents of the present weights.
+    Buffers that a step has changed are copied: a variance that a base has observed belongs to the latents of the
+    present weights.
     """
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
         self.module = copy.deepcopy(module).eval()
         self.weights: tuple[list[Tensor], list[Tensor]] = [*self.module.parameters()], [*module.parameters()]
-        self.buffers = list(self.module.buffers()), list(module.buffers())
+        self._buffers = [*zip(self.module.buffers(), module.buffers(), strict=True)]
+        self._versions = [now._version for _, now in self._buffers]
+
+    def share_at(self, step: int) -> float:
+        """1 − decay, at a step."""
+        return 1 - min(self.decay, (1 + step) / (10 + step))
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        get_ema_multi_avg_fn(decay)(*self.weights, step)
-        for mine, now in zip(*self.buffers, strict=True):
-            mine.copy_(now)
+    def update(self, share: Tensor, taken: Tensor) -> None:
+        """Average the weights of a step, by a share of `share_at`. Where the step was not taken nothing changes, and
+        buffers of the module that it has changed become again what they were. Both are scalars on the module's device.
+        """
+        _lerp(*self.weights, share * taken)
+        versions = [now._version for _, now in self._buffers]
+        for (kept, now), before, after in zip(self._buffers, self._versions, versions, strict=True):
+            if after != before:
+                kept.copy_(torch.where(taken, now, kept))
+                now.copy_(kept)
+        self._versions = [now._version for _, now in self._buffers]
+
+
+def _lerp(tensors: list[Tensor], ends: list[Tensor], share: Tensor) -> None:
+    """tensors <- tensors + share · (ends − tensors), in place."""
+    if share.is_cpu:
+        torch._foreach_lerp_(tensors, ends, [share.to(t.dtype) for t in tensors])  # pyright: ignore[reportPrivateImportUsage]
+        return
+    # on a GPU that would be a kernel for each tensor
+    apart = torch._foreach_sub(ends, tensors)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_mul_(apart, share)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_add_(tensors, apart)  # pyright: ignore[reportPrivateImportUsage]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pushforward.files import write
@@ -30,12 +31,13 @@ class Log:
 
             self._writer = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
 
-    def write(self, step: int, numbers: dict[str, float]) -> None:
+    def write(self, step: int, numbers: Mapping[str, float | str | list[int]]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **numbers}) + "\n")
         if self._writer:
             for name, number in numbers.items():
-                self._writer.add_scalar(name, number, step)
+                if isinstance(number, float | int):
+                    self._writer.add_scalar(name, number, step)
             self._writer.flush()
 
     def read(self) -> list[dict[str, float]]:

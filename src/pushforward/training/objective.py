@@ -30,6 +30,7 @@ class Objective(nn.Module, ABC):
 
     flow: Flow
     unit: str
+    changes: bool = False  # whether `begin` changes what a step computes: then steps are not recorded as a CUDA graph
 
     @abstractmethod
     def forward(

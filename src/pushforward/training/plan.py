@@ -21,24 +21,30 @@ class Plan:
     weight_decay: float = 1e-4
     clip: float | None = 1.0  # largest norm of the gradient; None: any
     average_decay: float = 0.999  # of the weights' moving average, a step; 0: the weights themselves
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the networks; auto: bfloat16 where it is fast
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"  # of networks; auto: bfloat16 where it is fast
+    on_nonfinite: Literal["stop", "skip"] = "stop"  # where a loss or gradient is not finite; no weight is changed
+    skip_above: float | None = None  # after warm-up, steps whose gradient has a larger norm are skipped; None: none
+    max_skipped: int = 10  # steps in a row; then training stops
     seed: int = 0  # of the weights, the order and the noise
     accumulate: int = 1  # gradient accumulation: the number of parts of a batch
     recomputed: bool = False  # activation checkpointing: networks recompute activations for the gradient
     reversible: bool = False  # chains recompute intermediate values by their inverses for the gradient
     compiled: bool = False  # networks are compiled by torch.compile
+    captured: bool = True  # on a GPU a step is recorded as a CUDA graph, where it can be
     log_every: int = 10  # steps, as are the next two
     checkpoint_every: int = 1000
     measure_every: int = 0  # between evaluations on held-out data; 0: none
     patience: int = 0  # evaluations without improvement before early stopping; 0: all steps are made
 
     def __post_init__(self):
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"networks train in float32 or bfloat16, or auto; got precision={self.precision!r}.")
-        for name in ("steps", "batch", "accumulate", "log_every", "checkpoint_every"):
+        if self.precision not in ("auto", "float32", "tf32", "bfloat16"):
+            raise ValueError(f"networks train in float32, tf32, bfloat16 or auto; got precision={self.precision!r}.")
+        if self.on_nonfinite not in ("stop", "skip"):
+            raise ValueError(f"where a loss is not finite, stop or skip; got on_nonfinite={self.on_nonfinite!r}.")
+        for name in ("steps", "batch", "accumulate", "log_every", "checkpoint_every", "max_skipped"):
             if getattr(self, name) < 1:
                 raise ValueError(f"a plan needs {name} of at least 1; got {getattr(self, name)}.")
-        for name in ("lr", "clip"):
+        for name in ("lr", "clip", "skip_above"):
             if (number := getattr(self, name)) is not None and not number > 0:
                 raise ValueError(f"a plan needs {name} above 0; got {number}.")
         for name in ("warmup", "weight_decay", "measure_every", "patience"):
@@ -59,10 +65,18 @@ class Plan:
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
+    def largest_at(self, step: int) -> float:
+        """The largest norm of a gradient that is taken."""
+        return math.inf if self.skip_above is None or step < self.warmup else self.skip_above
+
     def dtype_on(self, device: torch.device) -> torch.dtype:
+        """The networks' dtype under autocast; that of TF32 is float32."""
+        return torch.bfloat16 if self.precision_on(device) == "bfloat16" else torch.float32
+
+    def precision_on(self, device: torch.device) -> str:
         """The networks' precision. "auto" is bfloat16 where the hardware multiplies matrices in it, else float32."""
         if self.precision != "auto":
-            return getattr(torch, self.precision)
+            return self.precision
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         fast |= device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
+        return "bfloat16" if fast else "float32"

@@ -93,6 +93,10 @@ class ReverseKL(Objective):
         loss = (kl if weights is None else weights * kl).mean()
         return loss, {self.unit: loss.detach()}
 
+    @property
+    def changes(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.anneal is not None
+
     def begin(self, done: float) -> None:
         self.beta = 1.0 if self.anneal is None else self.anneal.inverse_temperature(done)
 

@@ -24,12 +24,20 @@ class State:
         self.average = Average(objective.flow, plan.average_decay)
         self.early_stopping = EarlyStopping(objective.flow, plan.patience) if plan.patience else None
         self.optimiser = torch.optim.AdamW(
-            objective.parameters(), lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay, fused=True
+            objective.parameters(),
+            lr=torch.tensor(plan.lr, device=objective.flow.device),
+            betas=plan.betas,
+            weight_decay=plan.weight_decay,
+            fused=True,
+            capturable=plan.captured and objective.flow.device.type == "cuda",
         )
+        self.optimiser._warned_capturable_if_run_uncaptured = True  # no warning for steps before one is recorded
         # as AdamW does in its first step, but now, so that a checkpoint can be loaded into these tensors
         for p in objective.parameters():
             moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
             self.optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
+        self.skips = plan.on_nonfinite == "skip" or plan.skip_above is not None
+        self.skipped = torch.zeros(2, device=objective.flow.device)  # steps in a row, until now, and in all
         self._step = torch.zeros((), dtype=torch.int64, device="cpu")
         self._seconds = torch.zeros((), dtype=torch.float64, device="cpu")
 
@@ -74,4 +82,5 @@ class State:
             **average,
             **best,
             **moments,
+            **({"skipped": self.skipped} if self.skips else {}),
         }
