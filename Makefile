@@ -4,7 +4,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
-.PHONY: setup demo bench docs lint test clean
+.PHONY: setup demo bench gpu docs lint test clean
 
 setup: .venv/dev
 
@@ -31,6 +31,10 @@ demo: .venv/run
 # every benchmark, side by side, into benchmarks/results.md
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
+
+# checks, then benchmarks, on a GPU, into benchmarks/gpu.md: seven minutes, by the torch of $(PYTHON); 2: there is no GPU
+gpu:
+	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu
 
 # the site, into docs/_build/html; its pages are executed
 docs: .venv/docs

@@ -29,7 +29,7 @@ LAYERS = [
     {"transforms"},
     {"diagnostics", "distribution", "guidance", "denoising", "initialization"},
     {"flow"},
-    {"codecs", "importance"},
+    {"codecs", "importance", "graphed"},
     {"models", "data", "sampling"},
     {"training", "evaluation", "editing", "interop"},
     {"recipe", "fitting"},

@@ -26,6 +26,7 @@ from pushforward import (
 from pushforward.conditions import Condition
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
+from pushforward.graphed import graphed
 from pushforward.recipe import Recipe
 from pushforward.runs import evaluate, load, sample, train
 from pushforward.transform import Chain, Inverse, Transform
@@ -49,6 +50,7 @@ __all__ = [
     "evaluation",
     "fit",
     "fit_density",
+    "graphed",
     "hub",
     "interop",
     "load",

@@ -79,7 +79,10 @@ class Captured:
             self._prepare(record, self._recorder, leaves, tree)
             if record.replay is not None:
                 return record.replayed(leaves)
-        self.why = record.refused or f"the first calls of a shape, {self.warmups}, are not recorded"
+        if record.refused is not None:
+            self.why = record.refused
+            return self.function(*arguments)
+        self.why = f"the first calls of a shape, {self.warmups}, are not recorded"
         with _captured():
             results = self._recorder.run(lambda: self.function(*arguments))
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in pytree.tree_leaves(results)):

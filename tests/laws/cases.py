@@ -12,6 +12,7 @@ from torch._dynamo.exc import Unsupported
 
 from pushforward import conditions
 from pushforward.conditions import Context, Image, Kind, Label, Text, Vector
+from pushforward.graphed import Graphed
 from pushforward.guidance import GaussianProduct, Linear, Rule
 from pushforward.moves import (
     Affine,
@@ -429,5 +430,6 @@ CASES = {
         excused=GOES_BACK,
     ),
     "gridded": images(gridded, (2, 2, 3), conditions=TEXT, open=(2, None, None), excused=COPIES),
+    "graphed": Case(lambda: Graphed(Chain(Flip(), autoregressive()))),
     "multi-scale": images(lambda: MultiScale((1, 4, 8), [level(1), level(2)]), (1, 4, 8), latent=(32,)),
 }
