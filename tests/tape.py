@@ -17,6 +17,7 @@ from pushforward.capture import Call, Recorder
 
 aten = torch.ops.aten
 WAITS = {  # their results, or the shapes of these, are values of tensors
+    aten.lift_fresh,  # a tensor made of Python's numbers, which is copied from the host
     aten._local_scalar_dense,
     aten.equal,
     aten.is_nonzero,
@@ -30,7 +31,7 @@ INDEXED = {aten.index, aten.index_put, aten.index_put_}
 
 
 def waits(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether an operation waits for the device, or has a shape that depends on values."""
+    """Whether an operation waits for the device, copies to it, or has a shape that depends on values."""
     if func.overloadpacket in WAITS:
         return True
     return func.overloadpacket in INDEXED and any(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pushforward.codecs import Coarse, CodedFlow, UniformDequantization
 from pushforward.models import Dequantiser, FlowPlusPlus, Glow, Jet, RealNVP, Reverse
-from pushforward.networks import ConvNet
+from pushforward.networks import ConvNet, convolution
 from pushforward.networks.convolution import ScaledConvolution, ZeroConvolution
 from pushforward.training import Likelihood
 from pushforward.transforms import (
@@ -174,9 +174,15 @@ def test_a_convnet_sees_where_the_image_ends():
     assert flat[3, 3] != flat[0, 3]
 
 
+@pytest.mark.parametrize("products", [None, True, False], ids=["as chosen", "by products", "by convolutions"])
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
 @pytest.mark.parametrize(("channels", "answers"), [(3, 8), (8, 3), (4, 4)])
-def test_convolutions_are_those_of_an_image_with_one_more_channel_for_its_border(channels, answers, size):
+def test_convolutions_are_those_of_an_image_with_one_more_channel_for_its_border(
+    channels, answers, size, products, monkeypatch
+):
+    """On a CPU and on a GPU, whose way is taken here too."""
+    if products is not None:
+        monkeypatch.setattr(convolution, "by_products", lambda _: products)
     torch.manual_seed(0)
     for net in (ScaledConvolution(channels, answers).double(), ZeroConvolution(channels, answers).double()):
         x, border = torch.randn(2, channels, *size).double(), torch.ones(2, 1, *size).double()

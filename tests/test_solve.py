@@ -164,6 +164,34 @@ def test_every_solver_answers_as_sequential(net, solver, tokens, guided):
     assert len(reads) <= max(tokens - 1, 0)
 
 
+@pytest.mark.parametrize("lost", [0, 5, 12])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_row_that_overflows_is_lost_alone(net, solver, lost):
+    z, context = torch.randn(3, 13, 2, dtype=torch.float64), read({"label": Label(3)}, [0, 2, -1])
+    expected = solved(sequential, net, Affine(), z, context)
+    broken = z.clone()
+    broken[1, lost] = torch.inf
+    for mine, right in zip(solved(SOLVERS[solver], net, Affine(), broken, context), expected, strict=True):
+        torch.testing.assert_close(mine[[0, 2]], right[[0, 2]], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(mine[1, :lost], right[1, :lost], rtol=1e-12, atol=1e-12)
+        assert mine[1, lost + 1 :].isnan().all()
+
+
+@pytest.mark.parametrize("net", ["graph"], indirect=True)
+@pytest.mark.parametrize("solver", ["blockwise of 3", "jacobi"])
+def test_sweeps_are_recorded_once_and_replayed(net, solver):
+    """Python runs for the guesses, to warm up and to record; a sweep more than is needed changes nothing."""
+    z, context, runs = torch.randn(3, 13, 2, dtype=torch.float64), read({"label": Label(3)}, [0, 2, -1]), []
+
+    class Counted(Affine):
+        def inverse(self, y, raw):
+            runs.append(1)
+            return super().inverse(y, raw)
+
+    solved(SOLVERS[solver], net, Counted(), z, context)
+    assert len(runs) == (5 if solver == "blockwise of 3" else 3), "with guesses for the tokens that enter"
+
+
 @pytest.mark.parametrize("net", ["kernel"], indirect=True)
 def test_the_kernel_gives_a_row_the_same_bits_alone_and_in_a_batch(net):
     """Token by token, and in sweeps."""

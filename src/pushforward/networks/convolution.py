@@ -1,6 +1,7 @@
 """Convolutions whose outputs begin with a known mean and scale: (B, C, H, W) -> (B, C', H, W), with zero padding.
 
-`Flow.initialize` initialises them from data; until then their weights are N(0, 0.05²).
+`Flow.initialize` initialises them from data; until then their weights are N(0, 0.05²). Below float32 a CPU computes
+them as matrix products and moves of pixels (`by_products`); cuDNN has them with the channels of a pixel side by side.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ class SpreadConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(answers))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x.to(multiplied_in(self.weight)), self.weight, self.bias, padding="same")
+        return _convolved(x.to(multiplied_in(self.weight)), self.weight, self.bias)
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
         """Scale the weights, and set the bias, by the outputs for x. Called by `Flow.initialize` alone."""
-        mean, deviation = moments(F.conv2d(x.to(self.weight.dtype), self.weight, padding="same"))
+        mean, deviation = moments(_convolved(x.to(self.weight.dtype), self.weight))
         scale = (self.spread / deviation).to(self.weight)
         self.weight.mul_(scale[:, None, None, None])
         self.bias.copy_(-mean * scale)
@@ -85,7 +86,7 @@ def _scaled(x: Tensor, weight: Tensor, border: Tensor | None, shift: Tensor, log
     if border is None:
         return _product(x, weight.flatten(1) * scale[:, None], shift * scale)
     edge = x.new_ones(1, 1, *x.shape[2:])
-    edge[..., 1:-1, 1:-1] = 0
+    edge[..., 1:-1, 1:-1].zero_()
     if x.shape[1] < len(weight):
         x = torch.cat([x, edge.expand(len(x), -1, -1, -1)], 1)
         return _from_few(x, torch.cat([weight, border], 1) * scale[:, None, None, None], shift * scale)
@@ -95,8 +96,21 @@ def _scaled(x: Tensor, weight: Tensor, border: Tensor | None, shift: Tensor, log
 
 def rectified(x: Tensor) -> Tensor:
     """relu(x) in place, for the output x of a `ScaledConvolution`: to allocate a second tensor took up to a sixth of a
-    pass. Below float32 it is not in place: there x is a view, and autograd would copy it."""
-    return F.relu(x, inplace=not _narrow(x))
+    pass. Where that is a matrix product it is not in place: there x is a view, and autograd would copy it."""
+    return F.relu(x, inplace=not by_products(x))
+
+
+def by_products(x: Tensor) -> bool:
+    """Whether convolutions of x are computed as matrix products: below float32 on a CPU, where that is faster."""
+    return x.is_cpu and x.dtype.itemsize < 4
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The convolution. On a GPU below float32 the channels of a pixel are put side by side in memory, as its matrix
+    units read them; the outputs stay so."""
+    if not x.is_cpu and x.dtype.itemsize < 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, weight, bias, padding="same")
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -105,27 +119,27 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     On an AMD EPYC float32 matrix products, by MKL, take twice as long as convolutions, by oneDNN. In bfloat16 oneDNN
     computes both, and the weight gradient of a matrix product takes 0.6 to 0.9 times as long.
     """
-    if _narrow(x):
+    if by_products(x):
         return F.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
-    return F.conv2d(x, weight[..., None, None], bias)
+    return _convolved(x, weight[..., None, None], bias)
 
 
 def _from_few(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A convolution of 3 × 3 pixels to more channels. Below float32 it is a matrix product after `_neighbours`; in
-    float32 that would be at most a twentieth faster, and would take more memory."""
-    if not _narrow(x):
-        return F.conv2d(x, weight, bias, padding=1)
+    """A convolution of 3 × 3 pixels to more channels. By products it is one after `_neighbours`; in float32 that would
+    be at most a twentieth faster, and would take more memory."""
+    if not by_products(x):
+        return _convolved(x, weight, bias)
     return _product(_neighbours(x.movedim(1, -1)).movedim(-1, 1), weight.movedim(1, -1).flatten(1), bias)
 
 
 def _towards_few(x: Tensor, weight: Tensor) -> Tensor:
     """A convolution of 3 × 3 pixels to fewer channels: (B, C, H, W) -> (B, H, W, C').
 
-    Below float32 it is a matrix product and then `_gathered` in float32, in two thirds of the time; in float32 that
-    would take as long as the convolution.
+    By products it is one and then `_gathered` in float32, in two thirds of the time; in float32 that would take as long
+    as the convolution.
     """
-    if not _narrow(x):
-        return F.conv2d(x, weight, padding=1).movedim(1, -1)
+    if not by_products(x):
+        return _convolved(x, weight).movedim(1, -1)
     return _gathered(at_least_float32(_product(x, weight.permute(2, 3, 0, 1).flatten(0, 2)).movedim(1, -1)))
 
 
@@ -153,7 +167,3 @@ def _gathered(x: Tensor) -> Tensor:
 def _moved(x: Tensor, dim: int, by: int) -> Tensor:
     """x (B, H, W, C) shifted by one place along an axis, with zeros at the edge."""
     return F.pad(x, (*(0, 0) * (3 - dim), by, -by))
-
-
-def _narrow(x: Tensor) -> bool:
-    return x.dtype.itemsize < 4

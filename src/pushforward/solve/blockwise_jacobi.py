@@ -18,11 +18,11 @@ from torch import Tensor, distributed
 
 from pushforward.conditions import Context
 from pushforward.moves import Move
-from pushforward.networks import CausalNetwork, Decoder
+from pushforward.networks import CausalNetwork, Decoder, GraphDecoder
 from pushforward.shapes import Tokens
+from pushforward.solve import replayed
+from pushforward.solve.convergence import checked, guesses, repeated
 from pushforward.solve.sequential import sequential
-
-FAR = 1e4  # guesses are clamped to ±FAR: 0 · inf in a masked network would make earlier tokens nan
 
 
 def blockwise_jacobi(
@@ -54,60 +54,37 @@ def blockwise_jacobi(
         yield from sequential(net, move, z, context)
         return
     tolerance = 8 * torch.finfo(z.dtype).eps if tolerance is None else tolerance
-    yield from _sweeps(net.start(len(z), context), move, z, size, tolerance)
+    decoder = net.start(len(z), context)
+    if isinstance(decoder, GraphDecoder) and z.shape[1] > 1 and not _distributed():
+        yield from replayed.sweeps(decoder, move, z, size, tolerance)
+    else:
+        yield from _sweeps(decoder, move, z, size, tolerance)
 
 
 def _sweeps(decoder: Decoder, move: Move, z: Tokens, size: int, tolerance: float) -> Iterator[tuple[Tensor, Tensor]]:
     last = z.shape[1] - 1  # it is never read: nothing depends on it
     answer, start, lost = decoder.answer, 0, torch.zeros(len(z), dtype=torch.bool, device=z.device)
-    x, log_slopes = move.inverse(z[:, :size], _repeated(answer, z[:, :size]))  # guesses; the first is exact
+    x, log_slopes = move.inverse(z[:, :size], repeated(answer, z[:, :size]))  # guesses; the first is exact
     if not last:
         yield x, log_slopes
     while start < last:
-        x = torch.cat([x[:, :1], x[:, 1:].nan_to_num(0, 0, 0).clamp(-FAR, FAR)], 1)[:, : last - start]
+        x = guesses(x)[:, : last - start]
         answers = torch.cat([answer, decoder.read(x)], 1)
         stop = start + answers.shape[1]
-        new, log_slopes = move.inverse(z[:, start:stop], answers)
-        allowed = tolerance * (new.abs() + z[:, start:stop].abs() * log_slopes.exp())
-        same = _tokens(((new[:, :-1] - x).abs() <= allowed[:, :-1]) & new[:, :-1].isfinite())
-        converged, lost, after = _converged(same, _tokens(new.isfinite()), lost)
-        new, log_slopes = (
-            t.masked_fill(after.reshape(*after.shape, *[1] * (t.dim() - 2)), torch.nan) for t in (new, log_slopes)
-        )
+        moved = move.inverse(z[:, start:stop], answers)
+        new, log_slopes, count, lost = checked(moved, x, z[:, start:stop], lost, tolerance)
+        if _distributed():
+            distributed.all_reduce(count, distributed.ReduceOp.MIN)
+        converged = int(count)
         if start + converged == last:
             yield new, log_slopes
             return
         yield new[:, :converged], log_slopes[:, :converged]
         entering = z[:, stop : start + converged + size]  # guess: the raw parameters of the last token in the window
-        x = torch.cat([new[:, converged:], move.inverse(entering, _repeated(answers[:, -1:], entering))[0]], 1)
+        x = torch.cat([new[:, converged:], move.inverse(entering, repeated(answers[:, -1:], entering))[0]], 1)
         start, answer = start + converged, answers[:, converged : converged + 1]
         decoder.truncate(start)
 
 
-def _converged(same: Tensor, finite: Tensor, lost: Tensor) -> tuple[int, Tensor, Tensor]:
-    """How many tokens, from the first, have converged in all rows of all ranks; which rows are lost, (B,); which tokens
-    come after the loss of their row, (B, n + 1).
-
-    `same` (B, n) marks tokens that the sweep did not change, `finite` (B, n + 1) finite ones, with one token more. The
-    first token is exact, and so is the one after a run of unchanged tokens. If that one is not finite, its row is lost.
-    """
-    left = torch.cat([finite[:, :1], same[:, 1:]], 1).long().cumprod(1)
-    count = left.sum(1, keepdim=True)
-    now = ~finite.gather(1, count)[:, 0]
-    first = torch.where(lost, -1, count[:, 0])
-    lost = lost | now
-    after = lost[:, None] & (torch.arange(finite.shape[1], device=lost.device) > first[:, None])
-    converged = (left.bool() | lost[:, None]).all(0).long().cumprod(0).sum()
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(converged, distributed.ReduceOp.MIN)
-    return int(converged), lost, after
-
-
-def _tokens(t: Tensor) -> Tensor:
-    """Whether all features of a token are True: (B, T, …) -> (B, T)."""
-    return t if t.dim() == 2 else t.flatten(2).all(2)
-
-
-def _repeated(answer: Tensor, x: Tokens) -> Tensor:
-    """The raw parameters of one token, for each token of x."""
-    return answer.expand(-1, x.shape[1], *answer.shape[2:])
+def _distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

@@ -86,7 +86,8 @@ class Interval(Support):
             x, log_slopes = high - (-z).exp(), -z
         else:
             return z, torch.zeros_like(z)
-        least, most = z.new_tensor(-math.inf if low is None else low), z.new_tensor(math.inf if high is None else high)
+        least = z.new_full((), -math.inf if low is None else low)
+        most = z.new_full((), math.inf if high is None else high)
         inside = x.clamp(torch.nextafter(least, most), torch.nextafter(most, least))  # rounding may reach an end
         return inside, log_slopes
 
@@ -118,7 +119,7 @@ class Circle(Support):
 
     def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
         part = (z + math.pi) / (2 * math.pi)
-        end = torch.nextafter(z.new_tensor(self.high), z.new_tensor(self.low))  # rounding may reach the high end
+        end = torch.nextafter(z.new_full((), self.high), z.new_full((), self.low))  # rounding may reach the high end
         x = (self.low + self._turn * (part - part.floor())).clamp(max=end)
         return x, torch.full_like(z, math.log(self._turn / (2 * math.pi)))
 
