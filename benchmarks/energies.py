@@ -1,10 +1,13 @@
 """Posteriors by reverse KL: flows fitted to unnormalised densities, against the reference draws of posteriordb.
 
+    python benchmarks/energies.py toys
     PUSHFORWARD_DATA=folder python benchmarks/energies.py garch-garch11 arma-arma11
 
-The folder holds posteriordb_subset.npz: the data of each posterior and 10,000 draws of it. The densities are written
-here from the Stan models (Magnusson et al. 2025, arXiv:2407.04967), on the real line; each is centred at its mode and
-scaled by its curvature there, by Newton's method. Then `pf.fit_density` trains a flow with standard settings.
+The toys need no data: a ring of eight Gaussians of radius 4 and deviation 0.4, and Neal's funnel of ten dimensions, v
+~ N(0, 3²) and nine x ~ N(0, exp(v)); log Z is 0 for both. The folder holds posteriordb_subset.npz: the data of each
+posterior and 10,000 draws of it. The densities are written here from the Stan models (Magnusson et al. 2025,
+arXiv:2407.04967), on the real line; each is centred at its mode and scaled by its curvature there, by Newton's
+method. Then `pf.fit_density` trains a flow with standard settings.
 
 Reported of 10,000 draws are their effective sample size, and the shape of their weights' tail (below 0.7 they can be
 trusted: Vehtari et al. 2024, arXiv:1507.02646); C2ST of 2,000 of them, chosen by weight, which is 0.5 where they
@@ -15,6 +18,7 @@ deviations.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +32,8 @@ from torch.distributions import Beta, Cauchy, Gamma, MultivariateNormal, Normal
 
 import pushforward as pf
 from pushforward.evaluation import c2st, importance
+from pushforward.moves import Affine, Composed, RationalQuadraticSpline
+from pushforward.training import Annealing
 from pushforward.transforms import Interval, Unconstrain
 
 DRAWS = 10_000
@@ -265,6 +271,55 @@ def measured(name: str, arrays: np.lib.npyio.NpzFile) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def ring(x: Tensor) -> Tensor:
+    angles = torch.arange(8) * math.pi / 4
+    centres = 4 * torch.stack([angles.cos(), angles.sin()], 1)
+    return Normal(centres, 0.4).log_prob(x[:, None]).sum(2).logsumexp(1) - math.log(8)
+
+
+def modes_of(x: Tensor) -> int:
+    """The number of the ring's Gaussians that have a hundredth of these draws or more."""
+    place = (torch.atan2(x[:, 1], x[:, 0]) * 4 / math.pi).round().long() % 8
+    return int((place.bincount() >= 0.01 * len(x)).sum())
+
+
+def funnel(x: Tensor) -> Tensor:
+    scale = (x[:, :1] / 2).exp()
+    return Normal(0.0, 3.0).log_prob(x[:, 0]) + Normal(0.0, scale).log_prob(x[:, 1:]).sum(1)
+
+
+SPLINE = RationalQuadraticSpline(bins=8, bound=5.0)
+SMALL = pf.models.NSF(features=2, transforms=4, hidden=(32, 32))
+TOYS: dict[str, tuple[Callable[[Tensor], Tensor], pf.models.VectorModel, dict[str, object]]] = {
+    "ring, NSF": (ring, SMALL, {"lr": 3e-3}),
+    "ring, NSF, annealed": (ring, SMALL, {"lr": 3e-3, "anneal": Annealing(width=4.0)}),
+    "funnel, IAF": (funnel, pf.models.IAF(features=10), {}),
+    "funnel, NSF": (funnel, pf.models.NSF(features=10), {}),
+    "funnel, NSF of affine moves and splines": (
+        funnel,
+        pf.models.NSF(features=10, move=Composed(Affine(), SPLINE)),
+        {},
+    ),
+}
+
+
+def toys() -> None:
+    """A row for each toy: the default plan, which is 1,000 steps of 256 draws."""
+    print("| density, model | bound on log Z | log normaliser | effective | tail | modes found | training, s |")
+    print("|---|---|---|---|---|---|---|")
+    for name, (log_density, model, changes) in TOYS.items():
+        torch.manual_seed(0)
+        flow = model.build()
+        fitted = pf.fit_density(flow, log_density, **changes)
+        found = importance(flow, log_density, DRAWS)
+        modes = f"{modes_of(found.x)} of 8" if log_density is ring else ""
+        print(
+            f"| {name} | {fitted.score:.3f} | {found.log_normaliser:.3f} ± {found.standard_error:.3f} | "
+            f"{found.effective / DRAWS:.1%} | {found.tail:.2f} | {modes} | {fitted.seconds:.0f} |",
+            flush=True,
+        )
+
+
 def main(folder: Path, names: list[str]) -> None:
     print("| posterior | features | log normaliser | effective | tail | C2ST | means | deviations | training, s |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -275,4 +330,7 @@ def main(folder: Path, names: list[str]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(os.environ["PUSHFORWARD_DATA"]), sys.argv[1:] or list(POSTERIORS))
+    if sys.argv[1:] == ["toys"]:
+        toys()
+    else:
+        main(Path(os.environ["PUSHFORWARD_DATA"]), sys.argv[1:] or list(POSTERIORS))

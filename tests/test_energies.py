@@ -184,6 +184,7 @@ def shares(flow: pf.Flow) -> Tensor:
     return torch.cdist(flow.sample(4000), CENTRES).argmin(1).bincount(minlength=8) / 4000
 
 
+@pytest.mark.slow
 def test_annealing_finds_the_eight_modes_of_a_ring():
     found = {}
     for anneal in (None, Annealing(width=4.0)):

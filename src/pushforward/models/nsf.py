@@ -4,6 +4,9 @@ An `LU` map, which starts as the identity, mixes the features before each step a
 two halves of a random split in turn; autoregressive steps have the features in order and in reverse order, in turn.
 Networks are residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032. Here an untrained
 spline is the identity; there it is only near it.
+
+Splines are the identity outside of their bounds, so they cannot scale a feature by another there, as heavy tails and
+funnels need. `move=Composed(Affine(), RationalQuadraticSpline())` can: each step is then affine, too.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pushforward.models.vector import VectorModel
-from pushforward.moves import RationalQuadraticSpline
+from pushforward.moves import Elementwise, RationalQuadraticSpline
 from pushforward.transform import Transform
 from pushforward.transforms import LU, Flip, Permuted, scattered
 
@@ -27,7 +30,7 @@ class NSF(VectorModel):
 
     autoregressive: bool = False
     transforms: int = 5
-    move: RationalQuadraticSpline = RationalQuadraticSpline(bins=8, bound=5.0)
+    move: Elementwise = RationalQuadraticSpline(bins=8, bound=5.0)
 
     def assemble(self) -> Iterator[Transform]:
         yield from self.units()
