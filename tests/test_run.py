@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,12 @@ from safetensors.torch import load_file
 
 import pushforward as pf
 from pushforward import hub, recipe
+from pushforward.data import TableSource
 from pushforward.files import alone_in, replacing
 from pushforward.recipes import digits
 from pushforward.training import Checkpoints, Log
+from pushforward.transforms.coupling import halves
+from tests.toys import Mine, picture
 
 ROOT = Path(__file__).parents[1]
 
@@ -158,6 +161,109 @@ def test_a_recipe_is_saved_whole_and_read_back():
         assert recipe.from_json(recipe.to_json(made), "here") == made
 
 
+def of_model(model: pf.models.Model) -> pf.Recipe:
+    """The twin with another model."""
+    return replace(twin(), model=model, objective=pf.training.MaximumLikelihood())
+
+
+def test_a_model_of_the_user_s_is_named_by_its_module_and_loads_and_resumes(tmp_path):
+    flow = pf.train(of_model(Mine((1, 8, 8), steps=4)), tmp_path)
+    assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["model"]["kind"] == "tests.toys:Mine"
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(pf.load(tmp_path).log_prob(x), flow.log_prob(x))
+    pf.train(of_model(Mine((1, 8, 8), steps=4)), tmp_path)
+
+
+def test_what_could_not_be_read_again_is_refused_before_the_first_step(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Local(pf.models.Model):
+        build = Mine.build
+
+    @dataclass(frozen=True)
+    class LocalPlan(pf.training.Plan):
+        pass
+
+    monkeypatch.setattr(Mine, "__module__", "__main__")
+    plan = LocalPlan(steps=1)
+    for refused, told in (
+        (of_model(Local()), "model cannot be saved: .*Local, defined in tests.test_run.*top level of a module"),
+        (of_model(Mine()), "model cannot be saved: Mine is defined in the script .*Move it into a file of its own"),
+        (replace(twin(), train=plan), "train cannot be saved: .*LocalPlan"),
+        (of_model(replace(twin().model, width=torch.tensor(16))), "model.width is of Tensor; the fields"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            pf.train(refused, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_may_have_lists_for_tuples(tmp_path):
+    listed = replace(twin(), data=TableSource(table(tmp_path), ["a", "b"]), codec=pf.codecs.Identity())
+    listed = replace(listed, model=pf.models.NSF(features=2, hidden=[16]), objective=pf.training.MaximumLikelihood())
+    for _ in range(2):
+        pf.train(listed, tmp_path / "run")
+
+
+def table(folder: Path) -> str:
+    rows = torch.randn(100, 2).tolist()
+    (folder / "rows.csv").write_text("a,b\n" + "\n".join(f"{a},{b}" for a, b in rows) + "\n")
+    return str(folder / "rows.csv")
+
+
+def assembled() -> pf.Flow:
+    """A flow that no model builds: a coupling and a permutation, with its weights in float64."""
+    split, move = halves(2), pf.moves.Affine()
+    net = pf.networks.MLP(split.kept, move.raw_shape(split.moved), hidden=(8,))
+    transform = pf.Chain(pf.transforms.Coupling(net, move, split), pf.transforms.Permutation([1, 0]))
+    return pf.Flow(transform, pf.bases.StandardNormal(2), event=(2,)).double()
+
+
+SAVED = {
+    "fitted": lambda: (pf.models.NSF(features=2).build(), pf.models.NSF(features=2)),
+    "assembled": lambda: (assembled(), None),
+    "given a vector": lambda: (pf.models.MAF(features=2, context=3).build(), None),
+    "of images": lambda: (pf.codecs.CodedFlow(picture(), pf.codecs.GaussianNoise(17, 0.1)), None),
+}
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_any_flow_is_saved_as_a_run(tmp_path, kind):
+    given, model = SAVED[kind]()
+    pf.save(given, tmp_path / "run", model=model)
+    flow, again = getattr(given, "flow", given), pf.load(tmp_path / "run")
+    context = torch.randn(5, 3).to(flow.base.like) if "vector" in flow.conditions else None
+    context = torch.arange(5) % 3 if flow.classes else context
+    x = flow.sample((), context) if context is not None else flow.sample(5)
+    assert torch.equal(again.log_prob(x, context), flow.log_prob(x, context))
+    assert "not logged" in (tmp_path / "run" / "README.md").read_text()
+    with pytest.raises(ValueError, match="holds a run"):
+        pf.save(given, tmp_path / "run")
+    hub.save_pretrained(tmp_path / "run", tmp_path / "release")
+    with pytest.raises(ValueError, match="does not say what data it learned"):
+        pf.train(pf.runs.read_recipe(tmp_path / "run"), tmp_path / "run")
+
+
+def test_a_saved_flow_has_all_commands_given_data(tmp_path):
+    pf.save(pf.codecs.CodedFlow(picture(10), pf.codecs.GaussianNoise(17, 0.1)), tmp_path / "run")
+    with pytest.raises(ValueError, match="does not say what data it learned.*give --data"):
+        pf.evaluate(tmp_path / "run")
+    assert pf.runs.classify(tmp_path / "run", data="digits").guesses.shape == (1437,)
+    pf.runs.denoise(tmp_path / "run", tmp_path / "d.png", data="digits", n=2)
+
+
+def test_what_cannot_be_saved_is_named(tmp_path):
+    flow = assembled()
+    flow.transform.parts[0].net.register_forward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match=r"transform.*net has hooks \(_forward_hooks\)"):
+        pf.save(flow, tmp_path / "run")
+    with pytest.raises(ValueError, match="does not build this flow"):
+        pf.save(assembled(), tmp_path / "run", model=pf.models.NSF(features=2))
+    flow = assembled()
+    flow.transform.parts[0].net.extra = {1j}
+    with pytest.raises(ValueError, match="net.extra is of set"):
+        pf.save(flow, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -166,6 +272,11 @@ def test_a_recipe_is_saved_whole_and_read_back():
             r"recipe.json: a TarFlow has no field 'widht'; did you mean 'w",
         ),
         (lambda s: s["recipe"]["model"].update(kind="TarFlw"), "this version of pushforward has no 'TarFlw'"),
+        (
+            lambda s: s["recipe"]["model"].update(kind="nowhere.mine:Flow"),
+            "nowhere.mine:Flow cannot be imported.*Install",
+        ),
+        (lambda s: s["recipe"]["model"].update(kind="os:system"), "os:system is not a dataclass"),
         (lambda s: s["recipe"].pop("codec"), "a Recipe cannot be made of it: .*'codec'"),
         (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 2"),
         (lambda s: s.pop("format"), "is not a recipe that pushforward saved, or it is damaged"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 import pushforward as pf
@@ -64,3 +66,18 @@ class Column(pf.transforms.Rearrangement):
 
     def restore(self, z):
         return z[..., 0]
+
+
+@dataclass(frozen=True)
+class Mine(pf.models.Model):
+    """A model of images that the package does not know: a small Jet."""
+
+    image: tuple[int, int, int] = (1, 8, 8)
+    width: int = 16
+    classes: int = 0
+    steps: int = 2
+
+    def build(self) -> pf.Flow:
+        return pf.models.Jet(
+            image=self.image, patch=2, transforms=self.steps, width=self.width, depth=1, heads=1
+        ).build()

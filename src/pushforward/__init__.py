@@ -28,7 +28,7 @@ from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.graphed import graphed
 from pushforward.recipe import Recipe
-from pushforward.runs import evaluate, load, sample, train
+from pushforward.runs import evaluate, load, sample, save, train
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.version import __version__
 
@@ -60,6 +60,7 @@ __all__ = [
     "recipes",
     "runs",
     "sample",
+    "save",
     "solve",
     "train",
     "training",

@@ -15,6 +15,7 @@ from pushforward.codecs import CodecConfig
 from pushforward.data import Data, Images, Source, Takes
 from pushforward.migrations import FORMAT, migrated
 from pushforward.models import Model
+from pushforward.named import name_of, named
 from pushforward.randomness import seeded
 from pushforward.training import MaximumLikelihood, Objective, ObjectiveConfig, Plan
 from pushforward.version import __version__
@@ -80,8 +81,13 @@ def differences(one: Any, other: Any, name: str = "") -> list[tuple[str, Any, An
 
 
 def to_json(recipe: Recipe) -> str:
-    """The recipe as JSON, with the number of the format. Every part names its class: {"kind": "TarFlow", …}."""
-    saved = {"format": FORMAT, "pushforward": __version__, "recipe": _plain(recipe)}
+    """The recipe as JSON, with the number of the format. Every part names its class: {"kind": "TarFlow", …}.
+
+    A class that is not one of this package is named by its module: {"kind": "package.module:Class", …}. Raises
+    ValueError, by the field, for what `from_json` could not read: classes that cannot be imported, values that are not
+    plain.
+    """
+    saved = {"format": FORMAT, "pushforward": __version__, "recipe": plain(recipe, "")}
     return json.dumps(saved, indent=2) + "\n"
 
 
@@ -99,24 +105,46 @@ def from_json(text: str, source: str | Path) -> Recipe:
             f"reads format {FORMAT}. Use the version that wrote it, or a later one."
         )
     try:
-        return _revived(recipe)
+        return revived(recipe)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
 
 
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {"kind": type(value).__name__, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+def plain(value: Any, field: str) -> Any:
+    """The value of a field as JSON takes it; `field` is its dotted name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        given = {f.name: plain(getattr(value, f.name), f"{field}.{f.name}".lstrip(".")) for f in fields(value)}
+        return {"kind": _kind_name(type(value), field), **given}
+    if isinstance(value, tuple | list):
+        return [plain(v, field) for v in value]
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    raise ValueError(
+        f"{field} is of {type(value).__name__}; the fields of a recipe are numbers, words, tuples and dataclasses."
+    )
 
 
-def _revived(value: Any) -> Any:
+def _kind_name(kind: type, field: str) -> str:
+    """The bare name of a class of this package, else the name by which it is imported."""
+    try:
+        if _kind(kind.__name__) is kind:
+            return kind.__name__
+    except ValueError:
+        pass
+    try:
+        return name_of(kind)
+    except ValueError as error:
+        raise ValueError(f"{field or 'the recipe'} cannot be saved: {error}") from None
+
+
+def revived(value: Any) -> Any:
+    """The value that `plain` made plain."""
     if isinstance(value, list):
-        return tuple(_revived(v) for v in value)
+        return tuple(revived(v) for v in value)
     if not isinstance(value, dict):
         return value
     kind = _kind(value.get("kind"))
-    given = {name: _revived(v) for name, v in value.items() if name != "kind"}
+    given = {name: revived(v) for name, v in value.items() if name != "kind"}
     known = {f.name for f in fields(kind)}
     for name in given.keys() - known:
         raise ValueError(f"a {kind.__name__} has no field {name!r}{nearest(name, known)}")
@@ -133,6 +161,11 @@ def _kind(name: Any) -> type:
         kind = getattr(room, str(name), None)
         if is_dataclass(kind) and isinstance(kind, type):
             return kind
+    if ":" in str(name):
+        kind = named(name)
+        if is_dataclass(kind) and isinstance(kind, type):
+            return kind
+        raise ValueError(f"{name} is not a dataclass.")
     raise ValueError(f"this version of pushforward has no {name!r}.")
 
 

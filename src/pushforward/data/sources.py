@@ -50,7 +50,7 @@ class ImageSource(Source):
     360
     """
 
-    name: str  # digits, mnist, …, or a path
+    name: str  # digits, mnist, …, or a path; "": not known
     mirrored: bool = False  # train on every image's mirror image too
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -70,7 +70,7 @@ class ImageSource(Source):
 
     def images(self, split: str, takes: Takes) -> Images:
         """The images of a split; without labels where the flow is not conditioned on any."""
-        found = find(self.name, split, image=takes.event)
+        found = find(_told(self.name), split, image=takes.event)
         if not isinstance(found, Images):
             raise ValueError(f"{self.name} holds vectors, and this recipe is for images.")
         for field, takes_, has in (
@@ -87,7 +87,7 @@ class ImageSource(Source):
 class TableSource(Source):
     """Columns of a table: a .csv, .parquet or .npz file. `seed` chooses the held-out rows."""
 
-    path: str
+    path: str  # "": not known
     columns: tuple[str, ...]  # of the events
     context: tuple[str, ...] = ()  # columns that events are conditioned on
     weights: str | None = None  # the column of weights; None: all equal
@@ -118,10 +118,17 @@ class TableSource(Source):
             raise ValueError(
                 f"the model takes events of shape {takes.event}, and {len(self.columns)} columns are named."
             )
-        table, dtype = read_table(Path(self.path)), torch.get_default_dtype()
+        table, dtype = read_table(Path(_told(self.path))), torch.get_default_dtype()
         events, context = (
             torch.from_numpy(table.take(names)).to(dtype) if names else None for names in (self.columns, self.context)
         )
         weights = None if self.weights is None else table.take([self.weights])[:, 0]
         assert events is not None
         return Arrays(events, context, weights).counted().split(self.validation, seed=self.seed)
+
+
+def _told(place: str) -> str:
+    """The name or path of a source, where it has one."""
+    if not place:
+        raise ValueError("this run does not say what data it learned: give --data NAME or PATH.")
+    return place

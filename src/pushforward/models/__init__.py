@@ -13,6 +13,7 @@ from pushforward.models.maf import MAF
 from pushforward.models.model import Model
 from pushforward.models.nice import NICE
 from pushforward.models.nsf import NSF
+from pushforward.models.parts import Part, Parts
 from pushforward.models.realnvp import ImageRealNVP, RealNVP, VectorRealNVP
 from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.starflow import STARFlow
@@ -51,6 +52,8 @@ __all__ = [
     "Jet",
     "Mixing",
     "Model",
+    "Part",
+    "Parts",
     "RealNVP",
     "ResidualFlow",
     "Reverse",

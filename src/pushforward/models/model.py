@@ -18,8 +18,8 @@ class Model(ABC):
 
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
-    def __new__(cls, **fields: Any):
-        if "steps" in fields:
+    def __new__(cls, *_: Any, **fields: Any):
+        if "steps" in fields and "steps" not in getattr(cls, "__dataclass_fields__", ()):
             raise TypeError(
                 f"{cls.__name__} takes the number of its transforms as transforms=; steps are of a training."
             )

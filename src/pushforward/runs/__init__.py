@@ -5,6 +5,7 @@ from pushforward.runs.editing import Chains, edit, inpaint, interpolate
 from pushforward.runs.evaluating import check, classify, evaluate
 from pushforward.runs.folder import load, load_coded, note, read_recipe, read_results
 from pushforward.runs.sampling import sample
+from pushforward.runs.saving import save
 from pushforward.runs.training import train
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "read_recipe",
     "read_results",
     "sample",
+    "save",
     "train",
 ]

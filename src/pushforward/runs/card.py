@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 
+from pushforward.models import Parts
 from pushforward.recipe import Recipe, to_json
 from pushforward.version import __version__
+
+LONG = 20_000  # characters of a recipe, which the card then leaves to recipe.json
 
 TEMPLATE = """---
 library_name: pushforward
@@ -27,7 +30,7 @@ A normalizing flow of {data}: it draws samples, and computes exact densities.
 | model | `{configuration}` |
 | parameters | {parameters:,} |
 | data | `{source}`, encoded by `{codec}` |
-| training | {steps:,} steps of {batch} events{precision}, {hours:.1f} hours; torch {torch}, pushforward {version} |
+| training | {training}; torch {torch}, pushforward {version} |
 
 ## Results
 
@@ -45,8 +48,7 @@ None is stated for these weights. The training data have their own terms.
 
 ## Recipe
 
-```json
-{recipe}```
+{recipe}
 """
 
 
@@ -54,23 +56,28 @@ def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str
     """The card, in Markdown. `last` is the last line of the log."""
     with torch.device("meta"):
         flow = recipe.model.build()
+    saved = to_json(recipe)
     context = f"torch.arange({flow.classes})" if flow.classes else "context" if recipe.data.context else ""
     return TEMPLATE.format(
-        model=type(recipe.model).__name__,
-        data=recipe.data,
+        model="flow" if isinstance(recipe.model, Parts) else type(recipe.model).__name__,
+        data=str(recipe.data) or "data that were not named",
         source=repr(recipe.data),
         call=f"(), {context}" if context else "16",
         context=f", {context}" if context else "",
         configuration=recipe.model,
         parameters=sum(p.numel() for p in flow.parameters()),
         codec=recipe.codec,
-        steps=int(last.get("step", 0)),
-        batch=recipe.train.batch,
-        precision=f" in {last['precision']}" if "precision" in last else "",
-        hours=last.get("seconds", 0) / 3600,
+        training=_training(last, recipe.train.batch),
         torch=torch.__version__,
         version=__version__,
         results="\n".join(f"- {name}: {result['text']}" for name, result in results.items())
         or "None yet: `pushforward evaluate` adds them.",
-        recipe=to_json(recipe),
+        recipe=f"```json\n{saved}```" if len(saved) < LONG else "In `recipe.json`: it lists the flow part by part.",
     )
+
+
+def _training(last: dict[str, float], batch: int) -> str:
+    if not last:
+        return "not logged"
+    precision = f" in {last['precision']}" if "precision" in last else ""
+    return f"{int(last['step']):,} steps of {batch} events{precision}, {last.get('seconds', 0) / 3600:.1f} hours"

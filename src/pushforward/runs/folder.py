@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import nn
 
-from pushforward.codecs import Codec, CodedFlow
+from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.files import write
 from pushforward.flow import Flow
 from pushforward.migrations import existing, renamed
@@ -40,7 +40,7 @@ def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
 def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow:
     """The flow of a run folder, or of a release, with the codec of its data."""
     objective, folder = read_recipe(folder).build(), Path(folder)
-    codec: Codec = getattr(objective, "codec")  # noqa: B009 - every objective that a recipe names has one
+    codec: Codec = getattr(objective, "codec", Identity())
     _read_weights(objective.flow, folder / WEIGHTS)
     if isinstance(codec, nn.Module):
         _read_weights(codec, folder / CODEC)
@@ -82,6 +82,9 @@ def _read_weights(module: nn.Module, path: Path) -> None:
         raise FileNotFoundError(f"there is no {path}: the run has not written its first checkpoint.")
     try:
         saved = load_file(path)
+        dtypes = {tensor.dtype for tensor in saved.values() if tensor.is_floating_point()}
+        if len(dtypes) == 1:
+            module.to(dtypes.pop())
         names = renamed(saved, known=module.state_dict())
         module.load_state_dict({names[name]: tensor for name, tensor in saved.items()})
     except Exception as error:

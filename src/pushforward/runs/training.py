@@ -15,7 +15,7 @@ from pushforward.files import alone_in, write
 from pushforward.fitting import Fit, check_rows, looking_at
 from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
-from pushforward.recipe import Recipe, differences, to_json
+from pushforward.recipe import Recipe, differences, from_json, to_json
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
 from pushforward.training import Checkpoints, Log, Objective, State, ranks, run_through
 from pushforward.training.checkpoint import WEIGHTS
@@ -36,6 +36,7 @@ def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", ten
     RuntimeError where another process uses the folder.
     """
     folder, place = Path(out), ranks.chosen(device)
+    recipe = from_json(to_json(recipe), "the recipe")  # as it will be read; raises ValueError where it cannot be
     with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext():
         objective, data = recipe.build().to(place), recipe.training_data()
         measure = _measure(recipe, objective)

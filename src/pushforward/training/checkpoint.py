@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import nn
 
 from pushforward.files import begun_at, remove, replacing
@@ -95,10 +96,12 @@ class Checkpoints:
 
 
 def write_weights(module: nn.Module, path: Path) -> None:
-    """Write the module's weights as safetensors."""
+    """Write the module's weights as safetensors, which has no tensors that share memory."""
     from safetensors.torch import save
 
-    weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    weights = {
+        name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in module.state_dict().items()
+    }
     with replacing(path) as begun:
         begun.write_bytes(save(weights))
 
