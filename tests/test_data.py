@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from pushforward.data import Arrays, Images, Mirrored, Order, digits, find
+from pushforward.data import Arrays, Images, ImageSource, Mirrored, NoSplitError, Order, Takes, digits, find
 from pushforward.randomness import keyed
 
 IMAGES = torch.randint(256, (6, 3, 5, 4), dtype=torch.uint8, generator=keyed(0))
@@ -241,6 +241,11 @@ def test_halving_a_large_jpeg_as_it_is_decoded_changes_little(tmp_path):
         (["cifar-train-0.tar", "cifar-test-0.tar", "cifar-train-1.tar"], "train", [0, 2]),
         (["val-00000-of-00001.parquet", "train-00000-of-00001.parquet"], "val", [0]),
         (["a.tar", "b.tar"], "train", [0, 1]),
+        (["train/0.png", "val/1.png"], "test", [1]),  # held out
+        (["train/0.png", "valid/1.png", "test/2.png"], "test", [2]),
+        (["train/0.png", "valid/1.png", "test/2.png"], "val", [1]),
+        (["Train/0.png", "TEST/1.png"], "train", [0]),
+        (["training-0.tar", "dev-0.tar"], "test", [1]),
     ],
 )
 def test_splits_go_by_names(files, split, rows, tmp_path):
@@ -292,6 +297,138 @@ def test_real_vectors_in_an_npz_are_arrays(tmp_path):
     assert find(tmp_path / "a.npz", "test").fetch([0])[1] is None
 
 
+@pytest.mark.parametrize("linked", ["file", "folder", "split", "set"])
+def test_symbolic_links_are_followed(linked, tmp_path):
+    """And not round in a circle."""
+    files = {f"{split}/{CLASSES[k]}/{i}.png": PNGS[i] for i, k in enumerate(LABELS) for split in ("train", "test")}
+    write_folder(tmp_path / "set", files)
+    place = {"file": "train/bee/2.png", "folder": "train/bee", "split": "train", "set": ""}[linked]
+    (tmp_path / "set" / place).rename(tmp_path / "moved")
+    (tmp_path / "set" / place).symlink_to(tmp_path / "moved")
+    (tmp_path / "set" / "train" / "ant" / "up").symlink_to(tmp_path / "set" / "train")
+    data = find(tmp_path / "set")
+    assert torch.equal(data.labels, LABELS)
+    assert torch.equal(data.fetch(range(6))[0], IMAGES)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE], ids=["symbolic", "hard"])
+def test_links_in_a_tar_are_followed(kind, tmp_path):
+    images, _ = find(linked_tar("a.png", kind)(tmp_path)).fetch(range(2))
+    assert torch.equal(images, IMAGES[[0, 0]])
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_their_exif_says(kind, orientation, tmp_path):
+    """Those of a camera that was held differently, beside an upright one: all have one shape."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shape = (3, 8, 24) if orientation in range(5, 9) else (3, 24, 8)
+    blob = encoded(IMAGES[0].repeat(1, 8, 8)[:, : shape[1], : shape[2]], kind, exif=exif)
+    write(tmp_path / f"a.{kind}", blob)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(blob)))).transpose(2, 0, 1)
+    data = find(tmp_path)
+    assert data.image == (3, 24, 8)
+    assert torch.equal(data.fetch([0])[0][0], torch.from_numpy(expected.copy()))
+    assert find(tmp_path, image=(3, 12, 4)).image == (3, 12, 4)
+
+
+def test_a_damaged_exif_block_is_passed_over(tmp_path):
+    write(tmp_path / "a.png", encoded(IMAGES[0], exif=b"Exif\0\0nonsense"))
+    assert torch.equal(find(tmp_path).fetch([0])[0][0], IMAGES[0])
+
+
+@pytest.mark.parametrize("kind", [folder, tar, parquet_by_datasets, saved_by_datasets, pack], ids=lambda k: k.__name__)
+def test_the_names_of_classes_are_kept(kind, tmp_path):
+    assert find(kind(tmp_path / "set")).names == tuple(CLASSES)
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet", "tar"])
+def test_labels_that_start_at_1_start_at_0_and_keep_their_names(kind, tmp_path):
+    """Where they do in all splits: elsewhere a split may just lack the first class."""
+    labels, file = (LABELS + 1).numpy(), tmp_path / f"a.{kind}"
+    if kind == "npz":
+        write_npz(file, x_train=IMAGES.numpy(), y_train=labels, x_test=IMAGES[:1].numpy(), y_test=labels[-1:])
+    elif kind == "parquet":
+        write_parquet(file, image=PNGS, label=labels)
+    else:
+        write_tar(
+            file, {f"{i}.{e}": b for i, k in enumerate(labels) for e, b in (("png", PNGS[i]), ("cls", b"%d" % k))}
+        )
+    data = find(file)
+    assert (data.classes, data.names) == (3, ("1", "2", "3"))
+    assert torch.equal(data.labels, LABELS)
+
+
+def test_labels_of_other_images_are_counted_by_the_names_of_the_first():
+    letters = Images(IMAGES, LABELS, classes=3, names=("a", "b", "c"))
+    some = Images(IMAGES[:2], torch.tensor([0, 1]), classes=2, names=("c", "b")).relabelled(letters.names)
+    assert (some.labels.tolist(), some.classes, some.names) == ([2, 1], 3, ("a", "b", "c"))
+    numbered = Images(IMAGES[:2], torch.tensor([0, 1]), classes=2).relabelled(letters.names)
+    assert numbered.labels.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="among them 'z', and the run learned 3: a, b, c"):
+        Images(IMAGES[:2], torch.tensor([0, 1]), classes=2, names=("a", "z")).relabelled(letters.names)
+
+
+@pytest.mark.parametrize(
+    "names", [("mnist_train.npz", "mnist_test.npz"), ("mnist.npz",), ("mnist_train0.npz", "mnist_train1.npz")]
+)
+def test_a_set_with_a_name_may_be_in_ordinary_arrays(names, tmp_path, monkeypatch):
+    monkeypatch.setenv("PUSHFORWARD_DATA", str(tmp_path))
+    x, y = IMAGES[:, 0].numpy(), LABELS.numpy()
+    for i, name in enumerate(names):
+        rows = slice(3 * i, 3 * i + 3) if name.endswith(("0.npz", "1.npz")) else slice(6)
+        whole = name == "mnist.npz"
+        both = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+        write_npz(tmp_path / name, **(both if whole else {"images": x[rows], "labels": y[rows]}))
+    data = find("mnist")
+    assert torch.equal(data.images, IMAGES[:, :1])
+    assert torch.equal(data.labels, LABELS)
+    if len(names) == 1 or "test" in names[1]:
+        assert torch.equal(find("mnist", "test").images, IMAGES[:, :1])
+
+
+# ---- sources of images
+
+
+TAKES = Takes((3, 5, 4), levels=256, classes=3)
+
+
+def test_a_share_is_held_out_and_never_trained_on(tmp_path):
+    for kind in (folder, arrays, tar):
+        source = ImageSource(str(kind(tmp_path / kind.__name__)), validation=0.34)
+        training, held_out = source.training(TAKES), source.held_out(TAKES)
+        assert (len(training), len(held_out)) == (4, 2)
+        every = torch.cat([part.fetch(range(len(part)))[0] for part in (training, held_out)])
+        assert sorted(every.flatten(1).sum(1).tolist()) == sorted(IMAGES.flatten(1).sum(1).tolist())
+        assert torch.equal(source.held_out(TAKES).fetch([0, 1])[0], held_out.fetch([0, 1])[0])
+
+
+def test_another_path_is_held_out_and_its_labels_are_those_of_the_training_set(tmp_path):
+    place = str(folder(tmp_path / "set"))
+    write_folder(tmp_path / "other", {"cat/0.png": PNGS[5], "bee/0.png": PNGS[2]})
+    source = ImageSource(place, validation=str(tmp_path / "other"))
+    held_out = source.held_out(TAKES)
+    assert (held_out.labels.tolist(), held_out.names) == ([1, 2], tuple(CLASSES))
+    assert source.held_out(TAKES._replace(classes=0)).labels is None
+    with pytest.raises(NoSplitError, match="Give the held-out set's path, or a share"):
+        ImageSource(place).held_out(TAKES)
+
+
+def test_a_fingerprint_is_of_the_data_alone(tmp_path):
+    one, other = (ImageSource(str(arrays(tmp_path / name))).training(TAKES) for name in ("a", "b"))
+    assert one.fingerprint() == other.fingerprint()
+    changed = IMAGES.clone()
+    changed[0, 0, 0, 0] += 1
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    for different in (Images(changed, LABELS, classes=3), Images(IMAGES, labels, classes=3), one.part([1, 0, 2])):
+        assert different.fingerprint() != one.fingerprint()
+    stored, moved = (find(folder(tmp_path / name)) for name in ("c", "d"))
+    assert stored.fingerprint() == moved.fingerprint() != stored.part([0, 1, 2, 3, 4, 4]).fingerprint()
+    vectors = [Arrays(torch.ones(3, 2), weights=torch.tensor([1.0, 1, w])).fingerprint() for w in (1, 1, 2)]
+    assert vectors[0] == vectors[1] != vectors[2]
+
+
 def test_mirror_images_come_after_the_images():
     data = Mirrored(Images(IMAGES, LABELS, classes=3))
     images, labels = data.fetch([8, 2])
@@ -313,6 +450,23 @@ def in_tar(**contents):
     """What writes a tar of these members; `a_png` is a.png."""
     members = {name.replace("_", "."): content for name, content in contents.items()}
     return lambda root: write_tar(root / "a.tar", members)
+
+
+def linked_tar(target, kind=tarfile.SYMTYPE):
+    """What writes a tar of a.png and a link b.png."""
+
+    def make(root):
+        with tarfile.open(new(root / "a.tar"), "w") as tar:
+            folder = tarfile.TarInfo(".")
+            folder.type = tarfile.DIRTYPE
+            member, link = tarfile.TarInfo("a.png"), tarfile.TarInfo("b.png")
+            member.size, link.type, link.linkname = len(PNGS[0]), kind, target
+            tar.addfile(folder)
+            tar.addfile(member, io.BytesIO(PNGS[0]))
+            tar.addfile(link)
+        return root / "a.tar"
+
+    return make
 
 
 def in_parquet(**columns):
@@ -388,7 +542,17 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
     "folder, 16 bits": (in_folder(a=sixteen_bits()), r"a\.png is not .*more than 8 bits, Pillow's mode I;16"),
     "folder, some classes": (in_folder(a=PNGS[0], cat_b=PNGS[0]), "some images are in folders, .* such as cat"),
     "folder, no splits": (folder, "has no splits", {"split": "test"}),
-    "folder, other splits": (in_folder(train_a=PNGS[0], val_a=PNGS[0]), "train .*val", {"split": "test"}),
+    "folder, other splits": (
+        in_folder(train_a=PNGS[0], test_a=PNGS[0]),
+        "no split 'val'.*--held-out",
+        {"split": "val"},
+    ),
+    "folder, splits and more": (
+        in_folder(train_a=PNGS[0], test_a=PNGS[0], raw_a=PNGS[0]),
+        "holds splits, .*train.*and another folder, raw",
+    ),
+    "tar, a link that leads nowhere": (linked_tar("gone.png"), "a.tar has a link b.png to gone.png, which is no file"),
+    "tar, a link to a folder": (linked_tar("."), "a link b.png to .,"),
     # tars
     "tar, empty": (in_tar(), r"no images in .*a\.tar"),
     "tar of text": (in_file("a.tar", b"text" * 999), r"a\.tar is not a complete"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from pushforward import codecs, data, models, moves, training, transforms
 from pushforward.codecs import CodecConfig
-from pushforward.data import Data, Images, Source, Takes
+from pushforward.data import Data, Images, ImageSource, Source, Takes
 from pushforward.migrations import FORMAT, migrated
 from pushforward.models import Model
 from pushforward.named import name_of, named
@@ -58,9 +59,15 @@ class Recipe:
         """The held-out data. Raises ValueError where the model or the codec cannot take it."""
         return self.data.held_out(self.takes())
 
-    def images(self, place: str | None = None) -> Images:
-        """The held-out images, or all those of another name or path. Raises ValueError where there are no images."""
-        found = self.held_out_data() if place is None else replace(self, data=self.data.at(place)).training_data()
+    def images(self, place: str | None = None, names: Sequence[str] = ()) -> Images:
+        """The held-out images, or those of another name or path: its held-out ones, or all where it has no splits.
+
+        `names` are those of the run's classes, by which the labels of other images are counted. Raises ValueError where
+        there are no images.
+        """
+        if place is not None and isinstance(self.data, ImageSource):
+            return self.data.at(place).whole(self.takes(), names)
+        found = self.held_out_data() if place is None else self.data.at(place).training(self.takes())
         if not isinstance(found, Images):
             raise ValueError(f"this run learned {self.data}, which holds no images; see its README.md.")
         return found

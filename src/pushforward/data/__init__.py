@@ -5,6 +5,7 @@ from pushforward.data.data import Arrays, Data
 from pushforward.data.images import Images, Mirrored
 from pushforward.data.order import Order
 from pushforward.data.sources import ImageSource, Source, TableSource, Takes
+from pushforward.data.splits import NoSplitError
 
 __all__ = [
     "Arrays",
@@ -12,6 +13,7 @@ __all__ = [
     "ImageSource",
     "Images",
     "Mirrored",
+    "NoSplitError",
     "Order",
     "Source",
     "TableSource",

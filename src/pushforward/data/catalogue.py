@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -20,11 +19,11 @@ from pushforward.data.data import Data
 from pushforward.data.encoded import Shape
 from pushforward.data.folders import read_images, read_tars
 from pushforward.data.images import Images
-from pushforward.data.npz import read_npz, read_packs
+from pushforward.data.npz import read_images_npz, read_npz, read_packs
+from pushforward.data.splits import KNOWN, REMEDY, WORDS, NoSplitError, chosen, split_in
 from pushforward.data.tables import read_hugging_face, read_parquet
 
 PACKS = ("mnist", "fashion_mnist", "cifar10")
-SPLITS = frozenset(("train", "test", "validation", "valid", "val"))  # names of splits in the parts of a folder
 
 
 def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int] | None = None) -> Data:
@@ -36,10 +35,11 @@ def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int]
         folder                                  of images, of folders (one a class), of .tar or of .parquet files
         hf:owner/name, hf:folder                by the Hugging Face library `datasets`, from the hub or a folder
 
-    The splits of a folder are its subfolders of those names, or its files with those words in their names. A set
-    without splits is "train". Given `image`, (C, H, W), images are scaled to cover it, cropped to its centre, and made
-    grey or colour. Raises FileNotFoundError where nothing is found, and ValueError, naming the file, where it cannot be
-    used.
+    The splits of a folder are its subfolders of those names, or its files with those words in their names; "val" and
+    "valid" are short for "validation", which is also taken where "test" is asked for and there is none. A set without
+    splits is "train": "test" then raises `NoSplitError`, a ValueError. Given `image`, (C, H, W), images are scaled to
+    cover it, cropped to its centre, and made grey or colour. Raises FileNotFoundError where nothing is found, and
+    ValueError, naming the file, where it cannot be used.
     """
     shape = None if image is None else _shape(image)
     name = str(name_or_path)
@@ -49,7 +49,7 @@ def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int]
             raise ValueError(f"the digits have shape {found.image}, and are not resized; got image={shape}.")
         return found
     if name in PACKS:
-        return read_packs(_packs(name, split), image=shape)
+        return _named(name, split, shape)
     if name.startswith("hf:"):
         return read_hugging_face(name[3:], split, image=shape)
     return _read(Path(name_or_path), split, shape)
@@ -78,17 +78,20 @@ def _shape(image: Sequence[int]) -> Shape:
     return channels, height, width
 
 
-def _packs(name: str, split: str) -> list[Path]:
-    """The files of a named set: one, or several numbered ones."""
+def _named(name: str, split: str, image: Shape | None) -> Images:
+    """A set with a name: packs or arrays, in one file a split, in several numbered ones, or all splits in one."""
     if split not in ("train", "test"):
-        raise ValueError(f'{name} has the splits "train" and "test"; got {split!r}.')
+        raise NoSplitError(f'{name} has the splits "train" and "test"; got {split!r}.')
     folder = Path(os.environ.get("PUSHFORWARD_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
     found = sorted(file for file in folder.glob("*.npz") if file.stem.rstrip("0123456789") == f"{name}_{split}")
+    whole = folder / f"{name}.npz"
+    if not found and whole.exists():
+        return read_images_npz(whole, split, image)
     if not found:
         raise FileNotFoundError(
             f"there is no {name}_{split}.npz in {folder}. Set PUSHFORWARD_DATA to the folder that holds it."
         )
-    return found
+    return read_packs(found, split, image=image)
 
 
 def _read(path: Path, split: str, image: Shape | None) -> Data:
@@ -116,7 +119,13 @@ def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
         part, others = _split(tables, split, path)
         return read_parquet(part, beside=others, image=image)
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    if folders and {folder.name for folder in folders} <= SPLITS:
+    splits = {folder.name: KNOWN.get(folder.name.lower()) for folder in folders}
+    if None in splits.values() and "train" in splits.values() and len({*splits.values()}) > 2:
+        named, extra = (
+            ", ".join(name for name, found in splits.items() if bool(found) is has) for has in (True, False)
+        )
+        raise ValueError(f"{path} holds splits, {named}, and another folder, {extra}. Move that elsewhere.")
+    if folders and None not in splits.values():
         part, others = _split(folders, split, path)
         return read_images(part[0], beside=others, image=image)
     _check_only_train(path, split)
@@ -125,19 +134,21 @@ def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
 
 def _split(parts: list[Path], split: str, whole: Path) -> tuple[list[Path], list[Path]]:
     """The parts with the split's name in theirs, and the others. Where no part names a split, all are "train"."""
-    names = [" and ".join(SPLITS.intersection(re.split("[^a-z]+", part.stem))) for part in parts]
-    if not any(names):
+    names = {part: split_in(part.stem) for part in parts}
+    if not any(names.values()):
         _check_only_train(whole, split)
         return parts, []
-    if split not in names or not all(names):
-        listed = ", ".join(f"{part.name} ({name or 'no split'})" for part, name in zip(parts, names, strict=True))
+    if not all(name in WORDS for name in names.values()):
+        listed = ", ".join(f"{part.name} ({name or 'no split'})" for part, name in names.items())
         raise ValueError(f"{whole} has no clear split {split!r}; it holds {listed}. Name each part after its split.")
-    pairs = list(zip(parts, names, strict=True))
-    return [part for part, name in pairs if name == split], [part for part, name in pairs if name != split]
+    found = chosen(split, names.values())
+    if found is None:
+        raise NoSplitError(
+            f"{whole} has no split {split!r}; it holds {', '.join(part.name for part in parts)}. {REMEDY}"
+        )
+    return [part for part in parts if names[part] == found], [part for part in parts if names[part] != found]
 
 
 def _check_only_train(path: Path, split: str) -> None:
     if split != "train":
-        raise ValueError(
-            f'{path} has no splits, so all of it is "train"; got {split!r}. Give the path of the other set.'
-        )
+        raise NoSplitError(f'{path} has no splits, so all of it is "train"; got {split!r}. {REMEDY}')

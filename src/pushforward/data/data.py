@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,6 +30,11 @@ class Data(ABC):
     @abstractmethod
     def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
         """The events (n, *event) of these rows, and their labels (n,), vectors (n, features), or None."""
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of the data, by which a run knows them again: of all rows, or of 1,000 and their number where
+        reading all takes long."""
+        return digest([str(len(self)), *self.fetch(spread(len(self)))])
 
 
 class Arrays(Data):
@@ -75,6 +81,9 @@ class Arrays(Data):
         rows = row_numbers(rows)
         return self.events[rows], None if self.context is None else self.context[rows]
 
+    def fingerprint(self) -> str:
+        return digest([self.events, self.context, self.weights])
+
     def part(self, rows: Rows) -> Arrays:
         """These rows, their weights scaled to mean 1 again."""
         rows = row_numbers(rows)
@@ -89,15 +98,35 @@ class Arrays(Data):
 
         The split is a function of the seed. Held-out rows are None where the share is 0.
         """
-        if not 0 <= share < 1:
-            raise ValueError(f"the share of the events to hold out is in [0, 1); got {share}.")
-        some = min(most, max(1, round(share * len(self)))) if share else 0
-        if len(self) <= some:
-            raise ValueError(
-                f"there are {len(self)} events, of which {some} would be held out. Give more, or hold out none."
-            )
-        order = torch.randperm(len(self), generator=keyed(seed), device="cpu")
-        return self.part(order[some:]), self.part(order[:some]) if some else None
+        rest, some = split_rows(len(self), share, seed=seed, most=most)
+        return self.part(rest), self.part(some) if len(some) else None
+
+
+def split_rows(n: int, share: float, *, seed: int, most: int) -> tuple[Tensor, Tensor]:
+    """The rows to learn, and those to hold out: this share of n, in a random order; `most` at most, none if it is 0."""
+    if not 0 <= share < 1:
+        raise ValueError(f"the share of the events to hold out is in [0, 1); got {share}.")
+    some = min(most, max(1, round(share * n))) if share else 0
+    if n <= some:
+        raise ValueError(f"there are {n} events, of which {some} would be held out. Give more, or hold out none.")
+    order = torch.randperm(n, generator=keyed(seed), device="cpu")
+    return order[some:], order[:some]
+
+
+def spread(n: int, some: int = 1000) -> range:
+    """Some rows of n, evenly spread; all where there are no more than that."""
+    return range(0, n, max(1, n // some))
+
+
+def digest(parts: Iterable[Tensor | bytes | object]) -> str:
+    """The SHA-256 of tensors, bytes and what prints."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            found.update(f"{tuple(part.shape)} {part.dtype}".encode())
+            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        found.update(part if isinstance(part, bytes | np.ndarray) else repr(part).encode())
+    return found.hexdigest()
 
 
 def _checked_weights(weights: Tensor, events: int) -> Tensor:

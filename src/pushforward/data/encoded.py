@@ -6,6 +6,7 @@ A blob is a file, a range of bytes in a tar, or a cell of a table: each is a sub
 from __future__ import annotations
 
 import io
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 Shape = tuple[int, int, int]  # channels, height, width
+ORIENTATION = 0x0112  # the EXIF tag, and below its values, as Pillow names the turns
+QUARTERS = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", *QUARTERS), 2))
 
 
 class Blobs(ABC):
@@ -33,6 +37,22 @@ class Blobs(ABC):
     @abstractmethod
     def name(self, i: int) -> str:
         """Where image i is stored, for errors."""
+
+
+class Chosen(Blobs):
+    """Some of the images of others, by their indices."""
+
+    def __init__(self, blobs: Blobs, rows: list[int]):
+        self.blobs, self.rows = blobs, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, i: int) -> bytes:
+        return self.blobs.read(self.rows[i])
+
+    def name(self, i: int) -> str:
+        return self.blobs.name(self.rows[i])
 
 
 class Encoded:
@@ -58,18 +78,31 @@ class Encoded:
                 images[i] = fitted(picture, self.image)
         return torch.from_numpy(images)
 
+    def spread_blobs(self, some: int = 1000) -> Iterator[bytes | str]:
+        """How many images there are and their shape, and some of them as they are stored, evenly spread."""
+        yield str(tuple(self.shape))
+        for i in range(0, len(self.blobs), max(1, len(self.blobs) // some)):
+            yield self.blobs.read(i)
+
+    def part(self, rows: Tensor) -> Encoded:
+        """These images alone, still encoded."""
+        return Encoded(Chosen(self.blobs, rows.tolist()), image=self.image)
+
 
 def fitted(picture: Picture, image: Shape) -> np.ndarray:
     """The picture as (C, H, W), uint8: grey or colour, scaled with antialiasing to cover H × W, cropped to its centre.
 
-    Transparent pixels are blended with white. A JPEG more than twice as large is halved while decoding, which is
-    faster.
+    It is turned as its EXIF orientation says. Transparent pixels are blended with white. A JPEG more than twice as
+    large is halved while decoding, which is faster.
     """
     from PIL import Image, ImageOps
 
     channels, height, width = image
-    if picture.size != (width, height):
-        picture.draft(None, (2 * width, 2 * height))
+    turn = _turn(picture)
+    if _upright_size(picture) != (width, height):
+        picture.draft(None, (2 * height, 2 * width) if turn in QUARTERS else (2 * width, 2 * height))
+    if turn:
+        picture = picture.transpose(Image.Transpose[turn])
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
     picture = picture.convert("L" if channels == 1 else "RGB")
@@ -82,7 +115,8 @@ def _common_shape(blobs: Blobs) -> Shape:
     first: Shape | None = None
     for i in range(len(blobs)):
         with _opened(blobs, i) as picture:
-            shape = (1 if picture.mode in ("1", "L", "LA") else 3, picture.height, picture.width)
+            width, height = _upright_size(picture)
+            shape = (1 if picture.mode in ("1", "L", "LA") else 3, height, width)
         first = first or shape
         if shape != first:
             raise ValueError(
@@ -91,6 +125,22 @@ def _common_shape(blobs: Blobs) -> Shape:
             )
     assert first, "a reader gives at least one image"
     return first
+
+
+def _turn(picture: Picture) -> str:
+    """How to turn the picture upright, by the EXIF orientation that cameras write; "" where it is, or says nothing."""
+    if picture.format == "TIFF":
+        return ""  # Pillow turns it as it loads it
+    try:
+        return TURNS.get(picture.getexif().get(ORIENTATION, 1), "")
+    except (SyntaxError, ValueError, TypeError, struct.error):  # a damaged EXIF block, beside sound pixels
+        return ""
+
+
+def _upright_size(picture: Picture) -> tuple[int, int]:
+    """Width and height of the picture once it is turned."""
+    width, height = picture.size
+    return (height, width) if _turn(picture) in QUARTERS else (width, height)
 
 
 @contextmanager

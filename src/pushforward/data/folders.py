@@ -7,8 +7,9 @@ WebDataset. The splits of a set share their classes, so a reader also takes the 
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
-from pushforward.data.images import Images
+from pushforward.data.images import Images, from_zero
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -59,8 +60,9 @@ def read_images(path: Path, *, beside: Sequence[Path] = (), image: Shape | None 
             f"there are no images in {path}: no file in it or in its folders ends in {', '.join(ENDINGS)}."
         )
     with naming(path):
-        labels, classes = _numbered(folders, [folder for other in beside for folder in _in_folder(other)[1]])
-    return Images(Encoded(Stretches([Stretch(file) for file in files]), image=image), labels, classes=classes)
+        labels, names = _numbered(folders, [folder for other in beside for folder in _in_folder(other)[1]])
+    blobs = Stretches([Stretch(file) for file in files])
+    return Images(Encoded(blobs, image=image), labels, classes=len(names), names=names)
 
 
 def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
@@ -73,41 +75,75 @@ def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shap
     with naming(whole):
         if numbers:
             labels = torch.tensor([_class(stretch, numbers) for stretch in stretches], device="cpu")
-            classes = 1 + max([int(labels.max()), *(_class(stretch, their_numbers) for stretch in others)])
+            labels, names = from_zero(labels, [_class(stretch, their_numbers) for stretch in others])
         else:
-            labels, classes = _numbered([_folder(s) for s in stretches], [_folder(s) for s in others])
-    return Images(Encoded(Stretches(stretches), image=image), labels, classes=classes)
+            labels, names = _numbered([_folder(s) for s in stretches], [_folder(s) for s in others])
+    return Images(Encoded(Stretches(stretches), image=image), labels, classes=len(names), names=names)
 
 
 def _in_folder(path: Path) -> tuple[list[Path], list[PurePath]]:
     """The image files in a folder, and the relative folder of each."""
-    files = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)))
+    files = sorted(file for file in _files(path, frozenset()) if _is_image(file.relative_to(path)))
     return files, [file.relative_to(path).parent for file in files]
+
+
+def _files(path: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """The files in a folder and in those below it. Symbolic links are followed, but not into a folder above."""
+    place = path.resolve()
+    if place not in above:
+        for entry in path.iterdir():
+            if entry.is_dir():
+                yield from _files(entry, above | {place})
+            else:
+                yield entry
 
 
 def _in_tars(paths: Sequence[Path]) -> tuple[list[Stretch], dict[tuple[Path, str], bytes]]:
     """The images in tars, and the contents of their .cls members, by tar and key."""
     stretches, classes = [], {}
     for path in paths:
-        for member in _members(path):
-            stretch = Stretch(path, member.offset_data, member.size, member.name)
-            if member.name.endswith(".cls"):
+        for name, member in _members(path):
+            stretch = Stretch(path, member.offset_data, member.size, name)
+            if name.endswith(".cls"):
                 classes[path, _key(stretch)] = Stretches([stretch]).read(0)
-            elif _is_image(PurePath(member.name)):
+            elif _is_image(PurePath(name)):
                 stretches.append(stretch)
     return stretches, classes
 
 
-def _members(path: Path) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar. Raises ValueError where it is truncated: a tar ends in a block of zeros."""
+def _members(path: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """The names in a tar, and the file of each. Raises ValueError where the tar is truncated, or a link leads nowhere.
+
+    A tar ends in a block of zeros.
+    """
     try:
         with tarfile.open(path, "r:") as archive:
-            yield from (member for member in archive if member.isreg())
-            end = archive.offset
+            members, end = list(archive), archive.offset
     except tarfile.TarError as error:
         raise ValueError(f"{path} is not a complete, uncompressed tar: {error}. Make or download it again.") from error
     if Stretches([Stretch(path, end, tarfile.BLOCKSIZE)]).read(0) != bytes(tarfile.BLOCKSIZE):
         raise ValueError(f"{path} is not a complete tar: it has no end mark at byte {end}. Make or download it again.")
+    named = {member.name: member for member in members}
+    for member in members:
+        target = _target(member, named)
+        if target is not None and target.isreg():
+            yield member.name, target
+        elif target is not member and (target is not None or _is_image(PurePath(member.name))):
+            raise ValueError(
+                f"{path} has a link {member.name} to {member.linkname}, which is no file in it. Make it again "
+                "with tar's option --dereference."
+            )
+
+
+def _target(member: tarfile.TarInfo, named: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    """What a link leads to in the same tar, or the member itself; None where it leads nowhere."""
+    target: tarfile.TarInfo | None = member
+    for _ in range(len(named) + 1):
+        if target is None or not (target.islnk() or target.issym()):
+            return target
+        beside = "" if target.islnk() else posixpath.dirname(target.name)
+        target = named.get(posixpath.normpath(posixpath.join(beside, target.linkname)))
+    return None
 
 
 def _is_image(path: PurePath) -> bool:
@@ -134,11 +170,11 @@ def _class(member: Stretch, numbers: dict[tuple[Path, str], bytes]) -> int:
     return int(number)
 
 
-def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tensor | None, int]:
-    """The class of each image, by its folder, and the number of classes; no classes where all are in one folder."""
+def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The class of each image, by its folder, and the names of the classes; none where all are in one folder."""
     names = {*folders, *elsewhere}
     if len(names) == 1:
-        return None, 0
+        return None, ()
     if PurePath() in names:
         raise ValueError(
             f"some images are in folders, which are classes, such as {max(names)}, and others are not. "
@@ -147,4 +183,5 @@ def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tenso
     numeric = all(str(name).isdecimal() for name in names)
     order = sorted(names, key=(lambda name: int(name.name)) if numeric else None)  # as numbers: 2 comes before 10
     number = {name: i for i, name in enumerate(order)}
-    return torch.tensor([number[folder] for folder in folders], device="cpu"), len(order)
+    labels = torch.tensor([number[folder] for folder in folders], device="cpu")
+    return labels, tuple(name.as_posix() for name in order)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pushforward.data.data import Data, Rows, row_numbers
+from pushforward.data.data import HELD_OUT, Data, Rows, digest, row_numbers, split_rows
 from pushforward.data.encoded import Encoded, Shape
 
 
@@ -15,13 +16,15 @@ from pushforward.data.encoded import Encoded, Shape
 class Images(Data):
     """Images (n, C, H, W) of integers 0 … levels − 1, with labels (n,) 0 … classes − 1, or None.
 
-    The images are a tensor, or `Encoded` images, which are decoded when indexed.
+    The images are a tensor, or `Encoded` images, which are decoded when indexed. `names` are those of the classes: of
+    their folders, or as a file says.
     """
 
     images: Tensor | Encoded
     labels: Tensor | None = None  # int64
     levels: int = 256
     classes: int = 0  # 0: without labels
+    names: tuple[str, ...] = ()  # of the classes, where they have names
 
     def __post_init__(self):
         shape, labels = tuple(self.images.shape), self.labels
@@ -35,6 +38,8 @@ class Images(Data):
             if labels.shape != shape[:1]:
                 raise ValueError(f"give one label for each of {shape[0]} images; the labels are {tuple(labels.shape)}.")
             _check_range("labels", labels, self.classes)
+        if self.names and len(self.names) != self.classes:
+            raise ValueError(f"there are {self.classes} classes, and {len(self.names)} names of them: {self.names}.")
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -49,12 +54,52 @@ class Images(Data):
         rows = row_numbers(rows)
         return self.images[rows], None if self.labels is None else self.labels[rows]
 
+    def fingerprint(self) -> str:
+        blobs = self.images.spread_blobs() if isinstance(self.images, Encoded) else [self.images]
+        return digest([*blobs, self.labels, self.names])
+
+    def part(self, rows: Rows) -> Images:
+        """These images alone, of the same classes."""
+        rows = row_numbers(rows)
+        images = self.images.part(rows) if isinstance(self.images, Encoded) else self.images[rows]
+        return replace(self, images=images, labels=None if self.labels is None else self.labels[rows])
+
+    def split(self, share: float, *, seed: int = 0, most: int = HELD_OUT) -> tuple[Images, Images | None]:
+        """Split the images into training and held-out ones, which are this share of all, and `most` at most."""
+        rest, some = split_rows(len(self), share, seed=seed, most=most)
+        return self.part(rest), self.part(some) if len(some) else None
+
+    def unlabelled(self) -> Images:
+        """The same images without labels."""
+        return replace(self, labels=None, classes=0, names=())
+
+    def relabelled(self, names: Sequence[str]) -> Images:
+        """The same images, with labels that count these classes: by name, or by number where this set has no names.
+
+        Raises ValueError where a class is not one of them.
+        """
+        if self.labels is None or self.names == tuple(names):
+            return self
+        strange = sorted(set(self.names) - set(names)) if self.names else []
+        if strange or self.classes > len(names):
+            raise ValueError(
+                f"the images have {self.classes} classes{f', among them {strange[0]!r}' if strange else ''}, and the "
+                f"run learned {len(names)}: {', '.join(names)}."
+            )
+        labels = self.labels
+        if self.names:
+            labels = torch.tensor([names.index(name) for name in self.names], device="cpu")[labels]
+        return replace(self, labels=labels, classes=len(names), names=tuple(names))
+
 
 class Mirrored(Data):
     """Images, followed by the mirror image of each."""
 
     def __init__(self, images: Images):
         self.images = images
+
+    def fingerprint(self) -> str:
+        return self.images.fingerprint()
 
     def __len__(self) -> int:
         return 2 * len(self.images)
@@ -71,3 +116,14 @@ def _check_range(what: str, values: Tensor, count: int) -> None:
     least, most = torch.stack(values.aminmax()).tolist()
     if least < 0 or most >= count:
         raise ValueError(f"{what} are integers 0 … {count - 1}; these go from {least} to {most}.")
+
+
+def from_zero(labels: Tensor, elsewhere: Sequence[int] = ()) -> tuple[Tensor, tuple[str, ...]]:
+    """Numbers of classes and their names, the numbers; those that start at 1, here and in the other splits, from 0 on.
+
+    >>> from_zero(torch.tensor([1, 3]))
+    (tensor([0, 2]), ('1', '2', '3'))
+    """
+    numbers = [*elsewhere, *(map(int, labels.aminmax()) if len(labels) else ())]
+    first = 1 if numbers and min(numbers) == 1 else 0
+    return labels - first, tuple(str(number) for number in range(first, max(numbers, default=-1) + 1))

@@ -13,14 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.data.data import Arrays
+from pushforward.data.data import Arrays, naming
 from pushforward.data.encoded import Shape, fitted
-from pushforward.data.images import Images
+from pushforward.data.images import Images, from_zero
+from pushforward.data.splits import REMEDY, NoSplitError, words_of
+
+IMAGES, LABELS = ("images", "x"), ("labels", "y")  # names of arrays
+NAMES = ("classes", "class_names", "label_names")  # arrays of the names of classes
 
 
 def read_npz(path: Path, split: str, *, image: Shape | None = None) -> Images | Arrays:
@@ -30,30 +35,62 @@ def read_npz(path: Path, split: str, *, image: Shape | None = None) -> Images | 
     """
     with _reading(path) as arrays:
         if "webp" in arrays and split == "train":
-            return _images(*_unpacked(arrays), image=image)
-        events, given = _pick(arrays, ("images", "x"), split), _pick(arrays, ("labels", "y"), split)
+            return _images([_unpacked(arrays)], image)
+        events, given = _pick(arrays, IMAGES, split), _pick(arrays, LABELS, split)
         if events is None:
             listed = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             expected = f"images_{split} or x_{split}" + (", or just images or x" if split == "train" else "")
-            raise ValueError(f"it holds {listed}. For the split {split!r}, expected {expected}.")
+            remedy = "" if split == "train" else f" {REMEDY}"
+            raise NoSplitError(f"it holds {listed}. For the split {split!r}, expected {expected}.{remedy}")
         if events.ndim == 2 and events.dtype.kind == "f":
             return Arrays(_real(events), None if given is None else _real(given))
-        return _images(events, given, _classes(arrays), image=image)
+        return _images([_contents(arrays, events, given)], image)
 
 
-def read_packs(paths: Sequence[Path], *, image: Shape | None = None) -> Images:
-    """The images of packs, concatenated and decoded into memory."""
-    packs = []
+def read_images_npz(path: Path, split: str, image: Shape | None) -> Images:
+    """The images of a file that holds a set with a name. Raises ValueError where it holds vectors."""
+    found = read_npz(path, split, image=image)
+    if not isinstance(found, Images):
+        raise ValueError(f"{path} holds vectors of real numbers; expected images, integers of shape (n, H, W).")
+    return found
+
+
+def read_packs(paths: Sequence[Path], split: str, *, image: Shape | None = None) -> Images:
+    """The images of packs, or of arrays by name, concatenated and decoded into memory."""
+    parts = []
     for path in paths:
         with _reading(path) as arrays:
-            packs.append(_unpacked(arrays))
-    pixels, labels, classes = zip(*packs, strict=True)
-    given = None if any(part is None for part in labels) else np.concatenate(labels)
-    return _images(np.concatenate(pixels), given, max(classes), image=image)
+            parts.append(_unpacked(arrays) if "webp" in arrays else _of_split(arrays, split))
+    with naming(", ".join(map(str, paths))):
+        return _images(parts, image)
 
 
-def _unpacked(pack: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """The pixels, labels and number of classes of a pack."""
+class Contents(NamedTuple):
+    """The images in a file."""
+
+    pixels: np.ndarray
+    labels: np.ndarray | None
+    numbers: list[int]  # the least and the largest label of each split
+    names: tuple[str, ...]  # of the classes, where the file has them
+
+
+def _contents(arrays: Mapping[str, np.ndarray], pixels: np.ndarray, labels: np.ndarray | None) -> Contents:
+    every = [arrays[name] for name in arrays if {*LABELS}.intersection(name.split("_"))]
+    numbers = [int(end) for part in every if part.dtype.kind in "iu" and part.size for end in (part.min(), part.max())]
+    names = next((arrays[name] for name in NAMES if name in arrays and arrays[name].ndim == 1), np.array(()))
+    return Contents(pixels, labels, numbers, tuple(map(str, names.tolist())))
+
+
+def _of_split(arrays: Mapping[str, np.ndarray], split: str) -> Contents:
+    """The images of a split, or those without one, from a file named after its split."""
+    for name in (split, "train"):
+        events = _pick(arrays, IMAGES, name)
+        if events is not None:
+            return _contents(arrays, events, _pick(arrays, LABELS, name))
+    raise ValueError(f"it holds {', '.join(arrays)}; expected images or x, and labels or y.")
+
+
+def _unpacked(pack: Mapping[str, np.ndarray]) -> Contents:
     from PIL import Image
 
     webp, offsets, shape = pack["webp"].tobytes(), pack["offsets"].tolist(), pack["shape"].tolist()
@@ -61,16 +98,18 @@ def _unpacked(pack: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | 
     for start, stop in zip(offsets, offsets[1:], strict=False):
         with Image.open(io.BytesIO(webp[start:stop])) as strip:
             strips.append(np.asarray(strip.convert("L" if len(shape) == 3 else "RGB")).reshape(-1, *shape[1:]))
-    return np.concatenate(strips), pack.get("labels"), len(pack.get("classes", ())) or _classes(pack)
+    return _contents(pack, np.concatenate(strips), pack.get("labels"))
 
 
-def _classes(arrays: Mapping[str, np.ndarray]) -> int:
-    """The number of classes in the labels of all splits; 0 without labels."""
-    labels = [arrays[name] for name in arrays if {"labels", "y"}.intersection(name.split("_"))]
-    return max((int(part.max()) + 1 for part in labels if part.dtype.kind in "iu" and part.size), default=0)
-
-
-def _images(pixels: np.ndarray, labels: np.ndarray | None, classes: int, *, image: Shape | None) -> Images:
+def _images(parts: Sequence[Contents], image: Shape | None) -> Images:
+    """The images of these parts. Labels that start at 1 in all parts and splits are lowered by 1."""
+    pixels = np.concatenate([part.pixels for part in parts])
+    given = [part.labels for part in parts if part.labels is not None]
+    labels, names = None, ()
+    if len(given) == len(parts):
+        numbers = [number for part in parts for number in part.numbers]
+        labels, names = from_zero(_integers("labels", np.concatenate(given)), numbers)
+        names = parts[0].names or names
     images = _integers("images", pixels)
     if images.dim() == 3:
         images = images[:, None]
@@ -80,9 +119,7 @@ def _images(pixels: np.ndarray, labels: np.ndarray | None, classes: int, *, imag
         raise ValueError(
             f"images are (n, H, W), (n, C, H, W) or (n, H, W, C) with 1 or 3 channels; these are {pixels.shape}."
         )
-    found = Images(
-        images, None if labels is None else _integers("labels", labels), classes=0 if labels is None else classes
-    )
+    found = Images(images, labels, classes=len(names), names=names)
     return replace(found, images=_fitted(images.byte(), image or found.image))
 
 
@@ -110,8 +147,9 @@ def _real(values: np.ndarray) -> Tensor:
 
 def _pick(arrays: Mapping[str, np.ndarray], kinds: Sequence[str], split: str) -> np.ndarray | None:
     """The first array of these kinds and this split; an array whose name has no split is of "train"."""
-    names = [name for kind in kinds for name in (f"{kind}_{split}", f"{split}_{kind}", kind)]
-    return next((arrays[name] for name in names if name in arrays and (name not in kinds or split == "train")), None)
+    own = kinds if split == "train" else ()
+    words = [f"{a}_{b}" for word in words_of(split) for kind in kinds for a, b in ((kind, word), (word, kind))]
+    return next((arrays[name] for name in (*words, *own) if name in arrays), None)
 
 
 @contextmanager
@@ -122,5 +160,7 @@ def _reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
             raise ValueError("not a complete .npz file. Make or download it again.")
         with np.load(path) as arrays:
             yield arrays
+    except NoSplitError as error:
+        raise NoSplitError(f"{path}: {error}") from error
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -11,8 +12,9 @@ import torch
 
 from pushforward.data.catalogue import find
 from pushforward.data.columns import read_table
-from pushforward.data.data import Arrays, Data
+from pushforward.data.data import Arrays, Data, naming
 from pushforward.data.images import Images, Mirrored
+from pushforward.data.splits import NoSplitError
 
 
 class Takes(NamedTuple):
@@ -52,6 +54,7 @@ class ImageSource(Source):
 
     name: str  # digits, mnist, …, or a path; "": not known
     mirrored: bool = False  # train on every image's mirror image too
+    validation: float | str | None = None  # the held-out images: a share of all, or another path; None: the test split
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -59,28 +62,59 @@ class ImageSource(Source):
         return self.name
 
     def training(self, takes: Takes) -> Data:
-        images = self.images("train", takes)
+        images = self._split("train", takes)
+        if isinstance(self.validation, float | int):
+            images = images.split(self.validation)[0]
         return Mirrored(images) if self.mirrored else images
 
     def held_out(self, takes: Takes) -> Images:
-        return self.images("test", takes)
+        if isinstance(self.validation, float | int):
+            held_out = self._split("train", takes).split(self.validation)[1]
+            if held_out is None:
+                raise ValueError(f"no image of {self.name} is held out: data.validation is 0.")
+            return held_out
+        if self.validation is not None:
+            return self.at(self.validation).whole(takes, self.names(takes))
+        return self._split("test", takes)
 
     def at(self, place: str) -> ImageSource:
         return ImageSource(place)
 
-    def images(self, split: str, takes: Takes) -> Images:
+    def names(self, takes: Takes) -> tuple[str, ...]:
+        """The names of the classes; () where the flow is not conditioned on them."""
+        return self._split("train", takes).names
+
+    def whole(self, takes: Takes, names: Sequence[str] = ()) -> Images:
+        """The held-out images, or all where there are no splits. Labels count the classes `names`, where given."""
+        try:
+            found = self._found("test", takes)
+        except NoSplitError:
+            found = self._found("train", takes)
+        if not takes.classes:
+            return found.unlabelled()
+        with naming(self.name):
+            names = names or found.names or tuple(map(str, range(found.classes)))
+            return found.relabelled([*names, *map(str, range(len(names), takes.classes))])
+
+    def _split(self, split: str, takes: Takes) -> Images:
         """The images of a split; without labels where the flow is not conditioned on any."""
+        found = self._found(split, takes)
+        if not takes.classes:
+            return found.unlabelled()
+        self._check("model.classes", takes.classes, found.classes)
+        return found
+
+    def _found(self, split: str, takes: Takes) -> Images:
         found = find(_told(self.name), split, image=takes.event)
         if not isinstance(found, Images):
             raise ValueError(f"{self.name} holds vectors, and this recipe is for images.")
-        for field, takes_, has in (
-            ("model.image", takes.event, found.image),
-            ("codec.levels", takes.levels, found.levels),
-            ("model.classes", takes.classes or found.classes, found.classes or takes.classes),
-        ):
-            if takes_ != has:
-                raise ValueError(f"{field} is {takes_}, and the images of {self.name} have {has}. Set {field} to that.")
-        return found if takes.classes else replace(found, labels=None, classes=0)
+        self._check("model.image", takes.event, found.image)
+        self._check("codec.levels", takes.levels, found.levels)
+        return found
+
+    def _check(self, field: str, takes: object, has: object) -> None:
+        if takes != has:
+            raise ValueError(f"{field} is {takes}, and the images of {self.name} have {has}. Set {field} to that.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ import torch
 
 from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
-from pushforward.data.images import Images
+from pushforward.data.images import Images, from_zero
+from pushforward.data.splits import REMEDY, NoSplitError, chosen
 from pushforward.optional import require
 
 LABELS = ("label", "labels")  # names of the column of labels
@@ -49,12 +49,9 @@ def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: S
     pyarrow, source = require("pyarrow", "data"), ", ".join(map(str, paths))
     tables = [_read(path) for path in paths]
     try:
-        images = _images(pyarrow.concat_tables(tables), source, image)
+        return _images(pyarrow.concat_tables(tables), source, image, [_read(path, LABELS) for path in beside])
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{source} do not have the same columns: {error}") from error
-    if not images.classes:
-        return images
-    return replace(images, classes=max([images.classes, *(_classes(_read(path, LABELS)) for path in beside)]))
 
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
@@ -74,16 +71,22 @@ def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> I
         if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
             found = datasets.load_from_disk(name)
             found = found if isinstance(found, datasets.DatasetDict) else {"train": found}
+            names = list(found)
         else:
-            found = {split: datasets.load_dataset(name, split=split)}
+            found, names = None, datasets.get_dataset_split_names(name)
+        word = chosen(split, names)
+        if word is None:
+            raise NoSplitError(f"hf:{name} has no split {split!r}; it has {', '.join(names)}. {REMEDY}")
+        rows = datasets.load_dataset(name, split=word) if found is None else found[word]
+    except NoSplitError:
+        raise
     except (OSError, ValueError) as error:
         raise ValueError(f"the library datasets cannot open hf:{name}, split {split!r}: {error}") from error
-    if split not in found:
-        raise ValueError(f"hf:{name} has no split {split!r}; it has {', '.join(found)}.")
-    return _images(found[split].with_format("arrow")[:], f"hf:{name}", image)
+    return _images(rows.with_format("arrow")[:], f"hf:{name}", image)
 
 
-def _images(table: Any, source: str, image: Shape | None) -> Images:
+def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any] = ()) -> Images:
+    """The images of a table; `beside` are those of the other splits, which share its classes."""
     types = require("pyarrow", "data").types
     columns = dict(zip(table.column_names, table.schema.types, strict=True))
     cells = (
@@ -108,20 +111,18 @@ def _images(table: Any, source: str, image: Shape | None) -> Images:
             f"in {source} the column {label} is of {columns[label]}, {table[label].null_count} of them missing; "
             "labels are integers, one for each image."
         )
-    labels = torch.from_numpy(table[label].to_numpy().astype("int64"))
+    elsewhere = [int(number) for other in beside if label in other.column_names for number in other[label].to_numpy()]
+    labels, names = from_zero(torch.from_numpy(table[label].to_numpy().astype("int64")), elsewhere)
+    names = _names(table, label) or names
     with naming(source):
-        return Images(images, labels, classes=_classes(table))
+        return Images(images, labels, classes=len(names), names=names)
 
 
 def _label(table: Any) -> str | None:
     return next((name for name in LABELS if name in table.column_names), None)
 
 
-def _classes(table: Any) -> int:
-    """The number of classes: as named in the file's metadata, or one more than the largest label; 0 without labels."""
-    label = _label(table)
-    if label is None or not len(table):
-        return 0
+def _names(table: Any, label: str) -> tuple[str, ...]:
+    """The names of the classes in the file's metadata; () where it has none."""
     noted = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = noted.get("info", {}).get("features", {}).get(label, {}).get("names", ())
-    return len(names) or 1 + int(table[label].to_numpy().max())
+    return tuple(map(str, noted.get("info", {}).get("features", {}).get(label, {}).get("names", ())))
