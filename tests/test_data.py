@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 import tarfile
 from hashlib import md5
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -413,6 +415,47 @@ def test_another_path_is_held_out_and_its_labels_are_those_of_the_training_set(t
     assert source.held_out(TAKES._replace(classes=0)).labels is None
     with pytest.raises(NoSplitError, match="Give the held-out set's path, or a share"):
         ImageSource(place).held_out(TAKES)
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+LAYOUTS = re.findall(r"```text\n(letters[^`]*)\n= ([^`]*)\n```", PAGE)
+
+
+@pytest.mark.parametrize(("files", "told"), LAYOUTS, ids=[files.split()[0] for files, _ in LAYOUTS])
+def test_every_layout_that_the_documentation_shows_is_read(files, told, tmp_path):
+    """Where a line has no colon it is an image; else a file, and what it holds."""
+    for line in files.splitlines():
+        laid_out(tmp_path, *line.partition(": ")[::2])
+    options, trained_on, held_out, classes = re.fullmatch(
+        r"(?:--held-out (\S+): )?(\d+) trained on, (\d+) held out(?:, classes (.*))?", told
+    ).groups()
+    place = next(tmp_path.glob("letters*"))
+    validation = float(options) if options and "." in options else options and str(tmp_path / options)
+    names = tuple(classes.split()) if classes else ()
+    source, takes = ImageSource(str(place), validation=validation), Takes((3, 5, 4), 256, len(names))
+    parts = source.training(takes), source.held_out(takes)
+    assert [len(part) for part in parts] == [int(trained_on), int(held_out)]
+    assert [part.names for part in parts] == [names, names]
+    assert parts[1].fetch([0])[0].shape == (1, 3, 5, 4)
+
+
+def laid_out(root, name, holds):
+    """Write a file of a layout: an image, a tar, a table or arrays."""
+    file, words = root / name, [word.partition("=")[::2] for word in holds.split()]
+    if name.endswith(".tar"):
+        write_tar(file, {key: value.encode() if value else PNGS[0] for key, value in words})
+    elif name.endswith(".parquet"):
+        labels = [int(k) for k in dict(words)["label"].split(",")]
+        write_parquet(file, image=[PNGS[0]] * len(labels), label=labels)
+    elif name.endswith(".npz"):
+        given = {key: np.array([int(k) if k.isdigit() else k for k in values.split(",")]) for key, values in words}
+        write_npz(file, **{k: IMAGES[: v[0]].numpy() if "images" in k or "x_" in k else v for k, v in given.items()})
+    else:
+        write(file, encoded(IMAGES[0], file.suffix[1:].replace("jpg", "jpeg")))
+
+
+def test_the_documentation_shows_all_layouts():
+    assert len(LAYOUTS) == 10
 
 
 def test_a_fingerprint_is_of_the_data_alone(tmp_path):

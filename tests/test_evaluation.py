@@ -154,6 +154,13 @@ def test_kernel_distance_is_unbiased():
     assert kernel_distance(real, fake, size=9) != kernel_distance(real, fake, size=9, seed=1)
 
 
+def test_a_picture_is_clipped_and_what_is_not_finite_is_black(tmp_path):
+    values = torch.tensor([[-0.02, 0.5, 1.02, math.nan, math.inf]])[None]
+    save_picture(values, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert list(picture.tobytes()) == [0, 128, 255, 0, 255]
+
+
 def test_precision_and_recall_of_sets_on_a_line():
     real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
     fake = torch.tensor([[0.5], [0.6], [9.0]])

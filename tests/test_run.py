@@ -6,20 +6,26 @@ import errno
 import itertools
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import pushforward as pf
 from pushforward import hub, recipe
-from pushforward.data import TableSource
+from pushforward.cli.main import main
+from pushforward.data import ImageSource, TableSource
 from pushforward.files import alone_in, replacing
 from pushforward.recipes import digits
+from pushforward.sampling import Sampling
 from pushforward.training import Checkpoints, Log
 from pushforward.transforms.coupling import halves
 from tests.toys import Mine, picture
@@ -79,6 +85,201 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(trained, tmp_path
     assert "step 6 of 6" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_saves_the_step_it_was_at(trained, tmp_path, monkeypatch, capsys, sent):
+    """Ctrl-C and SIGTERM: exit code 130 or 143, a line that says where, no traceback; the handlers are restored."""
+    before, fetch, calls = signal.getsignal(sent), pf.data.Images.fetch, itertools.count()
+
+    def interrupting(self, rows):
+        if next(calls) == 4:  # while a step runs
+            os.kill(os.getpid(), sent)
+        return fetch(self, rows)
+
+    monkeypatch.setattr(pf.data.Images, "fetch", interrupting)
+    monkeypatch.setattr("pushforward.recipes.RECIPES", {"twin": twin})
+    monkeypatch.setattr(sys, "argv", ["pushforward", "train", "twin", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 128 + sent
+    assert signal.getsignal(sent) is before
+    told = capsys.readouterr().err
+    assert f"saved in {tmp_path}; the same command continues" in told
+    assert "Traceback" not in told
+    step = int(checkpoints(tmp_path)[-1].removeprefix("step-"))
+    assert step not in (0, 6)
+    assert f"interrupted after step {step} of 6" in told
+    pf.train(twin(), tmp_path)
+    assert weights(tmp_path) == weights(trained)
+
+
+def test_an_interrupt_anywhere_else_ends_a_command_without_a_traceback(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pushforward.cli.main.recipes", interrupted)
+    monkeypatch.setattr(sys, "argv", ["pushforward", "recipes"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert (stopped.value.code, capsys.readouterr().err) == (130, "pushforward: interrupted\n")
+
+
+def of_stripes(place: Path, first: int = 0) -> pf.Recipe:
+    """A run on images in a file, whose first grey value is that."""
+    images = (torch.arange(64).reshape(1, 8, 8) % 17).repeat(40, 1, 1).byte()
+    images[0, 0, 0] = first
+    place.parent.mkdir(parents=True, exist_ok=True)
+    labels = np.arange(40) % 2
+    np.savez(place, x_train=images.numpy(), y_train=labels, x_val=images[:9].numpy(), y_val=labels[:9])
+    made = of_model(pf.models.Glow(image=(1, 8, 8), levels=1, transforms=1, width=8, classes=2))
+    return replace(made, data=ImageSource(str(place)), codec=pf.codecs.UniformDequantization(256))
+
+
+def test_the_same_data_at_another_path_are_the_same_recipe_and_others_are_told(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    here = of_stripes(Path("set.npz"))
+    pf.train(here, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert "held-out" in pf.evaluate(tmp_path / "run"), "the path leads nowhere from here"
+    pf.train(replace(here, data=ImageSource("a/set.npz")), tmp_path / "run")
+    pf.train(of_stripes(tmp_path / "b" / "same.npz"), tmp_path / "run")
+    of_stripes(tmp_path / "b" / "same.npz", first=3)
+    with pytest.raises(ValueError, match=r"the data in .*same.npz have changed since .*run was begun, with 40 rows"):
+        pf.train(replace(here, data=ImageSource(str(tmp_path / "b" / "same.npz"))), tmp_path / "run")
+    with pytest.raises(ValueError, match="another recipe: data.name was"):
+        pf.train(of_stripes(tmp_path / "c.npz", first=4), tmp_path / "run")
+
+
+def test_a_null_label_that_was_never_learned_is_not_measured_or_used(tmp_path):
+    recipe = of_stripes(tmp_path / "set.npz")
+    pf.train(recipe, tmp_path / "run")
+    assert pf.evaluate(tmp_path / "run").keys() == {"held-out"}
+    for ask in (
+        lambda run: pf.sample(run, tmp_path / "s.png", sampling=Sampling(guidance=1)),
+        lambda run: pf.sample(run, tmp_path / "s.png", sampling=Sampling(label=-1)),
+        lambda run: pf.evaluate(run, sampling=Sampling(guidance=1)),
+        lambda run: pf.runs.edit(run, tmp_path / "s.png"),
+        lambda run: pf.runs.interpolate(run, tmp_path / "s.png"),
+        lambda run: pf.runs.inpaint(run, tmp_path / "s.png"),
+    ):
+        with pytest.raises(ValueError, match="never learned: its objective.condition_dropout is 0"):
+            ask(tmp_path / "run")
+    dropped = replace(recipe, objective=pf.training.MaximumLikelihood(condition_dropout=0.1))
+    pf.train(dropped, tmp_path / "dropped")
+    assert "held-out, without the class" in pf.evaluate(tmp_path / "dropped")
+
+
+@pytest.mark.parametrize("sigma", [None, 0.1])
+def test_only_a_flow_of_noisy_images_denoises(tmp_path, sigma):
+    pf.train(of_stripes(tmp_path / "set.npz"), tmp_path / "run")
+    with pytest.raises(ValueError, match="trained without Gaussian noise.*has not learned the score"):
+        pf.runs.denoise(tmp_path / "run", tmp_path / "d.png", sigma=sigma)
+
+
+def test_images_in_some_of_the_classes_are_classified_by_their_names(tmp_path):
+    """Those of a folder, of which the run has one of two; and without labels, by name."""
+    recipe = of_stripes(tmp_path / "set.npz")
+    pf.train(replace(recipe, model=replace(recipe.model, classes=2)), tmp_path / "run")
+    picture = Image.fromarray(np.zeros((8, 8), np.uint8))
+    for place in ("some/1", "some/0", "bare"):
+        (tmp_path / place).mkdir(parents=True)
+        picture.save(tmp_path / place / "x.png")
+    assert len(pf.runs.classify(tmp_path / "run", data=str(tmp_path / "some")).labels) == 2
+    assert str(pf.runs.classify(tmp_path / "run", data=str(tmp_path / "bare"))) in ("0", "1")
+    (tmp_path / "some" / "1").rename(tmp_path / "some" / "zebra")
+    with pytest.raises(ValueError, match="among them 'zebra', and the run learned 2: 0, 1"):
+        pf.runs.classify(tmp_path / "run", data=str(tmp_path / "some"))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script", "ignore:.* samples are not finite")
+def test_samples_that_overflow_are_counted_left_out_and_lose_nothing_else(trained, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    features = tmp_path / "mine.pt"
+    torch.jit.script(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())).save(features)
+    whole = pf.Flow.sample
+
+    def overflowing(share: float):
+        def sample(self, *given, **options):
+            x = whole(self, *given, **options)
+            x[: round(share * len(x))] = torch.inf
+            return x
+
+        return sample
+
+    monkeypatch.setattr(pf.Flow, "sample", overflowing(0.25))
+    plain = Sampling(denoised=False)
+    found = pf.evaluate(run, features=str(features), n=40, sampling=plain)["samples, guidance 0"]
+    assert (found.fake, found.overflowed) == (30, 10)
+    assert "10 more overflowed and are left out" in str(found)
+    assert pf.sample(run, tmp_path / "s.png", n=40, sampling=plain).endswith("10 of them overflowed")
+    pf.sample(run, tmp_path / "s.npz", n=40, sampling=plain)
+    with np.load(tmp_path / "s.npz") as arrays:
+        assert (len(arrays["images"]), len(arrays["labels"]), arrays["overflowed"]) == (30, 30, 10)
+    monkeypatch.setattr(pf.Flow, "sample", overflowing(1.0))
+    (run / "results.json").unlink()
+    with pytest.raises(FloatingPointError, match="40 of 40 samples overflowed"):
+        pf.evaluate(run, features=str(features), n=40, sampling=plain)
+    assert "held-out" in pf.runs.read_results(run)
+
+
+def test_arguments_are_checked_before_any_work(trained, tmp_path, monkeypatch):
+    """No flow is built, and no image is read."""
+    for name in ("load_coded", "images_of"):
+        for module in ("sampling", "denoising", "editing", "evaluating"):
+            room = sys.modules[f"pushforward.runs.{module}"]
+            monkeypatch.setattr(room, name, lambda *_, **__: pytest.fail("began"), raising=False)
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    refused = {"a.xyz": "does not end as a picture", "folder.png": "in the way", "file/a.png": "in the way"}
+    for out, told in refused.items():
+        for command in (pf.sample, pf.runs.denoise, pf.runs.edit, pf.runs.interpolate, pf.runs.inpaint):
+            with pytest.raises(ValueError, match=told):
+                command(trained, tmp_path / out)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "mps", "xpu", "tpu"])
+def test_a_device_that_is_not_there_is_refused_with_what_to_give(device):
+    kind = device.partition(":")[0]
+    if device != "cuda:99" and getattr(torch, kind, torch.cpu).is_available() and kind != "tpu":
+        pytest.skip(f"there is a {device} here")
+    with pytest.raises(ValueError, match=f"no device '{device}' here: .* Give cpu, cuda"):
+        pf.training.ranks.chosen(device)
+
+
+def test_the_code_of_a_card_runs(tmp_path):
+    """Of a flow with two classes, of one without, and of one that takes a vector."""
+    for classes in (0, 2):
+        flow = picture(classes)
+        pf.save(flow, tmp_path / str(classes), objective=pf.training.MaximumLikelihood())
+        card = (tmp_path / str(classes) / "README.md").read_text()
+        code = "\n".join(line.strip() for line in card.splitlines() if line.startswith("    "))
+        names = {"pushforward": pf, "torch": torch}
+        exec(code.replace('"this folder"', repr(str(tmp_path / str(classes)))), names)
+        assert len(names["log_p"]) == (classes or 16)
+
+
+def test_minimise_takes_a_torch_dataset_by_its_adapter_and_names_it():
+    rows, labels = torch.randint(17, (32, 1, 8, 8)), torch.arange(32) % 10
+    dataset = torch.utils.data.TensorDataset(rows, labels)
+    objective, plan = twin().build(), replace(twin().train, steps=2)
+    with pytest.raises(ValueError, match=r"got TensorDataset. Of a torch Dataset make it by data.FromTorch"):
+        pf.training.minimise(objective, dataset, plan)
+    pf.training.minimise(objective, pf.data.FromTorch(dataset), plan)
+    events, context = pf.data.FromTorch([(Image.new("RGB", (4, 3)), 7)]).fetch([0])
+    assert (events.shape, context.tolist()) == ((1, 3, 3, 4), [7])
+    with pytest.raises(ValueError, match="a generator has no length and index"):
+        pf.data.FromTorch(row for row in rows)
+
+
+def test_a_log_may_be_in_a_folder_that_is_named_by_a_string(tmp_path):
+    log, kept = Log(str(tmp_path / "new")), Checkpoints(str(tmp_path / "new"))
+    plan = replace(twin().train, log_every=2)
+    pf.training.minimise(twin().build(), twin().training_data(), plan, log=log, checkpoints=kept)
+    assert [line["step"] for line in log.read()] == [2, 4, 6]
+    assert checkpoints(tmp_path / "new") == ["step-00000003", "step-00000006"]
+
+
 @pytest.mark.slow
 def test_kills_leave_no_trace_in_the_weights(tmp_path):
     command = [sys.executable, "-m", "tests.killing", str(tmp_path), "20"]
@@ -122,6 +323,8 @@ def test_an_unsound_checkpoint_is_named_and_the_one_before_it_used(trained, tmp_
         pf.train(twin(), tmp_path)
     assert weights(tmp_path) == weights(trained)
     assert checkpoints(tmp_path) == ["step-00000003", "step-00000006", "step-00000006.unsound"]
+    pf.train(twin(steps=12), tmp_path)
+    assert checkpoints(tmp_path) == ["step-00000009", "step-00000012"], "it is of no use any more"
 
 
 def test_a_full_disk_loses_nothing(trained, tmp_path, monkeypatch):
@@ -246,7 +449,7 @@ def test_a_saved_flow_has_all_commands_given_data(tmp_path):
     pf.save(pf.codecs.CodedFlow(picture(10), pf.codecs.GaussianNoise(17, 0.1)), tmp_path / "run")
     with pytest.raises(ValueError, match="does not say what data it learned.*give --data"):
         pf.evaluate(tmp_path / "run")
-    assert pf.runs.classify(tmp_path / "run", data="digits").guesses.shape == (1437,)
+    assert pf.runs.classify(tmp_path / "run", data="digits").guesses.shape == (360,)
     pf.runs.denoise(tmp_path / "run", tmp_path / "d.png", data="digits", n=2)
 
 

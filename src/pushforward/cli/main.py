@@ -3,6 +3,7 @@
 # no `from __future__ import annotations`: the parser needs annotations as objects, not strings
 
 import inspect
+import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,7 +79,13 @@ def train(*arguments: str) -> str | None:
     name, *rest = arguments
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
-    return _train_by(name, ["--data.name" if word == "--data" else word for word in rest])
+    return _train_by(name, [_spelt_out(word) for word in rest])
+
+
+def _spelt_out(word: str) -> str:
+    """An option by its dotted name, where it has a short one."""
+    option, given, value = word.partition("=")
+    return {"--data": "--data.name", "--held-out": "--data.validation"}.get(option, option) + given + value
 
 
 def _train_by(name: str, arguments: list[str]) -> str | None:
@@ -164,6 +171,9 @@ def main() -> None:
             answer = tyro.extras.subcommand_cli_from_dict(
                 known, prog="pushforward", description="Normalizing flows.", config=config
             )
+    except KeyboardInterrupt as interrupted:
+        print(f"pushforward: {interrupted}" if str(interrupted) else "pushforward: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
         sys.exit(f"pushforward: {error}")
     if isinstance(answer, dict):

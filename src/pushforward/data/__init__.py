@@ -6,10 +6,12 @@ from pushforward.data.images import Images, Mirrored
 from pushforward.data.order import Order
 from pushforward.data.sources import ImageSource, Source, TableSource, Takes
 from pushforward.data.splits import NoSplitError
+from pushforward.data.torch_datasets import FromTorch
 
 __all__ = [
     "Arrays",
     "Data",
+    "FromTorch",
     "ImageSource",
     "Images",
     "Mirrored",

@@ -24,6 +24,7 @@ from pushforward.data.splits import KNOWN, REMEDY, WORDS, NoSplitError, chosen, 
 from pushforward.data.tables import read_hugging_face, read_parquet
 
 PACKS = ("mnist", "fashion_mnist", "cifar10")
+NAMED = ("digits", *PACKS)  # sets that are found by name
 
 
 def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int] | None = None) -> Data:
@@ -98,7 +99,7 @@ def _read(path: Path, split: str, image: Shape | None) -> Data:
     if path.is_dir():
         return _read_folder(path, split, image)
     if not path.exists():
-        near = difflib.get_close_matches(path.name, ("digits", *PACKS), 1)
+        near = difflib.get_close_matches(path.name, NAMED, 1)
         raise FileNotFoundError(
             f"there is no file or folder {path}, and the data sets with a name are digits, {', '.join(PACKS)}."
             + (f" Did you mean {near[0]}?" if near else "")

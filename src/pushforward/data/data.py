@@ -124,8 +124,8 @@ def digest(parts: Iterable[Tensor | bytes | object]) -> str:
     for part in parts:
         if isinstance(part, Tensor):
             found.update(f"{tuple(part.shape)} {part.dtype}".encode())
-            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        found.update(part if isinstance(part, bytes | np.ndarray) else repr(part).encode())
+            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        found.update(part if isinstance(part, bytes | memoryview) else repr(part).encode())
     return found.hexdigest()
 
 

@@ -1,6 +1,6 @@
 """Encoded images in folders and in tar files: whole files, and members of a tar.
 
-Each folder is a class; where all images are in one folder there are no classes. Classes are numbered in the order of
+Each folder is a class; where no image is in a folder there are no classes. Classes are numbered in the order of
 their folders' names. In a tar, a member `key.cls` may hold the class of `key.png` as a number instead, as in
 WebDataset. The splits of a set share their classes, so a reader also takes the paths of the other splits, `beside`.
 """
@@ -171,9 +171,9 @@ def _class(member: Stretch, numbers: dict[tuple[Path, str], bytes]) -> int:
 
 
 def _numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """The class of each image, by its folder, and the names of the classes; none where all are in one folder."""
+    """The class of each image, by its folder, and the names of the classes; none where no image is in a folder."""
     names = {*folders, *elsewhere}
-    if len(names) == 1:
+    if names == {PurePath()}:
         return None, ()
     if PurePath() in names:
         raise ValueError(

@@ -90,10 +90,10 @@ class ImageSource(Source):
             found = self._found("test", takes)
         except NoSplitError:
             found = self._found("train", takes)
-        if not takes.classes:
-            return found.unlabelled()
+        names = names or found.names or tuple(map(str, range(found.classes)))
+        if not takes.classes or (len(found.names) == 1 and found.names[0] not in names):
+            return found.unlabelled()  # one folder, which is no class of the run, says nothing
         with naming(self.name):
-            names = names or found.names or tuple(map(str, range(found.classes)))
             return found.relabelled([*names, *map(str, range(len(names), takes.classes))])
 
     def _split(self, split: str, takes: Takes) -> Images:

@@ -4,7 +4,7 @@ from pushforward.evaluation.calibration import Calibration, check_calibration
 from pushforward.evaluation.features import Extractor, load_extractor
 from pushforward.evaluation.importance import Importance, importance
 from pushforward.evaluation.likelihood import HeldOut, held_out, held_out_mean, mean_cost
-from pushforward.evaluation.pictures import captioned, grid, save_picture, table
+from pushforward.evaluation.pictures import captioned, check_picture, grid, save_picture, table
 from pushforward.evaluation.plots import plot_coverage, plot_ranks
 from pushforward.evaluation.quality import Quality, c2st, compare, frechet_distance, kernel_distance, precision_recall
 from pushforward.evaluation.samples import sample_quality
@@ -18,6 +18,7 @@ __all__ = [
     "c2st",
     "captioned",
     "check_calibration",
+    "check_picture",
     "compare",
     "frechet_distance",
     "grid",

@@ -71,14 +71,31 @@ def table(cells: dict[str, dict[str, tuple[Tensor, str]]], *, zoom: int = 1) -> 
 
 
 def save_picture(picture: Tensor, path: str | PathLike[str]) -> None:
-    """Write a picture (C, H, W) on [0, 1], grey or RGB, as an image file; folders are made."""
+    """Write a picture (C, H, W) on [0, 1], grey or RGB, as an image file; folders are made.
+
+    Values are clipped, and those that are not finite are black. Raises ValueError, as `check_picture` does.
+    """
+    check_picture(path)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     _pixels(picture).save(path)
+
+
+def check_picture(path: str | PathLike[str]) -> None:
+    """Raise ValueError where a picture cannot be written there: to be asked before the work of making it."""
+    from PIL import Image
+
+    ending = Path(path).suffix.lower()
+    if Image.registered_extensions().get(ending) not in Image.SAVE:
+        raise ValueError(f"{path} does not end as a picture does: give a name that ends in .png, .jpg or .webp.")
+    above = next(folder for folder in Path(path).absolute().parents if folder.exists())
+    if Path(path).is_dir() or not above.is_dir():
+        raise ValueError(f"cannot write {path}: {path if Path(path).is_dir() else above} is in the way.")
 
 
 def _pixels(picture: Tensor) -> Image.Image:
     from PIL import Image
 
+    picture = picture.detach().cpu().float().nan_to_num(0, 1, 0).clamp(0, 1)
     return Image.fromarray((picture * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy())
 
 

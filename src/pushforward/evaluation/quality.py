@@ -52,12 +52,14 @@ class Quality:
     features: str  # the name of the network that made them
     real: int  # events
     fake: int
+    overflowed: int = 0  # samples that were not finite, and are left out
 
     def __str__(self) -> str:
+        lost = f"; {self.overflowed:,} more overflowed and are left out" if self.overflowed else ""
         return (
             f"Fréchet distance {self.frechet:.2f}; kernel distance {self.kernel}; "
             f"precision {self.precision:.3f}, recall {self.recall:.3f} "
-            f"({self.fake:,} samples against {self.real:,} events, features of {self.features})"
+            f"({self.fake:,} samples against {self.real:,} events, features of {self.features}{lost})"
         )
 
 

@@ -14,10 +14,11 @@ from pushforward import editing
 from pushforward.codecs import CodedFlow
 from pushforward.data import Images, Order, find
 from pushforward.editing import Langevin, RandomWalk
-from pushforward.evaluation import captioned, grid, save_picture
+from pushforward.evaluation import captioned, check_picture, grid, save_picture
 from pushforward.randomness import Keyed
-from pushforward.recipe import Recipe
-from pushforward.runs.folder import load_coded, read_recipe
+from pushforward.runs.data import images_of, recipe_of
+from pushforward.runs.folder import load_coded
+from pushforward.runs.null import check_null
 
 LEARNED = 2000  # labelled images from which directions are computed
 AMOUNTS = 7  # pictures in a row, from one end to the other
@@ -62,11 +63,11 @@ def edit(
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, recipe = load_coded(run, device=device), read_recipe(run)
-    flow, x = coded.flow, _events(coded, recipe, data, n)
-    images, labels = _labelled(recipe, tuple(flow.event))
+    coded, x = _opened(run, out, data, n, device)
+    flow, (images, labels) = coded.flow, _labelled(run, tuple(coded.flow.event))
     if label is not None and not 0 <= label < images.classes:
-        raise ValueError(f"{recipe.data} has {images.classes} classes; got label {label}. Give 0 … classes − 1.")
+        source = recipe_of(run).data
+        raise ValueError(f"{source} has {images.classes} classes; got label {label}. Give 0 … classes − 1.")
     rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
     has = one_hot(labels[rows], images.classes).bool()
     d = editing.directions(flow, images.images[rows], has, codec=coded.codec)
@@ -100,8 +101,8 @@ def interpolate(
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, recipe = load_coded(run, device=device), read_recipe(run)
-    flow, x = coded.flow, _events(coded, recipe, data, 2 * pairs)
+    coded, x = _opened(run, out, data, 2 * pairs, device)
+    flow = coded.flow
     if len(x) < 2:
         raise ValueError(f"a pair is two images; there is {len(x)}.")
     ends = x[: len(x) // 2 * 2]
@@ -133,8 +134,8 @@ def inpaint(
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, recipe = load_coded(run, device=device), read_recipe(run)
-    flow, x = coded.flow, _events(coded, recipe, data, n)
+    coded, x = _opened(run, out, data, n, device)
+    flow = coded.flow
     missing = editing.hole(mask, (x.shape[2], x.shape[3])).to(x.device)
     noise = Keyed(chains.seed, rows=range(len(x) * chains.fills))
     draws = flow.sample(len(noise), -1 if flow.classes else None, generator=noise)
@@ -147,23 +148,27 @@ def inpaint(
     return {"chains": str(filled), "picture": picture}
 
 
-def _events(coded: CodedFlow, recipe: Recipe, data: str | None, n: int) -> Tensor:
-    """The first n held-out images, or those of other data, encoded."""
-    images = recipe.images(data)
+def _opened(run: Path, out: Path, data: str | None, n: int, device: str) -> tuple[CodedFlow, Tensor]:
+    """The flow of a run, and the first n held-out images, or those of other data, encoded."""
     if n < 1:
         raise ValueError(f"take at least one image; got {n}.")
+    check_picture(out)
+    recipe = recipe_of(run)
+    check_null(run, recipe, "editing")
+    images, coded = images_of(run, data), load_coded(run, device=device)
     chosen = range(min(n, len(images)))
     with torch.no_grad():
-        return coded.codec.encode(images.fetch(chosen)[0], Keyed(0, rows=chosen))[0].to(coded.flow.device)
+        return coded, coded.codec.encode(images.fetch(chosen)[0], Keyed(0, rows=chosen))[0].to(coded.flow.device)
 
 
-def _labelled(recipe: Recipe, image: tuple[int, ...]) -> tuple[Images, Tensor]:
+def _labelled(run: Path, image: tuple[int, ...]) -> tuple[Images, Tensor]:
     """The run's training images, with their labels even where the flow is unconditional."""
-    found = find(str(recipe.data), "train", image=image)
+    source = recipe_of(run).data
+    found = find(str(source), "train", image=image)
     if not isinstance(found, Images) or found.labels is None:
         raise ValueError(
-            f"the direction of a class needs labels, and those of {recipe.data} have no labels. With attributes of "
-            "your own, call pf.editing.directions."
+            f"the direction of a class needs labels, and those of {source} have no labels. With attributes of your "
+            "own, call pf.editing.directions."
         )
     return found, found.labels
 

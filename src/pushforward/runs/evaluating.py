@@ -10,7 +10,9 @@ from torch import Tensor
 
 from pushforward.diagnostics import Diagnostics
 from pushforward.evaluation import HeldOut, Quality, held_out_mean, load_extractor, sample_quality
-from pushforward.runs.folder import load_coded, note, read_recipe
+from pushforward.runs.data import images_of, read_note, recipe_of
+from pushforward.runs.folder import load_coded, note
+from pushforward.runs.null import check_sampling, knows_null
 from pushforward.sampling import Sampling
 
 
@@ -20,10 +22,11 @@ class Classified:
 
     guesses: Tensor
     labels: Tensor | None
+    names: tuple[str, ...] = ()  # of the classes, where they have names
 
     def __str__(self) -> str:
         if self.labels is None:
-            return "\n".join(map(str, self.guesses.tolist()))
+            return "\n".join(self.names[k] if self.names else str(k) for k in self.guesses.tolist())
         right = (self.guesses == self.labels).double().mean()
         return f"{right:.2%} of {len(self.labels):,} images classified correctly"
 
@@ -31,6 +34,7 @@ class Classified:
 def evaluate(
     run: Path,
     samples: int = 1,
+    data: str | None = None,
     features: str | None = None,
     n: int = 10_000,
     sampling: Sampling = Sampling(),
@@ -38,24 +42,34 @@ def evaluate(
 ) -> dict[str, HeldOut | Quality]:
     """Measure the likelihood of held-out data and the quality of samples, into results.json and the model card.
 
+    Each result is written as soon as it is known. Samples that overflowed are counted, and left out of the comparison.
+
     Args:
         run: The run folder.
         samples: Draws of the codec for each event; more give a tighter bound.
+        data: A name, a file or a folder: its held-out images, or all where it has no splits; by default the run's.
         features: Evaluate samples of images too, in features of efficientnet-lite0 or of a TorchScript file.
         n: How many samples, against as many held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, recipe = load_coded(run, device=device), read_recipe(run)
-    data = recipe.held_out_data()
-    found: dict[str, HeldOut | Quality] = {"held-out": held_out_mean(coded, data, samples=samples)}
-    if coded.flow.classes:
-        null = torch.tensor(-1, device="cpu")
-        found["held-out, without the class"] = held_out_mean(coded, data, null, samples=samples)
-    if features:
-        extract = load_extractor(features, device=coded.flow.device)
-        judged = sample_quality(coded, recipe.images(), extract, n, sampling)
-        found[f"samples, guidance {sampling.guidance:g}"] = judged
-    note(run, {name: {"text": str(result), **asdict(result)} for name, result in found.items()})
+    recipe = recipe_of(run)
+    check_sampling(run, recipe, sampling)
+    coded = load_coded(run, device=device)
+    extract = load_extractor(features, device=coded.flow.device) if features else None
+    rows = recipe.held_out_data() if data is None else images_of(run, data)
+    found: dict[str, HeldOut | Quality] = {}
+
+    def tell(name: str, result: HeldOut | Quality) -> None:
+        name = name if data is None else f"{name}, {data}"
+        found[name] = result
+        note(run, {name: {"text": str(result), **asdict(result)}})
+
+    tell("held-out", held_out_mean(coded, rows, samples=samples))
+    if coded.flow.classes and knows_null(recipe):
+        tell("held-out, without the class", held_out_mean(coded, rows, torch.tensor(-1, device="cpu"), samples=samples))
+    if extract:
+        images = images_of(run, data)
+        tell(f"samples, guidance {sampling.guidance:g}", sample_quality(coded, images, extract, n, sampling))
     return found
 
 
@@ -67,7 +81,7 @@ def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Diagnostics
         n: How many images or rows.
         device: cpu, cuda, mps, or auto.
     """
-    coded, held_out = load_coded(run, device=device), read_recipe(run).held_out_data()
+    coded, held_out = load_coded(run, device=device), recipe_of(run).held_out_data()
     flow, (data, given) = coded.flow, held_out.fetch(range(min(n, len(held_out))))
     x = coded.codec.encode(data, torch.Generator().manual_seed(0))[0].to(flow.device)
     found = {"float32": flow.check(x, given)}
@@ -84,6 +98,7 @@ def classify(run: Path, data: str | None = None, device: str = "auto") -> Classi
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, images = load_coded(run, device=device), read_recipe(run).images(data)
+    images, coded = images_of(run, data), load_coded(run, device=device)
     parts = torch.arange(len(images), device="cpu").split(64)
-    return Classified(torch.cat([coded.classify(images.fetch(rows)[0]) for rows in parts]), images.labels)
+    guesses = torch.cat([coded.classify(images.fetch(rows)[0]) for rows in parts])
+    return Classified(guesses, images.labels, tuple(read_note(run).get("classes", ())))

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pushforward.codecs import CodedFlow
-from pushforward.evaluation import grid, save_picture
+from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.runs.folder import load_coded, read_recipe
+from pushforward.runs.null import check_sampling
 from pushforward.sampling import Sampling, samples
 
 SHARD = 1000  # samples in a file
@@ -30,48 +32,78 @@ def sample(
 
     Args:
         run: The run folder.
-        out: A picture or a folder; for a run on a table a .csv file. By default samples.png or samples.csv.
+        out: A picture a .npz file or a folder; for a run on a table a .csv file. By default samples.png or samples.csv.
         n: How many.
         device: cpu, cuda, mps, or auto.
     """
     if n < 1:
         raise ValueError(f"draw at least one sample; got n={n}.")
-    coded, source = load_coded(run, device=device), read_recipe(run).data
+    recipe = read_recipe(run)
+    source = recipe.data
     out = Path(out or ("samples.csv" if source.columns else "samples.png"))
+    check_sampling(run, recipe, sampling)
+    if not source.columns and out.suffix not in ("", ".npz"):
+        check_picture(out)
+    coded = load_coded(run, device=device)
     if len(source.context) != len(sampling.context):
         raise ValueError(
             f"{run} is conditioned on {', '.join(source.context) or 'no columns'}: give --context a value for each; "
             f"got {len(sampling.context)}. For many contexts, use pf.load({str(run)!r}).sample."
         )
+    lost = 0
     if source.columns:
         decode = coded.codec.decode
         rows = (row for x, _ in samples(coded, sampling, stop=n) for row in decode(x).tolist())
         _write_table(source.columns, rows, out)
+    elif out.suffix == ".npz":
+        lost = _write_file(coded, out, sampling, range(n))
     elif out.suffix:
         drawn = torch.cat([x.cpu() for x, _ in samples(coded, sampling, stop=n)])
         side = coded.flow.classes if coded.flow.classes and sampling.label is None else round(n**0.5)
         save_picture(grid(drawn, max(1, min(side, n))), out)
+        lost = len(drawn) - _finite(drawn).sum().item()
     else:
-        _write_files(coded, out, n, sampling)
-    return f"{n} samples in {out}"
+        lost = _write_files(coded, out, n, sampling)
+    return f"{n} samples in {out}" + (f"; {lost} of them overflowed" if lost else "")
 
 
-def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> None:
+def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> int:
+    """Write n samples into files of a thousand each. Returns how many overflowed, and were left out."""
     folder.mkdir(parents=True, exist_ok=True)
     settings, chosen = folder / "sampling.json", json.dumps(asdict(sampling), indent=2) + "\n"
     if settings.exists() and settings.read_text() != chosen:
         raise ValueError(f"{folder} holds samples with other settings, see {settings}. Give another folder.")
     write(settings, chosen)
+    lost = 0
     for start in range(0, n, SHARD):
-        path, stop = folder / f"samples-{start:06d}.npz", min(n, start + SHARD)
-        if path.exists() and len(np.load(path)["images"]) == stop - start:
-            continue
-        drawn = list(samples(coded, sampling, start=start, stop=stop))
-        arrays = {"images": torch.cat([coded.codec.decode(x).cpu() for x, _ in drawn]).numpy()}
-        if coded.flow.classes:
-            arrays["labels"] = torch.cat([labels for _, labels in drawn if labels is not None]).numpy()
-        with replacing(path) as begun, begun.open("wb") as file:
-            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+        path, rows = folder / f"samples-{start:06d}.npz", range(start, min(n, start + SHARD))
+        if path.exists():
+            with np.load(path) as arrays:
+                known = int(arrays["overflowed"]) if "overflowed" in arrays else 0
+                if len(arrays["images"]) + known == len(rows):
+                    lost += known
+                    continue
+        lost += _write_file(coded, path, sampling, rows)
+    return lost
+
+
+def _write_file(coded: CodedFlow, path: Path, sampling: Sampling, rows: range) -> int:
+    """Write these samples as integer images, without those that overflowed. Returns how many these are."""
+    drawn = list(samples(coded, sampling, start=rows.start, stop=rows.stop))
+    finite = torch.cat([_finite(x).cpu() for x, _ in drawn])
+    images = torch.cat([coded.codec.decode(x).cpu() for x, _ in drawn])[finite]
+    arrays = {"images": images.numpy(), "overflowed": np.array(len(rows) - len(images))}
+    if coded.flow.classes:
+        arrays["labels"] = torch.cat([labels for _, labels in drawn if labels is not None])[finite].numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as begun, begun.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    return int(arrays["overflowed"])
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Which samples are finite, (n,) of bool."""
+    return x.flatten(1).isfinite().all(1)
 
 
 def _write_table(columns: tuple[str, ...], rows: Iterable[list[float]], out: Path) -> None:

@@ -16,7 +16,7 @@ from pushforward.flow import Flow
 from pushforward.models import Model, Parts
 from pushforward.recipe import Recipe, to_json
 from pushforward.runs.folder import RECIPE, write_card
-from pushforward.training import Plan
+from pushforward.training import MaximumLikelihood, ObjectiveConfig, Plan
 from pushforward.training.checkpoint import WEIGHTS, write_weights
 
 
@@ -26,6 +26,7 @@ def save(
     *,
     model: Model | None = None,
     data: Source | None = None,
+    objective: ObjectiveConfig = MaximumLikelihood(),
 ) -> None:
     """Write a flow as a run folder, which `load` and every command take: one that was fitted, imported or assembled.
 
@@ -35,6 +36,7 @@ def save(
         model: What built the flow. Without it the flow is described part by part (`models.Parts`), which only versions
             with the same parts can read.
         data: What it learned. Without it, commands that need data are given `--data`.
+        objective: How it was trained: with `condition_dropout`, it knows the density without the class.
 
     Raises ValueError where the model builds another flow, a part cannot be described, or the folder holds a run.
     """
@@ -46,6 +48,7 @@ def save(
         data=data or _unknown(flow),
         codec=coded.codec,
         model=Parts.of(flow) if model is None else model,
+        objective=objective,
         train=Plan(steps=1),  # a run holds a plan; this one was not followed
     )
     _check_that_it_fits(flow, made.model)

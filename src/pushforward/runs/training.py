@@ -16,6 +16,7 @@ from pushforward.fitting import Fit, check_rows, looking_at
 from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
 from pushforward.recipe import Recipe, differences, from_json, to_json
+from pushforward.runs.data import note_data, read_note
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
 from pushforward.training import Checkpoints, Log, Objective, State, ranks, run_through
 from pushforward.training.checkpoint import WEIGHTS
@@ -25,6 +26,8 @@ EVALUATED = 1000  # held-out images, for the curve of a training
 
 # fields that may change when a run is continued; only the first changes the weights
 CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train.measure_every"}
+
+PLACES = {"data.name", "data.path"}  # that may change where the data there are the same
 
 
 def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", tensorboard: bool = False) -> Flow:
@@ -43,7 +46,7 @@ def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", ten
         if isinstance(data, Arrays):
             check_rows(CodedFlow(objective.flow, _codec(objective)), data)
         if ranks.rank() == 0:
-            _begin(recipe, folder)
+            _begin(recipe, folder, data)
         ranks.wait()
         log = Log(folder, tensorboard=tensorboard)
         state = run_through(objective, data, recipe.train, checkpoints=Checkpoints(folder), log=log, measure=measure)
@@ -66,17 +69,27 @@ def _measure(recipe: Recipe, objective: Objective) -> Measure | None:
     return looking_at(held_out, _codec(objective))
 
 
-def _begin(recipe: Recipe, folder: Path) -> None:
-    """Write the recipe into the folder. Raises ValueError where there is another one."""
+def _begin(recipe: Recipe, folder: Path, data: Data) -> None:
+    """Write the recipe, and what data it learns, into the folder. Raises ValueError where others are there."""
+    fingerprint = data.fingerprint()
     if (folder / RECIPE).exists():
+        known = read_note(folder).get("sha256")
         changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
+        if known == fingerprint:
+            changed = [d for d in changed if d[0] not in PLACES]
         if changed:
             told = "; ".join(f"{name} was {was!r} and is {now!r}" for name, was, now in changed)
             raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")
+        if known not in (None, fingerprint):
+            raise ValueError(
+                f"the data in {recipe.data} have changed since {folder} was begun, with {read_note(folder)['rows']:,} "
+                f"rows; now there are {len(data):,}. Restore them, or give another folder."
+            )
         if (folder / WEIGHTS).exists() and not Checkpoints(folder).folder.exists():
             raise ValueError(f"{folder} holds weights and no checkpoint to continue from. Give another folder.")
         _warn_of_other_noise(folder)
     write(folder / RECIPE, to_json(recipe))
+    note_data(folder, recipe, data, fingerprint)
 
 
 def _warn_of_other_noise(folder: Path) -> None:

@@ -4,6 +4,7 @@ from pushforward.training import ranks
 from pushforward.training.average import Average
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.early_stopping import EarlyStopping, Look
+from pushforward.training.interrupts import Interrupted
 from pushforward.training.log import Log
 from pushforward.training.loop import minimise, run_through
 from pushforward.training.objective import Likelihood, MaximumLikelihood, Objective, ObjectiveConfig
@@ -17,6 +18,7 @@ __all__ = [
     "Average",
     "Checkpoints",
     "EarlyStopping",
+    "Interrupted",
     "Likelihood",
     "Log",
     "Look",

@@ -14,6 +14,7 @@ import json
 import shutil
 import warnings
 from contextlib import nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -30,18 +31,21 @@ SUMS = "sums.json"
 
 
 class Checkpoints:
-    """The checkpoints of the run in `folder`. The newest `kept` are kept."""
+    """The checkpoints of the run in `folder`. The newest `kept` are kept, and unsound ones until these are newer."""
 
-    def __init__(self, folder: Path, kept: int = 2):
-        self.run, self.folder, self.kept = folder, folder / "checkpoints", kept
+    def __init__(self, folder: str | PathLike[str], kept: int = 2):
+        self.run, self.kept = Path(folder), kept
+        self.folder = self.run / "checkpoints"
 
     def save(self, state: State) -> None:
         """Write a checkpoint, and the weights so far. Every process takes part; raises OSError where it fails."""
         from torch.distributed.checkpoint.api import CheckpointException  # slow to import, as pushforward is not
 
         place, first = self.folder / f"step-{state.step:08d}", ranks.rank() == 0
+        if place.exists():
+            return  # a state is a function of its step
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(place) if first else nullcontext(begun_at(place)) as begun:
                 ranks.wait()
                 _call("save", state, begun)
@@ -60,6 +64,10 @@ class Checkpoints:
         if first:
             for old in self._places()[: -self.kept]:
                 remove(old)
+            oldest = self._places()[0].name
+            for unsound in self.folder.glob("step-*.unsound"):
+                if unsound.name < oldest:
+                    remove(unsound)
         ranks.wait()
 
     def restore(self, state: State) -> None:

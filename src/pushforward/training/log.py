@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 
 from pushforward.files import write
@@ -15,18 +16,21 @@ LOG = "log.jsonl"
 class Log:
     """The log of the run in `folder`, one line for each logged step: {"step": 10, "bits/dim": 3.1, …}."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool = False):
-        self.folder, self.path = folder, folder / LOG
+    def __init__(self, folder: str | PathLike[str], *, tensorboard: bool = False):
+        self.folder = Path(folder)
+        self.path = self.folder / LOG
         self.tensorboard = tensorboard
         self._writer = None
+        if tensorboard:
+            require("tensorboard", "tensorboard")
 
     def rewind(self, step: int) -> None:
         """Remove the lines after `step`, which will be made again, and a truncated last line."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         whole = [line for line in lines if line.endswith("}\n")]
         write(self.path, "".join(line for line in whole if json.loads(line)["step"] <= step))
         if self.tensorboard:
-            require("tensorboard", "tensorboard")
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import torch
 
@@ -16,6 +17,7 @@ from pushforward.randomness import key
 from pushforward.training import ranks
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.early_stopping import Look
+from pushforward.training.interrupts import Interrupts
 from pushforward.training.log import Log
 from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
@@ -44,6 +46,9 @@ def minimise(
     processes that share a batch take the same steps as one. A flow that needs data-dependent initialisation, and had
     none, is initialised from the first events. A step whose loss or gradient is not finite changes nothing; where the
     plan does not skip it, FloatingPointError is raised, and names the module where it arose.
+
+    With `checkpoints`, Ctrl-C and SIGTERM save the state before they end the training. Your own code is called by
+    `measure`, with the flow, and by a `log` of yours, whose `write` has the step and its values.
     """
     return run_through(objective, data, plan, checkpoints=checkpoints, log=log, measure=measure).flow
 
@@ -58,6 +63,11 @@ def run_through(
     measure: Measure | None = None,
 ) -> State:
     """`minimise`, which returns the whole state of the training."""
+    if not isinstance(data, Data):
+        raise ValueError(
+            f"a training takes data.Data, such as data.Arrays(x, labels); got {type(data).__name__}. Of a torch "
+            "Dataset make it by data.FromTorch(dataset)."
+        )
     if plan.patience and measure is None:
         raise ValueError(f"patience={plan.patience} counts evaluations on held-out data, and nothing is held out.")
     objective.check(data)
@@ -84,13 +94,14 @@ def _train(step: Step, data: Data, checkpoints: Checkpoints | None, log: Log | N
     does not wait for the host; all are read before an evaluation or a checkpoint."""
     state, plan, unit = step.state, step.plan, step.objective.unit
     launched: deque[Launched] = deque()
-    with Progress(state.step, plan.steps, unit=unit, shown=ranks.rank() == 0) as progress:
+    interrupts = Interrupts() if checkpoints else nullcontext()
+    with Progress(state.step, plan.steps, unit=unit, shown=ranks.rank() == 0) as progress, interrupts as stop:
         for batch in () if state.enough else _batches(data, state, plan):
             started = time.monotonic()
             launched.append(step(batch))
-            now = (
-                batch.step + 1 if _due(batch.step + 1, plan, plan.measure_every, plan.checkpoint_every) else batch.step
-            )
+            asked = stop is not None and stop.asked
+            due = asked or _due(batch.step + 1, plan, plan.measure_every, plan.checkpoint_every)
+            now = batch.step + 1 if due else batch.step
             read = [(launched[0].batch, step.values(launched.popleft())) for _ in range(now - launched[0].batch.step)]
             state.advance(time.monotonic() - started)
             for done, values in read:
@@ -99,6 +110,12 @@ def _train(step: Step, data: Data, checkpoints: Checkpoints | None, log: Log | N
                 _record(state, plan, done, values, checkpoints, log, measure)
             if state.enough:
                 break
+            if checkpoints and stop and asked:
+                checkpoints.save(state)
+                stop.stop(
+                    f"interrupted after step {state.step:,} of {plan.steps:,}, and saved in {checkpoints.run}; the same "
+                    "command continues from there."
+                )
 
 
 def _batches(data: Data, state: State, plan: Plan) -> Iterator[Batch]:

@@ -16,6 +16,7 @@ from pushforward import conditions
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
+from pushforward.data.data import listed
 from pushforward.flow import Flow
 from pushforward.randomness import Source, draw
 
@@ -49,7 +50,7 @@ class Objective(nn.Module, ABC):
 
     def remedy(self, rows: list[int], data: Tensor, context: Given = None, generator: Source = None) -> str:
         """What to do where the loss of this batch, of these rows of the data, is not finite: a part of an error."""
-        return f"The batch: rows {rows} of the data. Lower train.lr, or inspect these rows."
+        return f"The batch: {listed(rows)} of the data. Lower train.lr, or inspect these rows."
 
 
 class ObjectiveConfig(ABC):

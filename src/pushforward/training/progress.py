@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+RECENT = 20  # steps whose mean is shown: enough to read, and few enough not to lag behind
+
 
 class Progress:
-    """Shows the steps done, a running mean in `unit`, and the time left. A context manager."""
+    """Shows the steps done, the mean of the last steps in `unit`, and the time left. A context manager."""
 
     def __init__(self, done: int, steps: int, *, unit: str, shown: bool = True):
         self.before, self.steps, self.unit, self.shown = done, steps, unit, shown
-        self.mean: float | None = None
+        self.values: deque[float] = deque(maxlen=RECENT)
         self.bar: Bar | None = None
 
     def __enter__(self) -> Progress:
@@ -40,9 +43,10 @@ class Progress:
             self.bar.stop()
 
     def update(self, done: int, value: float) -> None:
-        self.mean = value if self.mean is None else 0.98 * self.mean + 0.02 * value
+        self.values.append(value)
+        mean = sum(self.values) / len(self.values)
         if self.bar:
-            self.bar.update(self.task, completed=done, mean=f"{self.mean:.3f}")
+            self.bar.update(self.task, completed=done, mean=f"{mean:.3f}")
         elif self.shown and done % max(1, self.steps // 10) == 0:
             left = (time.monotonic() - self.started) / (done - self.before) * (self.steps - done)
-            print(f"step {done} of {self.steps}: {self.mean:.3f} {self.unit}, {left:.0f} s left", flush=True)
+            print(f"step {done} of {self.steps}: {mean:.3f} {self.unit}, {left:.0f} s left", flush=True)

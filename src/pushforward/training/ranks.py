@@ -34,9 +34,20 @@ def joined(device: torch.device) -> Iterator[None]:
 
 
 def chosen(device: str = "auto") -> torch.device:
-    """The device of this name; "auto": this process's GPU if there is one, else the CPU."""
+    """The device of this name; "auto": this process's GPU if there is one, else the CPU.
+
+    Raises ValueError where this machine, or this build of torch, does not have it.
+    """
     if device != "auto":
-        return torch.device(device)
+        try:
+            found = torch.device(device)
+            torch.empty(0, device=found)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            why = str(error).splitlines()[0]
+            raise ValueError(
+                f"there is no device {device!r} here: {why}. Give cpu, cuda, mps, or auto for the best there is."
+            ) from None
+        return found
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -72,6 +83,15 @@ def average(tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             dist.all_reduce(tensor)
             tensor /= size()
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set in any process."""
+    if not dist.is_initialized():
+        return flag
+    flags = torch.tensor(int(flag), device="cpu")
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags)
 
 
 def from_first(numbers: Sequence[float]) -> list[float]:

@@ -1,0 +1,67 @@
+"""The data of a run: a file data.json says what it learned, so that other data are not taken for the same.
+
+It holds the SHA-256 of the training data, the place where they were found, and the names of their classes. The same
+data at another place are the same: paths of a recipe may change.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pushforward.data import Data, Images, ImageSource, Mirrored, Source, TableSource
+from pushforward.data.catalogue import NAMED
+from pushforward.files import write
+from pushforward.recipe import Recipe
+from pushforward.runs.folder import read_recipe
+
+NOTE = "data.json"
+
+
+def read_note(run: str | PathLike[str]) -> dict[str, Any]:
+    """What the run knows of its data; empty where it was made by an older version."""
+    path = Path(run) / NOTE
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def note_data(run: Path, recipe: Recipe, data: Data, fingerprint: str) -> None:
+    """Write what the run learns."""
+    images, path = data.images if isinstance(data, Mirrored) else data, _path(recipe.data)
+    found = {
+        "sha256": fingerprint,
+        "rows": len(data),
+        "path": str(path.resolve()) if path else None,
+        "classes": list(images.names) if isinstance(images, Images) else [],
+    }
+    write(run / NOTE, json.dumps(found, indent=2) + "\n")
+
+
+def recipe_of(run: str | PathLike[str]) -> Recipe:
+    """The recipe of a run. A relative path that leads nowhere from here is replaced by where the data were."""
+    recipe, known = read_recipe(run), read_note(run).get("path")
+    path = _path(recipe.data)
+    if known and path and Path(known).exists() and not path.exists():
+        field = "name" if isinstance(recipe.data, ImageSource) else "path"
+        return replace(recipe, data=replace(recipe.data, **{field: known}))  # pyright: ignore[reportArgumentType]
+    return recipe
+
+
+def _path(source: Source) -> Path | None:
+    """The path of a source; None where it is another kind of name."""
+    if isinstance(source, ImageSource):
+        return None if source.name in NAMED or source.name.startswith("hf:") else Path(source.name)
+    return Path(source.path) if isinstance(source, TableSource) else None
+
+
+def images_of(run: str | PathLike[str], place: str | None = None) -> Images:
+    """The held-out images of a run, or those of another name or path, labelled by the run's classes.
+
+    Raises ValueError where there are none.
+    """
+    recipe = recipe_of(run)
+    if place is None or not isinstance(recipe.data, ImageSource):
+        return recipe.images(place)
+    return recipe.images(place, read_note(run).get("classes", ()))
