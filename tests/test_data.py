@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from pushforward.data import Arrays, Images, ImageSource, Mirrored, NoSplitError, Order, Takes, digits, find
+from pushforward.data import Arrays, Images, ImageSource, Mirrored, NoSplitError, Order, Shifted, Takes, digits, find
 from pushforward.randomness import keyed
 
 IMAGES = torch.randint(256, (6, 3, 5, 4), dtype=torch.uint8, generator=keyed(0))
@@ -478,6 +478,19 @@ def test_mirror_images_come_after_the_images():
     assert len(data) == 12
     assert torch.equal(images, torch.stack([IMAGES[2].flip(2), IMAGES[2]]))
     assert labels.tolist() == [1, 1]
+
+
+def test_shifted_images_come_after_the_images_and_repeat_their_edges():
+    data = Shifted(Images(IMAGES, LABELS, classes=3), by=2)
+    assert len(data) == 25 * 6
+    assert torch.equal(data.fetch(range(6))[0], IMAGES)
+    found, labels = data.fetch(range(150))
+    assert torch.equal(labels, LABELS.repeat(25))
+    padded = torch.nn.functional.pad(IMAGES.float(), (2, 2, 2, 2), mode="replicate").byte()
+    windows = [padded[:, :, a : a + 5, b : b + 4] for a in range(5) for b in range(5)]
+    assert {x.numpy().tobytes() for x in found} == {x.numpy().tobytes() for part in windows for x in part}
+    with pytest.raises(ValueError, match="at least one pixel; got 0"):
+        Shifted(data.images, by=0)
 
 
 # ---- what is refused

@@ -272,6 +272,23 @@ def test_minimise_takes_a_torch_dataset_by_its_adapter_and_names_it():
         pf.data.FromTorch(row for row in rows)
 
 
+def test_a_run_of_so_many_minutes_has_its_steps_fixed_once(tmp_path, monkeypatch):
+    """The clock decides their number alone: another run of as many steps has the same weights."""
+    monkeypatch.setattr(pf.runs.pace, "TIMED", 0.01)
+    recipe = twin(warmup=50, measure_every=4)
+    pf.train(recipe, tmp_path / "timed", minutes=0.02)
+    plan = pf.runs.read_recipe(tmp_path / "timed").train
+    assert plan.steps > 6
+    assert plan.warmup == min(50, plan.steps // 10)
+    before = weights(tmp_path / "timed")
+    pf.train(recipe, tmp_path / "timed", minutes=5)
+    assert weights(tmp_path / "timed") == before
+    pf.train(replace(recipe, train=plan), tmp_path / "counted")
+    assert weights(tmp_path / "counted") == before
+    with pytest.raises(ValueError, match="minutes above 0"):
+        pf.train(recipe, tmp_path / "none", minutes=0)
+
+
 def test_a_log_may_be_in_a_folder_that_is_named_by_a_string(tmp_path):
     log, kept = Log(str(tmp_path / "new")), Checkpoints(str(tmp_path / "new"))
     plan = replace(twin().train, log_every=2)

@@ -15,6 +15,7 @@ TRAIN_ARGUMENTS = """Args:
     out: The run folder; an existing run is continued.
     device: cpu, cuda, mps, or auto.
     tensorboard: Also log for TensorBoard.
+    minutes: Make as many steps as take so long here, in place of train.steps; their number is then fixed in the run.
 """
 
 TABLE_HELP = """Fit a flow to a table of numbers: `pushforward train --data table.csv --out DIR`.
@@ -102,8 +103,9 @@ def _train_by(name: str, arguments: list[str]) -> str | None:
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = replace(RECIPES[name](), model=model),  # noqa: B008 - read at once
         device: str = "auto",
         tensorboard: bool = False,
+        minutes: float | None = None,
     ) -> str | None:
-        return _trained(recipe, out, device, tensorboard)
+        return _trained(recipe, out, device, tensorboard, minutes)
 
     command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
     return tyro.cli(command, args=arguments, prog=f"pushforward train {name}")
@@ -145,11 +147,13 @@ def _train_on_table(arguments: tuple[str, ...]) -> str | None:
     return tyro.cli(command, args=arguments, prog="pushforward train", config=(tyro.conf.OmitArgPrefixes,))
 
 
-def _trained(recipe: object, out: Path, device: str, tensorboard: bool = False) -> str | None:
+def _trained(
+    recipe: object, out: Path, device: str, tensorboard: bool = False, minutes: float | None = None
+) -> str | None:
     """Train, and return the text of the result, if there is one."""
     from pushforward.runs import read_results, train
 
-    train(recipe, out, device=device, tensorboard=tensorboard)  # pyright: ignore[reportArgumentType]
+    train(recipe, out, device=device, tensorboard=tensorboard, minutes=minutes)  # pyright: ignore[reportArgumentType]
     return read_results(out).get("training", {}).get("text")
 
 

@@ -2,7 +2,7 @@
 
 from pushforward.data.catalogue import digits, find
 from pushforward.data.data import Arrays, Data
-from pushforward.data.images import Images, Mirrored
+from pushforward.data.images import Images, Mirrored, Shifted
 from pushforward.data.order import Order
 from pushforward.data.sources import ImageSource, Source, TableSource, Takes
 from pushforward.data.splits import NoSplitError
@@ -17,6 +17,7 @@ __all__ = [
     "Mirrored",
     "NoSplitError",
     "Order",
+    "Shifted",
     "Source",
     "TableSource",
     "Takes",

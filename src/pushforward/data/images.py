@@ -95,7 +95,7 @@ class Images(Data):
 class Mirrored(Data):
     """Images, followed by the mirror image of each."""
 
-    def __init__(self, images: Images):
+    def __init__(self, images: Data):
         self.images = images
 
     def fingerprint(self) -> str:
@@ -116,6 +116,35 @@ def _check_range(what: str, values: Tensor, count: int) -> None:
     least, most = torch.stack(values.aminmax()).tolist()
     if least < 0 or most >= count:
         raise ValueError(f"{what} are integers 0 … {count - 1}; these go from {least} to {most}.")
+
+
+class Shifted(Data):
+    """Images, and each of them shifted by up to `by` pixels in both directions: (2 by + 1)² times as many.
+
+    Pixels at an edge are repeated. Which shift a row has is a function of its index alone: a training resumes exactly.
+    """
+
+    def __init__(self, images: Images, by: int):
+        if by < 1:
+            raise ValueError(f"images are shifted by at least one pixel; got {by}.")
+        self.images, self.by = images, by
+
+    def fingerprint(self) -> str:
+        return self.images.fingerprint()
+
+    def __len__(self) -> int:
+        return (2 * self.by + 1) ** 2 * len(self.images)
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        rows, side = row_numbers(rows), 2 * self.by + 1
+        images, labels = self.images.fetch(rows % len(self.images))
+        down, right = ((rows // len(self.images) + self.by * (side + 1)) % side**2 // s % side for s in (side, 1))
+        i, j = (
+            (torch.arange(size, device="cpu") - shift[:, None] + self.by).clamp(0, size - 1)
+            for size, shift in zip(images.shape[2:], (down, right), strict=True)
+        )
+        batch = torch.arange(len(rows), device="cpu")[:, None, None]
+        return images.movedim(1, -1)[batch, i[:, :, None], j[:, None, :]].movedim(-1, 1).contiguous(), labels
 
 
 def from_zero(labels: Tensor, elsewhere: Sequence[int] = ()) -> tuple[Tensor, tuple[str, ...]]:

@@ -13,7 +13,7 @@ import torch
 from pushforward.data.catalogue import find
 from pushforward.data.columns import read_table
 from pushforward.data.data import Arrays, Data, naming
-from pushforward.data.images import Images, Mirrored
+from pushforward.data.images import Images, Mirrored, Shifted
 from pushforward.data.splits import NoSplitError
 
 
@@ -54,6 +54,7 @@ class ImageSource(Source):
 
     name: str  # digits, mnist, …, or a path; "": not known
     mirrored: bool = False  # train on every image's mirror image too
+    shifted: int = 0  # train on every image shifted too, by up to so many pixels in both directions
     validation: float | str | None = None  # the held-out images: a share of all, or another path; None: the test split
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -65,7 +66,8 @@ class ImageSource(Source):
         images = self._split("train", takes)
         if isinstance(self.validation, float | int):
             images = images.split(self.validation)[0]
-        return Mirrored(images) if self.mirrored else images
+        data = Shifted(images, self.shifted) if self.shifted else images
+        return Mirrored(data) if self.mirrored else data
 
     def held_out(self, takes: Takes) -> Images:
         if isinstance(self.validation, float | int):

@@ -28,7 +28,7 @@ from pushforward.recipes.published import (
     imagenet64_unconditional,
     imagenet128_by_class,
 )
-from pushforward.recipes.small_scale import cifar10, digits, fashion_mnist, mnist
+from pushforward.recipes.small_scale import cifar10, digits, fashion_mnist, letters, mnist
 from pushforward.recipes.tables import table
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -37,6 +37,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         digits,
         mnist,
         fashion_mnist,
+        letters,
         cifar10,
         mnist_realnvp,
         mnist_glow,

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushforward.data import Data, Images, ImageSource, Mirrored, Source, TableSource
+from pushforward.data import Data, Images, ImageSource, Mirrored, Shifted, Source, TableSource
 from pushforward.data.catalogue import NAMED
 from pushforward.files import write
 from pushforward.recipe import Recipe
@@ -29,7 +29,9 @@ def read_note(run: str | PathLike[str]) -> dict[str, Any]:
 
 def note_data(run: Path, recipe: Recipe, data: Data, fingerprint: str) -> None:
     """Write what the run learns."""
-    images, path = data.images if isinstance(data, Mirrored) else data, _path(recipe.data)
+    images, path = data, _path(recipe.data)
+    while isinstance(images, Mirrored | Shifted):
+        images = images.images
     found = {
         "sha256": fingerprint,
         "rows": len(data),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from pushforward.migrations import OTHER_NOISE
 from pushforward.recipe import Recipe, differences, from_json, to_json
 from pushforward.runs.data import note_data, read_note
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
-from pushforward.training import Checkpoints, Log, Objective, State, ranks, run_through
+from pushforward.runs.pace import within
+from pushforward.training import Checkpoints, Log, Objective, Plan, State, ranks, run_through
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.loop import Measure
 
@@ -30,13 +31,21 @@ CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train
 PLACES = {"data.name", "data.path"}  # that may change where the data there are the same
 
 
-def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", tensorboard: bool = False) -> Flow:
+def train(
+    recipe: Recipe,
+    out: str | PathLike[str],
+    *,
+    device: str = "auto",
+    tensorboard: bool = False,
+    minutes: float | None = None,
+) -> Flow:
     """Train by a recipe in the run folder `out`, and return the flow with the weights that `load` will find there.
 
     They are the averaged weights, or the best of these where the plan has patience. The same call again continues from
     the last checkpoint, and ends with the weights of an uninterrupted training. Under torchrun the processes share
-    every batch. `device` is cpu, cuda, mps or auto. Raises ValueError where `out` is a run of another recipe,
-    RuntimeError where another process uses the folder.
+    every batch. `device` is cpu, cuda, mps or auto. With `minutes`, a new run has as many steps as take so long here;
+    their number is fixed in its recipe, and a run that is continued keeps it. Raises ValueError where `out` is a run of
+    another recipe or of other data, RuntimeError where another process uses the folder.
     """
     folder, place = Path(out), ranks.chosen(device)
     recipe = from_json(to_json(recipe), "the recipe")  # as it will be read; raises ValueError where it cannot be
@@ -45,6 +54,8 @@ def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", ten
         measure = _measure(recipe, objective)
         if isinstance(data, Arrays):
             check_rows(CodedFlow(objective.flow, _codec(objective)), data)
+        if minutes is not None:
+            recipe = replace(recipe, train=_plan(recipe, folder, minutes, objective, data, measure))
         if ranks.rank() == 0:
             _begin(recipe, folder, data)
         ranks.wait()
@@ -53,6 +64,16 @@ def train(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto", ten
         if ranks.rank() == 0:
             _end(recipe, folder, state)
     return state.flow
+
+
+def _plan(
+    recipe: Recipe, folder: Path, minutes: float, objective: Objective, data: Data, measure: Measure | None
+) -> Plan:
+    """The plan for so many minutes; that of the run, where it was begun."""
+    if not (folder / RECIPE).exists():
+        return within(minutes, recipe.train, objective, data, measure)
+    begun = read_recipe(folder).train
+    return replace(recipe.train, steps=begun.steps, warmup=begun.warmup)
 
 
 def _codec(objective: Objective) -> Codec:
