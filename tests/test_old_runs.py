@@ -57,7 +57,7 @@ def test_an_old_coarse_codec_is_read():
     lift = {"kind": "Coarse", "levels": 256, "lift": {"kind": "Gaussian", "levels": 32, "sigma": 0.1}}
     recipe, form = migrated({"kind": "Recipe", "data": "digits", "lift": lift, "model": {"steps": 2}}, 1)
     assert (form, recipe["model"]) == (3, {"transforms": 2})
-    assert pf.recipe._revived(recipe["codec"]) == Coarse(GaussianNoise(32, 0.1))
+    assert pf.recipe.revived(recipe["codec"]) == Coarse(GaussianNoise(32, 0.1))
 
 
 def test_an_old_checkpoint_is_gone_on_with(old):

@@ -27,8 +27,8 @@ class Recipe:
     """The configuration of a run. On one machine, the same recipe gives the same weights.
 
     >>> recipe = pf.recipes.digits()
-    >>> recipe.data, recipe.objective
-    (ImageSource(name='digits', mirrored=False), MaximumLikelihood(condition_dropout=0.1))
+    >>> recipe.data.name, recipe.objective
+    ('digits', MaximumLikelihood(condition_dropout=0.1))
     """
 
     data: Source
