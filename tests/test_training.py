@@ -10,6 +10,7 @@ import torch
 import pushforward as pf
 from pushforward.codecs import GaussianNoise, UniformDequantization
 from pushforward.data import Order, digits
+from pushforward.data.data import listed
 from pushforward.randomness import Keyed
 from pushforward.training import Average, Checkpoints, Likelihood, Plan, minimise
 from tests.toys import picture
@@ -123,7 +124,7 @@ def test_what_is_not_finite_stops_before_the_weights_and_is_named(tmp_path):
     rows = Order(len(data), seed=0)[16:24].tolist()
     assert str(stopped.value).startswith("step 2: loss nan")
     assert "the first not to be finite was the output of flow.transform.parts.1. The weights" in str(stopped.value)
-    assert f"rows {rows} of the data" in str(stopped.value)
+    assert f"{listed(rows)} of the data" in str(stopped.value)
 
     whole = minimise(Likelihood(model(), UniformDequantization(17)), data, plan)
     again = minimise(Likelihood(model(), UniformDequantization(17)), data, plan, checkpoints=Checkpoints(tmp_path))

@@ -113,8 +113,8 @@ def _train(step: Step, data: Data, checkpoints: Checkpoints | None, log: Log | N
             if checkpoints and stop and asked:
                 checkpoints.save(state)
                 stop.stop(
-                    f"interrupted after step {state.step:,} of {plan.steps:,}, and saved in {checkpoints.run}; the same "
-                    "command continues from there."
+                    f"interrupted after step {state.step:,} of {plan.steps:,}, and saved in {checkpoints.run}; the "
+                    "same command continues from there."
                 )
 
 
