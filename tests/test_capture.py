@@ -117,6 +117,17 @@ def test_a_function_being_recorded_is_part_of_the_record():
     assert not inner._records
 
 
+def test_a_default_device_is_no_recording():
+    captured = Captured(lambda x: x + 1, CPU)
+    with torch.device("cpu"):
+        for _ in range(3):
+            captured(torch.ones(1))
+    assert captured.why is None
+    with torch.device("meta"):
+        captured(torch.ones(1, device=CPU))
+    assert "a mode records" in captured.why
+
+
 def test_what_is_recorded_otherwise_is_called(monkeypatch):
     captured = Captured(lambda x: x + 1, CPU)
     for _ in range(2):

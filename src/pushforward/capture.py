@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pushforward.kernels.serving import recorded
+from pushforward.recording import recorded
 
 Call = Callable[[], Any]
 _inside: ContextVar[bool] = ContextVar("inside a captured function", default=False)
@@ -30,7 +30,7 @@ def hindrance(device: torch.device) -> str | None:
         return f"functions are captured on {' and '.join(RECORDERS)}; this one runs on {device.type}"
     if _inside.get() or (device.type == "cuda" and torch.cuda.is_current_stream_capturing()):
         return "it is part of a function that is captured"
-    return "a compiler or a mode records its operations" if recorded() else None
+    return "a compiler or a mode records its operations" if recorded(device.type) else None
 
 
 class Captured:
@@ -50,9 +50,9 @@ class Captured:
     - It takes gradients itself, by `backward` or `torch.autograd.grad`: nothing can be differentiated through a replay.
     - A replay runs no Python.
 
-    Results are tensors, or nested tuples, lists and dicts of them, in memory of the record: the next call with this key
-    overwrites them, so clone what must live longer. `why` says why the last call ran the function, and is None where a
-    record was replayed. A function that could not be recorded is not tried again for this key.
+    Results are tensors, or nested tuples, lists and dicts of them, in memory that all records share: the next call, of
+    any key, overwrites them, so clone what must live longer. `why` says why the last call ran the function, and is None
+    where a record was replayed. A function that could not be recorded is not tried again for this key.
 
     >>> double = Captured(lambda x: 2 * x, torch.device("cpu"))
     >>> double(torch.ones(2)), double.why
@@ -178,13 +178,27 @@ class Graphs(Recorder):
     def _captured(self, graph: torch.cuda.CUDAGraph, call: Call) -> Any:
         collects = gc.isenabled()
         gc.disable()  # what the collector frees may end the capture
-        graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")  # other threads go on
         try:
-            return call()
+            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")  # other threads go on
+            results = call()
+            graph.capture_end()
+        except BaseException:
+            self._abandon(graph)
+            raise
         finally:
             if collects:
                 gc.enable()
+        return results
+
+    def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
+        """End a capture in which something failed: the stream and the allocator go on as before."""
+        with suppress(RuntimeError):  # the capture was invalid
             graph.capture_end()
+        ends = getattr(torch._C, "_cuda_endAllocateToPool", None)  # where capture_end raises before it does this
+        if ends is not None:
+            with suppress(RuntimeError):  # it was done
+                ends(self.stream.device_index, self.pool)
+        self.pool = torch.cuda.graph_pool_handle()
 
 
 RECORDERS: dict[str, Callable[[torch.device], Recorder]] = {"cuda": Graphs}

@@ -5,19 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 
-def recorded() -> bool:
+def recorded(default: str | None = None) -> bool:
     """Whether operations are recorded or transformed: by torch.compile, torch.export, torch.jit.trace, a dispatch or
-    function mode (make_fx, FlopCounterMode, FakeTensorMode …), functorch, or forward-mode differentiation."""
+    function mode (make_fx, FlopCounterMode, FakeTensorMode …), functorch, or forward-mode differentiation.
+
+    A default device is a function mode, too. One of the kind `default`, "cuda", counts as none.
+    """
     return (
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
         or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
+        or (torch._C._len_torch_function_stack() > 0 and not _only_defaults(default))
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )
+
+
+def _only_defaults(kind: str | None) -> bool:
+    """Whether all function modes do no more than name a default device of this kind."""
+    modes = _get_current_function_mode_stack()
+    return kind is not None and all(type(mode) is DeviceContext and mode.device.type == kind for mode in modes)
 
 
 def readable(tensor: Tensor) -> bool:

@@ -12,6 +12,8 @@ from pushforward.networks import CausalNetwork, GraphDecoder
 from pushforward.shapes import Tokens
 from pushforward.solve import replayed
 
+FEWEST = 4  # tokens for which a step is not recorded: two steps are run before the first replay
+
 
 def sequential(
     net: CausalNetwork, move: Move, z: Tokens, context: Context | None = None
@@ -19,7 +21,7 @@ def sequential(
     """Exact. Yields one token at a time. The decoder reads each token but the last once: as much arithmetic as one
     parallel pass, in as many calls as there are tokens."""
     decoder = net.start(len(z), context)
-    if isinstance(decoder, GraphDecoder):
+    if isinstance(decoder, GraphDecoder) and z.shape[1] > FEWEST:
         yield from replayed.steps(decoder, move, z)
         return
     x = None
