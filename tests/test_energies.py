@@ -194,7 +194,7 @@ def test_annealing_finds_the_eight_modes_of_a_ring():
         found[anneal] = shares(flow), importance(flow, ring, 4000)
     (collapsed, missed), (all_modes, complete) = found.values()
     assert (collapsed > 0.01).sum() < 8
-    assert missed.log_normaliser < math.log((collapsed > 0.001).sum() / 8) + 0.1
+    assert missed.log_normaliser < math.log((collapsed > 0).sum() / 8) + max(0.1, 4 * missed.standard_error)
     assert (all_modes > 0.02).all()
     assert complete.log_normaliser == pytest.approx(0, abs=max(0.1, 4 * complete.standard_error))
 

@@ -171,6 +171,8 @@ class Graphs(Recorder):
         return results
 
     def record(self, call: Call) -> tuple[Call, Any]:
+        torch.cuda.synchronize(self.device)
+        torch.cuda.empty_cache()  # what calls before the recording took is for the graph's own pool
         graph = torch.cuda.CUDAGraph()
         results = self.run(lambda: self._captured(graph, call))
         return graph.replay, results

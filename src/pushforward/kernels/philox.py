@@ -58,7 +58,8 @@ def words(key: Tensor, rows: Tensor, draw: int, count: int) -> Tensor:
         return _by_kernel("words", torch.int32, key, rows, draw, count)
     blocks = -(-count // 4)
     counters = torch.empty(4, len(rows), blocks, dtype=torch.int64, device=rows.device)
-    counters[0], counters[1] = torch.arange(blocks, device=rows.device), draw
+    counters[0] = torch.arange(blocks, device=rows.device)
+    counters[1].fill_(draw)
     counters[2], counters[3] = (rows & MASK)[:, None], (rows >> 32)[:, None]
     return philox(counters, key).permute(1, 2, 0).flatten(1)[:, :count].to(torch.int32)
 

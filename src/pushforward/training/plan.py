@@ -29,7 +29,7 @@ class Plan:
     accumulate: int = 1  # gradient accumulation: the number of parts of a batch
     recomputed: bool = False  # activation checkpointing: networks recompute activations for the gradient
     reversible: bool = False  # chains recompute intermediate values by their inverses for the gradient
-    compiled: bool = False  # networks are compiled by torch.compile
+    compiled: bool = False  # layers of networks are compiled by torch.compile
     captured: bool = True  # on a GPU a step is recorded as a CUDA graph, where it can be
     log_every: int = 10  # steps, as are the next two
     checkpoint_every: int = 1000

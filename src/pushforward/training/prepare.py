@@ -43,7 +43,8 @@ def prepare(objective: Objective, plan: Plan) -> None:
         if plan.recomputed:
             checkpoint(network)
         if plan.compiled:
-            network.compile()
+            for block in blocks(network):
+                block.compile()
 
 
 def networks(module: nn.Module) -> Iterator[nn.Module]:
@@ -51,3 +52,11 @@ def networks(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
         inside = isinstance(module, Transform) and not isinstance(child, Transform | nn.ModuleList)
         yield from [child] if inside else networks(child)
+
+
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """What is compiled of a network: its layers, where all are of one kind and are compiled but once; or all of it."""
+    for module in network.modules():
+        if isinstance(module, nn.ModuleList) and len(module) > 1 and len({type(part) for part in module}) == 1:
+            return list(module)
+    return [network]
