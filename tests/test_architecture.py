@@ -20,6 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
+    {"arrays", "statistics"},
     {"shapes", "recording", "files", "version", "optional", "migrations", "named"},
     {"kernels", "conditions"},
     {"randomness"},
@@ -31,7 +32,7 @@ LAYERS = [
     {"flow"},
     {"codecs", "importance", "graphed"},
     {"models", "data", "sampling"},
-    {"training", "evaluation", "editing", "interop"},
+    {"training", "evaluation", "editing", "interop", "rows"},
     {"recipe", "fitting"},
     {"recipes"},
     {"runs"},

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -34,7 +37,7 @@ def weights_of(flow: pf.Flow) -> Tensor:
 
 def test_it_finds_a_gaussian_s_entropy_from_numpy_in_place():
     flow = maf()
-    fitted = pf.fit(flow, gaussian(4000).numpy(), steps=300, lr=1e-2)
+    fitted = pf.fit(flow, gaussian(4000).numpy(), steps=300, lr=1e-2, progress=False)
     test = gaussian(20000, seed=1).float()
     with torch.no_grad():
         assert flow.log_prob(test).mean().item() == pytest.approx(-ENTROPY, abs=0.03)
@@ -130,7 +133,8 @@ def test_numbers_of_all_kinds_in_one_flow():
     poisson = -sum(p * math.log(p) for p in (math.exp(-3) * 3**k / math.factorial(k) for k in range(20)))
     entropy = poisson + math.log(2 * math.pi * math.e * 20 * 0.2) + 0.3 * 3
     assert -entropy - 0.4 < fitted.score < -entropy + 4 * fitted.standard_error
-    assert pf.fit(flow, rows.ceil().long(), steps=1).score
+    with pytest.warns(UserWarning, match="column 1 holds .*; column 2 holds .* give it the support Integers"):
+        assert pf.fit(flow, rows.ceil().long(), steps=1).score
 
 
 def test_without_validation_it_runs_to_its_end():
@@ -188,7 +192,295 @@ def test_what_draws_nothing_makes_no_numbers(monkeypatch):
     pf.fit(maf(), gaussian(50), steps=2)
 
 
+def test_progress_is_on_stderr_and_names_what_it_shows(capsys):
+    fitted = pf.fit(maf(), gaussian(200), steps=20)
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert re.match(r"step 2 of 20: training log p -[0-9.]+ nats, [0-9]+ s left\n", shown.err)
+    pf.fit_density(maf(), banana, steps=20)
+    assert "training bound on log Z " in capsys.readouterr().err
+    for quiet in (
+        lambda: pf.fit(maf(), gaussian(200), steps=20, progress=False),
+        lambda: pf.fit_density(maf(), banana, steps=20, progress=False),
+    ):
+        quiet()
+        assert capsys.readouterr() == ("", "")
+    steps, training, held_out = zip(*fitted.history, strict=True)
+    assert steps == tuple(range(1, 21)), "evaluated at each step"
+    assert max(held_out) == fitted.score
+    assert all(map(math.isfinite, training))
+
+
+UNIFORM = torch.rand(500, 1, dtype=torch.float64, generator=keyed(5))
+NSF1 = {"hidden": (8,), "transforms": 1, "autoregressive": True}
+UNITS = {  # name -> a column of uniform events, and its supports
+    "GPS seconds": (1126259462 + 0.2 * UNIFORM, None),
+    "day numbers": (2460000.5 + 10 * UNIFORM, None),
+    "tiny": (1e-60 * UNIFORM, None),
+    "tiny, far from zero": (1e-57 + 1e-60 * UNIFORM, None),
+    "huge": (1e60 * UNIFORM, None),
+    "at the range's end": (1e-300 * UNIFORM, None),
+    "in an interval": (1126259462 + 0.2 * UNIFORM, pf.transforms.Interval(1126259461, 1126259463)),
+    "above an end": (1126259462 + 0.2 * UNIFORM, pf.transforms.Interval(1126259461.9)),
+    "on a circle": (1126259462 + 0.2 * UNIFORM, pf.transforms.Circle(1126259462, 1126259462.2)),
+    "large integers": ((20_000_001 + 9 * UNIFORM).floor(), pf.transforms.Integers(0)),
+    "large integers, as integers": ((20_000_001 + 9 * UNIFORM).long(), pf.transforms.Integers(20_000_001, None)),
+}
+
+
+def one_column(support, **options) -> pf.Flow:
+    supports = () if support is None else (support,)
+    if isinstance(support, pf.transforms.Circle):
+        return pf.models.CircularNSF(
+            features=2, supports=(support, pf.transforms.Interval()), hidden=(8,), transforms=2
+        ).build()
+    return pf.models.NSF(features=1, supports=supports, **NSF1, **options).build()
+
+
+@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.filterwarnings("ignore:.*values that repeat")
+def test_columns_are_fitted_in_any_units(name):
+    """To 0.3 nats of their entropy after a few steps, and samples spread as the data do, in saved flows too."""
+    x, support = UNITS[name]
+    flow = one_column(support)
+    if flow.event == (2,):
+        x = torch.cat([x, UNIFORM.roll(1)], 1)
+    fitted = pf.fit(flow, x, steps=20, lr=1e-2, progress=False)
+    size = 9.0 if "integers" in name else (x[:, 0].max() - x[:, 0].min()).item()
+    assert fitted.score + math.log(size) == pytest.approx(0, abs=0.4)
+    torch.manual_seed(1)
+    again = one_column(support)
+    again.load_state_dict(flow.state_dict())
+    for each in (flow, again, again.float(), copy.deepcopy(flow).double()):
+        drawn = each.sample(1000, generator=keyed(0))
+        assert drawn.dtype == torch.float64
+        drawn = pf.codecs.codec_of(flow).decode(drawn)[:, 0]
+        spread = drawn.quantile(0.84) - drawn.quantile(0.16)
+        assert spread.item() == pytest.approx(0.68 * size, rel=0.5)
+        assert len(drawn.unique()) > (5 if "integers" in name else 900)
+        assert (drawn.median() - x[:, 0].double().median()).abs() < size
+
+
+@pytest.mark.filterwarnings("ignore:column .*robust=True")
+def test_data_that_float32_holds_stay_in_float32():
+    for x in (gaussian(100), 1e6 * gaussian(100), torch.cat([gaussian(99), torch.full((1, 2), 1e12)]).double()):
+        flow = maf()
+        pf.fit(flow, x, steps=1, progress=False)
+        assert flow.sample(1).dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore:a MAF of one feature")
+@pytest.mark.parametrize("kind", [torch.Tensor.clone, torch.Tensor.numpy], ids=["tensor", "numpy"])
+def test_a_context_may_be_in_any_units(kind):
+    flow, context = maf(features=1, context=1), 1126259462 + UNIFORM
+    pf.fit(flow, 3 * UNIFORM + 0.1 * UNIFORM.roll(1), kind(context), steps=300, lr=1e-2, progress=False)
+    drawn = flow.sample((100,), [[1126259462.0], [1126259463.0]]).mean(0)[:, 0]
+    torch.testing.assert_close(drawn, torch.tensor([0.05, 3.05]), atol=0.1, rtol=0)
+    means = [flow.sample((200,), [time], generator=keyed(0)).mean() for time in (1126259462, 1126259463)]
+    assert (means[1] - means[0]).item() == pytest.approx(3, abs=0.2)
+
+
+def overflowing(after: int):
+    """A training whose loss is not finite from the first evaluation after so many steps."""
+
+    def forward(self, *given):
+        loss, logs = Likelihood.forward(self, *given)
+        self.calls = getattr(self, "calls", 0) + 1
+        return loss if self.calls <= after else loss * math.inf, logs
+
+    return type("Overflowing", (Likelihood,), {"forward": forward})
+
+
+def interrupted(after: int):
+    def forward(self, *given):
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls > after:
+            raise KeyboardInterrupt
+        return Likelihood.forward(self, *given)
+
+    return type("Interrupted", (Likelihood,), {"forward": forward})
+
+
+def test_a_training_that_overflows_late_or_is_interrupted_keeps_the_best_weights(monkeypatch, capsys):
+    x, plan = gaussian(200), {"steps": 40, "measure_every": 2, "lr": 1e-2, "average_decay": 0.0, "progress": False}
+    whole, late, stopped = maf(), maf(), maf()
+    held_out = x[torch.randperm(200, generator=keyed(0))[:20]].float()
+    pf.fit(whole, x, **plan)
+    monkeypatch.setattr("pushforward.fitting.Likelihood", overflowing(21))
+    with pytest.warns(RuntimeWarning, match=r"overflowed and ended: step 21: .*has the best weights so far, those of"):
+        fitted = pf.fit(late, x, **plan)
+    assert (fitted.stopped, fitted.steps) == ("overflowed", 21)
+    assert not late.training
+    assert late.log_prob(held_out).mean().item() == pytest.approx(fitted.score, abs=1e-5)
+    monkeypatch.setattr("pushforward.fitting.Likelihood", interrupted(21))
+    with pytest.raises(KeyboardInterrupt):
+        pf.fit(stopped, x, **plan)
+    assert "interrupted after step 21. The flow has the best weights so far" in capsys.readouterr().err
+    assert not stopped.training
+    assert torch.equal(weights_of(stopped), weights_of(late))
+    monkeypatch.setattr("pushforward.fitting.Likelihood", overflowing(1))
+    with pytest.raises(FloatingPointError, match="step 1: loss inf"):
+        pf.fit(late, x, **plan)
+    assert not late.training
+
+
+def test_a_density_that_overflows_late_keeps_the_best_weights():
+    calls = []
+
+    def late(x):
+        calls.append(None)
+        return banana(x) * (math.inf if len(calls) > 20 and x.requires_grad else 1.0)
+
+    flow = maf()
+    with pytest.warns(RuntimeWarning, match="overflowed and ended"):
+        fitted = pf.fit_density(flow, late, steps=40, measure_every=2, progress=False)
+    assert fitted.stopped == "overflowed"
+    assert not flow.training
+
+
+def masked(x: Tensor) -> np.ma.MaskedArray:
+    return np.ma.masked_array(x.numpy(), mask=(np.arange(len(x)) == 3)[:, None] | np.zeros(x.shape, bool))
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda rows: pf.fit(maf(), rows),
+        lambda rows: pf.fit(maf(context=2), X, rows),
+        lambda rows: pf.fit(maf(), X, weights=rows[:, 0]),
+        lambda rows: maf(context=2).log_prob(X.float(), rows),
+        lambda rows: maf(context=2).sample((), rows),
+        lambda rows: maf(context=2).sample((), list(rows)),
+        lambda rows: pf.fit_density(maf(context=2), lambda x, _: banana(x), rows),
+        lambda rows: maf(classes=9).sample((), rows[:, 0].astype(int)),
+        lambda rows: Arrays(rows),
+    ],
+)
+def test_masked_entries_are_refused_at_every_door(door):
+    with pytest.raises(ValueError, match=r"masked array, and [12] of its entries are masked, in 1 rows, .* row [03]"):
+        door(masked(X))
+
+
+def test_arrays_of_every_kind_are_taken():
+    x = gaussian(40).numpy()
+    for kind in (
+        x.astype(">f8"),
+        np.asfortranarray(x),
+        x[::-1][::-1],
+        np.ma.masked_array(x),
+        x.astype(np.longdouble),
+        x.tolist(),
+    ):
+        flow = maf()
+        pf.fit(flow, kind, steps=1, progress=False)
+        assert torch.equal(weights_of(flow), weights_of(FITTED))
+    with pytest.raises(ValueError, match="x holds values that are not numbers"):
+        pf.fit(maf(), np.array([[1, "a"]], dtype=object))
+    with pytest.raises(ValueError, match="x holds <U1, and a flow takes numbers"):
+        pf.fit(maf(), [["a", "b"]])
+
+
+N = 2000
+REAL = torch.randn(N, generator=keyed(7), dtype=torch.float64)
+COUNTS = torch.poisson(torch.full((N,), 3.0), keyed(8)).double()
+SUSPECTS = {  # name -> a column, and what is told of it
+    "half zeros": (torch.where(REAL > 0, REAL, 0), r"holds 0 in [45][0-9.]+% of the rows.*dequantise"),
+    "an atom beside": (torch.where(REAL > 1.5, 1.5, REAL), r"holds 1.5 in [67]\.[0-9]% of the rows"),
+    "ages": ((40 + 15 * REAL).round(), r"holds .* and [0-9]+ values in all: .* the support Integers"),
+    "counts": (COUNTS, r"holds [23] in .*% of the rows, .* the support Integers"),
+    "bytes": ((256 * torch.rand(N, generator=keyed(9))).floor(), "holds 25[0-9] values in 2,000 rows, .*Integers"),
+    "rounded": ((20 * REAL).round(decimals=1), r"holds [0-9]+ values in 2,000 rows, .*dequantise"),
+    "a constant": (torch.full((N,), 0.1), "holds 0.1[0-9]* in all rows: leave it out"),
+    "rounded to one value": ((1126259462 + REAL / 100).float(), "holds .*float32 rounded it"),
+    "far rows": (torch.where(torch.arange(N) % 1000 == 5, 1e6 * REAL, REAL), r"0.10% of the rows lie .*robust=True"),
+}
+
+
+@pytest.mark.parametrize("name", SUSPECTS)
+def test_columns_that_a_density_does_not_suit_are_named(name):
+    column, told = SUSPECTS[name]
+    x = torch.stack([REAL, column], 1).to(column.dtype)
+    with pytest.warns(UserWarning, match=f"^column 1:? {told}"):
+        pf.fit(maf(), x, steps=1, progress=False)
+    pandas = pytest.importorskip("pandas")
+    with pytest.warns(UserWarning, match=f"^column age:? {told}"):
+        pf.fit(maf(), pandas.DataFrame(x.numpy(), columns=["real", "age"]), steps=1, progress=False)
+
+
+def test_columns_that_a_density_suits_are_not_told_of():
+    heavy, positive = REAL / REAL.roll(1), (2 * REAL).exp()
+    pf.fit(maf(), torch.stack([heavy, positive], 1), steps=1, progress=False)
+    supports = (pf.transforms.Integers(0), pf.transforms.Interval(0))
+    x = torch.stack([COUNTS, torch.where(torch.arange(N) % 1000 == 5, 1e6, 1) * positive], 1)
+    pf.fit(maf(supports=supports), x, steps=1, progress=False)
+
+
+def test_robust_units_are_those_of_most_rows():
+    x, far = torch.stack([REAL, 5 + REAL.roll(1)], 1), torch.arange(N) % 1000 == 5
+    flows = [pf.models.MAF(features=2, context=2, hidden=(8,), robust=robust).build() for robust in (True, False)]
+    for flow in flows:
+        flow.initialize(torch.where(far[:, None], 1e6 * x, x).float(), torch.where(far[:, None], 1e6 * x, x).float())
+    units = flows[0].transform[0], flows[0].transform[1].net.layers.context_encoder.units
+    for each in units:
+        torch.testing.assert_close(each.log_scale, torch.zeros(2), atol=0.1, rtol=0)
+        torch.testing.assert_close(each.shift, torch.tensor([0.0, 5.0]), atol=0.1, rtol=0)
+    assert (flows[1].transform[0].log_scale > 9).all()
+
+
+@pytest.mark.parametrize("name", ["verbose", "epochs", "learning_rate", "patence"])
+def test_options_of_other_names_are_answered(name):
+    meant = {"verbose": "progress", "epochs": "steps", "learning_rate": "lr", "patence": "patience"}[name]
+    for call in (lambda **options: pf.fit(maf(), X, **options), lambda **o: pf.fit_density(maf(), banana, **o)):
+        with pytest.raises(TypeError, match=f"a fit has no option '{name}': it is called {meant}"):
+            call(**{name: 1})
+
+
+def test_the_history_says_whether_a_fit_was_at_its_end():
+    short = pf.fit(maf(), gaussian(500), steps=20, average_decay=0.0, progress=False)
+    assert short.improving
+    assert str(short).endswith("; still improving: raise steps")
+    pytest.importorskip("matplotlib")
+    axes = pf.evaluation.plot_history(short.history).axes[0]
+    assert len(axes.lines[0].get_xdata()) == len(axes.lines[1].get_xdata()) == 20
+    with pytest.raises(ValueError, match="no history"):
+        pf.evaluation.plot_history(())
+
+
+@pytest.mark.filterwarnings("ignore:a MAF of one feature")
+def test_an_embedding_is_trained_with_the_flow_and_belongs_to_it():
+    """Events are a mean of series whose units are far from standardised."""
+    y = 2 * torch.rand(1000, 1, generator=keyed(1)) - 1
+    series = 1e5 + 50 * (y[:, :, None] + 0.3 * torch.randn(1000, 10, 3, generator=keyed(2)))
+
+    def net():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(30, 4))
+
+    flow, embedding = maf(features=1, context=4), net()
+    before = embedding[1].weight.clone()
+    fitted = pf.fit(flow, y, series, embedding=embedding, steps=200, lr=1e-2, progress=False)
+    assert fitted.score > 0.7, "a standard deviation of 0.3 / √30 and little more"
+    assert not torch.equal(embedding[1].weight, before)
+    assert flow.sample((2,), series[:3]).shape == (2, 3, 1)
+    one = flow.log_prob(y[:3], series[0])
+    torch.testing.assert_close(one, flow.log_prob(y[:3], series[:1].expand(3, -1, -1)))
+    torch.testing.assert_close(flow(series[:3]).log_prob(y[:3]), flow.log_prob(y[:3], series[:3]))
+    assert flow.denoise(y[:3], 0.1, series[:3]).shape == (3, 1)
+    again = maf(features=1, context=4)
+    pf.fit(again, y, series, embedding=net(), steps=1, progress=False)
+    again.load_state_dict(flow.state_dict())
+    torch.testing.assert_close(again.log_prob(y[:3], series[:3]), flow.log_prob(y[:3], series[:3]))
+    with pytest.raises(ValueError, match=r"this flow takes valuess? of shape \(batch, 10, 3\)"):
+        flow.log_prob(y[:3], series[:3, 0])
+    with pytest.raises(ValueError, match="has no embedding yet"):
+        pf.fit(flow, y, series, embedding=net())
+    with pytest.raises(ValueError, match=r"vectors of shape \(batch, 5\); the embedding gives \(4,\)"):
+        pf.fit(maf(features=1, context=5), y, series, embedding=net())
+
+
 X = gaussian(40)
+FITTED = maf()
+pf.fit(FITTED, X, steps=1, progress=False)
 SUPPORTS = (pf.transforms.Interval(0), pf.transforms.Integers(-6, -4))
 HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
 
@@ -216,9 +508,13 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: pf.fit(maf(supports=SUPPORTS), X), "column 1 is of integers; row 0 holds -"),
         (lambda: pf.fit(maf(supports=SUPPORTS), X[:, :1]), "are of integers; the data have 1 columns"),
         (lambda: pf.fit(maf(), X, validation=1.0), r"in \[0, 1\); got 1.0"),
-        (lambda: pf.fit(maf(), X, patience=0), "at least 1; got 0"),
+        (lambda: pf.fit(maf(), X, patience=0), "patience is at least 1; got 0"),
+        (lambda: pf.fit(maf(), X, measure_every=0), "measure_every"),
+        (lambda: pf.fit(maf(), X, measure_every=0, patience=0), "at least 1; got 0"),
+        (lambda: pf.fit_density(maf(), banana, measure_every=0), "measure_every"),
+        (lambda: pf.fit_density(maf(), banana, measure_every=0, patience=0), "patience is at least 1; got 0"),
         (lambda: pf.fit(maf(), X, steps=0), "a plan needs steps of at least 1"),
-        (lambda: pf.fit_density(maf(), lambda x: x), r"a tensor \(256,\); it returned shape \(256, 2\)"),
+        (lambda: pf.fit_density(maf(), lambda x: x), r"a tensor \(128,\); it returned shape \(128, 2\)"),
         (lambda: importance(maf(), lambda _: 0.0), r"a tensor \(1000,\); it returned float"),
         (lambda: importance(maf(), lambda x: x[:, 0].log()), "NaN or infinite at [0-9]+ of 10000 draws"),
         (lambda: importance(maf(), lambda x: x[:, 0] * 0 - math.inf), "−inf at all 10000 draws"),

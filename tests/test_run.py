@@ -82,7 +82,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(trained, tmp_path
     told = [[line["step"] for line in Log(folder).read()] for folder in (tmp_path, trained)]
     assert told[0] == told[1]
     assert checkpoints(tmp_path) == ["step-00000003", "step-00000006"]
-    assert "step 6 of 6" in capsys.readouterr().out
+    assert "step 6 of 6" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

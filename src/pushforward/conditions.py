@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Size, Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.recording import readable
 
 Given = object  # what the user gives: None, a value of the one condition, a dict of values by name, or a Context
@@ -133,7 +134,7 @@ class Label(Kind):
         return f"labels 0 … {self.classes - 1}, or −1 for the null label"
 
     def read(self, given: Given) -> Condition:
-        labels = torch.as_tensor(given)
+        labels = as_tensor(given, "the label")
         if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
             raise ValueError(f"labels are integers; these are {labels.dtype}. Convert them with .long().")
         labels = labels.long()  # int8 cannot be compared with a large number of classes
@@ -163,11 +164,12 @@ class Array(Kind):
         return f"{type(self).__name__.lower()}s of shape (batch, {', '.join(map(str, self.shape))})"
 
     def read(self, given: Given) -> Condition:
-        value = torch.as_tensor(given)
+        value = as_tensor(given, f"the {type(self).__name__.lower()}")
         if value.shape[value.dim() - len(self.shape) :] != self.shape or value.is_complex():
             raise ValueError(f"this flow takes {self.expected}; got {tuple(value.shape)} of {value.dtype}.")
         if not value.is_floating_point():
-            value = value.to(torch.get_default_dtype())
+            held = value.dtype.itemsize < 4  # float32 has every such integer
+            value = value.to(torch.get_default_dtype() if held else torch.float64)
         batch = value.shape[: value.dim() - len(self.shape)]
         return Condition(value, torch.zeros(batch, dtype=torch.bool, device=value.device))
 
@@ -188,6 +190,21 @@ class Vector(Array):
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.features,)
+
+
+@dataclass(frozen=True)
+class Values(Array):
+    """A real array of any shape, which an embedding network turns into a vector: (*batch, *shape).
+
+    >>> Values((10, 3)).read(torch.zeros(5, 10, 3)).null.shape
+    torch.Size([5])
+    """
+
+    sizes: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.sizes
 
 
 @dataclass(frozen=True)

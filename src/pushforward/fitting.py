@@ -6,37 +6,59 @@ of the weights is scored on them; the best weights are kept, and training stops 
 
 from __future__ import annotations
 
+import difflib
 import math
+import sys
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pushforward.arrays import as_tensor, moved
 from pushforward.codecs import Codec, CodedFlow, codec_of
+from pushforward.conditions import Values, Vector
 from pushforward.data import Arrays, Data
 from pushforward.evaluation import mean_cost
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, weighted_draws
+from pushforward.networks import Embedded
 from pushforward.randomness import keyed
-from pushforward.training import Annealing, Likelihood, Look, Objective, Plan, ReverseKL, State, run_through
+from pushforward.rows import check_rows, real_rows, rows_of
+from pushforward.training import Annealing, History, Likelihood, Look, Objective, Plan, ReverseKL, State, begin, proceed
 from pushforward.training.loop import Measure
 from pushforward.training.reverse_kl import scores_in_one_pass
-from pushforward.transforms import ProductSupport
 
 LOOKS = 50  # evaluations on held-out events in a training
 PATIENCE = 10  # evaluations without improvement
 DRAWN = 2000  # events, to score a flow that has no data
+OTHER_WORDS = {  # for options of a fit, in other packages
+    "verbose": "progress",
+    "show_progress_bars": "progress",
+    "learning_rate": "lr",
+    "batch_size": "batch",
+    "epochs": "steps, of the optimiser",
+    "validation_fraction": "validation",
+    "random_state": "seed",
+}
 
 Array = Tensor | np.ndarray
 
 
+class Moment(NamedTuple):
+    """Scores of a training after one step, in the sense of the result: of nats higher is better."""
+
+    step: int
+    training: float  # of the step's batch
+    held_out: float | None  # of the averaged weights, where they were evaluated
+
+
 @dataclass(frozen=True)
 class Fit:
-    """The result of a training. Printed, it is one line."""
+    """The result of a training. Printed, it is one line. `evaluation.plot_history` draws its history."""
 
     measured: str  # what the score is
     score: float | None  # the best: nats, higher is better, or another unit, lower is better; None: nothing held out
@@ -44,31 +66,67 @@ class Fit:
     best_step: int  # the step whose weights the flow has
     steps: int
     seconds: float  # of its steps
-    stopped: str  # why training ended
+    stopped: str  # why training ended: "ended", "stopped early", "overflowed" or "interrupted"
     unit: str = "nats"
+    improving: bool = False  # whether the last of all steps was the best
+    history: tuple[Moment, ...] = ()
 
     @classmethod
-    def of(cls, state: State, plan: Plan, measured: str, unit: str = "nats") -> Fit:
-        """The result of a training that has ended in this state."""
-        stopping = state.early_stopping
+    def of(
+        cls,
+        state: State,
+        plan: Plan,
+        measured: str,
+        unit: str = "nats",
+        *,
+        stopped: str | None = None,
+        history: History | None = None,
+    ) -> Fit:
+        """The result of a training in this state. `stopped` is None where it came to its end."""
+        stopping = state.early_stopping if state.early_stopping and state.early_stopping.best_look else None
         cost, standard_error = stopping.best if stopping else (None, None)
+        best_step = min(state.step, stopping.best_look * plan.measure_every) if stopping else state.step
+        ended = "stopped early" if state.enough and state.step < plan.steps else "ended"
         return cls(
             measured=measured if stopping else "nothing was held out",
             score=-cost if cost is not None and unit == "nats" else cost,
             standard_error=standard_error,
-            best_step=min(state.step, stopping.best_look * plan.measure_every) if stopping else state.step,
+            best_step=best_step,
             steps=state.step,
             seconds=state.seconds,
-            stopped="stopped early" if state.enough and state.step < plan.steps else "ended",
+            stopped=stopped or ended,
             unit=unit,
+            improving=bool(stopping) and not stopped and best_step == plan.steps and stopping.best_look > 1,
+            history=_moments(history, unit) if history else (),
         )
 
     def __str__(self) -> str:
         score = "" if self.score is None else f"{self.score:.3f} ± {self.standard_error:.3f} {self.unit} at "
         return (
             f"{self.measured}: {score}step {self.best_step:,}; {self.stopped} after {self.steps:,} steps, "
-            f"{self.seconds:.0f} s"
+            f"{self.seconds:.0f} s" + ("; still improving: raise steps" if self.improving else "")
         )
+
+
+def _moments(history: History, unit: str) -> tuple[Moment, ...]:
+    """The lines of a training's log as scores."""
+    sign, found = -1 if unit == "nats" else 1, []
+    for line in history.lines:
+        scored = next((value for name, value in line.items() if name not in TRAINING and name != unit), None)
+        found.append(Moment(int(line["step"]), sign * line[unit], None if scored is None else sign * scored))
+    return tuple(found)
+
+
+TRAINING = {
+    "step",
+    "loss",
+    "gradient",
+    "lr",
+    "seconds",
+    "precision",
+    "skipped",
+    "skipped rows",
+}  # what a log's line has beside the scores
 
 
 def fit(
@@ -77,7 +135,9 @@ def fit(
     context: Array | None = None,
     weights: Array | None = None,
     *,
+    embedding: nn.Module | None = None,
     validation: float = 0.1,
+    progress: bool = True,
     **changes: Any,
 ) -> Fit:
     """Maximise the likelihood of x (n, *event) given context (n, …), in place. The flow ends with the best weights.
@@ -86,20 +146,51 @@ def fit(
     `validation` of the events, 5,000 at most, is held out. The flow is evaluated on them 50 times and the best weights
     are kept; training stops after 10 evaluations in a row without improvement. With validation=0 nothing is held out,
     and all steps are made. Where supports are `Integers`, x is dequantised by `codec_of(flow)`, and scores are bounds.
-    `changes` are fields of a `training.Plan`, such as steps, batch, lr, patience or seed; `plan_for` chooses the rest.
+    `changes` are fields of a `training.Plan`, such as steps, batch, lr, patience or log_every; `plan_for` chooses the
+    rest. Progress is written to stderr, or nowhere with progress=False.
 
-    Raises ValueError where rows cannot be used, with their indices, and FloatingPointError where training overflows.
+    `embedding` is a network that maps contexts (n, *shape), standardised, to the vectors (n, C) that the flow is
+    conditioned on. It is trained with the flow, of which it becomes part: then flow.log_prob(x, context) and all other
+    methods take contexts of that shape.
+
+    Columns may be of any size and in any units: float64 data that float32 does not hold are fitted in float64. `seed`
+    is that of the order, the noise and the choice of held-out events. Weights start at random in `model.build()`: to
+    repeat a fit, call torch.manual_seed before that too.
+
+    Where training overflows after an evaluation, or is interrupted, the flow has the best weights all the same, with a
+    warning; after an interruption KeyboardInterrupt is raised again. Raises ValueError where rows cannot be used, with
+    their indices, and FloatingPointError where training overflows before the first evaluation.
     """
-    dtype, codec = _dtype(flow), codec_of(flow)
-    given = None if context is None else _tensor(context, dtype)
-    data = Arrays(_tensor(x, dtype), given, None if weights is None else _tensor(weights, torch.float64))
-    check_rows(CodedFlow(flow, codec), data)
-    training, held_out = data.counted().split(validation, seed=changes.get("seed", 0))
+    codec = codec_of(flow)
+    check_options(changes)
+    if embedding is not None:
+        embed(flow, embedding, as_tensor(context, "the context"))
+    data = rows_of(flow, x, context, weights).counted()
+    check_rows(CodedFlow(flow, codec), data, list(getattr(x, "columns", ())))
+    training, held_out = data.split(validation, seed=changes.get("seed", 0))
     plan = plan_for(len(training), **changes if held_out else {**changes, "patience": 0})
-    if held_out and not plan.patience:
-        raise ValueError("where events are held out patience is at least 1; got 0. Or give validation=0.")
+    if held_out:
+        check_looks(plan, " Or give validation=0.")
     measure = None if held_out is None else looking_at(held_out, codec)
-    return _learned(Likelihood(flow, codec), training, plan, measure, score_name(CodedFlow(flow, codec)))
+    measured = score_name(CodedFlow(flow, codec))
+    return learned(Likelihood(flow, codec), training, plan, measure, measured, progress=progress)
+
+
+def embed(flow: Flow, net: nn.Module, context: Tensor) -> None:
+    """Make a network that turns contexts like these (n, *shape) into vectors a part of the flow.
+
+    Raises ValueError where the flow does not take one vector of that size, or has an embedding.
+    """
+    kinds, shape = flow.conditions, tuple(context.shape[1:])
+    if flow.embedding is not None or [type(kind) for kind in kinds.values()] != [Vector]:
+        raise ValueError("an embedding is for a flow that is conditioned on one vector and has no embedding yet.")
+    ((name, kind),) = kinds.items()
+    made = Embedded(net, shape).to(flow.device)
+    with torch.no_grad():
+        found = tuple(made(Values(shape).read(moved(context[:2], flow.device))).value.shape[1:])
+    if found != kind.shape:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(f"the flow takes {kind.expected}; the embedding gives {found} for each row.")
+    flow.embedding, flow.conditions[name] = made, Values(shape)
 
 
 def fit_density(
@@ -108,6 +199,7 @@ def fit_density(
     context: Array | None = None,
     *,
     anneal: Annealing | None = None,
+    progress: bool = True,
     **changes: Any,
 ) -> Fit:
     """Fit the flow to an unnormalised density, in place, by `training.ReverseKL`: on its own samples, without data.
@@ -116,14 +208,17 @@ def fit_density(
     differentiably. The score is a lower bound on log Z, by fixed noise. Training keeps to the modes that it finds
     first, and the score does not show the others: with `anneal=training.Annealing(width)` the target changes from a
     wide density to p̃, and all steps are made. `evaluation.importance` measures how good the flow is, where it draws.
+    Progress, overflow and interruption are as in `fit`.
 
     Raises ValueError, before training, where `log_density` is not finite at draws of the flow, has no gradient or one
     that is not that of its values, or does not depend on a feature; FloatingPointError where it is not finite later.
     """
+    check_options(changes)
     if anneal:
         changes = {"patience": LOOKS, **changes}
-    given = None if context is None else _tensor(context, _dtype(flow)).to(flow.device)
+    given = None if context is None else moved(real_rows(flow, context, "the context"), flow.device)
     plan = plan_for(DRAWN if given is None else len(given), **changes)
+    check_looks(plan)
     data = Arrays(torch.empty(plan.batch if given is None else len(given), 0, device="cpu"), given)
     n, some = (DRAWN, None) if given is None else (None, given[:DRAWN])
 
@@ -136,7 +231,14 @@ def fit_density(
 
     path_gradients = scores_in_one_pass(flow) and not (plan.recomputed or plan.reversible)
     objective = ReverseKL(flow, log_density, anneal, path_gradients=path_gradients)
-    return _learned(objective, data, plan, look, "bound on log Z")
+    return learned(objective, data, plan, look, "bound on log Z", progress=progress)
+
+
+def check_looks(plan: Plan, otherwise: str = "") -> None:
+    """Raise ValueError where a fit would not evaluate its flow."""
+    for name in ("patience", "measure_every"):
+        if not getattr(plan, name):
+            raise ValueError(f"the best weights are found by evaluations: {name} is at least 1; got 0.{otherwise}")
 
 
 def looking_at(data: Data, codec: Codec) -> Callable[[Flow], Look]:
@@ -150,31 +252,38 @@ def score_name(coded: CodedFlow) -> str:
     return f"held-out {name}" + ("" if coded.flow.exact else ", log-dets estimated")
 
 
-def check_rows(coded: CodedFlow, data: Arrays) -> None:
-    """Raise ValueError where a flow does not take events, their context, or values outside of its supports."""
-    flow = coded.flow
-    x = coded.codec.encode(data.events, keyed(0))[0]
-    with torch.no_grad():  # raises ValueError where the flow does not take them
-        flow.log_prob(x[:1].to(flow.device), None if data.context is None else data.context[:1])
-    support = flow.support
-    if not isinstance(support, ProductSupport):
-        return
-    outside = support.outside(x).nonzero().tolist()
-    if outside:
-        row, feature = outside[0]
-        raise ValueError(
-            f"feature {feature} of row {row} is {data.events[row, feature]:g}, outside of "
-            f"{support.supports[feature]}; {len({row for row, _ in outside})} of {len(x)} rows have such values. "
-            "Drop them, or correct the supports."
-        )
+def learned(
+    objective: Objective, data: Arrays, plan: Plan, measure: Measure | None, measured: str, *, progress: bool = True
+) -> Fit:
+    """Train in place; the objective's flow ends with the best weights, or with their average, in eval mode.
+
+    Whatever ends the training: after an overflow or an interruption a warning says which weights the flow has.
+    """
+    state, history, stopped = begin(objective, data, plan), History(), None
+    try:
+        proceed(state, data, plan, log=history, measure=measure, progress=progress)
+    except FloatingPointError as error:
+        if not (state.early_stopping and state.early_stopping.best_look):
+            raise
+        stopped = "overflowed"
+        warnings.warn(f"training overflowed and ended: {error} {_kept(state, plan)}", RuntimeWarning, stacklevel=3)
+    except KeyboardInterrupt:
+        print(f"interrupted after step {state.step}. {_kept(state, plan)}", file=sys.stderr, flush=True)
+        raise
+    finally:
+        objective.flow.load_state_dict(state.flow.state_dict())
+        objective.flow.eval()
+        objective.zero_grad()  # of the step that was not made
+    return Fit.of(state, plan, measured, stopped=stopped, history=history)
 
 
-def _learned(objective: Objective, data: Arrays, plan: Plan, measure: Measure | None, measured: str) -> Fit:
-    """Train in place; the objective's flow ends with the best weights, or with their average."""
-    state = run_through(objective, data, plan, measure=measure)
-    objective.flow.load_state_dict(state.flow.state_dict())
-    objective.flow.eval()
-    return Fit.of(state, plan, measured)
+def _kept(state: State, plan: Plan) -> str:
+    """Which weights the flow has, as a sentence."""
+    stopping = state.early_stopping
+    if not stopping or not stopping.best_look:
+        return f"The flow has the averaged weights of step {state.step}."
+    step = min(state.step, stopping.best_look * plan.measure_every)
+    return f"The flow has the best weights so far, those of step {step}."
 
 
 def plan_for(rows: int, **changes: Any) -> Plan:
@@ -190,12 +299,10 @@ def plan_for(rows: int, **changes: Any) -> Plan:
     return Plan(**{"steps": steps, "batch": batch, **chosen, **changes})
 
 
-def _dtype(flow: Flow) -> torch.dtype:
-    return next(t.dtype for t in chain(flow.parameters(), flow.buffers()) if t.is_floating_point())
-
-
-def _tensor(values: Array, dtype: torch.dtype) -> Tensor:
-    """Arrays of any kind as a tensor; real numbers in this precision, integers as they are."""
-    if not isinstance(values, Tensor):
-        values = torch.from_numpy(np.require(values, requirements=["C", "W"]))
-    return values.detach().to(dtype) if values.is_floating_point() else values
+def check_options(changes: dict[str, Any]) -> None:
+    """Raise TypeError where a fit has no option of a name, with the one that is meant."""
+    known = {field.name for field in fields(Plan)}
+    for name in changes.keys() - known:
+        close = [OTHER_WORDS[name]] if name in OTHER_WORDS else difflib.get_close_matches(name, known, n=1)
+        meant = f"it is called {close[0]}" if close else f"there are {', '.join(sorted(known))}"
+        raise TypeError(f"a fit has no option {name!r}: {meant}.")

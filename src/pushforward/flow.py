@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import Literal
@@ -14,12 +14,14 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from pushforward import conditions, denoising, diagnostics, guidance
+from pushforward.arrays import moved
 from pushforward.bases import Base
-from pushforward.conditions import Context, Given, Kind, Label, each, read
+from pushforward.conditions import Condition, Context, Given, Kind, Label, each, read
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
+from pushforward.statistics import narrowed
 from pushforward.transform import Solver, Traced, Transform, solved_by, trace
 
 
@@ -40,6 +42,7 @@ class Flow(nn.Module):
     """
 
     event: tuple[int, ...]  # None where an axis is open
+    embedding: Callable[[Condition], Condition] | None  # of its one condition, for all networks; see `fit`
     initialized: Tensor | None  # whether `initialize` was called; None if no part is initialised from data
 
     def __init__(
@@ -54,11 +57,17 @@ class Flow(nn.Module):
         self.transform, self.base = transform, base
         self.event = tuple(event) if None in event else Size(event)  # pyright: ignore
         self.conditions = dict(conditions or {})
+        self.register_module("embedding", None)
         self.register_buffer("initialized", torch.tensor(False) if needs_data(self) else None)
 
     @property
     def device(self) -> torch.device:
         return next(chain(self.parameters(), self.buffers())).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of its weights."""
+        return next((t.dtype for t in chain(self.parameters(), self.buffers()) if t.is_floating_point()), torch.float32)
 
     @property
     def classes(self) -> int:
@@ -77,7 +86,7 @@ class Flow(nn.Module):
 
     def context(self, given: Given) -> Context:
         """The user's values -> the context, on the flow's device. Raises ValueError where they do not fit."""
-        return conditions.each(conditions.read(self.conditions, given), lambda t: t.to(self.device))
+        return conditions.each(conditions.read(self.conditions, given), lambda t: moved(t, self.device))
 
     def forward(self, context: Given = None) -> FlowDistribution:
         """p(x | context) as a torch Distribution, whose batch shape is the context's."""
@@ -132,9 +141,16 @@ class Flow(nn.Module):
         """Initialise every part that is initialised from data, such as an `ActNorm`, from these events.
 
         Until then such parts are the identity. A second call initialises them anew. Nothing else sets this state.
+        Statistics are computed in float64. Units of float64 data that float32 does not hold, such as times in seconds
+        since 1980, stay float64, and so do samples.
         """
+        _check(x, self.event)
+        rows = conditions.rows(self.context(context), x.shape[:1])
+        if self.dtype != torch.float64:
+            x = narrowed(x, integers=getattr(self.support, "integers", ()))  # of a `transforms.ProductSupport`
+            rows = conditions.each(rows, narrowed)
         with initializing(self):
-            self.transform(x, self._rows(x, self.event, context))
+            self.transform(x, self._embedded(rows))
 
     def sample(
         self,
@@ -231,8 +247,9 @@ class Flow(nn.Module):
         Exact if the flow is. `sigma` is one value for all rows or (batch,); the score is computed for `chunk` rows at a
         time. The result is not clipped.
         """
+        rows = conditions.rows(self.context(context), x.shape[:1])
         with torch.inference_mode(False):  # gradients are needed, context encoders included
-            return denoising.denoise(self.log_prob, x, sigma, self._rows(x, self.event, context), chunk=chunk)
+            return denoising.denoise(self.log_prob, x, sigma, rows, chunk=chunk)
 
     @torch.no_grad()
     def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:
@@ -258,15 +275,16 @@ class Flow(nn.Module):
 
     def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context:
         """Check x, and return the context of its rows."""
-        if not _fits(x.shape[1:], event):
-            raise ValueError(
-                f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); x has shape {tuple(x.shape)}."
-            )
-        if not x.is_floating_point():
-            raise ValueError(
-                f"this flow takes real events; x is {x.dtype}. Encode integers first (pushforward.codecs)."
-            )
-        return conditions.rows(self.context(context), x.shape[:1])
+        _check(x, event)
+        return conditions.rows(self._embedded(self.context(context)), x.shape[:1])
+
+    def _embedded(self, context: Context) -> Context:
+        """The context as networks read it."""
+        if self.embedding is None:
+            return context
+        batch = conditions.batch_shape(context)
+        made = {name: self.embedding(condition) for name, condition in conditions.rows(context, batch).items()}
+        return conditions.each(made, lambda t: t.reshape((*batch, *t.shape[1:])))
 
     def _draw(
         self,
@@ -278,7 +296,7 @@ class Flow(nn.Module):
         generator: Source = None,
         solve: Solver | None = None,
     ) -> tuple[Events, Tensor]:
-        event, given = self._sample_shape(size), self.context(context)
+        event, given = self._sample_shape(size), self._embedded(self.context(context))
         shape = Size((shape,) if isinstance(shape, int) else shape) + conditions.batch_shape(given)
         rows, latent = conditions.rows(given, shape), None if size is None else self.transform.latent_shape(event)
         z = self.base.sample(shape.numel(), rows, event=latent, temperature=temperature, generator=generator)
@@ -308,3 +326,13 @@ def _finite(x: Events, log_prob: Tensor, axes: int) -> tuple[Events, Tensor]:
 def _fits(size: tuple[int, ...], event: tuple[int, ...]) -> bool:
     """Whether `size` is the shape `event`, in which None stands for any size."""
     return len(size) == len(event) and all(axis in (None, n) for n, axis in zip(size, event, strict=True))
+
+
+def _check(x: Events, event: tuple[int, ...]) -> None:
+    """Raise ValueError where x is not a batch of real events of this shape."""
+    if not _fits(x.shape[1:], event):
+        raise ValueError(
+            f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); x has shape {tuple(x.shape)}."
+        )
+    if not x.is_floating_point():
+        raise ValueError(f"this flow takes real events; x is {x.dtype}. Encode integers first (pushforward.codecs).")

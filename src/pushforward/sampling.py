@@ -50,7 +50,9 @@ def samples(
         labels = None
         if flow.classes:
             labels = numbers % flow.classes if how.label is None else torch.full_like(numbers, how.label)
-        context = torch.tensor([how.context] * len(numbers), device="cpu") if how.context else labels
+        context = labels
+        if how.context:
+            context = torch.tensor([how.context] * len(numbers), dtype=torch.float64, device="cpu")
         shape = (len(numbers),) if context is None else ()
         noise = Keyed(how.seed, rows=numbers.tolist())
         x = guided.sample(shape, context, temperature=how.temperature, generator=noise)

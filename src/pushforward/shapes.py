@@ -46,11 +46,3 @@ def sum_event(t: Events) -> PerSample:
     if len(t) > 1 and t.stride(0) == 0:
         return t[0].sum().expand(len(t))
     return t.flatten(1).sum(1)
-
-
-def moments(t: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation in float64 over all dimensions but the second: (batch, features, …) -> (features,)
-    each. A feature that does not vary has a deviation of 1."""
-    deviation, mean = torch.std_mean(t.double().transpose(0, 1).flatten(1), 1, correction=0)
-    rounding = 1e-13 * mean.abs()  # of equal elements in float64
-    return mean, torch.where(deviation > rounding, deviation, 1.0)

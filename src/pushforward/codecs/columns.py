@@ -14,6 +14,7 @@ from pushforward.flow import Flow
 from pushforward.randomness import Source, draw
 from pushforward.recording import readable
 from pushforward.shapes import Events, PerSample
+from pushforward.statistics import INTEGERS
 from pushforward.transforms import ProductSupport
 
 
@@ -21,7 +22,8 @@ from pushforward.transforms import ProductSupport
 class ColumnDequantization(Codec):
     """For tables with integers in some columns: there x = v + u, u uniform in (0, 1). Other columns stay as they are.
 
-    Bins have width 1, so log_q is 0; a bound is on the integral of the density over the integers' bins.
+    Integers beyond 2^17 are encoded in float64. Bins have width 1, so log_q is 0; a bound is on the integral of the
+    density over the integers' bins.
 
     >>> x, log_q = ColumnDequantization((1,)).encode(torch.tensor([[0.5, 3.0]]))
     >>> ColumnDequantization((1,)).decode(x)
@@ -59,14 +61,17 @@ class ColumnDequantization(Codec):
         a GPU, where a look at the data would wait for it, these become NaN."""
         if data.shape[1] <= max(self.columns):
             raise ValueError(f"columns {self.columns} are of integers; the data have {data.shape[1]} columns.")
-        x = data.clone() if data.is_floating_point() else data.to(torch.get_default_dtype())
+        real = data.dtype if data.is_floating_point() else torch.get_default_dtype()
+        if readable(data) and len(data) and self._chosen(data).abs().amax() > INTEGERS:
+            real = torch.float64
+        x = data.to(real, copy=True)
         v = self._chosen(x)
         if not readable(data):
             return x, torch.where(v == v.floor(), v, math.nan)
         wrong = (v != v.floor()).nonzero().tolist()
         if wrong:
             row, i = wrong[0]
-            raise ValueError(f"column {self.columns[i]} is of integers; row {row} holds {v[row, i]:g}.")
+            raise ValueError(f"column {self.columns[i]} is of integers; row {row} holds {v[row, i]:.12g}.")
         return x, v
 
 

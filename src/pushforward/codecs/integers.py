@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pushforward.codecs.base import Codec
 from pushforward.recording import readable
+from pushforward.statistics import INTEGERS
 
 
 class IntegerCodec(Codec):
@@ -42,11 +43,11 @@ def check_levels(levels: int) -> None:
 
 
 def as_real(data: Tensor, levels: int) -> Tensor:
-    """Integers 0 … levels − 1 in torch's default dtype. Raises ValueError for anything else; on a GPU, where a look at
-    the data would wait for it, integers out of range become NaN."""
+    """Integers 0 … levels − 1 in torch's default dtype, in float64 beyond 2^17 levels. Raises ValueError for anything
+    else; on a GPU, where a look at the data would wait for it, integers out of range become NaN."""
     if data.is_floating_point() or data.is_complex():
         raise ValueError(f"this codec takes integers 0 … {levels - 1}; the data are {data.dtype}.")
-    v = data.to(torch.get_default_dtype())
+    v = data.to(torch.float64 if levels > INTEGERS else torch.get_default_dtype())
     if not data.numel() or (data.dtype == torch.uint8 and levels >= 256):
         return v
     if not readable(data):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.randomness import keyed
 from pushforward.shapes import Events
 
@@ -53,8 +54,8 @@ class Arrays(Data):
         context: Tensor | np.ndarray | None = None,
         weights: Tensor | np.ndarray | None = None,
     ):
-        self.events = torch.as_tensor(events)
-        self.context = None if context is None else torch.as_tensor(context)
+        self.events = as_tensor(events, "the array of events")
+        self.context = None if context is None else as_tensor(context, "the context")
         if self.events.dim() < 2 or not len(self.events):
             raise ValueError(
                 f"events have shape (n, *event), with n at least 1; these have {tuple(self.events.shape)}."
@@ -71,7 +72,7 @@ class Arrays(Data):
                     "Drop or repair such rows."
                 )
         if weights is not None:
-            counts = _checked_weights(torch.as_tensor(weights).double().cpu(), len(self.events))
+            counts = _checked_weights(as_tensor(weights, "the array of weights").double().cpu(), len(self.events))
             self.weights = (counts / counts.mean()).to(torch.promote_types(self.events.dtype, torch.float32))
 
     def __len__(self) -> int:

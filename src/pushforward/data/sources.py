@@ -15,6 +15,7 @@ from pushforward.data.columns import read_table
 from pushforward.data.data import Arrays, Data, naming
 from pushforward.data.images import Images, Mirrored, Shifted
 from pushforward.data.splits import NoSplitError
+from pushforward.statistics import narrowed
 
 
 class Takes(NamedTuple):
@@ -154,9 +155,9 @@ class TableSource(Source):
             raise ValueError(
                 f"the model takes events of shape {takes.event}, and {len(self.columns)} columns are named."
             )
-        table, dtype = read_table(Path(_told(self.path))), torch.get_default_dtype()
+        table = read_table(Path(_told(self.path)))
         events, context = (
-            torch.from_numpy(table.take(names)).to(dtype) if names else None for names in (self.columns, self.context)
+            narrowed(torch.from_numpy(table.take(names))) if names else None for names in (self.columns, self.context)
         )
         weights = None if self.weights is None else table.take([self.weights])[:, 0]
         assert events is not None

@@ -1,4 +1,4 @@
-"""Plots of calibration, as matplotlib figures: save one by `figure.savefig(path)`, or end a notebook cell with it."""
+"""Plots of calibration and training: matplotlib figures, for `figure.savefig(path)` or the end of a notebook cell."""
 
 from __future__ import annotations
 
@@ -48,6 +48,23 @@ def plot_coverage(calibration: Calibration) -> Figure:
     axes.fill_between(contents, low / events, high / events, color="0.85")
     axes.plot(contents, [calibration.coverage(content) for content in contents.tolist()], color="C0")
     axes.set(xlabel="content of the region", ylabel="events inside", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    return figure
+
+
+def plot_history(history: Sequence[tuple[int, float, float | None]], *, name: str = "log p, nats") -> Figure:
+    """The scores of a training against its steps, of batches and of held-out events: `Fit.history`.
+
+    Batches are thin dots, since each is of a few rows. A rising line at the end: give more steps. A held-out line that
+    falls while the other rises: overfitting, and the flow has the weights of the held-out maximum.
+    """
+    if not history:
+        raise ValueError("there is no history: give that of a fit, `fit.history`.")
+    figure = _figure(4.8, 3.2)
+    axes = figure.add_subplot()
+    axes.plot([step for step, *_ in history], [training for _, training, _ in history], ".", color="0.7", markersize=2)
+    looks = [(step, held_out) for step, _, held_out in history if held_out is not None]
+    axes.plot([step for step, _ in looks], [held_out for _, held_out in looks], color="C0", label="held-out")
+    axes.set(xlabel="step", ylabel=name)
     return figure
 
 

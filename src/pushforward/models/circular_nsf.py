@@ -53,7 +53,7 @@ class CircularNSF(VectorModel):
         if 0 < angles < self.features:
             yield Permutation(order)
         if others:
-            units = ActNorm(others, learned=False)
+            units = ActNorm(others, learned=False, robust=self.robust)
             yield Masked(Split(Permutation(range(self.features)), angles, others), units) if angles else units
         for i in range(self.transforms):
             yield self._step(shuffled(self.features, seed=i // 2).order, swapped=i % 2 == 1)

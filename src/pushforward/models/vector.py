@@ -32,6 +32,7 @@ class VectorModel(Model):
     context: int = 0  # features of the vector condition
     classes: int = 0  # or classes of the label condition; 0 and 0: unconditional
     supports: tuple[Support, ...] = ()  # one for each feature
+    robust: bool = False  # units of features and context by median and central range, which outliers do not set
     hidden: tuple[int, ...] = (128, 128)  # widths of a network's layers; or of its branches, if it is residual
 
     def __post_init__(self):
@@ -79,7 +80,7 @@ class VectorModel(Model):
         """
         if self.supports:
             yield Unconstrain(self.supports)
-        yield ActNorm(self.features, learned=False)
+        yield ActNorm(self.features, learned=False, robust=self.robust)
 
     def coupling_step(self, move: Move, split: Split, *, residual: bool = False) -> Coupling:
         """MLP × move × coupling."""
@@ -109,7 +110,7 @@ class VectorModel(Model):
         """A fresh encoder of the context, (batch, hidden[0]), for one network."""
         if self.classes:
             return LabelEmbedding(self.classes, self.hidden[0])
-        return VectorEmbedding(self.context, self.hidden[0]) if self.context else None
+        return VectorEmbedding(self.context, self.hidden[0], robust=self.robust) if self.context else None
 
 
 @torch.no_grad()

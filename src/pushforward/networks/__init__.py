@@ -12,7 +12,7 @@ from pushforward.networks.convolutional import (
     Shallow,
 )
 from pushforward.networks.decoder import Decoder
-from pushforward.networks.embeddings import LabelEmbedding, VectorEmbedding
+from pushforward.networks.embeddings import Embedded, LabelEmbedding, VectorEmbedding
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.layers import LayerOptions
@@ -24,6 +24,7 @@ from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.vit import ViT
 
 __all__ = [
+    "Embedded",
     "MLP",
     "CausalNetwork",
     "CausalTransformer",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.shapes import at_least_float32, moments, multiplied_in
+from pushforward.shapes import at_least_float32, multiplied_in
+from pushforward.statistics import moments
 
 FASTER = 3  # the parameter is a third of the log-scale: a step of the optimiser moves the log-scale three times as far
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Condition, Context, find
-from pushforward.shapes import at_least_float32, moments
+from pushforward.shapes import at_least_float32
+from pushforward.statistics import Measured, central, moments
 
 
 class LabelEmbedding(nn.Module):
@@ -25,30 +28,43 @@ class LabelEmbedding(nn.Module):
         return torch.where(label.null[:, None], self.table.mean(0), self.table[label.value])
 
 
-class Units(nn.Module):
+class Units(Measured):
     """Standardises the vectors of a condition: (vector − shift) · exp(−log_scale). Condition -> (batch, features).
 
-    `Flow.initialize` sets shift and scale from data; until then this is the identity.
+    `Flow.initialize` sets shift and scale from data; until then this is the identity. With robust=True they are median
+    and central range.
     """
 
-    shift: Tensor
-    log_scale: Tensor
-
-    def __init__(self, features: int):
+    def __init__(self, features: int, *, robust: bool = False):
         super().__init__()
+        self.statistics = central if robust else moments
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("log_scale", torch.zeros(features))
 
     def forward(self, condition: Condition) -> Tensor:
-        return (at_least_float32(condition.value) - self.shift) * torch.exp(-self.log_scale)
+        return (at_least_float32(condition.value) - self.shift) * torch.exp(-self.log_scale.to(self.shift.dtype))
 
-    @torch.no_grad()
     def initialize_from(self, condition: Condition) -> None:
         """Set shift and scale from the rows that are not null. Called by `Flow.initialize` alone."""
         if not condition.null.all():
-            mean, deviation = moments(condition.value[~condition.null])
-            self.shift.copy_(mean)
-            self.log_scale.copy_(deviation.log())
+            value = condition.value[~condition.null]
+            self.measure(*self.statistics(value), value.dtype)
+
+
+class Embedded(nn.Module):
+    """A network of conditions of any shape, whose elements are standardised first: Condition -> Condition.
+
+    `net` maps values (batch, *shape) to vectors (batch, features).
+    """
+
+    def __init__(self, net: nn.Module, shape: tuple[int, ...]):
+        super().__init__()
+        self.net, self.shape, self.units = net, shape, Units(math.prod(shape))
+
+    def forward(self, condition: Condition) -> Condition:
+        values = self.units(condition._replace(value=condition.value.flatten(1)))
+        dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), torch.get_default_dtype())
+        return condition._replace(value=self.net(values.to(dtype).unflatten(1, self.shape)))
 
 
 class VectorEmbedding(nn.Module):
@@ -57,10 +73,10 @@ class VectorEmbedding(nn.Module):
     `name` names the condition that it reads.
     """
 
-    def __init__(self, features: int, width: int, *, name: str = "vector"):
+    def __init__(self, features: int, width: int, *, name: str = "vector", robust: bool = False):
         super().__init__()
         self.name = name
-        self.units = Units(features)
+        self.units = Units(features, robust=robust)
         self.linear = nn.Linear(features, width)
         self.null = nn.Parameter(torch.zeros(width))
 

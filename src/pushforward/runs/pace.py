@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import time
 from dataclasses import replace
 
 from pushforward.data import Data
-from pushforward.training import Objective, Plan, ranks, run_through
+from pushforward.training import Objective, Plan, minimise, ranks
 from pushforward.training.loop import Measure
 
 WARM, TIMED = 3, 4.0  # steps until a step takes what it will take, and seconds that are timed
@@ -39,7 +37,6 @@ def within(minutes: float, plan: Plan, objective: Objective, data: Data, measure
 def _seconds(steps: int, plan: Plan, objective: Objective, data: Data) -> float:
     """How long so many steps take, on a copy that is thrown away."""
     trial, short = copy.deepcopy(objective), replace(plan, steps=steps, warmup=0, measure_every=0, patience=0)
-    with contextlib.redirect_stdout(io.StringIO()):  # no progress
-        started = time.monotonic()
-        run_through(trial, data, short)
-        return time.monotonic() - started
+    started = time.monotonic()
+    minimise(trial, data, short, progress=False)
+    return time.monotonic() - started

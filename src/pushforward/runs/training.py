@@ -12,14 +12,15 @@ from pathlib import Path
 from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.data import Arrays, Data, Images
 from pushforward.files import alone_in, write
-from pushforward.fitting import Fit, check_rows, looking_at
+from pushforward.fitting import Fit, looking_at
 from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
 from pushforward.recipe import Recipe, differences, from_json, to_json
+from pushforward.rows import check_rows
 from pushforward.runs.data import note_data, read_note
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
 from pushforward.runs.pace import within
-from pushforward.training import Checkpoints, Log, Objective, Plan, State, ranks, run_through
+from pushforward.training import Checkpoints, Log, Objective, Plan, State, begin, proceed, ranks
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.loop import Measure
 
@@ -53,14 +54,15 @@ def train(
         objective, data = recipe.build().to(place), recipe.training_data()
         measure = _measure(recipe, objective)
         if isinstance(data, Arrays):
-            check_rows(CodedFlow(objective.flow, _codec(objective)), data)
+            check_rows(CodedFlow(objective.flow, _codec(objective)), data, recipe.data.columns)
         if minutes is not None:
             recipe = replace(recipe, train=_plan(recipe, folder, minutes, objective, data, measure))
         if ranks.rank() == 0:
             _begin(recipe, folder, data)
         ranks.wait()
         log = Log(folder, tensorboard=tensorboard)
-        state = run_through(objective, data, recipe.train, checkpoints=Checkpoints(folder), log=log, measure=measure)
+        state = begin(objective, data, recipe.train, checkpoints=Checkpoints(folder))
+        proceed(state, data, recipe.train, checkpoints=Checkpoints(folder), log=log, measure=measure)
         if ranks.rank() == 0:
             _end(recipe, folder, state)
     return state.flow

@@ -5,8 +5,8 @@ from pushforward.training.average import Average
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.early_stopping import EarlyStopping, Look
 from pushforward.training.interrupts import Interrupted
-from pushforward.training.log import Log
-from pushforward.training.loop import minimise, run_through
+from pushforward.training.log import History, Log
+from pushforward.training.loop import begin, minimise, proceed
 from pushforward.training.objective import Likelihood, MaximumLikelihood, Objective, ObjectiveConfig
 from pushforward.training.plan import Plan
 from pushforward.training.prepare import networks
@@ -18,6 +18,7 @@ __all__ = [
     "Average",
     "Checkpoints",
     "EarlyStopping",
+    "History",
     "Interrupted",
     "Likelihood",
     "Log",
@@ -28,8 +29,9 @@ __all__ = [
     "Plan",
     "ReverseKL",
     "State",
+    "begin",
     "minimise",
     "networks",
+    "proceed",
     "ranks",
-    "run_through",
 ]

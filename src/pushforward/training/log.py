@@ -1,4 +1,4 @@
-"""The log of a training: JSON lines, and optionally TensorBoard."""
+"""The log of a training: JSON lines in a folder, and optionally TensorBoard; or lines in memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ from pushforward.files import write
 from pushforward.optional import require
 
 LOG = "log.jsonl"
+
+
+class History:
+    """A log in memory: `lines` is a dict for each logged step."""
+
+    def __init__(self):
+        self.lines: list[dict[str, float]] = []
+
+    def rewind(self, step: int) -> None:
+        """Remove the lines after `step`."""
+        self.lines = [line for line in self.lines if line["step"] <= step]
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        self.lines.append({"step": step, **numbers})
 
 
 class Log:

@@ -18,7 +18,7 @@ from pushforward.training import ranks
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.early_stopping import Look
 from pushforward.training.interrupts import Interrupts
-from pushforward.training.log import Log
+from pushforward.training.log import History, Log
 from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
 from pushforward.training.precision import float32_by
@@ -36,8 +36,9 @@ def minimise(
     plan: Plan,
     *,
     checkpoints: Checkpoints | None = None,
-    log: Log | None = None,
+    log: Log | History | None = None,
     measure: Measure | None = None,
+    progress: bool = True,
 ) -> Flow:
     """Train the objective's flow, in place, and return the flow with averaged weights.
 
@@ -45,57 +46,76 @@ def minimise(
     (plan.seed, step, row): a training that resumes from a checkpoint ends with the weights of an uninterrupted one, and
     processes that share a batch take the same steps as one. A flow that needs data-dependent initialisation, and had
     none, is initialised from the first events. A step whose loss or gradient is not finite changes nothing; where the
-    plan does not skip it, FloatingPointError is raised, and names the module where it arose.
+    plan does not skip it, FloatingPointError is raised, and names the module where it arose. Progress is written to
+    stderr.
 
     With `checkpoints`, Ctrl-C and SIGTERM save the state before they end the training. Your own code is called by
     `measure`, with the flow, and by a `log` of yours, whose `write` has the step and its values.
     """
-    return run_through(objective, data, plan, checkpoints=checkpoints, log=log, measure=measure).flow
+    state = begin(objective, data, plan, checkpoints=checkpoints)
+    proceed(state, data, plan, checkpoints=checkpoints, log=log, measure=measure, progress=progress)
+    return state.flow
 
 
-def run_through(
-    objective: Objective,
-    data: Data,
-    plan: Plan,
-    *,
-    checkpoints: Checkpoints | None = None,
-    log: Log | None = None,
-    measure: Measure | None = None,
-) -> State:
-    """`minimise`, which returns the whole state of the training."""
+def begin(objective: Objective, data: Data, plan: Plan, *, checkpoints: Checkpoints | None = None) -> State:
+    """The state that a training starts from: initialised from data, or restored from the newest checkpoint."""
     if not isinstance(data, Data):
         raise ValueError(
             f"a training takes data.Data, such as data.Arrays(x, labels); got {type(data).__name__}. Of a torch "
             "Dataset make it by data.FromTorch(dataset)."
         )
-    if plan.patience and measure is None:
-        raise ValueError(f"patience={plan.patience} counts evaluations on held-out data, and nothing is held out.")
     objective.check(data)
     with float32_by(tf32=plan.precision == "tf32"):
         initialize(objective, data, plan)
-        state = State(objective, plan)
-        if checkpoints:
-            checkpoints.restore(state)
-        if log and ranks.rank() == 0:
-            log.rewind(state.step)
-        objective.train()
-        prepare(objective, plan)
-        _train(Step(ranks.wrapped(objective), state, plan), data, checkpoints, log, measure)
+    state = State(objective, plan)
+    if checkpoints:
+        checkpoints.restore(state)
+    return state
+
+
+def proceed(
+    state: State,
+    data: Data,
+    plan: Plan,
+    *,
+    checkpoints: Checkpoints | None = None,
+    log: Log | History | None = None,
+    measure: Measure | None = None,
+    progress: bool = True,
+) -> None:
+    """Train from this state to the end of the plan, or of patience. Interrupted, the state is that of the last step."""
+    if plan.patience and measure is None:
+        raise ValueError(f"patience={plan.patience} counts evaluations on held-out data, and nothing is held out.")
+    objective = state.objective
+    if log and ranks.rank() == 0:
+        log.rewind(state.step)
+    objective.train()
+    prepare(objective, plan)
+    shown = progress and ranks.rank() == 0
+    bar = Progress(state.step, plan.steps, words=objective.words, shown=shown)
+    with float32_by(tf32=plan.precision == "tf32"), bar:
+        _train(Step(ranks.wrapped(objective), state, plan), data, bar, checkpoints, log, measure)
     stopping = state.early_stopping
     if stopping and stopping.looks and not stopping.best_look:
         raise FloatingPointError(
             f"held-out events had no finite density in any of {stopping.looks} evaluations. Lower lr."
         )
-    return state
 
 
-def _train(step: Step, data: Data, checkpoints: Checkpoints | None, log: Log | None, measure: Measure | None) -> None:
+def _train(
+    step: Step,
+    data: Data,
+    bar: Progress,
+    checkpoints: Checkpoints | None,
+    log: Log | History | None,
+    measure: Measure | None,
+) -> None:
     """Make the steps that are left. The values of a step are read when the next one has been launched, so that a GPU
     does not wait for the host; all are read before an evaluation or a checkpoint."""
-    state, plan, unit = step.state, step.plan, step.objective.unit
+    state, plan = step.state, step.plan
     launched: deque[Launched] = deque()
     interrupts = Interrupts() if checkpoints else nullcontext()
-    with Progress(state.step, plan.steps, unit=unit, shown=ranks.rank() == 0) as progress, interrupts as stop:
+    with interrupts as stop:
         for batch in () if state.enough else _batches(data, state, plan):
             started = time.monotonic()
             launched.append(step(batch))
@@ -106,7 +126,7 @@ def _train(step: Step, data: Data, checkpoints: Checkpoints | None, log: Log | N
             state.advance(time.monotonic() - started)
             for done, values in read:
                 if values.taken:
-                    progress.update(done.step + 1, values.value)
+                    bar.update(done.step + 1, values.value)
                 _record(state, plan, done, values, checkpoints, log, measure)
             if state.enough:
                 break
@@ -149,7 +169,7 @@ def _record(
     batch: Batch,
     values: Values,
     checkpoints: Checkpoints | None,
-    log: Log | None,
+    log: Log | History | None,
     measure: Measure | None,
 ) -> None:
     """After a step: evaluate on held-out data, write a log line, save a checkpoint, each where it is due."""

@@ -32,6 +32,11 @@ class Objective(nn.Module, ABC):
     flow: Flow
     unit: str
     changes: bool = False  # whether `begin` changes what a step computes: then steps are not recorded as a CUDA graph
+    quantity: str = ""  # where the unit is nats: what minus the value is called, such as "log p"
+
+    def words(self, value: float) -> str:
+        """A value of training batches in words: "training log p −1.234 nats", or "training 3.100 bits/dim"."""
+        return f"training {self.quantity} {-value:.3f} nats" if self.quantity else f"training {value:.3f} {self.unit}"
 
     @abstractmethod
     def forward(
@@ -50,7 +55,7 @@ class Objective(nn.Module, ABC):
 
     def remedy(self, rows: list[int], data: Tensor, context: Given = None, generator: Source = None) -> str:
         """What to do where the loss of this batch, of these rows of the data, is not finite: a part of an error."""
-        return f"The batch: {listed(rows)} of the data. Lower train.lr, or inspect these rows."
+        return f"The batch: {listed(rows)} of the data. Lower lr, the learning rate, or inspect these rows."
 
 
 class ObjectiveConfig(ABC):
@@ -88,7 +93,7 @@ class Likelihood(Objective):
     def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
         super().__init__()
         self.flow, self.codec, self.condition_dropout = flow, codec, condition_dropout
-        self.unit = codec.unit
+        self.unit, self.quantity = codec.unit, codec.quantity if codec.unit == "nats" else ""
 
     def forward(
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None

@@ -25,7 +25,7 @@ class Plan:
     on_nonfinite: Literal["stop", "skip"] = "stop"  # where a loss or gradient is not finite; no weight is changed
     skip_above: float | None = None  # after warm-up, steps whose gradient has a larger norm are skipped; None: none
     max_skipped: int = 10  # steps in a row; then training stops
-    seed: int = 0  # of the weights, the order and the noise
+    seed: int = 0  # of the order and the noise; in a recipe of the weights too
     accumulate: int = 1  # gradient accumulation: the number of parts of a batch
     recomputed: bool = False  # activation checkpointing: networks recompute activations for the gradient
     reversible: bool = False  # chains recompute intermediate values by their inverses for the gradient

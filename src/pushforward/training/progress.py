@@ -1,9 +1,11 @@
-"""The progress of a training: a bar with the time left on a terminal, ten lines elsewhere."""
+"""The progress of a training, on stderr: a bar with the time left on a terminal, ten lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +15,10 @@ RECENT = 20  # steps whose mean is shown: enough to read, and few enough not to 
 
 
 class Progress:
-    """Shows the steps done, the mean of the last steps in `unit`, and the time left. A context manager."""
+    """Shows the steps done, `words` of the mean of the last steps, and the time left. A context manager."""
 
-    def __init__(self, done: int, steps: int, *, unit: str, shown: bool = True):
-        self.before, self.steps, self.unit, self.shown = done, steps, unit, shown
+    def __init__(self, done: int, steps: int, *, words: Callable[[float], str], shown: bool = True):
+        self.before, self.steps, self.words, self.shown = done, steps, words, shown
         self.values: deque[float] = deque(maxlen=RECENT)
         self.bar: Bar | None = None
 
@@ -25,12 +27,12 @@ class Progress:
         from rich.console import Console
 
         self.started = time.monotonic()
-        console = Console()
+        console = Console(stderr=True)
         if self.shown and console.is_terminal:
             columns = (
                 progress.BarColumn(),
                 progress.MofNCompleteColumn(),
-                progress.TextColumn(f"{{task.fields[mean]}} {self.unit}"),
+                progress.TextColumn("{task.fields[mean]}"),
                 progress.TimeRemainingColumn(),
             )
             self.bar = progress.Progress(*columns, console=console)
@@ -46,7 +48,8 @@ class Progress:
         self.values.append(value)
         mean = sum(self.values) / len(self.values)
         if self.bar:
-            self.bar.update(self.task, completed=done, mean=f"{mean:.3f}")
+            self.bar.update(self.task, completed=done, mean=self.words(mean))
         elif self.shown and done % max(1, self.steps // 10) == 0:
             left = (time.monotonic() - self.started) / (done - self.before) * (self.steps - done)
-            print(f"step {done} of {self.steps}: {mean:.3f} {self.unit}, {left:.0f} s left", flush=True)
+            told = f"step {done} of {self.steps}: {self.words(mean)}, {left:.0f} s left"
+            print(told, file=sys.stderr, flush=True)

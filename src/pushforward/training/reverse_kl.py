@@ -68,7 +68,7 @@ class ReverseKL(Objective):
     are recomputed for their gradients. Roeder et al. 2017, "Sticking the landing", arXiv:1703.09194.
     """
 
-    unit = "nats"
+    unit, quantity = "nats", "bound on log Z"
 
     def __init__(
         self, flow: Flow, log_density: LogDensity, anneal: Annealing | None = None, *, path_gradients: bool = False

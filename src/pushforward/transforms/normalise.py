@@ -12,17 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
-from pushforward.shapes import Events, PerSample, at_least_float32, moments, sum_event
+from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
+from pushforward.statistics import Measured, central, moments
 from pushforward.transform import Triangular
 
 
-class ActNorm(Triangular):
+class ActNorm(Measured, Triangular):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Initialised so that z has mean 0 and standard deviation 1 over a batch, and then learned like other weights.
 
     `ActNorm(C)` has a shift and a scale for each feature of a vector, or for each channel of an image at all places;
     `ActNorm(C, H, W)` for each element of an image.
 
     With learned=False shift and scale stay as they were initialised: a flow that begins with one standardises its data.
+    Initialised from float64 data they are float64, and so are z and x. With robust=True shift and scale are median and
+    half the range of the central 68 %, which outliers do not set; for normal features they are the same.
     Features that do not vary, as in a batch of one, are centred and not scaled.
 
     >>> norm = ActNorm(2)
@@ -31,11 +34,9 @@ class ActNorm(Triangular):
     tensor([[1., 1.]])
     """
 
-    shift: Tensor
-    log_scale: Tensor
-
-    def __init__(self, *features: int, learned: bool = True):
+    def __init__(self, *features: int, learned: bool = True, robust: bool = False):
         super().__init__()
+        self.statistics = central if robust else moments
         for name in ("shift", "log_scale"):
             if learned:
                 self.register_parameter(name, nn.Parameter(torch.zeros(features)))
@@ -53,12 +54,9 @@ class ActNorm(Triangular):
         x, log_slopes = _inverse(z, self.shift, self.log_scale)
         return x, sum_event(log_slopes).to(x.dtype)
 
-    @torch.no_grad()
     def initialize_from(self, x: Events) -> None:
         """Set shift and scale from a batch. Called by `Flow.initialize` alone."""
-        mean, deviation = moments(x.flatten(1, self.shift.dim()))
-        self.shift.copy_(mean.reshape(self.shift.shape))
-        self.log_scale.copy_(deviation.log().reshape(self.shift.shape))
+        self.measure(*self.statistics(x.flatten(1, self.shift.dim())), x.dtype)
 
     def extra_repr(self) -> str:
         return ", ".join(map(str, self.shift.shape))
@@ -110,13 +108,13 @@ def _statistics(x: Events) -> tuple[Tensor, Tensor]:
 
 def _forward(x: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
     """x (batch, features, …) -> z and log-slopes, for parameters of the first dimensions of an event."""
-    shift, log_slopes = _at_places(shift, x), -_at_places(log_scale, x)
+    shift, log_slopes = _at_places(shift, x), -_at_places(log_scale.to(shift.dtype), x)
     z = (at_least_float32(x) - shift) * log_slopes.exp()
     return z, log_slopes.expand(z.shape)
 
 
 def _inverse(z: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
-    shift, log_scale = _at_places(shift, z), _at_places(log_scale, z)
+    shift, log_scale = _at_places(shift, z), _at_places(log_scale.to(shift.dtype), z)
     x = at_least_float32(z) * torch.exp(log_scale) + shift
     return x, log_scale.expand(x.shape)
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
+from pushforward.statistics import INTEGERS, RESOLVED
 from pushforward.transform import Triangular
 
 
@@ -31,6 +32,11 @@ class Support(ABC):
     @abstractmethod
     def constraint(self) -> constraints.Constraint:
         """The set as a constraint of torch.distributions."""
+
+    @property
+    def wide(self) -> bool:
+        """Whether float32 cannot tell its values apart: maps from the line then compute in float64."""
+        return False
 
     @abstractmethod
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,6 +70,10 @@ class Interval(Support):
         if low is None:
             return constraints.real if high is None else constraints.less_than(high)
         return constraints.greater_than(low) if high is None else constraints.interval(low, high)
+
+    @property
+    def wide(self) -> bool:
+        return self.low is not None and self.high is not None and _is_narrow_beside_its_size(self.low, self.high)
 
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.low is None and self.high is None:
@@ -113,6 +123,10 @@ class Circle(Support):
     def constraint(self) -> constraints.Constraint:
         return constraints.half_open_interval(self.low, self.high)
 
+    @property
+    def wide(self) -> bool:
+        return _is_narrow_beside_its_size(self.low, self.high)
+
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
         part = (x - self.low) / self._turn
         return 2 * math.pi * (part - part.floor()) - math.pi, torch.full_like(x, math.log(2 * math.pi / self._turn))
@@ -154,11 +168,20 @@ class Integers(Support):
     def constraint(self) -> constraints.Constraint:
         return self.dequantised.constraint
 
+    @property
+    def wide(self) -> bool:
+        return max(abs(end or 0) for end in (self.low, self.high)) > INTEGERS
+
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.dequantised.to_line(x)
 
     def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.dequantised.from_line(z)
+
+
+def _is_narrow_beside_its_size(low: float, high: float) -> bool:
+    """Whether float32 rounds values between these ends by more than a part `RESOLVED` of their distance."""
+    return max(abs(low), abs(high)) * torch.finfo(torch.float32).eps > RESOLVED * (high - low)
 
 
 class ProductSupport(constraints.Constraint):
@@ -221,7 +244,8 @@ class Unconstrain(Triangular):
         return torch.stack(z, 1), torch.stack(log_slopes, 1)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        features = zip(self.supports, at_least_float32(z).unbind(1), strict=True)
+        z = z.double() if any(support.wide for support in self.supports) else at_least_float32(z)
+        features = zip(self.supports, z.unbind(1), strict=True)
         x, log_slopes = zip(*(support.from_line(feature) for support, feature in features), strict=True)
         return torch.stack(x, 1), sum_event(torch.stack(log_slopes, 1))
 
