@@ -14,6 +14,7 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.data import Arrays
 from pushforward.evaluation import importance
+from pushforward.fitting import plan_for
 from pushforward.randomness import Keyed, keyed
 from pushforward.training import Checkpoints, Likelihood, Plan, ReverseKL, minimise
 
@@ -433,6 +434,17 @@ def test_options_of_other_names_are_answered(name):
     for call in (lambda **options: pf.fit(maf(), X, **options), lambda **o: pf.fit_density(maf(), banana, **o)):
         with pytest.raises(TypeError, match=f"a fit has no option '{name}': it is called {meant}"):
             call(**{name: 1})
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "weight_decay"),
+    [(50, 2000, 3.0), (700, 2000, 1.0), (20_000, 7812, 0.001225), (10**6, 10_000, 1e-4)],
+)
+def test_the_plan_of_a_fit_suits_the_number_of_rows(rows, steps, weight_decay):
+    plan = plan_for(rows)
+    assert (plan.steps, plan.weight_decay) == (steps, pytest.approx(weight_decay))
+    assert plan.steps // plan.measure_every == 50
+    assert plan_for(rows, steps=5, weight_decay=0.5).weight_decay == 0.5
 
 
 def test_the_history_says_whether_a_fit_was_at_its_end():
