@@ -72,6 +72,18 @@ def test_tensors_changed_in_place_go_on_changing():
     assert captured().item() == 60
 
 
+def test_what_python_counts_stands_still_in_a_replay():
+    """As it does in a graph: else a position that is no tensor would pass here, and fail on a GPU alone."""
+    count = [0]
+
+    def step(x):
+        count[0] += 1
+        return x + count[0]
+
+    captured = Captured(step, CPU)
+    assert [captured(torch.zeros(1)).item() for _ in range(5)] == [1, 2, 2, 2, 2]
+
+
 def test_a_training_step_is_recorded_with_its_gradients():
     weights = [torch.ones(3, requires_grad=True) for _ in range(2)]
 

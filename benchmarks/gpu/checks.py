@@ -82,13 +82,15 @@ def judged(name: str, found: Tensor, expected: Tensor, allowed: float) -> str:
     return f"{'ok' if error <= allowed else 'FAILED'} | {name} | {error:.1e} ≤ {allowed:.0e}"
 
 
-NETWORKS: dict[str, Callable[[], CausalNetwork]] = {
-    "transformer": lambda: CausalTransformer(3, (3, 2), positions=Learned(300, 128), width=128, depth=2, heads=2),
-    "rotary, labels": lambda: CausalTransformer(
-        3, (3, 2), positions=Rotary(300), width=128, depth=2, heads=2, context_encoder=LabelEmbedding(4, 128)
+NETWORKS: dict[str, Callable[[int], CausalNetwork]] = {
+    "transformer": lambda tokens: CausalTransformer(
+        3, (3, 2), positions=Learned(tokens, 128), width=128, depth=2, heads=2
     ),
-    "masked": lambda: MaskedMLP(64, (2,), hidden=(128, 128)),
-    "masked, residual": lambda: MaskedMLP(64, (23,), hidden=(128, 128), residual=True),
+    "rotary, labels": lambda tokens: CausalTransformer(
+        3, (3, 2), positions=Rotary(tokens), width=128, depth=2, heads=2, context_encoder=LabelEmbedding(4, 128)
+    ),
+    "masked": lambda tokens: MaskedMLP(tokens, (2,), hidden=(128, 128)),
+    "masked, residual": lambda tokens: MaskedMLP(tokens, (23,), hidden=(128, 128), residual=True),
 }
 
 
@@ -97,7 +99,7 @@ def decoders(machine: Machine, seconds: float) -> Iterator[str]:
     """Every kind of decoder against the parallel pass, and every solver against the sequential one."""
     del seconds
     for name, make in NETWORKS.items():
-        net = randomised(make()).to(machine.device)
+        net = randomised(make(24 if machine.small else 300)).to(machine.device)
         context = None
         if "labels" in name:
             context = pf.conditions.read({"label": pf.conditions.Label(4)}, torch.arange(4, device=machine.device))

@@ -30,12 +30,14 @@ def test_law(name, law):
         law(case)
 
 
-@pytest.mark.parametrize("kernel", [False, True], ids=["tensors", "kernel"])
+@pytest.mark.parametrize("kind", ["tensors", "kernel", "graph"])
 @pytest.mark.parametrize("law", GRADIENT_FREE, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
-def test_law_without_gradients(name, law, kernel, monkeypatch):
-    """Where gradients are not wanted inverses take other paths: sweeps, buffers written in place, kernels."""
-    switch(monkeypatch, kernel)
+def test_law_without_gradients(name, law, kind, monkeypatch, request):
+    """Where gradients are not wanted inverses take other paths: sweeps, buffers written in place, kernels, graphs."""
+    switch(monkeypatch, kind == "kernel")
+    if kind == "graph":
+        request.getfixturevalue("tapes")
     with torch.no_grad():
         law(CASES[name])
 
