@@ -274,12 +274,13 @@ def test_minimise_takes_a_torch_dataset_by_its_adapter_and_names_it():
 
 def test_a_run_of_so_many_minutes_has_its_steps_fixed_once(tmp_path, monkeypatch):
     """The clock decides their number alone: another run of as many steps has the same weights."""
-    monkeypatch.setattr(pf.runs.pace, "TIMED", 0.01)
-    recipe = twin(warmup=50, measure_every=4)
-    pf.train(recipe, tmp_path / "timed", minutes=0.02)
+    recipe = twin(warmup=50)
+    assert pf.runs.pace.within(1e-9, recipe.train, recipe.build(), recipe.training_data(), None).steps == 1
+    monkeypatch.setattr(pf.runs.pace, "_seconds", lambda steps, *_: 0.1 * steps)
+    pf.train(recipe, tmp_path / "timed", minutes=0.04)
     plan = pf.runs.read_recipe(tmp_path / "timed").train
-    assert plan.steps > 6
-    assert plan.warmup == min(50, plan.steps // 10)
+    assert 20 < plan.steps <= 24
+    assert plan.warmup == 2
     before = weights(tmp_path / "timed")
     pf.train(recipe, tmp_path / "timed", minutes=5)
     assert weights(tmp_path / "timed") == before
@@ -580,6 +581,23 @@ def test_tensorboard_gets_the_losses_of_the_log(tmp_path):
     events.Reload()
     told = {event.step: event.value for event in events.Scalars("loss")}
     assert told == pytest.approx({int(line["step"]): line["loss"] for line in Log(tmp_path).read()})
+
+
+def test_samples_are_drawn_at_each_evaluation_and_change_nothing(trained, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    pf.train(twin(measure_every=4), tmp_path, pictures=True, tensorboard=True)
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == ["step-00000004.png", "step-00000006.png"]
+    with Image.open(tmp_path / "pictures" / names[0]) as picture:
+        assert min(picture.size) > 4 * 48
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Images("samples")] == [4, 6]
+    assert weights(tmp_path) == weights(trained)
+    with pytest.raises(ValueError, match="give train.measure_every"):
+        pf.train(twin(), tmp_path / "none", pictures=True)
 
 
 def test_held_out_images_are_looked_at_as_often_as_the_plan_says(tmp_path):

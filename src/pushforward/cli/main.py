@@ -16,6 +16,7 @@ TRAIN_ARGUMENTS = """Args:
     device: cpu, cuda, mps, or auto.
     tensorboard: Also log for TensorBoard.
     minutes: Make as many steps as take so long here, in place of train.steps; their number is then fixed in the run.
+    pictures: Draw samples at each evaluation, into the folder pictures of the run.
 """
 
 TABLE_HELP = """Fit a flow to a table of numbers: `pushforward train --data table.csv --out DIR`.
@@ -104,8 +105,10 @@ def _train_by(name: str, arguments: list[str]) -> str | None:
         device: str = "auto",
         tensorboard: bool = False,
         minutes: float | None = None,
+        pictures: bool = False,
     ) -> str | None:
-        return _trained(recipe, out, device, tensorboard, minutes)
+        options = {"tensorboard": tensorboard, "minutes": minutes, "pictures": pictures}
+        return _trained(recipe, out, device, **options)
 
     command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
     return tyro.cli(command, args=arguments, prog=f"pushforward train {name}")
@@ -147,13 +150,11 @@ def _train_on_table(arguments: tuple[str, ...]) -> str | None:
     return tyro.cli(command, args=arguments, prog="pushforward train", config=(tyro.conf.OmitArgPrefixes,))
 
 
-def _trained(
-    recipe: object, out: Path, device: str, tensorboard: bool = False, minutes: float | None = None
-) -> str | None:
+def _trained(recipe: object, out: Path, device: str, **options: Any) -> str | None:
     """Train, and return the text of the result, if there is one."""
     from pushforward.runs import read_results, train
 
-    train(recipe, out, device=device, tensorboard=tensorboard, minutes=minutes)  # pyright: ignore[reportArgumentType]
+    train(recipe, out, device=device, **options)  # pyright: ignore[reportArgumentType]
     return read_results(out).get("training", {}).get("text")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 
 from pushforward.codecs import Codec, CodedFlow, Identity
-from pushforward.data import Arrays, Data, Images
+from pushforward.data import Arrays, Data, Images, ImageSource
 from pushforward.files import alone_in, write
 from pushforward.fitting import Fit, looking_at
 from pushforward.flow import Flow
@@ -20,7 +21,8 @@ from pushforward.rows import check_rows
 from pushforward.runs.data import note_data, read_note
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
 from pushforward.runs.pace import within
-from pushforward.training import Checkpoints, Log, Objective, Plan, State, begin, proceed, ranks
+from pushforward.runs.pictures import drawing
+from pushforward.training import Checkpoints, Log, Look, Objective, Plan, State, begin, proceed, ranks
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.loop import Measure
 
@@ -39,17 +41,22 @@ def train(
     device: str = "auto",
     tensorboard: bool = False,
     minutes: float | None = None,
+    pictures: bool = False,
 ) -> Flow:
     """Train by a recipe in the run folder `out`, and return the flow with the weights that `load` will find there.
 
     They are the averaged weights, or the best of these where the plan has patience. The same call again continues from
     the last checkpoint, and ends with the weights of an uninterrupted training. Under torchrun the processes share
     every batch. `device` is cpu, cuda, mps or auto. With `minutes`, a new run has as many steps as take so long here;
-    their number is fixed in its recipe, and a run that is continued keeps it. Raises ValueError where `out` is a run of
+    their number is fixed in its recipe, and a run that is continued keeps it. With `pictures`, samples are drawn at
+    each evaluation on held-out images, into the folder `pictures` of the run. Raises ValueError where `out` is a run of
     another recipe or of other data, RuntimeError where another process uses the folder.
     """
     folder, place = Path(out), ranks.chosen(device)
     recipe = from_json(to_json(recipe), "the recipe")  # as it will be read; raises ValueError where it cannot be
+    if pictures and not (recipe.train.measure_every and isinstance(recipe.data, ImageSource)):
+        raise ValueError("pictures are drawn at evaluations on held-out images: give train.measure_every.")
+    log = Log(folder, tensorboard=tensorboard)
     with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext():
         objective, data = recipe.build().to(place), recipe.training_data()
         measure = _measure(recipe, objective)
@@ -60,8 +67,9 @@ def train(
         if ranks.rank() == 0:
             _begin(recipe, folder, data)
         ranks.wait()
-        log = Log(folder, tensorboard=tensorboard)
         state = begin(objective, data, recipe.train, checkpoints=Checkpoints(folder))
+        if measure and pictures:
+            measure = drawing(measure, _codec(objective), state, log)
         proceed(state, data, recipe.train, checkpoints=Checkpoints(folder), log=log, measure=measure)
         if ranks.rank() == 0:
             _end(recipe, folder, state)
@@ -82,7 +90,7 @@ def _codec(objective: Objective) -> Codec:
     return getattr(objective, "codec", Identity())
 
 
-def _measure(recipe: Recipe, objective: Objective) -> Measure | None:
+def _measure(recipe: Recipe, objective: Objective) -> Callable[[Flow], Look] | None:
     """What to evaluate at regular steps: held-out rows, or the first of many images."""
     if not recipe.train.measure_every:
         return None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
+from torch import Tensor
+
 from pushforward.files import write
 from pushforward.optional import require
 
@@ -57,6 +59,11 @@ class Log:
                 if isinstance(number, float | int):
                     self._writer.add_scalar(name, number, step)
             self._writer.flush()
+
+    def show(self, step: int, picture: Tensor) -> None:
+        """Show a picture (C, H, W) on [0, 1] in TensorBoard, where it is on."""
+        if self._writer:
+            self._writer.add_image("samples", picture, step)
 
     def read(self) -> list[dict[str, float]]:
         """The lines so far, oldest first."""
