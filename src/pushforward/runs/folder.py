@@ -39,12 +39,13 @@ def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
 
 def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow:
     """The flow of a run folder, or of a release, with the codec of its data."""
+    place = ranks.chosen(device)
     objective, folder = read_recipe(folder).build(), Path(folder)
     codec: Codec = getattr(objective, "codec", Identity())
     _read_weights(objective.flow, folder / WEIGHTS)
     if isinstance(codec, nn.Module):
         _read_weights(codec, folder / CODEC)
-    objective.to(ranks.chosen(device)).eval()
+    objective.to(place).eval()
     return CodedFlow(objective.flow, codec)
 
 

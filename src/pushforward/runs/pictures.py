@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from pushforward.training.loop import Measure
 
 COLUMNS, ROWS = 10, 4
 SIDE = 48  # pixels to which small images are enlarged
+NAMED, LETTERS = 30, 6  # most columns that have a class each, and most letters of its name
 
 
 def drawing(measure: Callable[[Flow], Look], codec: Codec, state: State, log: Log) -> Measure:
@@ -34,6 +36,27 @@ def drawing(measure: Callable[[Flow], Look], codec: Codec, state: State, log: Lo
 def enlarged(x: Tensor, columns: int, caption: str) -> Tensor:
     """Images (n, C, H, W) on [−1, 1] as one picture below a caption, small ones enlarged."""
     return captioned({caption: grid(x, columns)}, columns=1, zoom=max(1, SIDE // x.shape[2]))
+
+
+def sheet(x: Tensor, sampling: Sampling, names: Sequence[str]) -> Tensor:
+    """Samples as a picture that says how they were drawn. Of every class in turn, each class has a column."""
+    if names and sampling.label is None and len(names) <= NAMED:
+        white = x.new_ones(-len(x) % len(names), *x.shape[1:])
+        x = torch.cat([x, white]).unflatten(0, (-1, len(names)))
+        short = [name if len(name) <= LETTERS else str(k) for k, name in enumerate(names)]
+        columns = {name: grid(x[:, k], 1) for k, name in enumerate(short)}
+        return captioned(columns, columns=len(names), zoom=max(1, SIDE // x.shape[3]))
+    told = [f"class {sampling.label}"] if names and sampling.label is not None else []
+    told += [f"guidance {sampling.guidance:g}"] if sampling.guidance else []
+    told += [f"temperature {sampling.temperature:g}"] if sampling.temperature != 1 else []
+    return enlarged(x, max(1, round(len(x) ** 0.5)), ", ".join(told) or "samples")
+
+
+def write_pngs(x: Tensor, labels: Tensor | None, names: Sequence[str], folder: Path, first: int) -> None:
+    """Write images (n, C, H, W) of integers as files 000000.png …, each in the folder of its class where it has one."""
+    for i, image in enumerate(x):
+        place = folder if labels is None else folder / names[int(labels[i])].replace("/", "_")
+        save_picture(image / 255, place / f"{first + i:06d}.png")
 
 
 def _drawn(coded: CodedFlow) -> Tensor:
