@@ -17,11 +17,11 @@ import torch
 import pushforward as pf
 from pushforward.codecs import CodedFlow
 from pushforward.evaluation import held_out_mean
-from pushforward.moves import Affine, SoftClip
+from pushforward.moves import Affine, SoftClip, Softplus
 from pushforward.sampling import Sampling, samples
 from pushforward.training import minimise
 
-BOUNDS = {"none": Affine(), "SoftClip(3)": Affine(SoftClip(3.0))}
+BOUNDS = {"none": Affine(), "SoftClip(3)": Affine(SoftClip(3.0)), "Softplus": Affine(Softplus())}
 FAR, DRAWN = 10, 320
 
 

@@ -64,10 +64,10 @@ def test_sample_draws_a_picture(typed, run, tmp_path):
     out = tmp_path / "new" / "grid.png"
     typed("sample", run, "--n", 20, "--guidance", 1, "--out", out)
     with Image.open(out) as picture:
-        assert picture.size == (10 * 9 - 1, 2 * 9 - 1)
+        assert picture.size == (10 * (48 + 16) + 16, (6 * (2 * 9 - 1) + 24 + 16))  # ten captioned columns, enlarged
     typed("sample", run, "--n", 9, "--label", 3, "--out", out)
     with Image.open(out) as picture:
-        assert picture.size == (3 * 9 - 1, 3 * 9 - 1)
+        assert picture.size == (6 * (3 * 9 - 1) + 32, 6 * (3 * 9 - 1) + 24 + 16)
 
 
 def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):

@@ -223,6 +223,18 @@ def test_samples_that_overflow_are_counted_left_out_and_lose_nothing_else(traine
     assert "held-out" in pf.runs.read_results(run)
 
 
+def test_a_folder_of_png_files_can_be_read_back_with_its_classes(tmp_path):
+    pf.save(pf.codecs.CodedFlow(picture(3), pf.codecs.GaussianNoise(256, 0.1)), tmp_path / "run")
+    plain = Sampling(denoised=False)
+    pf.sample(tmp_path / "run", tmp_path / "pngs", n=7, png=True, sampling=plain)
+    pf.sample(tmp_path / "run", tmp_path / "s.npz", n=7, sampling=plain)
+    pngs, arrays = pf.data.find(tmp_path / "pngs"), pf.data.find(tmp_path / "s.npz")
+    assert pngs.names == arrays.names == ("0", "1", "2")
+    order = torch.tensor([0, 3, 6, 1, 4, 2, 5])
+    assert torch.equal(pngs.fetch(range(7))[0], arrays.fetch(order)[0])
+    assert pngs.labels.tolist() == arrays.labels[order].tolist()
+
+
 def test_arguments_are_checked_before_any_work(trained, tmp_path, monkeypatch):
     """No flow is built, and no image is read."""
     for name in ("load_coded", "images_of"):

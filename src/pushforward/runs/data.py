@@ -58,6 +58,12 @@ def _path(source: Source) -> Path | None:
     return Path(source.path) if isinstance(source, TableSource) else None
 
 
+def class_names(run: str | PathLike[str], classes: int) -> tuple[str, ...]:
+    """The names of so many classes of a run, or their numbers where they have no names."""
+    names = read_note(run).get("classes", ())
+    return tuple(names) if len(names) == classes else tuple(map(str, range(classes)))
+
+
 def images_of(run: str | PathLike[str], place: str | None = None) -> Images:
     """The held-out images of a run, or those of another name or path, labelled by the run's classes.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -50,13 +49,6 @@ def sheet(x: Tensor, sampling: Sampling, names: Sequence[str]) -> Tensor:
     told += [f"guidance {sampling.guidance:g}"] if sampling.guidance else []
     told += [f"temperature {sampling.temperature:g}"] if sampling.temperature != 1 else []
     return enlarged(x, max(1, round(len(x) ** 0.5)), ", ".join(told) or "samples")
-
-
-def write_pngs(x: Tensor, labels: Tensor | None, names: Sequence[str], folder: Path, first: int) -> None:
-    """Write images (n, C, H, W) of integers as files 000000.png …, each in the folder of its class where it has one."""
-    for i, image in enumerate(x):
-        place = folder if labels is None else folder / names[int(labels[i])].replace("/", "_")
-        save_picture(image / 255, place / f"{first + i:06d}.png")
 
 
 def _drawn(coded: CodedFlow) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,17 +13,24 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
-from pushforward.evaluation import check_picture, grid, save_picture
+from pushforward.evaluation import check_picture, save_picture
 from pushforward.files import replacing, write
+from pushforward.runs.data import class_names
 from pushforward.runs.folder import load_coded, read_recipe
 from pushforward.runs.null import check_sampling
+from pushforward.runs.pictures import sheet
 from pushforward.sampling import Sampling, samples
 
 SHARD = 1000  # samples in a file
 
 
 def sample(
-    run: Path, out: Path | None = None, n: int = 64, sampling: Sampling = Sampling(), device: str = "auto"
+    run: Path,
+    out: Path | None = None,
+    n: int = 64,
+    png: bool = False,
+    sampling: Sampling = Sampling(),
+    device: str = "auto",
 ) -> str:
     """Draw samples of a run: `pushforward sample DIR --n 64 --guidance 2 --label 3 --out grid.png`.
 
@@ -32,8 +39,9 @@ def sample(
 
     Args:
         run: The run folder.
-        out: A picture a .npz file or a folder; for a run on a table a .csv file. By default samples.png or samples.csv.
+        out: A picture, a .npz file or a folder, for a run on a table a .csv file; by default samples.png or samples.csv.
         n: How many.
+        png: Into a folder write a PNG file for each, in a folder of its class where it has one.
         device: cpu, cuda, mps, or auto.
     """
     if n < 1:
@@ -59,9 +67,10 @@ def sample(
         lost = _write_file(coded, out, sampling, range(n))
     elif out.suffix:
         drawn = torch.cat([x.cpu() for x, _ in samples(coded, sampling, stop=n)])
-        side = coded.flow.classes if coded.flow.classes and sampling.label is None else round(n**0.5)
-        save_picture(grid(drawn, max(1, min(side, n))), out)
+        save_picture(sheet(drawn, sampling, class_names(run, coded.flow.classes)), out)
         lost = len(drawn) - _finite(drawn).sum().item()
+    elif png:
+        lost = _write_pngs(coded, out, range(n), sampling, class_names(run, coded.flow.classes))
     else:
         lost = _write_files(coded, out, n, sampling)
     return f"{n} samples in {out}" + (f"; {lost} of them overflowed" if lost else "")
@@ -84,6 +93,20 @@ def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> 
                     lost += known
                     continue
         lost += _write_file(coded, path, sampling, rows)
+    return lost
+
+
+def _write_pngs(coded: CodedFlow, folder: Path, rows: range, sampling: Sampling, names: Sequence[str]) -> int:
+    """Write these samples as PNG files. Returns how many overflowed, and were left out."""
+    lost, first = 0, rows.start
+    for x, labels in samples(coded, sampling, start=rows.start, stop=rows.stop):
+        finite = _finite(x).cpu()
+        lost += int((~finite).sum())
+        images = coded.codec.decode(x).cpu()
+        for i in finite.nonzero().flatten().tolist():
+            place = folder if labels is None else folder / names[int(labels[i])].replace("/", "_")
+            save_picture(images[i] / (coded.codec.levels - 1), place / f"{first + i:06d}.png")
+        first += len(x)
     return lost
 
 
