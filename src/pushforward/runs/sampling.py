@@ -39,7 +39,7 @@ def sample(
 
     Args:
         run: The run folder.
-        out: A picture, a .npz file or a folder, for a run on a table a .csv file; by default samples.png or samples.csv.
+        out: A picture, a .npz file or a folder; of a run on a table a .csv file. By default samples.png, samples.csv.
         n: How many.
         png: Into a folder write a PNG file for each, in a folder of its class where it has one.
         device: cpu, cuda, mps, or auto.
