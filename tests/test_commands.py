@@ -51,6 +51,38 @@ def test_train_takes_fields_by_their_dotted_names(typed, tmp_path):
     assert [path.name for path in tmp_path.glob("**/*.safetensors")] == ["model.safetensors"]
 
 
+@pytest.mark.parametrize("held_out", [["--held-out", "0.25"], ["--held-out=others"]])
+def test_a_folder_without_splits_is_trained_and_evaluated(typed, tmp_path, monkeypatch, held_out):
+    monkeypatch.chdir(tmp_path)
+    for i in range(12):
+        for place in ("letters", "others"):
+            file = tmp_path / place / "ab"[i % 2] / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((9, 8), 20 * i, np.uint8)).save(file)
+    small = [
+        "--model.width",
+        16,
+        "--model.depth",
+        1,
+        "--model.transforms",
+        2,
+        "--model.classes",
+        2,
+        "--codec.levels",
+        256,
+    ]
+    plan = ["--train.steps", 2, "--train.batch", 4, "--train.measure-every", 2]
+    typed("train", "digits", "--data", "letters", *held_out, "--out", "run", *small, *plan)
+    events = 3 if "0.25" in held_out else 12
+    assert f"over {events} events)" in typed("evaluate", "run")
+    assert "over 12 events)" in typed("evaluate", "run", "--data", "others")
+    assert "held-out, others" in pf.runs.read_results("run")
+    with pytest.raises(
+        SystemExit, match="has no splits.*Give the held-out set's path, or a share of this one: --held-out"
+    ):
+        typed("train", "digits", "--data", "letters", "--out", "none", *small, *plan)
+
+
 @pytest.mark.parametrize("words", ["recipes", "train", "train --help"])
 def test_recipes_are_listed_with_their_command_and_number(typed, words):
     told = typed(*words.split())
