@@ -20,8 +20,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"arrays", "statistics"},
-    {"shapes", "recording", "files", "version", "optional", "migrations", "named"},
+    {"arrays", "computed", "recording", "statistics"},
+    {"shapes", "files", "version", "optional", "migrations", "named"},
     {"kernels", "conditions"},
     {"randomness"},
     {"moves", "transform", "capture"},

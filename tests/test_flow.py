@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
@@ -224,7 +226,7 @@ ERRORS = {
         lambda: picture().log_prob(torch.zeros(2, 3, 8, 8), 0),
         r"\(batch, 1, 8, 8\); x has shape \(2, 3, 8, 8\)",
     ),
-    "wrong latent": (lambda: picture().decode(torch.zeros(2, 4, 4), 0), r"\(batch, 4, 16\); x has shape \(2, 4, 4\)"),
+    "wrong latent": (lambda: picture().decode(torch.zeros(2, 4, 4), 0), r"\(batch, 4, 16\); z has shape \(2, 4, 4\)"),
     "integers": (lambda: picture().log_prob(X.long(), 0), "x is torch.int64. Encode integers first"),
     "no context": (
         lambda: picture().sample(3),
@@ -289,6 +291,111 @@ def test_errors_say_what_was_given_and_what_to_do(name):
     wrong, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+BATCHES = {  # of x, of the context, and what they broadcast to
+    "one": ((), (), ()),
+    "a row": ((5,), (5,), (5,)),
+    "one context": ((5,), (), (5,)),
+    "one event": ((), (5,), (5,)),
+    "a column": ((5, 1), (3,), (5, 3)),
+    "one of a batch": ((1,), (5,), (5,)),
+    "grid": ((4, 5), (4, 5), (4, 5)),
+    "samples": ((7, 5), (5,), (7, 5)),
+    "contexts": ((5,), (7, 5), (7, 5)),
+    "empty": ((0, 5), (5,), (0, 5)),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_batch_shapes_of_events_and_contexts_broadcast(name):
+    flow = randomised(vector(3, context=2)).double()
+    batch, given, whole = BATCHES[name]
+    x, context = torch.randn(*batch, 3).double(), torch.randn(*given, 2).double()
+    rows, contexts = x.expand(*whole, 3).reshape(-1, 3), context.expand(*whole, 2).reshape(-1, 2)
+
+    def same(answer, row_by_row):
+        torch.testing.assert_close(answer, row_by_row.reshape((*whole, *row_by_row.shape[1:])))
+
+    same(flow.log_prob(x, context), flow.log_prob(rows, contexts))
+    same(flow(context).log_prob(x), flow.log_prob(rows, contexts))
+    z = flow.encode(x, context)
+    same(z, flow.encode(rows, contexts))
+    same(flow(context).transform(x), z.reshape(-1, 3, 1))
+    same(flow.decode(z, context), rows)
+    same(flow.log_prob_and_latent(x, context)[1], z.reshape(-1, 3, 1))
+    same(list(flow.trace(x, context))[-1].log_slopes, list(flow.trace(rows, contexts))[-1].log_slopes)
+    same(flow.denoise(x, 0.1, context), flow.denoise(rows, 0.1, contexts))
+    if 0 not in whole:
+        sigma = torch.rand(whole).double()
+        same(flow.denoise(x, sigma, context), flow.denoise(rows, sigma.flatten(), contexts))
+        assert flow.check(x, context, rows=0).finite == 1
+        flow.initialize(x, context)
+
+
+def test_a_prefix_and_classes_broadcast_too():
+    flow, x = picture(), torch.randn(2, 5, 1, 8, 8)
+    each = flow.class_log_probs(x)
+    assert each.shape == (2, 5, 3)
+    assert torch.equal(each[1], flow.class_log_probs(x[1]))
+    assert flow.classify(x[0, 0]).shape == ()
+    case = CASES["chain/causal"]
+    causal = pf.Flow(case.build(), pf.bases.StandardNormal(*case.latent), event=case.event, conditions=case.conditions)
+    z, known = case.z(3), case.x(3)[:, :2]
+    torch.testing.assert_close(
+        causal.decode(z.expand(2, 3, *case.latent), 0, known=known)[1], causal.decode(z, 0, known=known)
+    )
+
+
+def test_batch_shapes_that_do_not_broadcast_are_named():
+    flow = vector(3, context=2)
+    for ask in (flow.log_prob, flow.encode, flow.trace, flow.check, flow.denoise):
+        given = (torch.zeros(5, 3), 0.1) if ask == flow.denoise else (torch.zeros(5, 3),)
+        with pytest.raises(ValueError, match=r"context has batch shape \(4,\), and x has \(5,\)"):
+            ask(*given, torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize("draw", ["sample", "rsample", "sample_and_log_prob", "rsample_and_log_prob"])
+def test_a_seed_is_answered_by_the_generator_to_give(draw):
+    with pytest.raises(
+        TypeError, match=rf"^{draw} takes no seed=. Give generator=torch.Generator\(\).manual_seed\(3\)"
+    ):
+        getattr(picture(), draw)(2, 0, seed=3)
+
+
+def concrete(kind: type) -> list[type]:
+    return [k for sub in kind.__subclasses__() for k in ([sub] if not inspect.isabstract(sub) else []) + concrete(sub)]
+
+
+BASES = {
+    "Concatenated": lambda: pf.bases.Concatenated(pf.bases.UniformAngle(1), pf.bases.StandardNormal(1)),
+}
+
+
+@pytest.mark.parametrize("kind", [k for k in concrete(pf.bases.Base) if k.__module__ == "pushforward.bases"])
+def test_every_base_has_no_density_at_infinity_and_none_of_nan(kind):
+    base = BASES.get(kind.__name__, lambda: kind(2))()
+    for value in (torch.inf, -torch.inf):
+        z = torch.tensor([[value, 0.0], [0.0, value], [value, value]])
+        assert base.log_prob(z).eq(-torch.inf).all()
+    assert base.log_prob(torch.tensor([[torch.nan, 0.0], [0.0, torch.nan]])).isnan().all()
+
+
+def test_where_no_class_has_a_density_the_prior_is_left():
+    flow, x = picture(), torch.full((2, 1, 8, 8), torch.inf)
+    torch.testing.assert_close(flow.class_log_probs(x).exp(), torch.full((2, 3), 1 / 3))
+    assert flow.classify(x, prior=[0.1, 0.2, 0.7]).tolist() == [2, 2]
+
+
+def test_infinite_latents_are_infinite_events():
+    flow, z = picture(), torch.zeros(2, 4, 16)
+    z[1, 2, 3] = torch.inf
+    x = flow.decode(z, 0)
+    assert x[0].isfinite().all()
+    assert x[1].isinf().all()
+    for door in (flow.trace, flow.initialize):
+        with pytest.raises(ValueError, match="1 of 2 rows of x are not finite, the first is row 1"):
+            door(x, 0)
 
 
 def test_empty_batches_and_small_integer_labels():

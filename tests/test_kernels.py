@@ -484,6 +484,29 @@ def test_a_compile_is_told_of(monkeypatch, tmp_path, capfd):
         assert capfd.readouterr().err.count("compiling affine.cpp") == told
 
 
+@pytest.mark.usefixtures("fresh")
+def test_what_is_built_ahead_is_not_built_on_first_use(monkeypatch, tmp_path, capfd):
+    """One line on stderr for each kernel, which says how to build all ahead."""
+    switch(monkeypatch, on=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build._loaded.cache_clear()
+    found = build.build()
+    assert sorted(found) == sorted(NAMES)
+    assert all(path is not None and path.is_relative_to(tmp_path) for path in found.values())
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == len(NAMES)
+    assert all("`pushforward build` compiles all ahead" in line for line in told)
+    build._loaded.cache_clear()
+    assert all(build.library(name) is not None for name in NAMES)
+    assert capfd.readouterr().err == ""
+
+
+def test_building_where_kernels_are_switched_off_says_so(monkeypatch):
+    monkeypatch.setattr(build, "enabled", False)
+    with pytest.raises(RuntimeError, match="switched off by PUSHFORWARD_KERNELS=0"):
+        build.build()
+
+
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_the_environment_switches_kernels_off(value):
     told = "from pushforward.kernels import build; print(build.library('affine') is None)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,8 +47,10 @@ from pushforward.moves import Affine, RationalQuadraticSpline, Shift, SoftClip, 
 from pushforward.networks import LayerOptions
 from pushforward.recipe import from_json, to_json
 from pushforward.recipes import RECIPES
+from pushforward.solve import sequential
 from pushforward.training import Likelihood, Plan, minimise
-from pushforward.transforms import Circle, Exact, Integers, Interval, Roulette
+from pushforward.transforms import Autoregressive, Circle, Exact, Integers, Interval, Roulette
+from tests.toys import randomised
 
 # every option of every model: values to try, one at a time, beside the first ones
 LINE = (Interval(), Interval(0), Interval(-1, 1), Integers(0, 9))
@@ -115,6 +118,7 @@ def tried() -> Iterator[tuple[str, Model]]:
 
 
 TRIED = dict(tried())
+FIRST = {kind.__name__: TRIED[kind.__name__] for kind in OPTIONS}
 
 
 def concrete(kind: type) -> set[type]:
@@ -191,6 +195,51 @@ def test_models_build_and_score_on_the_meta_device(model):
         assert flow.log_prob(torch.zeros(8, *flow.event, device="meta"), context_of(model, 8)).is_meta
 
 
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+def test_a_flow_of_the_meta_device_is_complete_once_it_is_loaded(model, assign):
+    """Masks and orders, which are not saved, included; memory is made by `to_empty`, or taken from the state."""
+    flow, context = randomised(model.build(), 0.1), context_of(model, 8)
+    x = 0.1 + 0.8 * torch.rand(8, *flow.event)
+    with torch.device("meta"):
+        other = model.build()
+    if not assign:
+        other = other.to_empty(device="cpu")
+        for tensor in (*other.parameters(), *other.buffers()):
+            tensor.detach().fill_(7)  # what memory happens to hold
+        other = other.to_empty(device="cpu")
+    other.load_state_dict(flow.state_dict(), assign=assign)
+    assert torch.equal(other.log_prob(x, context), flow.log_prob(x, context))
+    z = flow.encode(x, context)
+    assert torch.equal(other.decode(z, context), flow.decode(z, context))
+    copied = copy.deepcopy(other)
+    pickle.loads(pickle.dumps(copied)).load_state_dict(flow.state_dict())
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+def test_rows_with_an_infinite_element_have_a_density_of_zero(model, value):
+    """And finite gradients; the other rows are as they were, and NaN stays NaN."""
+    flow, context = randomised(model.build()), context_of(model, 6)
+    x = 0.1 + 0.8 * torch.rand(6, *flow.event)
+    clean = flow.log_prob(x, context)
+    elements = x.view(6, -1)
+    elements[1, 0] = elements[2, -1] = value
+    elements[3] = value
+    leaf = x.clone().requires_grad_()
+    log_p = flow.log_prob(leaf, context)
+    assert log_p[1:4].eq(-math.inf).all()
+    torch.testing.assert_close(log_p[[0, 4, 5]], clean[[0, 4, 5]])
+    torch.where(log_p.isfinite(), log_p, 0).sum().backward()
+    gradients = [leaf.grad, *(p.grad for p in flow.parameters() if p.grad is not None)]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert flow.encode(x, context)[1:4].isinf().all()
+    elements[4, 0], elements[4, 1] = value, math.nan
+    assert flow.log_prob(x, context)[4].isnan()
+    with pytest.raises(ValueError, match="4 of 6 rows of x are not finite, the first is row 1"):
+        flow.initialize(x, context)
+
+
 @pytest.mark.parametrize("default", [torch.float32, torch.float64])
 def test_a_dequantiser_has_one_dtype(default):
     with default_dtype(default):
@@ -243,6 +292,13 @@ def test_words_stand_for_objects(field, words, monkeypatch, tmp_path):
             assert made.pop() == replace(expected, model=replace(expected.model, transforms=3))
     with pytest.raises(ValueError, match=f"{field} is an object, or one of .*; got 'rotate'"):
         train("cifar10_small_glow", "--out", str(tmp_path), f"--model.{field}", "rotate")
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_nothing_is_tried_unasked(name):
+    """Inverse solvers are timed where `Autotuned` is asked for, and nowhere else."""
+    solvers = [part.solve for part in FIRST[name].build().modules() if isinstance(part, Autoregressive)]
+    assert set(solvers) <= {sequential}
 
 
 @pytest.mark.parametrize("name", ["MAF", "IAF"])

@@ -1,12 +1,14 @@
-"""Tensors from what users have: tensors, numpy arrays, tables of pandas, lists."""
+"""Tensors and sizes from what users have: tensors, numpy arrays, tables of pandas, lists, numbers."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 WIDE = {"longdouble": "float64", "float96": "float64", "float128": "float64", "complex256": "complex128"}
 UNSIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}  # of which torch has only the names
@@ -37,13 +39,26 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
             values = np.ma.stack(values)
     if isinstance(values, np.ma.MaskedArray):
         values = _unmasked(values, name)
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths, which are no array.") from None
+    if array.dtype.names:
+        raise ValueError(
+            f"{name} is a structured array with the fields {', '.join(array.dtype.names)}. Give one array of them: "
+            "numpy.stack([x[field] for field in fields], -1)."
+        )
     if array.dtype == object:  # columns of several types
         array = _real(array, name)
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{name} holds {array.dtype}, and a flow takes numbers.")
     kind = (WIDE | UNSIGNED).get(array.dtype.name, array.dtype.newbyteorder("="))
     return torch.from_numpy(np.require(array.astype(kind, copy=False), requirements=["C", "W"]))
+
+
+def tensor_on(device: torch.device, values: Any, name: str = "x") -> Tensor:
+    """A tensor as it is, wherever it is; other arrays as a tensor on this device."""
+    return values if isinstance(values, Tensor) else moved(as_tensor(values, name), device)
 
 
 def moved(t: Tensor, device: torch.device) -> Tensor:
@@ -68,3 +83,24 @@ def _real(array: np.ndarray, name: str) -> np.ndarray:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} holds values that are not numbers: {error}.") from None
+
+
+def sizes(given: Any, name: str = "shape") -> Size:
+    """A size, or a sequence of sizes, as a torch.Size. Raises ValueError where they are not integers from 0 up.
+
+    >>> sizes(np.int64(5)), sizes([2, 3])
+    (torch.Size([5]), torch.Size([2, 3]))
+    """
+    several = isinstance(given, Sequence) or (isinstance(given, np.ndarray | Tensor) and given.ndim == 1)
+    try:
+        found = [_size(each) for each in (given if several else (given,))]
+    except TypeError:
+        raise ValueError(f"{name} is an integer, or a tuple of them; got {given!r}.") from None
+    if any(size < 0 for size in found):
+        raise ValueError(f"{name} has sizes of 0 or more; got {given!r}.")
+    return Size(found)  # pyright: ignore[reportArgumentType] - SymInts are ints to torch
+
+
+def _size(given: Any) -> Any:
+    """An int; one that torch.export leaves open stays as it is."""
+    return given if isinstance(given, int | torch.SymInt) else operator.index(given)

@@ -96,14 +96,14 @@ class StandardLogistic(Fixed):
 
 
 class UniformAngle(Fixed):
-    """Independent angles, uniform on [−π, π). Angles a full turn apart are the same.
+    """Independent angles, uniform on [−π, π). Angles a full turn apart are the same. At infinity the density is 0.
 
     >>> UniformAngle(2).log_prob(torch.zeros(1, 2))
     tensor([-3.6758])
     """
 
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
-        return sum_event(torch.full_like(z, -math.log(2 * math.pi)))
+        return sum_event(torch.where(z.isinf(), -math.inf, 0 * z - math.log(2 * math.pi)))  # NaN stays NaN
 
     def noise(self, shape: tuple[int, ...], context: Context | None, generator: Source) -> Events:
         return math.pi * (2 * draw(torch.rand, shape, self.like, generator) - 1)

@@ -59,6 +59,20 @@ def expand(context: Context, shape: tuple[int, ...]) -> Context:
         ) from None
 
 
+def broadcast(context: Context, shape: Size) -> Size:
+    """The batch shape to which `shape`, that of x, and the context's broadcast. Raises ValueError where they do not."""
+    given = batch_shape(context)
+    if given == shape or not given:
+        return shape
+    try:
+        return torch.broadcast_shapes(shape, given)
+    except RuntimeError:
+        raise ValueError(
+            f"the context has batch shape {tuple(given)}, and x has {tuple(shape)}. "
+            "Give a context for each row, or one for all: batch shapes broadcast."
+        ) from None
+
+
 def rows(context: Context, shape: tuple[int, ...]) -> Context:
     """The context broadcast to the batch shape `shape`, as one batch dimension."""
     if not context:
@@ -152,7 +166,10 @@ class Label(Kind):
 
 @dataclass(frozen=True)
 class Array(Kind):
-    """A real array of a fixed shape. The value of the null is zeros, which no network reads."""
+    """A real array of a fixed shape. The value of the null is zeros, which no network reads.
+
+    On a CPU infinite elements raise ValueError, as labels out of range do.
+    """
 
     @property
     @abstractmethod
@@ -170,6 +187,11 @@ class Array(Kind):
         if not value.is_floating_point():
             held = value.dtype.itemsize < 4  # float32 has every such integer
             value = value.to(torch.get_default_dtype() if held else torch.float64)
+        if readable(value) and value.isinf().any():
+            raise ValueError(
+                f"{type(self).__name__.lower()}s that a flow is conditioned on are finite; {value.isinf().sum()} "
+                f"elements of {tuple(value.shape)} are not. Leave those rows out, or give None, the null."
+            )
         batch = value.shape[: value.dim() - len(self.shape)]
         return Condition(value, torch.zeros(batch, dtype=torch.bool, device=value.device))
 

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from torch import Size, Tensor, broadcast_shapes
 from torch.distributions import Distribution, constraints
 
-from pushforward.conditions import Context, batch_shape, expand, rows
+from pushforward.arrays import as_tensor, sizes
+from pushforward.conditions import Context, batch_shape, expand
 from pushforward.shapes import Events
 
 
@@ -53,14 +54,14 @@ class FlowDistribution(Distribution):
     @property
     def transform(self) -> Callable[[Tensor], Tensor]:
         """x -> z, of shapes (*sample, *batch, *event) -> (*sample, *batch, *latent)."""
-        return lambda x: self._by_rows(self.flow.encode, x)
+        return lambda x: self.flow.encode(self._expanded(x), self.context)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> FlowDistribution:
         return type(self)(self.flow, expand(self.context, tuple(batch_shape)), batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value | context) in nats, (*sample, *batch)."""
-        return self._by_rows(self.flow.log_prob, value)
+        return self.flow.log_prob(self._expanded(value), self.context)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         return self.flow.sample(self._shape(sample_shape), self.context)
@@ -73,16 +74,14 @@ class FlowDistribution(Distribution):
 
     def _shape(self, sample_shape: Sequence[int]) -> Size:
         """The shape to give to the flow, which adds the context's batch shape itself."""
-        return Size(sample_shape) if self.context else Size(sample_shape) + self.batch_shape
+        return sizes(sample_shape) if self.context else sizes(sample_shape) + self.batch_shape
 
-    def _by_rows(self, function: Callable, value: Tensor) -> Tensor:
-        """function(events, context) of all events of `value` as one batch."""
-        events = len(self.event_shape)
+    def _expanded(self, value: Tensor) -> Tensor:
+        """Events in a batch shape to which theirs and the distribution's broadcast."""
+        value, events = as_tensor(value, "the value"), len(self.event_shape)
         if value.shape[value.dim() - events :] != self.event_shape:
             raise ValueError(
                 f"events of this distribution have shape {tuple(self.event_shape)}; the value has {tuple(value.shape)}."
             )
         batch = broadcast_shapes(value.shape[: value.dim() - events], self.batch_shape)
-        x = value.expand((*batch, *self.event_shape)).reshape(-1, *self.event_shape)
-        answer = function(x, rows(self.context, batch))
-        return answer.reshape((*batch, *answer.shape[1:]))
+        return value.expand((*batch, *self.event_shape))

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from pushforward import conditions, denoising, diagnostics, guidance
-from pushforward.arrays import moved
+from pushforward.arrays import as_tensor, moved, sizes, tensor_on
 from pushforward.bases import Base
+from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label, each, read
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
-from pushforward.randomness import Source
+from pushforward.randomness import Source, drawing
 from pushforward.shapes import Events, PerSample
 from pushforward.statistics import narrowed
-from pushforward.transform import Solver, Traced, Transform, solved_by, trace
+from pushforward.transform import Solver, Traced, Transform, mapped, solved_by, trace
+
+Shape = int | tuple[int, ...]  # of draws
 
 
 class Flow(nn.Module):
@@ -33,6 +37,10 @@ class Flow(nn.Module):
     `event` is the shape of one sample; an axis of None has any size. `conditions` maps names to kinds of conditions:
     {"label": Label(10)}. The argument `context` of a method is then the value of the one condition, for each row or one
     for all rows, or a dict of values by name; None for an unconditional flow. Log-densities are in nats.
+
+    Methods take events x (*batch, *event), a tensor, an array of any kind or a list. The batch shapes of x and of the
+    context broadcast, and answers have the shape that they broadcast to, here written (*batch). A row with an infinite
+    element has a density of 0 and an infinite latent; where an element is NaN, so is the answer.
 
     >>> from pushforward.bases import StandardNormal
     >>> from pushforward.transforms import Flip
@@ -59,6 +67,7 @@ class Flow(nn.Module):
         self.conditions = dict(conditions or {})
         self.register_module("embedding", None)
         self.register_buffer("initialized", torch.tensor(False) if needs_data(self) else None)
+        self.register_load_state_dict_post_hook(_complete)
 
     @property
     def device(self) -> torch.device:
@@ -93,48 +102,52 @@ class Flow(nn.Module):
         return FlowDistribution(self, self.context(context))
 
     def log_prob(self, x: Events, context: Given = None) -> PerSample:
-        """log p(x | context) in nats, (batch,)."""
+        """log p(x | context) in nats, (*batch)."""
         return self.log_prob_and_latent(x, context)[0]
 
     def log_prob_and_latent(self, x: Events, context: Given = None) -> tuple[PerSample, Events]:
-        """log p(x | context) in nats, (batch,), and the latent z of x."""
-        rows = self._rows(x, self.event, context)
-        z, log_det = self.transform(x, rows)
-        return self.base.log_prob(z, rows) + log_det, z
+        """log p(x | context) in nats, (*batch), and the latent z of x, (*batch, *latent)."""
+        x, rows, batch = self._rows(x, self.event, context)
+        z, log_det = mapped(self.transform, x, rows)
+        return _unflattened(self.base.log_prob(z, rows) + log_det, batch), _unflattened(z, batch)
 
     @torch.no_grad()
     def log_probs(self, batches: Iterable[tuple[Events, Given]]) -> Iterator[PerSample]:
-        """log_prob in nats, (batch,), of each batch (x, context) in turn: one batch is in memory at a time."""
+        """log_prob in nats, (*batch), of each batch (x, context) in turn: one batch is in memory at a time."""
         for x, context in batches:
-            yield self.log_prob(x.to(self.device), context)
+            yield self.log_prob(moved(as_tensor(x), self.device), context)
 
     def encode(self, x: Events, context: Given = None) -> Events:
-        """x -> z."""
-        return self.transform(x, self._rows(x, self.event, context))[0]
+        """x -> z, (*batch, *latent)."""
+        x, rows, batch = self._rows(x, self.event, context)
+        return _unflattened(mapped(self.transform, x, rows)[0], batch)
 
     def decode(
         self, z: Events, context: Given = None, *, known: Events | None = None, solve: Solver | None = None
     ) -> Events:
-        """z -> x, differentiably; under torch.no_grad() it is faster.
+        """z -> x, (*batch, *event), differentiably; under torch.no_grad() it is faster.
 
         `solve` is the inverse solver (`pushforward.solve`) of all autoregressive steps; None leaves each its own.
-        `known` (batch, n, …) fixes the first n elements along the event's first axis: the others are decoded given
+        `known` (*batch, n, …) fixes the first n elements along the event's first axis: the others are decoded given
         these, from the rest of z. Raises ValueError where the transform is not causal, that is where z[:, :n] depends
         on more than x[:, :n].
         """
-        rows, transform = self._rows(z, self.base.event, context), solved_by(self.transform, solve)
+        z, rows, batch = self._rows(z, self.base.event, context, "z")
+        transform = solved_by(self.transform, solve)
         if known is None:
-            return transform.inverse(z, rows)[0]
+            return _unflattened(mapped(transform.inverse, z, rows)[0], batch)
         if not transform.causal:
             raise ValueError(
                 "known= fixes the first elements of an event, and this flow is not causal: its first latents depend on "
                 "later elements. Draw the rest by pushforward.editing.inpaint."
             )
-        n = known.shape[1]
-        rest = known.new_zeros(len(z), *z.shape[1:])[:, n:]  # z[:, :n] does not depend on it
-        start = transform(torch.cat([known, rest], 1), rows)[0][:, :n]
-        x = transform.inverse(torch.cat([start, z[:, n:]], 1), rows)[0]
-        return torch.cat([known.to(x), x[:, n:]], 1)
+        known = tensor_on(self.device, known, "known")
+        prefix = known.shape[known.dim() - len(self.event) :]
+        known, n = known.expand((*batch, *prefix)).reshape(len(z), *prefix), prefix[0]
+        rest = known.new_zeros(z.shape)[:, n:]  # z[:, :n] does not depend on it
+        start = mapped(transform, torch.cat([known, rest], 1), rows)[0][:, :n]
+        x = mapped(transform.inverse, torch.cat([start, z[:, n:]], 1), rows)[0]
+        return _unflattened(torch.cat([known.to(x), x[:, n:]], 1), batch)
 
     @torch.no_grad()
     def initialize(self, x: Events, context: Given = None) -> None:
@@ -142,19 +155,20 @@ class Flow(nn.Module):
 
         Until then such parts are the identity. A second call initialises them anew. Nothing else sets this state.
         Statistics are computed in float64. Units of float64 data that float32 does not hold, such as times in seconds
-        since 1980, stay float64, and so do samples.
+        since 1980, stay float64, and so do samples. Raises ValueError where an element is not finite.
         """
-        _check(x, self.event)
-        rows = conditions.rows(self.context(context), x.shape[:1])
+        x, rows, _ = self._rows(x, self.event, context, embedded=False)
+        _check_finite(x)
         if self.dtype != torch.float64:
             x = narrowed(x, integers=getattr(self.support, "integers", ()))  # of a `transforms.ProductSupport`
             rows = conditions.each(rows, narrowed)
         with initializing(self):
             self.transform(x, self._embedded(rows))
 
+    @drawing
     def sample(
         self,
-        shape: int | tuple[int, ...] = (),
+        shape: Shape = (),
         context: Given = None,
         *,
         size: tuple[int, ...] | None = None,
@@ -171,20 +185,23 @@ class Flow(nn.Module):
             draws = self._draw(shape, context, size=size, temperature=temperature, generator=generator, solve=solve)
         return _finite(*draws, len(self.event))[0]
 
+    @drawing
     def sample_and_log_prob(
-        self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
+        self, shape: Shape = (), context: Given = None, *, generator: Source = None
     ) -> tuple[Events, Tensor]:
         """Draws and their log-densities, at the cost of the draws."""
         with torch.no_grad():
             draws = self._draw(shape, context, generator=generator)
         return _finite(*draws, len(self.event))
 
-    def rsample(self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None) -> Events:
+    @drawing
+    def rsample(self, shape: Shape = (), context: Given = None, *, generator: Source = None) -> Events:
         """Draws with gradients to the flow's parameters and its context."""
         return self._draw(shape, context, generator=generator)[0]
 
+    @drawing
     def rsample_and_log_prob(
-        self, shape: int | tuple[int, ...] = (), context: Given = None, *, generator: Source = None
+        self, shape: Shape = (), context: Given = None, *, generator: Source = None
     ) -> tuple[Events, Tensor]:
         """Draws and their log-densities, both with gradients."""
         return self._draw(shape, context, generator=generator)
@@ -192,9 +209,13 @@ class Flow(nn.Module):
     def trace(self, x: Events, context: Given = None) -> Iterator[Traced]:
         """Every transform of the chain in order, with its output z and its log-slopes, not summed.
 
-        log_prob is the sum of all log-slopes plus the base's log_prob of the last z.
+        log_prob is the sum of all log-slopes plus the base's log_prob of the last z. Raises ValueError where an element
+        is not finite.
         """
-        return trace(self.transform, x, self._rows(x, self.event, context))
+        x, rows, batch = self._rows(x, self.event, context)
+        _check_finite(x)
+        steps = trace(self.transform, x, rows)
+        return (Traced(step.transform, *(_unflattened(t, batch) for t in step[1:])) for step in steps)
 
     def guided(
         self,
@@ -244,26 +265,31 @@ class Flow(nn.Module):
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
         """The mean of the clean event, given x = clean + sigma · noise: Tweedie's formula (`pushforward.denoising`).
 
-        Exact if the flow is. `sigma` is one value for all rows or (batch,); the score is computed for `chunk` rows at a
+        Exact if the flow is. `sigma` is one value for all rows or (*batch); the score is computed for `chunk` rows at a
         time. The result is not clipped.
         """
-        rows = conditions.rows(self.context(context), x.shape[:1])
         with torch.inference_mode(False):  # gradients are needed, context encoders included
-            return denoising.denoise(self.log_prob, x, sigma, rows, chunk=chunk)
+            x, rows, batch = self._rows(x, self.event, context, embedded=False)
+            sigma = as_tensor(sigma, "sigma").expand(batch).flatten()
+            return _unflattened(denoising.denoise(self.log_prob, x, sigma, rows, chunk=chunk), batch)
 
     @torch.no_grad()
     def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:
-        """log p(class | x) by Bayes' rule, in nats, (batch, classes). `prior` (classes,) is uniform where None."""
+        """log p(class | x) by Bayes' rule, in nats, (*batch, classes). `prior` (classes,) is uniform where None.
+
+        It is that of the prior where the density is 0 given every class.
+        """
         if not self.classes:
             raise ValueError("only a flow conditioned on class labels can classify; this one is not.")
-        joint = torch.stack([self.log_prob(x, label) for label in range(self.classes)], dim=1)
+        joint = torch.stack([self.log_prob(x, label) for label in range(self.classes)], dim=-1)
+        joint = torch.where((joint == -math.inf).all(-1, keepdim=True), 0, joint)
         if prior is not None:
-            joint = joint + prior.to(joint).log()
-        return joint.log_softmax(1)
+            joint = joint + as_tensor(prior, "the prior").to(joint).log()
+        return joint.log_softmax(-1)
 
     def classify(self, x: Events, prior: Tensor | None = None) -> Tensor:
-        """The most probable class of each event, (batch,) int64: argmax over classes of p(x | class) · p(class)."""
-        return self.class_log_probs(x, prior).argmax(1)
+        """The most probable class of each event, (*batch) int64: argmax over classes of p(x | class) · p(class)."""
+        return self.class_log_probs(x, prior).argmax(-1)
 
     def check(self, x: Events, context: Given = None, *, rows: int = 2) -> diagnostics.Diagnostics:
         """How exact the flow's arithmetic is on these events: see `pushforward.diagnostics.check`. Print the result.
@@ -271,12 +297,35 @@ class Flow(nn.Module):
         The log-dets of the first `rows` events are compared with those of the autograd Jacobian, at one backward pass
         for each element: take rows=0 for large events.
         """
-        return diagnostics.check(self.transform, x, self._rows(x, self.event, context), rows=rows)
+        x, context, _ = self._rows(x, self.event, context)
+        return diagnostics.check(self.transform, x, context, rows=rows)
 
-    def _rows(self, x: Events, event: tuple[int, ...], context: Given) -> Context:
-        """Check x, and return the context of its rows."""
-        _check(x, event)
-        return conditions.rows(self._embedded(self.context(context)), x.shape[:1])
+    def _rows(
+        self, x: Any, event: tuple[int, ...], context: Given, name: str = "x", *, embedded: bool = True
+    ) -> tuple[Events, Context, Size]:
+        """x as rows (rows, *event), their context, and the batch shape, to which that of x and the context's broadcast.
+
+        Raises ValueError where x or the context does not fit.
+        """
+        x = tensor_on(self.device, x, name)
+        apart = max(x.dim() - len(event), 0)
+        batch, shape = x.shape[:apart], x.shape[apart:]
+        if not _fits(shape, event):
+            raise ValueError(
+                f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); {name} has shape "
+                f"{tuple(x.shape)}."
+            )
+        if not x.is_floating_point():
+            raise ValueError(
+                f"this flow takes real events; {name} is {x.dtype}. Encode integers first (pushforward.codecs)."
+            )
+        given = self._embedded(self.context(context)) if embedded else self.context(context)
+        whole = conditions.broadcast(given, batch)
+        if whole != batch:
+            x = x.expand((*whole, *shape))
+        if len(whole) != 1:
+            x = x.reshape((whole.numel(), *shape))
+        return x, conditions.rows(given, whole), whole
 
     def _embedded(self, context: Context) -> Context:
         """The context as networks read it."""
@@ -288,7 +337,7 @@ class Flow(nn.Module):
 
     def _draw(
         self,
-        shape: int | tuple[int, ...],
+        shape: Shape,
         context: Given,
         *,
         size: tuple[int, ...] | None = None,
@@ -297,7 +346,7 @@ class Flow(nn.Module):
         solve: Solver | None = None,
     ) -> tuple[Events, Tensor]:
         event, given = self._sample_shape(size), self._embedded(self.context(context))
-        shape = Size((shape,) if isinstance(shape, int) else shape) + conditions.batch_shape(given)
+        shape = sizes(shape) + conditions.batch_shape(given)
         rows, latent = conditions.rows(given, shape), None if size is None else self.transform.latent_shape(event)
         z = self.base.sample(shape.numel(), rows, event=latent, temperature=temperature, generator=generator)
         x, log_det = solved_by(self.transform, solve).inverse(z, rows)
@@ -306,7 +355,7 @@ class Flow(nn.Module):
 
     def _sample_shape(self, size: tuple[int, ...] | None) -> Size:
         """The shape of one sample: the event's own, or `size` where its axes are open."""
-        size = size or self.event
+        size = sizes(size, "size") if size else self.event
         if None in size or not _fits(size, self.event):
             raise ValueError(
                 f"this flow has samples of shape {tuple(self.event)}, where None is open: give size=, the shape of one "
@@ -319,20 +368,27 @@ def _finite(x: Events, log_prob: Tensor, axes: int) -> tuple[Events, Tensor]:
     """Draws whose events have so many axes, and their log-densities; warns where a draw is not finite."""
     lost = (~x.flatten(x.dim() - axes).isfinite().all(-1)).sum().item()
     if lost:
-        warnings.warn(f"{lost} of {log_prob.numel()} samples are not finite", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{lost} of {log_prob.numel()} samples are not finite", RuntimeWarning, stacklevel=4)
     return x, log_prob
+
+
+def _complete(flow: Flow, _: object) -> None:
+    complete(flow, flow.device)
+
+
+def _unflattened(t: Tensor, batch: Size) -> Tensor:
+    """(rows, …) -> (*batch, …)."""
+    return t if len(batch) == 1 else t.reshape((*batch, *t.shape[1:]))
+
+
+def _check_finite(x: Events) -> None:
+    lost = (~x.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+    if lost:
+        raise ValueError(
+            f"{len(lost)} of {len(x)} rows of x are not finite, the first is row {lost[0]}. Leave them out."
+        )
 
 
 def _fits(size: tuple[int, ...], event: tuple[int, ...]) -> bool:
     """Whether `size` is the shape `event`, in which None stands for any size."""
     return len(size) == len(event) and all(axis in (None, n) for n, axis in zip(size, event, strict=True))
-
-
-def _check(x: Events, event: tuple[int, ...]) -> None:
-    """Raise ValueError where x is not a batch of real events of this shape."""
-    if not _fits(x.shape[1:], event):
-        raise ValueError(
-            f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); x has shape {tuple(x.shape)}."
-        )
-    if not x.is_floating_point():
-        raise ValueError(f"this flow takes real events; x is {x.dtype}. Encode integers first (pushforward.codecs).")

@@ -6,11 +6,15 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from pushforward.kernels import philox
+
+Method = TypeVar("Method", bound=Callable)
 
 
 class Keyed:
@@ -86,6 +90,22 @@ def keyed(*keys: int) -> Generator:
     """
     digest = hashlib.blake2b(repr(keys).encode(), digest_size=4).digest()
     return Generator().manual_seed(int.from_bytes(digest, "little"))
+
+
+def drawing(method: Method) -> Method:
+    """A method that takes `generator=`: it answers `seed=`, which users look for, with what to give instead."""
+
+    @wraps(method)
+    def checked(*args: Any, **options: Any) -> Any:
+        if "seed" in options:
+            seed = options["seed"]
+            raise TypeError(
+                f"{method.__name__} takes no seed=. Give generator=torch.Generator().manual_seed({seed}): draws are "
+                "then the same on every device."
+            )
+        return method(*args, **options)
+
+    return checked  # pyright: ignore[reportReturnType]
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from pushforward.recording import recorded
+
 Events = Tensor  # (batch, *event)
 Tokens = Tensor  # (batch, token, feature)
 PerSample = Tensor  # (batch,)
@@ -43,6 +45,6 @@ def _device(t: Tensor) -> str:
 
 def sum_event(t: Events) -> PerSample:
     """The sum over all dimensions but the batch: (batch, *event) -> (batch,). An expanded batch is summed once."""
-    if len(t) > 1 and t.stride(0) == 0:
-        return t[0].sum().expand(len(t))
+    if not recorded() and t.shape[0] > 1 and t.stride(0) == 0:
+        return t[0].sum().expand(t.shape[0])
     return t.flatten(1).sum(1)

@@ -20,10 +20,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pushforward.conditions import Context
+from pushforward.recording import readable
 from pushforward.shapes import Events, PerSample, sum_event
 
 
@@ -169,6 +171,22 @@ class Inverse(Transform):
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
         found = self.transform.diagnose(z, x, context)
         return found and found._replace(log_slopes=-found.log_slopes)
+
+
+def mapped(door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context) -> tuple[Events, PerSample]:
+    """door(x, context), where a row with an infinite element has an infinite value and a log-det of −inf.
+
+    Arithmetic on such rows would be NaN. Rows that have a NaN are not among them.
+    """
+    lost = torch.linalg.vector_norm(x.detach().flatten(1), math.inf, dim=1) == math.inf
+    if readable(x) and not lost.any():
+        return door(x, context)
+    value, log_det = door(x.masked_fill(_column(lost, x), 0), context)
+    return value.masked_fill(_column(lost, value), math.inf), log_det.masked_fill(lost, -math.inf)
+
+
+def _column(t: PerSample, x: Events) -> Tensor:
+    return t.reshape(-1, *[1] * (x.dim() - 1))
 
 
 class Traced(NamedTuple):

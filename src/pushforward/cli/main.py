@@ -65,6 +65,17 @@ def recipes() -> str:
     return "\n\n".join(f"{name}\n{inspect.getdoc(recipe)}" for name, recipe in RECIPES.items())
 
 
+def build() -> str:
+    """Compile the CPU kernels now. Otherwise each is compiled on first use, which takes some seconds."""
+    from pushforward.kernels.build import build
+
+    found = build()
+    lost = [name for name, path in found.items() if path is None]
+    if lost:
+        raise RuntimeError(f"{', '.join(lost)} could not be built; tensor operations compute the same, more slowly.")
+    return "\n".join(f"{name}: {path}" for name, path in found.items())
+
+
 def train(*arguments: str) -> str | None:
     """Train by a recipe: `pushforward train RECIPE --out DIR`. The same command again continues the run.
 
@@ -165,7 +176,7 @@ def main() -> None:
     from pushforward.version import __version__
 
     known = {name: getattr(runs, name) for name in COMMANDS}
-    known = {"recipes": recipes, "train": train, **known, "demo": demo}
+    known = {"recipes": recipes, "train": train, **known, "demo": demo, "build": build}
     try:
         if sys.argv[1:] == ["--version"]:
             answer = __version__

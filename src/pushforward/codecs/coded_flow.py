@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor, tensor_on
 from pushforward.codecs.base import Codec
 from pushforward.conditions import Given
 from pushforward.flow import Flow
@@ -39,7 +40,7 @@ class CodedFlow:
                 f"with samples={samples} the noise of estimated log-dets would raise the bound. Give samples=1, or "
                 "compute log-dets exactly: log_det=Exact()."
             )
-        terms = []
+        data, terms = tensor_on(self.flow.device, data, "the data"), []
         for _ in range(samples):
             x, log_q = self.codec.encode(data, generator)
             terms.append(self.flow.log_prob(x, context) - log_q)
@@ -48,10 +49,11 @@ class CodedFlow:
     def denoise(self, x: Events, context: Given = None) -> Events:
         """Events without the Gaussian noise of their codec, by `flow.denoise`; x itself where it has none."""
         sigma = self.codec.noise_sigma
-        return x if sigma is None else self.flow.denoise(x, sigma, context)
+        return tensor_on(self.flow.device, x) if sigma is None else self.flow.denoise(x, sigma, context)
 
     @torch.no_grad()
     def classify(self, data: Tensor, *, batch: int = 64) -> Tensor:
         """The most probable class of each row of data, (n,) int64 on the CPU: `flow.classify` of its clean event."""
-        parts = (self.codec.clean(part).to(self.flow.device) for part in data.split(batch))
+        parts = as_tensor(data, "the data").split(batch)
+        parts = (self.codec.clean(part).to(self.flow.device) for part in parts)
         return torch.cat([self.flow.classify(part).cpu() for part in parts])

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pushforward import conditions
+from pushforward.arrays import as_tensor
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
@@ -53,6 +54,7 @@ def directions(
     >>> print(f"{(read(flow, edit(flow, images, d[2], 0.5), d[2]) - read(flow, images, d[2])).mean():.3f}")
     0.500
     """
+    images = images if isinstance(images, Data) else as_tensor(images, "the array of images")
     has = _membership(labels, len(images))
     with_it, of_all = 0, 0
     for part, z in _latents(flow, images, codec, context, seed):
@@ -66,7 +68,7 @@ def directions(
 def edit(flow: Flow, images: Events, direction: Tensor, amount: float | Tensor, *, context: Given = None) -> Events:
     """The images with `amount` more of the attribute. Direction (*latent) and amount: one for all, or one an image."""
     z, direction = encode(flow, images, context), _checked(flow, direction)
-    amount = torch.as_tensor(amount, dtype=z.dtype, device=z.device)
+    amount = as_tensor(amount, "the amount").to(z)
     if amount.shape not in ((), z.shape[:1]) or direction.shape not in (z.shape[1:], z.shape):
         raise ValueError(
             f"an edit takes one direction and one amount, or a row for each of {len(z)} images; got directions "
@@ -86,7 +88,7 @@ def read(flow: Flow, images: Events, direction: Tensor, *, context: Given = None
 
 
 def _checked(flow: Flow, direction: Tensor) -> Tensor:
-    latent = tuple(flow.base.event)
+    latent, direction = tuple(flow.base.event), as_tensor(direction, "the direction")
     if direction.shape[-len(latent) :] != latent or direction.dim() > len(latent) + 1:
         raise ValueError(f"latents of this flow have shape {latent}; the direction has {tuple(direction.shape)}.")
     return direction
@@ -109,7 +111,7 @@ def _latents(
 
 def _membership(labels: Tensor, n: int) -> Tensor:
     """Which images have which attribute: bool (n, attributes)."""
-    labels = torch.as_tensor(labels).cpu()
+    labels = as_tensor(labels, "labels").cpu()
     if not n or labels.shape[:1] != (n,) or labels.dim() != 1 + (labels.dtype == torch.bool and labels.dim() > 1):
         raise ValueError(
             f"labels are booleans ({n}, attributes) or classes ({n},), a row for each of {n} images; these are "

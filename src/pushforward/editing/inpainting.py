@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.conditions import Context, Given
 from pushforward.data.data import listed
 from pushforward.editing.latents import rows
@@ -68,6 +69,7 @@ def inpaint(
     """
     if steps < 1:
         raise ValueError(f"a chain takes at least one step; got steps={steps}.")
+    images, mask = as_tensor(images, "the array of images"), as_tensor(mask, "the mask")
     missing = _missing(mask, images).to(flow.device)
     at = partial(_at, flow, rows(flow, len(images), context), missing, proposal)
     here = at(images.to(flow.device))

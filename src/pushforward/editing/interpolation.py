@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from pushforward.arrays import as_tensor
 from pushforward.conditions import Given, each
 from pushforward.editing.latents import decode, encode, rows
 from pushforward.flow import Flow
@@ -19,6 +20,7 @@ def interpolate(flow: Flow, a: Events, b: Events, n: int, *, temperature: float 
     zero. `context`, one for all or a row for each pair, is that of all n images; by default the null label. Kingma &
     Dhariwal 2018 (Glow), arXiv:1807.03039, section 6.
     """
+    a, b = as_tensor(a, "a"), as_tensor(b, "b")
     if a.shape != b.shape:
         raise ValueError(f"give pairs of images: a has shape {tuple(a.shape)}, and b has {tuple(b.shape)}.")
     if n < 2:

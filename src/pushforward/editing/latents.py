@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
+from pushforward.arrays import as_tensor, tensor_on
 from pushforward.bases import ObservedNormal
 from pushforward.conditions import Context, Given
 from pushforward.flow import Flow
@@ -25,11 +26,13 @@ CHUNK = 64  # images encoded or decoded at once
 
 def encode(flow: Flow, images: Events, context: Given = None) -> Events:
     """images -> standardised latents."""
-    return _in_chunks(flow.encode, images.to(flow.device), rows(flow, len(images), context)) / _deviations(flow)
+    images = as_tensor(images, "the array of images").to(flow.device)
+    return _in_chunks(flow.encode, images, rows(flow, len(images), context)) / _deviations(flow)
 
 
 def decode(flow: Flow, latents: Events, context: Given = None) -> Events:
     """Standardised latents -> images."""
+    latents = tensor_on(flow.device, latents, "z")
     return _in_chunks(flow.decode, latents * _deviations(flow), rows(flow, len(latents), context))
 
 

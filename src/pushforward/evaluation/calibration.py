@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
+from pushforward.arrays import as_tensor
 from pushforward.conditions import Given
 from pushforward.flow import Flow
 from pushforward.randomness import Keyed
@@ -91,6 +92,7 @@ def check_calibration(
     are a function of (seed, its index); `batch` events and their draws are in memory at once. Raises FloatingPointError
     where a density is NaN.
     """
+    x = as_tensor(x, "x")
     if not len(x) or draws < 1:
         raise ValueError(f"ranks are of one event or more among one draw or more; got {len(x)} and draws={draws}.")
     rows = conditions.rows(flow.context(context), (len(x),))

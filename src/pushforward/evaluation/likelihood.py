@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
+from pushforward.arrays import as_tensor
 from pushforward.codecs import CodedFlow
 from pushforward.conditions import Given
 from pushforward.data import Data
@@ -47,7 +48,7 @@ def held_out(
     The data are fetched in batches and may be on another device. `context`, where given, replaces that of the data. An
     event's draws are a function of (seed, its index): to rounding, the result does not depend on the batch size.
     """
-    return _by_batches(coded, data, context, samples, batch, seed)[0]
+    return _by_batches(coded, _as_rows(data), context, samples, batch, seed)[0]
 
 
 def held_out_mean(
@@ -58,6 +59,7 @@ def held_out_mean(
     Where the data have weights it is the weighted mean. Raises FloatingPointError where the bound of an event is not
     finite.
     """
+    data = _as_rows(data)
     if len(data) < 2:
         raise ValueError(f"a standard error takes at least two events; there are {len(data)}.")
     log_p, costs = _by_batches(coded, data, context, samples, batch, seed)
@@ -80,7 +82,12 @@ def held_out_mean(
 
 def mean_cost(coded: CodedFlow, data: Tensor | Data, *, batch: int = 1024) -> tuple[float, float]:
     """The mean of `held_out_mean` with one draw, and its standard error; inf where a bound is not finite."""
+    data = _as_rows(data)
     return _mean(_by_batches(coded, data, None, 1, batch, 0)[1], data)
+
+
+def _as_rows(data: Tensor | Data) -> Tensor | Data:
+    return data if isinstance(data, Data) else as_tensor(data, "the data")
 
 
 @torch.no_grad()

@@ -16,9 +16,11 @@ import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.randomness import keyed
 
 
@@ -68,6 +70,7 @@ def compare(real: Tensor, fake: Tensor, *, features: str, seed: int = 0) -> Qual
 
     The kernel distance takes subsets of 1000 events, or of half the smaller set where that is less.
     """
+    real, fake = as_tensor(real, "real"), as_tensor(fake, "fake")
     subset = min(1000, len(real) // 2, len(fake) // 2)
     return Quality(
         frechet_distance(real, fake),
@@ -161,8 +164,8 @@ def c2st(real: Tensor, fake: Tensor, *, folds: int = 5, seed: int = 0) -> float:
             f"there are {len(real)} real events and {len(fake)} fake ones, so that always naming the "
             "larger set would score above 0.5: give as many of each."
         )
-    real_units = StandardScaler().fit(real.cpu().numpy())
-    events = real_units.transform(torch.cat([real, fake]).cpu().numpy())
+    sets = [events.detach().cpu().numpy() for events in (real, fake)]
+    events = StandardScaler().fit(sets[0]).transform(np.concatenate(sets))
     is_fake = torch.arange(2, device="cpu").repeat_interleave(len(real)).numpy()
     width = 10 * real.shape[1]
     classifier = MLPClassifier((width, width), max_iter=10_000, random_state=seed)
@@ -196,7 +199,8 @@ def _reach(events: Tensor, neighbours: int, chunk: int) -> Tensor:
 
 
 def _checked(real: Tensor, fake: Tensor, *, least: int) -> tuple[Tensor, Tensor]:
-    """Both sets in float64, checked."""
+    """Both sets, of tensors or arrays, in float64, checked."""
+    real, fake = as_tensor(real, "real"), as_tensor(fake, "fake")
     for name, events in (("real", real), ("fake", fake)):
         if events.dim() != 2:
             raise ValueError(f"features have shape (events, features); the {name} ones have {tuple(events.shape)}.")

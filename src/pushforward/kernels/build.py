@@ -1,4 +1,4 @@
-"""Builds a kernel on first use, for this machine's processor, and loads it.
+"""Builds a kernel on first use, or all of them ahead (`pushforward build`), for this machine's processor; and loads it.
 
 The compiler is $CXX, or g++. Without a compiler, or with PUSHFORWARD_KERNELS=0, tensor operations compute the same,
 more slowly. Libraries are stored in $XDG_CACHE_HOME/pushforward, or ~/.cache/pushforward. Their names have a hash of
@@ -38,6 +38,18 @@ FLAGS = [
 enabled = os.environ.get("PUSHFORWARD_KERNELS") != "0"
 warned: list[str] = []  # why kernels could not be built
 FAILURES = (OSError, RuntimeError, subprocess.CalledProcessError)
+
+
+def build() -> dict[str, Path | None]:
+    """Build all kernels ahead. Returns the path of each one's library; None where it cannot be built.
+
+    Raises RuntimeError where kernels are switched off.
+    """
+    if not enabled:
+        raise RuntimeError("kernels are switched off by PUSHFORWARD_KERNELS=0: there is nothing to build.")
+    names = sorted(source.stem for source in SOURCES.glob("*.cpp"))
+    found = {name: _loaded(name, ()) for name in names}
+    return {name: None if loaded is None else Path(loaded._name) for name, loaded in found.items()}
 
 
 def library(name: str, structs: Structs = ()) -> ctypes.CDLL | None:
@@ -81,7 +93,10 @@ def _built(source: Path, compiler: str) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{source.stem}-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}.so"
     if not path.exists():
-        print(f"pushforward: compiling {source.name}, once for this machine …", file=sys.stderr)
+        print(
+            f"pushforward: compiling {source.name}, once for this machine (`pushforward build` compiles all ahead) …",
+            file=sys.stderr,
+        )
         with tempfile.TemporaryDirectory(
             dir=folder
         ) as scratch:  # moved when complete: other processes may build it too

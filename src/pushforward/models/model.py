@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from pushforward.flow import Flow
 
 
@@ -13,7 +15,8 @@ class Model(ABC):
     """The configuration of a flow: a frozen dataclass of numbers, tuples and other frozen dataclasses.
 
     `words` gives names to values of fields: field -> word -> value. A word in place of a value is replaced by it, and
-    an unknown word raises ValueError. The command line and the recipes of older versions use words.
+    an unknown word raises ValueError. The command line and the recipes of older versions use words. Lists and arrays
+    become tuples, and numbers of numpy Python's own.
     """
 
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -26,6 +29,8 @@ class Model(ABC):
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            object.__setattr__(self, name, _plain(value))
         for field, values in self.words.items():
             value = getattr(self, field)
             if isinstance(value, str):
@@ -40,3 +45,10 @@ class Model(ABC):
     def small(self) -> Model:
         """The same in miniature, for tests that train it; by default itself."""
         return self
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as plain data, which can be compared, hashed and saved."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value

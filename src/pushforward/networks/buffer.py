@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pushforward.recording import recorded
+
 
 class Buffer:
     """A tensor that grows along one axis. Decoders keep the tokens that they have read in buffers.
 
     Without gradients new values are written into preallocated memory, of size `room` at first; it is doubled whenever
-    it is full. With gradients values are concatenated, so that gradients can flow through them.
+    it is full. With gradients values are concatenated, so that gradients can flow through them; and where
+    operations are recorded, since exporters lose writes into parts of a tensor.
     """
 
     def __init__(self, axis: int, room: int = 16):
@@ -21,7 +24,7 @@ class Buffer:
     def extend(self, new: Tensor, start: int) -> Tensor:
         """Write `new` at `start`, in place of older values; return all values up to its end."""
         size = new.shape[self.axis]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or recorded():
             before = [] if self.data is None else [self.data.narrow(self.axis, 0, start)]
             self.data, self.owned = torch.cat([*before, new], self.axis), False
             return self.data

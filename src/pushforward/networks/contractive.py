@@ -46,22 +46,23 @@ class ContractiveMLP(nn.Module):
         if not 0 < limit < 1:
             raise ValueError(f"a contraction has a Lipschitz constant between 0 and 1; got limit={limit}.")
         self.limit, self.context_encoder = limit, context_encoder
-        self.maps = nn.ModuleList(nn.Linear(*size) for size in pairwise((features, *hidden, features)))
+        sizes = [*pairwise((features, *hidden, features))]
+        self.maps = nn.ModuleList(BoundedLinear(*size, limit=limit ** (1 / len(sizes))) for size in sizes)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         return self.linearised(x, context)[0]
 
     def linearised(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, Push]:
         """g(x), and the function v -> J v for its Jacobian J at x."""
-        weights, slopes = [self._scaled(layer) for layer in self.maps], []
-        v = x.to(weights[0])
+        weights, slopes, v = [], [], x
         with without_autocast(x):
-            for k, (layer, weight) in enumerate(zip(self.maps, weights, strict=True)):
+            for k, layer in enumerate(self.maps):
                 if k:
                     sigmoid = v.sigmoid()
                     slopes.append((sigmoid * (1 + v * (1 - sigmoid)) / 1.1)[..., None])
                     v = v * sigmoid / 1.1
-                v = v @ weight.T + at_least_float32(layer.bias)  # pyright: ignore[reportArgumentType]
+                v, weight = layer(v)
+                weights.append(weight)
                 if k == 0 and self.context_encoder is not None:
                     v = v + at_least_float32(self.context_encoder(context))
 
@@ -74,10 +75,22 @@ class ContractiveMLP(nn.Module):
 
         return v, push
 
-    def _scaled(self, layer: nn.Module) -> Tensor:
-        weight = at_least_float32(layer.weight)  # pyright: ignore[reportArgumentType]
-        allowed = self.limit ** (1 / len(self.maps))
-        return weight * (allowed / norm_bound(weight).clamp(min=allowed))
+
+class BoundedLinear(nn.Module):
+    """v -> W v + bias, and W: the weight, scaled down to a norm of `limit` where it is above. In at least float32."""
+
+    def __init__(self, inputs: int, outputs: int, *, limit: float):
+        super().__init__()
+        linear = nn.Linear(inputs, outputs)
+        self.limit, self.weight, self.bias = limit, linear.weight, linear.bias
+
+    def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        weight = at_least_float32(self.weight)
+        weight = weight * (self.limit / norm_bound(weight).clamp(min=self.limit))
+        return v.to(weight) @ weight.T + at_least_float32(self.bias), weight
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}, limit={self.limit:.3g}"
 
 
 def norm_bound(weight: Tensor, squarings: int = 5) -> Tensor:

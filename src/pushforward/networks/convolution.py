@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushforward.recording import recorded
 from pushforward.shapes import at_least_float32, multiplied_in
 from pushforward.statistics import moments
 
@@ -89,7 +90,7 @@ def _scaled(x: Tensor, weight: Tensor, border: Tensor | None, shift: Tensor, log
     edge = x.new_ones(1, 1, *x.shape[2:])
     edge[..., 1:-1, 1:-1].zero_()
     if x.shape[1] < len(weight):
-        x = torch.cat([x, edge.expand(len(x), -1, -1, -1)], 1)
+        x = torch.cat([x, edge.expand(x.shape[0], -1, -1, -1)], 1)
         return _from_few(x, torch.cat([weight, border], 1) * scale[:, None, None, None], shift * scale)
     answers = _towards_few(x, weight) + F.linear(_neighbours(edge.movedim(1, -1)), border.flatten(1), shift)
     return (answers * scale).movedim(-1, 1)
@@ -97,8 +98,8 @@ def _scaled(x: Tensor, weight: Tensor, border: Tensor | None, shift: Tensor, log
 
 def rectified(x: Tensor) -> Tensor:
     """relu(x) in place, for the output x of a `ScaledConvolution`: to allocate a second tensor took up to a sixth of a
-    pass. Where that is a matrix product it is not in place: there x is a view, and autograd would copy it."""
-    return F.relu(x, inplace=not by_products(x))
+    pass. Not in place where x is a view, of a product or behind a hook: autograd would copy it, or refuse."""
+    return F.relu(x, inplace=not (by_products(x) or recorded() or x._is_view()))
 
 
 def by_products(x: Tensor) -> bool:

@@ -68,7 +68,7 @@ class Constant(nn.Module):
         self.answer = ZeroConvolution(math.prod(raw), math.prod(raw))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        answer = self.answer(x.new_zeros(len(x), math.prod(self.raw), *x.shape[2:]))
+        answer = self.answer(x.new_zeros(x.shape[0], math.prod(self.raw), *x.shape[2:]))
         return _by_channel(_conditioned(answer, self.context_encoder, context), self.raw)
 
 

@@ -68,7 +68,7 @@ class Guided(CausalNetwork):
     def forward(
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Tensor:
-        options = self._options(len(x), x.device, attention_temperature)
+        options = self._options(x.shape[0], x.device, attention_temperature)
         return self._combined(self.net(torch.cat([x, x]), self._both_contexts(context), **options), _places(0, x))
 
     def start(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushforward.computed import Computed
 from pushforward.conditions import Context
 from pushforward.kernels import masked as kernel
 from pushforward.networks import graph
@@ -33,7 +34,7 @@ from pushforward.networks.plain import is_unchanged
 REPEATED = 2**33  # multiplications of a pass up to which launching a token's own few operations would take longer
 
 
-class MaskedLinear(nn.Linear):
+class MaskedLinear(Computed, nn.Linear):
     """A linear map with weights only where `pattern`, (outputs, inputs) of bool, is true."""
 
     mask: Tensor
@@ -91,7 +92,7 @@ class MaskedMLP(CausalNetwork):
         maps = [MaskedLinear(_within(inner, outer)) for inner, outer in pairwise(sets)]
         self.layers = Layers(maps, residual=residual, activation=activation, context_encoder=context_encoder)
         # how many units of each layer, the input first, are known once t features are
-        self.known = [[int((_last(units) <= t).sum()) for t in range(features + 1)] for units in sets[:-1]]
+        self.known = [_last(units).bincount(minlength=features + 1).cumsum(0).tolist() for units in sets[:-1]]
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         return self.layers.run(x, context).view(-1, self.features, *self.raw)

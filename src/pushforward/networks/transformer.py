@@ -58,13 +58,14 @@ class Attention(nn.Module):
             q, k = rotation(q), rotation(k)
         if temperature is not None:
             q = q / temperature[:, None, None, None].to(q.dtype)
+        mask, causal = None, self.causal
         if recall is not None:
             k, v = recall(k, v)
-        new, seen = q.shape[-2], k.shape[-2]
-        mask = None
-        if 1 < new < seen:
-            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal and new == seen)
+            new, seen = q.shape[-2], k.shape[-2]
+            causal = causal and new == seen
+            if 1 < new < seen:
+                mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         return self.out(h.transpose(1, 2).flatten(2))
 
 
@@ -176,7 +177,7 @@ class CausalTransformer(CausalNetwork):
         `recalls` has for each layer a function that adds the keys and values of the tokens before `start`.
         """
         if x.shape[1] == 0:
-            return self._blank(len(x), 0)
+            return self._blank(x.shape[0], 0)
         h = self.positions(self.read(x.to(computes_in(self.read))), start)
         if added is not None:
             h = h + added

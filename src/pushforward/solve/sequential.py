@@ -20,7 +20,7 @@ def sequential(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Exact. Yields one token at a time. The decoder reads each token but the last once: as much arithmetic as one
     parallel pass, in as many calls as there are tokens."""
-    decoder = net.start(len(z), context)
+    decoder = net.start(z.shape[0], context)
     if isinstance(decoder, GraphDecoder) and z.shape[1] > FEWEST:
         yield from replayed.steps(decoder, move, z)
         return

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pushforward.computed import Computed
 from pushforward.randomness import keyed
 from pushforward.shapes import Events
 from pushforward.transforms.reshape import Rearrangement
 
 
-class Permutation(Rearrangement):
+class Permutation(Rearrangement, Computed):
     """z[:, i] = x[:, order[i]]. The order is neither learned nor in the state dict.
 
     >>> Permutation([2, 0, 1])(torch.tensor([[5.0, 6.0, 7.0]]))[0]

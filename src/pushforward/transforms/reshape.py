@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pushforward.computed import Computed
 from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, Tokens, at_least_float32
 from pushforward.transform import Diagnosis, Triangular
@@ -30,7 +31,7 @@ class Rearrangement(Triangular):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x = at_least_float32(self.restore(z))
-        return x, x.new_zeros(len(x))
+        return x, x.new_zeros(x.shape[0])
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> None:
         return None
@@ -109,7 +110,7 @@ class Squeeze(Rearrangement):
         return F.pixel_shuffle(z, 2)
 
 
-class Regroup(Rearrangement):
+class Regroup(Rearrangement, Computed):
     """All elements of an event in another order and shape: z.flatten(1) = x.flatten(1)[:, places.flatten()].
 
     `places` has the shape of z's event; each entry is the row-major position of that element in x's event. To make it,

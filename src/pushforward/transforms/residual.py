@@ -122,4 +122,4 @@ class Residual(Transform):
 def _one_plus(push: Push, x: Events) -> Tensor:
     """1 + J of each row, (batch, features, features)."""
     one = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    return one + push(one.expand(len(x), -1, -1))
+    return one + push(one.expand(x.shape[0], -1, -1))

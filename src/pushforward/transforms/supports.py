@@ -80,7 +80,7 @@ class Interval(Support):
             return x, torch.zeros_like(x)
         above = torch.ones_like(x) if self.low is None else x - self.low
         below = torch.ones_like(x) if self.high is None else self.high - x
-        inside = (above > 0) & (below > 0)
+        inside = ~((above <= 0) | (below <= 0))  # or NaN, which stays NaN
         above, below = torch.where(inside, above, 1).log(), torch.where(inside, below, 1).log()
         span = 0.0 if self.low is None or self.high is None else math.log(self.high - self.low)
         return above - below, torch.where(inside, span - above - below, -math.inf)

@@ -1,0 +1,152 @@
+"""Layers that are hooked, replaced or quantised: called in scoring and in sampling, for few rows as for many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from pushforward.kernels import serving
+from pushforward.transform import Transform
+from tests.test_models import FIRST, context_of
+
+MANY = 2000
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch):
+    """Kernels serve for any amount of work, where they may."""
+    monkeypatch.setattr(serving, "LEAST", dict.fromkeys(serving.LEAST, 0))
+
+
+def case(name: str, rows: int = MANY):
+    model = FIRST[name]
+    flow = model.build().double()
+    generator = torch.Generator().manual_seed(0)
+    for part in layers(flow).values():  # not the linear maps between them, which would be far from invertible
+        for parameter in part.parameters(recurse=False):
+            nn.init.normal_(parameter, std=0.1, generator=generator)
+    x = 0.1 + 0.8 * torch.rand(rows, *flow.event, dtype=torch.float64)
+    return flow, x, context_of(model, rows)
+
+
+def layers(flow: nn.Module) -> dict[str, nn.Module]:
+    """The modules with weights of their own that are no transforms."""
+    parts = flow.named_modules()
+    return {
+        name: part for name, part in parts if list(part.parameters(recurse=False)) and not isinstance(part, Transform)
+    }
+
+
+def of_rows(context, rows: int):
+    return None if context is None else context[:rows]
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("name", FIRST)
+def test_every_layer_is_called_in_scoring_and_in_sampling(name, gradients):
+    rows = MANY if name in ("MAF", "NICE", "VectorRealNVP", "NSF") else 8
+    flow, x, context = case(name, rows)
+    called = Counter()
+    for layer, part in layers(flow).items():
+        part.register_forward_hook(lambda *_, layer=layer: called.update([layer]))
+    with torch.set_grad_enabled(gradients):
+        z = flow.encode(x, context)
+        assert set(called) == set(layers(flow))
+        called.clear()
+        flow.decode(z, context)
+    assert set(called) == set(layers(flow))
+
+
+def doubled(output):
+    return tuple(2 * t for t in output) if isinstance(output, tuple) else 2 * output
+
+
+def hook(layer: nn.Module):
+    return layer.register_forward_hook(lambda *args: doubled(args[-1]))
+
+
+def global_hook(layer: nn.Module):
+    def double(module: nn.Module, _: object, output: object) -> object:
+        return doubled(output) if module is layer else output
+
+    return nn.modules.module.register_module_forward_hook(double)
+
+
+def replaced(layer: nn.Module) -> None:
+    forward = layer.forward
+    layer.forward = lambda *args, **options: doubled(forward(*args, **options))
+
+
+def subclassed(layer: nn.Module) -> None:
+    kind = type(layer)
+    layer.__class__ = type("Twice", (kind,), {"forward": lambda self, *args: doubled(kind.forward(self, *args))})
+
+
+CHANGES: dict[str, Callable] = {"hook": hook, "global hook": global_hook, "replaced": replaced, "subclass": subclassed}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", FIRST)
+@torch.no_grad()
+def test_a_changed_layer_gives_few_rows_and_many_the_same_density(name, change):
+    rows = (
+        MANY
+        if FIRST[name].__class__.__module__ != "pushforward.models.jet" and hasattr(FIRST[name], "features")
+        else 64
+    )
+    flow, x, context = case(name, rows)
+    before = flow.log_prob(x, context)
+    part = [part for layer, part in layers(flow).items() if "answer" not in layer][0]
+    handle = CHANGES[change](part)
+    try:
+        many = flow.log_prob(x, context)
+        few = flow.log_prob(x[:8], of_rows(context, 8))
+        back = flow.decode(flow.encode(x, context), context)
+    finally:
+        if handle is not None:
+            handle.remove()
+    assert not torch.allclose(many, before), "the change was ignored"
+    torch.testing.assert_close(many[:8], few)
+    if "Residual" not in name:  # a layer twice as steep does not contract
+        torch.testing.assert_close(back, x)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of the layers that read x
+@pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+@pytest.mark.parametrize("everywhere", [False, True])
+@pytest.mark.parametrize("name", FIRST)
+def test_backward_hooks_fire_for_many_rows(name, everywhere, register):
+    rows = MANY if hasattr(FIRST[name], "features") and name != "IAF" else 8
+    flow, x, context = case(name, rows)
+    seen, parts = set(), layers(flow)
+    note = lambda module, *_: seen.add(id(module))  # noqa: E731
+    if everywhere:
+        module = nn.modules.module
+        handles = [getattr(module, register.replace("register_", "register_module_"))(note)]
+    else:
+        handles = [getattr(part, register)(note) for part in parts.values()]
+    try:
+        flow.log_prob(x, context).sum().backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert {id(part) for part in parts.values()} <= seen
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of its older quantisation
+@pytest.mark.parametrize("name", FIRST)
+@torch.no_grad()
+def test_quantised_layers_score_and_sample(name):
+    flow, x, context = case(name, 64)
+    flow = torch.ao.quantization.quantize_dynamic(flow.float(), {nn.Linear}, dtype=torch.qint8)
+    x = x.float()
+    many = flow.log_prob(x, context)
+    assert many.isfinite().all()
+    for rows in (1, 8):
+        few = flow.log_prob(x[:rows], of_rows(context, rows))
+        torch.testing.assert_close(few, many[:rows], rtol=0.1, atol=0.5)  # ranges are those of a batch
+    assert flow.sample(() if context is not None else 8, context).shape == x[: 64 if context is not None else 8].shape

@@ -1,0 +1,153 @@
+"""What records or counts operations sees all of them, in every model; a recorded flow takes batches of any size."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from pushforward import models
+from pushforward.flow import Flow
+from pushforward.kernels import serving
+from pushforward.models import Model
+from tests.test_models import FIRST, context_of
+from tests.toys import randomised
+
+
+def given(flow: Flow, model: Model, rows: int) -> tuple[Tensor, ...]:
+    x = 0.9 * torch.rand(rows, *flow.event, generator=torch.Generator().manual_seed(rows)) + 0.05
+    context = context_of(model, rows)
+    return (x,) if context is None else (x, context)
+
+
+class Scored(nn.Module):
+    def __init__(self, flow: Flow):
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, *given: Tensor) -> Tensor:
+        return self.flow.log_prob(*given)
+
+
+class Decoded(Scored):
+    def forward(self, *given: Tensor) -> Tensor:
+        return self.flow.decode(*given)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Kernels serve for any amount of work, where they may."""
+    monkeypatch.setattr(serving, "LEAST", dict.fromkeys(serving.LEAST, 0))
+
+
+def traced(flow: Flow, *args: Tensor):
+    return torch.jit.trace(Scored(flow), args, check_trace=False)
+
+
+def made_fx(flow: Flow, *args: Tensor):
+    return make_fx(lambda *args: flow.log_prob(*args))(*args)  # noqa: PLW0108 - it takes functions
+
+
+def counted(flow: Flow, *_: Tensor):
+    def score(*args: Tensor) -> Tensor:
+        with FlopCounterMode(display=False) as counter:
+            log_p = flow.log_prob(*args)
+        assert counter.get_total_flops() > 0
+        return log_p
+
+    return score
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.filterwarnings("ignore")  # what recorders warn of themselves
+@pytest.mark.parametrize("recorder", [traced, made_fx, counted])
+@pytest.mark.parametrize("name", FIRST)
+def test_what_is_recorded_is_what_is_computed(name, recorder):
+    model = FIRST[name]
+    flow = randomised(model.build(), 0.1).double().requires_grad_(False)
+    args = given(flow, model, 64)
+    again = recorder(flow, *args)
+    others = args if recorder is made_fx else given(flow, model, 7)  # make_fx records sizes as numbers
+    torch.testing.assert_close(again(*others), flow.log_prob(*others), check_dtype=False, rtol=1e-6, atol=1e-6)
+
+
+DEPLOYED = ("VectorRealNVP", "MAF", "NSF", "ImageGlow", "TarFlow")
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.export's own
+@pytest.mark.parametrize("kind", [Scored, Decoded])
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_an_exported_flow_takes_batches_of_any_size(name, kind):
+    """Exported with a free batch dimension, saved, loaded, compared."""
+    model = FIRST[name]
+    if name in ("VectorRealNVP", "TarFlow"):  # with a context too
+        model = FIRST[name].__class__(**{**vars(model), "classes": 3})
+    flow = randomised(model.build(), 0.1).requires_grad_(False)
+
+    def rows(n: int) -> tuple[Tensor, ...]:
+        x, *context = given(flow, model, n)
+        return (x, *context) if kind is Scored else (flow.encode(x, *context), *context)
+
+    batch = torch.export.Dim("batch", min=1, max=2**20)
+    shapes = (tuple({0: batch} for _ in rows(2)),)
+    with torch.no_grad():
+        program, file = torch.export.export(kind(flow), rows(5), dynamic_shapes=shapes, strict=False), io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    for n in (1, 2, 64, 300):
+        torch.testing.assert_close(loaded(*rows(n)), kind(flow)(*rows(n)), rtol=1e-4, atol=1e-4)
+
+
+class Elements(TorchDispatchMode):
+    """Counts the elements that operations make."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        self.total += sum(t.numel() for t in torch.utils._pytree.tree_leaves(made) if isinstance(t, Tensor))
+        return made
+
+
+def built(make) -> int:
+    with Elements() as counter:
+        make()
+    return counter.total
+
+
+def stepped(make) -> int:
+    flow = make()
+    with FlopCounterMode(display=False) as counter:
+        flow.log_prob(torch.zeros(2, *flow.event)).sum().backward()
+    return counter.get_total_flops()
+
+
+def sampled(make) -> int:
+    flow = make()
+    with FlopCounterMode(display=False) as counter:
+        flow.sample(2)
+    return counter.get_total_flops()
+
+
+WIDE = {
+    **{name: getattr(models, name) for name in ("NICE", "RealNVP", "FlowPlusPlus", "MAF", "IAF", "CircularNSF")},
+    "Glow": models.Glow,
+    "NSF": models.NSF,
+    "autoregressive NSF": lambda **options: models.NSF(autoregressive=True, **options),
+}
+
+
+@pytest.mark.parametrize("cost", [built, stepped, sampled])
+@pytest.mark.parametrize("name", WIDE)
+def test_no_cost_grows_with_the_cube_of_the_features(name, cost):
+    """Of building a flow, of a step of training, and of a sample: at most with the square."""
+    few, many = (
+        cost(lambda n=n: WIDE[name](features=n, hidden=(64, 64), transforms=2).build()) for n in (64, 256)
+    )  # four times as many: 16 times the cost is the square, 64 times the cube
+    assert many < 24 * few
