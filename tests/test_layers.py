@@ -83,7 +83,11 @@ def replaced(layer: nn.Module) -> None:
 
 def subclassed(layer: nn.Module) -> None:
     kind = type(layer)
-    layer.__class__ = type("Twice", (kind,), {"forward": lambda self, *args: doubled(kind.forward(self, *args))})
+
+    def forward(self: nn.Module, *args: object, **options: object) -> object:
+        return doubled(kind.forward(self, *args, **options))
+
+    layer.__class__ = type("Twice", (kind,), {"forward": forward})
 
 
 CHANGES: dict[str, Callable] = {"hook": hook, "global hook": global_hook, "replaced": replaced, "subclass": subclassed}

@@ -48,7 +48,7 @@ def keeps_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 def is_unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether calling the module is no more than `kind`'s forward, whatever its parts are."""
-    return keeps_forward(module, kind) and not is_hooked(module)
+    return keeps_forward(module, kind) and not is_hooked(module) and not any(GLOBAL_HOOKS)
 
 
 def computes_in(layer: nn.Module) -> torch.dtype:
