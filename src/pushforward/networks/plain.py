@@ -6,6 +6,9 @@ replaced, quantised or parametrised.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as everywhere
@@ -48,7 +51,12 @@ def keeps_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 def is_unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether calling the module is no more than `kind`'s forward, whatever its parts are."""
-    return keeps_forward(module, kind) and not is_hooked(module) and not any(GLOBAL_HOOKS)
+    return keeps_forward(module, kind) and not is_hooked(module) and not any(map(_changes, GLOBAL_HOOKS))
+
+
+def _changes(hooks: Mapping[int, Any]) -> bool:
+    """Whether one of these hooks may change what modules answer: torch's own, as of a counter of operations, do not."""
+    return any(not (getattr(hook, "__module__", None) or "").startswith("torch.") for hook in hooks.values())
 
 
 def computes_in(layer: nn.Module) -> torch.dtype:
