@@ -6,6 +6,7 @@ import csv
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ NAMES = ["energy", "angle", "mass", "weight"]
 
 
 def in_csv(folder: Path, text: str | None = None) -> Path:
+    folder.mkdir(exist_ok=True)
     path = folder / "table.csv"
     lines = [",".join(NAMES), *(",".join(map(str, row)) for row in VALUES)]
     path.write_text("\n".join(lines) + "\n" if text is None else text)
@@ -75,14 +77,70 @@ def test_a_run_on_a_table_takes_every_command_that_needs_no_images(tmp_path, mon
     command(monkeypatch, "check", run)
     assert "outside a spline's bounds" in capsys.readouterr().out
     command(monkeypatch, "evaluate", run)
-    assert re.search(r"held-out: [0-9.]+ ± [0-9.]+ nats \(a bound: Identity\(\)", capsys.readouterr().out)
-    with pytest.raises(SystemExit, match="this run is on a table"):
+    told = capsys.readouterr().out
+    assert re.search(r"held-out log p: -[0-9.]+ ± [0-9.]+ nats \(mean ± s.e. over 30 rows\)", told)
+    assert "calibration" not in told, "of rows with weights there is none"
+    with pytest.raises(SystemExit, match="a table is written as .csv, .tsv, .parquet or .npz; got grid.png"):
         command(monkeypatch, "sample", run, "--out", "grid.png")
-    for words in ("classify", "edit", "denoise", "inpaint", "interpolate"):
-        with pytest.raises(
-            SystemExit, match=r"learned .*table.csv, which holds no images|was trained without Gaussian noise"
-        ):
-            command(monkeypatch, words, run)
+    with pytest.raises(SystemExit, match="--features is for images"):
+        command(monkeypatch, "evaluate", run, "--features", "efficientnet-lite0")
+    for words in ("classify", "edit", "denoise", "denoise --sigma 0.1", "inpaint", "interpolate"):
+        with pytest.raises(SystemExit, match=r"learned .*table.csv, which holds no images.* sample, score, evaluate"):
+            command(monkeypatch, *words.split(), run)
+
+
+def small(folder: Path, *, context: tuple[str, ...] = ("mass", "angle"), **options) -> Path:
+    """A small run on a table."""
+    make = partial(pf.models.MAF, hidden=(8,), transforms=1)
+    pf.train(pf.recipes.table(in_csv(folder), context=context, model=make, steps=3, **options), folder / "run")
+    return folder / "run"
+
+
+def test_rows_of_a_file_are_scored(tmp_path, monkeypatch, capsys):
+    run, out = small(tmp_path), tmp_path / "scores.npz"
+    (tmp_path / "new.csv").write_text("weight,angle,energy,mass,other\n1,-200,3,0,x\n2,-150,4,0.5,y\n,-150,4,0.5,y\n")
+    with pytest.raises(
+        SystemExit, match=r"column 'weight' has no value at line 4\. Leave such rows out by --missing drop"
+    ):
+        command(monkeypatch, "score", run, "--data", tmp_path / "new.csv", "--out", out)
+    command(monkeypatch, "score", run, "--data", tmp_path / "new.csv", "--out", out, "--missing", "drop")
+    found, flow = read_table(out), pf.load(run)
+    assert list(found.columns) == ["mass", "angle", "energy", "weight", "log_prob"]
+    with torch.no_grad():
+        log_p = flow.log_prob(torch.tensor([[3.0, 1], [4, 2]]), torch.tensor([[0.0, -200], [0.5, -150]]))
+    np.testing.assert_allclose(found.columns["log_prob"], log_p.double().numpy(), rtol=1e-5)
+    assert f"2 rows in {out}: mean log p {log_p.mean():.3f} nats" in capsys.readouterr().out
+    assert (flow.columns, flow.context_columns) == (("energy", "weight"), ("mass", "angle"))
+    assert pf.runs.score(run, out=tmp_path / "own.csv").startswith("300 rows in ")
+
+
+def test_rows_outside_of_the_supports_have_no_density(tmp_path):
+    places = {"weight": pf.transforms.Interval(0), "mass": pf.transforms.Integers(-99, 99)}
+    rows = [",".join(NAMES), *(f"{e},{a},{round(m)},{w}" for e, a, m, w in VALUES)]
+    in_csv(tmp_path, "\n".join(rows))
+    made = pf.recipes.table(tmp_path / "table.csv", supports=places, model="maf", steps=1)
+    pf.train(replace(made, model=replace(made.model, hidden=(8,))), tmp_path / "run")
+    (tmp_path / "new.csv").write_text("energy,angle,mass,weight\n3,-200,0,1\n3,-200,0,-1\n3,-200,100,1\n3,-200,-99,1\n")
+    told = pf.runs.score(tmp_path / "run", str(tmp_path / "new.csv"), tmp_path / "out.csv", samples=3)
+    assert told.endswith("; 2 are outside of the supports, or overflowed")
+    scores = read_table(tmp_path / "out.csv").columns["log_prob"]
+    assert np.isfinite(scores).tolist() == [True, False, False, True]
+    (tmp_path / "new.csv").write_text("energy,angle,mass,weight\n3,-200,0,1\n3,-200,0.5,1\n")
+    with pytest.raises(ValueError, match=r"column 'mass' is of integers, and is 0.5 at line 3"):
+        pf.runs.score(tmp_path / "run", str(tmp_path / "new.csv"), tmp_path / "out.csv")
+
+
+def test_a_run_on_a_table_is_evaluated_and_drawn(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    run = small(tmp_path)
+    command(monkeypatch, "evaluate", run)
+    told = capsys.readouterr().out
+    assert re.search(r"calibration: regions of 50%.* of 30 events; .*; energy p = [0-9.e-]+, weight p = ", told)
+    assert "energy p = " in (run / "README.md").read_text()
+    command(monkeypatch, "evaluate", run, "--data", in_csv(tmp_path))
+    assert "over 300 rows" in capsys.readouterr().out
+    command(monkeypatch, "plot", run, "--n", 50)
+    assert {path.name for path in run.glob("*.png")} == {"loss.png", "corner.png"}
 
 
 def recipe(folder: Path, **plan) -> pf.Recipe:
@@ -162,38 +220,90 @@ def test_a_run_on_a_table_given_some_columns(tmp_path, monkeypatch):
     pf.train(pf.recipes.table(in_npz(tmp_path), context=("mass", "angle"), model="maf", steps=5), run)
     assert pf.runs.check(run, n=9)["float64"].round_trip < 1e-12
     assert pf.load(run).sample((), torch.tensor([[0.0, -200.0]])).shape == (1, 2)
-    command(monkeypatch, "sample", run, "--context", 0, -200, "--n", 4, "--out", out)
+    command(monkeypatch, "sample", run, "--given", "angle=-200", "mass=0", "--n", 4, "--out", out)
     assert out.read_text().splitlines()[0] == "energy,weight"
     assert len(out.read_text().splitlines()) == 5
-    with pytest.raises(ValueError, match="is conditioned on mass, angle: give --context a value for each; got 0"):
-        pf.sample(run, out)
+    rows = tmp_path / "rows.csv"
+    rows.write_text("angle,note,mass\n-200,a,0\n-100,b,1\n")
+    command(monkeypatch, "sample", run, "--given", rows, "--n", 3, "--out", out)
+    found = read_table(out)
+    assert list(found.columns) == ["mass", "angle", "energy", "weight"]
+    assert found.columns["angle"].tolist() == [-200, -200, -200, -100, -100, -100]
+    rows.write_text("angle,mass\n-200,\n")
+    for given, message in (
+        (
+            [],
+            "is conditioned on mass, angle: give --given mass=VALUE angle=VALUE, or a file .*; mass, angle are missing",
+        ),
+        (["mass=0"], "angle is missing"),
+        (["mass=0", "mass=1"], "once for each; got 'mass=1'"),
+        (["mass=0", "angle=3", "energy=2"], "conditioned on mass, angle: .* got 'energy=2'"),
+        (["mass=0", "angle=x"], "'angle=x' gives no finite number"),
+        (["mass=0", "angle=nan"], "'angle=nan' gives no finite number"),
+        (["gone.csv"], "there is no file gone.csv"),
+        ([str(rows)], "column 'mass' has no value at line 2"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            pf.sample(run, out, given=tuple(given))
+    with pytest.raises(ValueError, match="is conditioned on nothing: leave out --given"):
+        pf.sample(small(tmp_path / "plain", context=()), out, given=(str(rows),))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "the file holds no rows"),
-        ("a,b\n", "the file holds no rows"),
-        ("a,b\n1,2\n3,x\n", r"table.csv: could not convert string 'x' to float64 at row 1, column 2"),
-        ("a,a\n1,2\n", "there are 2 columns, and the header is a, a"),
-        ("a,b\n1,2\n3\n", "table.csv: .*number of columns changed"),
-    ],
-)
-def test_a_csv_that_cannot_be_used_is_named(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_table(in_csv(tmp_path, text))
+def test_the_options_of_tables_are_shown_and_do_what_they_say(tmp_path, monkeypatch, capsys):
+    path, made = in_csv(tmp_path), []
+    monkeypatch.setattr(pf.runs, "train", lambda recipe, *_, **__: made.append(recipe))
+    for words in (["train", "--help"], ["train"]):
+        command(monkeypatch, *words)
+        told = capsys.readouterr().out
+        assert all(
+            f"--{word} " in told for word in ("columns", "drop", "context", "supports", "missing", "lr", "batch")
+        )
+        assert "autoregressive-nsf" in told
+    words = ["train", "--data", path, "--out", tmp_path / "run"]
+    command(monkeypatch, *words, "--columns", "energy", "mass", "--lr", 0.01, "--batch", 7, "--steps", 3, "--seed", 5)
+    first = made.pop()
+    assert first.data.columns == ("energy", "mass")
+    assert (first.train.lr, first.train.batch, first.train.steps, first.train.seed) == (0.01, 7, 3, 5)
+    assert first.model == pf.models.NSF(features=2, autoregressive=True)
+    command(monkeypatch, *words, "--drop", "weight", "--model", "nsf", "--model.transforms", 2, "--model.hidden", 8, 8)
+    assert made.pop().model == pf.models.NSF(features=3, transforms=2, hidden=(8, 8))
+    command(monkeypatch, *words, "--drop", "weight", "--model=glow", "--model.coupling", "additive")
+    assert made.pop().model == pf.models.Glow(features=3, coupling="additive")
+    for more, message in (
+        (["--drop", "weigth"], "there is no column 'weigth'; there are energy, angle, mass, weight"),
+        (["--columns", "weight", "--weights", "weight"], "column 'weight' cannot be learned and also be context"),
+        (["--drop", *NAMES], "no column of .* is left to learn"),
+        (["--model", "nfs"], "there is no model 'nfs' of tables; did you mean 'nsf'"),
+        (["--lr", "0"], "a plan needs lr above 0"),
+        (["--batch", "0"], "a plan needs batch of at least 1"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            command(monkeypatch, *words, *more)
+    with pytest.raises(SystemExit, match=r"is no recipe. For a table: pushforward train --data .*table.csv --out DIR"):
+        command(monkeypatch, "train", path, "--out", tmp_path / "run")
+
+
+def test_an_index_is_left_out_with_a_word(tmp_path, monkeypatch, capsys):
+    lines = ["," + ",".join(NAMES), *(f"{i}," + ",".join(map(str, row)) for i, row in enumerate(VALUES))]
+    words = ["train", "--data", in_csv(tmp_path, "\n".join(lines)), "--model", "maf", "--steps", 1]
+    command(monkeypatch, *words, "--out", tmp_path / "run")
+    assert "left out as an index: ''" in capsys.readouterr().err
+    assert pf.runs.read_recipe(tmp_path / "run").data.columns == tuple(NAMES)
 
 
 def test_other_tables_that_cannot_be_used(tmp_path):
     np.savez(tmp_path / "words.npz", word=np.array(["a", "b"]))
     np.savez(tmp_path / "uneven.npz", a=np.ones(2), b=np.ones(3))
+    (tmp_path / "table.xls").touch()
+    (tmp_path / "folder.csv").mkdir()
     for name, message in (
-        ("words.npz", "the column word holds <U1, and a flow takes numbers"),
+        ("words.npz", "column 'word' holds <U1, and a flow takes numbers"),
         ("uneven.npz", r"columns have one length, at least 1; these have .*\(2,\).*\(3,\)"),
-        ("table.xls", "ends in '.xls'; a table ends in .csv, .parquet, .npz"),
+        ("table.xls", r"ends in '.xls'; a table is a file that ends in .csv, .*\.npz"),
+        ("folder.csv", "a table is a file"),
     ):
         with pytest.raises(ValueError, match=message):
-            read_table(tmp_path / name)
+            pf.recipes.table(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="there is no column 'colour'; there are energy, angle, mass, weight"):

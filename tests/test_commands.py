@@ -43,8 +43,7 @@ def typed(monkeypatch, capsys):
 
 def test_train_takes_fields_by_their_dotted_names(typed, tmp_path):
     small = ["--model.width", 16, "--model.depth", 1, "--model.transforms", 2, "--codec.sigma", 0.2]
-    out = typed("train", "digits", "--out", tmp_path, "--train.steps", 4, "--train.checkpoint-every", 2, *small)
-    assert "step 4 of 4" in out
+    typed("train", "digits", "--out", tmp_path, "--train.steps", 4, "--train.checkpoint-every", 2, *small)
     recipe = pf.runs.read_recipe(tmp_path)
     assert (recipe.train.steps, recipe.train.checkpoint_every, recipe.model.width) == (4, 2, 16)
     assert recipe.codec == pf.codecs.GaussianNoise(17, 0.2)

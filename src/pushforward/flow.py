@@ -50,6 +50,8 @@ class Flow(nn.Module):
     """
 
     event: tuple[int, ...]  # None where an axis is open
+    columns: tuple[str, ...] = ()  # names of its features, where a run on a table says them
+    context_columns: tuple[str, ...] = ()  # and of what they are conditioned on
     embedding: Callable[[Condition], Condition] | None  # of its one condition, for all networks; see `fit`
     initialized: Tensor | None  # whether `initialize` was called; None if no part is initialised from data
 

@@ -65,6 +65,11 @@ class Recipe:
         `names` are those of the run's classes, by which the labels of other images are counted. Raises ValueError where
         there are no images.
         """
+        if self.data.columns:
+            raise ValueError(
+                f"this run learned {self.data}, which holds no images, and this is for images. Runs on tables take "
+                "sample, score, evaluate and check."
+            )
         if place is not None and isinstance(self.data, ImageSource):
             return self.data.at(place).whole(self.takes(), names)
         found = self.held_out_data() if place is None else self.data.at(place).training(self.takes())

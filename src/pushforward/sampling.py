@@ -18,7 +18,6 @@ class Sampling:
     """How samples are drawn."""
 
     label: int | None = None  # of all samples; −1: the null label; left out: every class in turn
-    context: tuple[float, ...] = ()  # the vector that all samples are conditioned on, where the flow takes one
     guidance: float = 0.0  # weight of guidance; 0: none
     attention_temperature: float = 1.0  # of the network that guidance subtracts; other than 1, no labels are needed
     temperature: float = 1.0  # of the base's noise
@@ -33,11 +32,12 @@ class Sampling:
 
 
 def samples(
-    coded: CodedFlow, sampling: Sampling = Sampling(), *, start: int = 0, stop: int
+    coded: CodedFlow, sampling: Sampling = Sampling(), context: Tensor | None = None, *, start: int = 0, stop: int
 ) -> Iterator[tuple[Events, Tensor | None]]:
     """Samples `start` … `stop` − 1, a batch at a time: events (n, *event), and their labels (n,).
 
     Sample i is drawn with the generator of (seed, i): to rounding, it does not depend on its batch.
+    `context`, where the flow is conditioned on a vector, has a row for each sample, from sample 0 on.
     `coded.codec.decode` turns events into data.
     """
     flow, how = coded.flow, sampling
@@ -50,10 +50,8 @@ def samples(
         labels = None
         if flow.classes:
             labels = numbers % flow.classes if how.label is None else torch.full_like(numbers, how.label)
-        context = labels
-        if how.context:
-            context = torch.tensor([how.context] * len(numbers), dtype=torch.float64, device="cpu")
-        shape = (len(numbers),) if context is None else ()
+        given = labels if context is None else context[numbers]
+        shape = (len(numbers),) if given is None else ()
         noise = Keyed(how.seed, rows=numbers.tolist())
-        x = guided.sample(shape, context, temperature=how.temperature, generator=noise)
-        yield (coded.denoise(x, context) if how.denoised else x), labels
+        x = guided.sample(shape, given, temperature=how.temperature, generator=noise)
+        yield (coded.denoise(x, given) if how.denoised else x), labels

@@ -5,11 +5,25 @@
 import inspect
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-COMMANDS = ("sample", "evaluate", "denoise", "classify", "check", "edit", "interpolate", "inpaint")  # of a run
+from pushforward.cli.tables import help_on_tables, train_on_table
+from pushforward.cli.words import with_words
+
+COMMANDS = (
+    "sample",
+    "score",
+    "evaluate",
+    "denoise",
+    "classify",
+    "check",
+    "plot",
+    "edit",
+    "interpolate",
+    "inpaint",
+)  # of a run
 
 TRAIN_ARGUMENTS = """Args:
     out: The run folder; an existing run is continued.
@@ -18,28 +32,6 @@ TRAIN_ARGUMENTS = """Args:
     minutes: Make as many steps as take so long here, in place of train.steps; their number is then fixed in the run.
     pictures: Draw samples at each evaluation, into the folder pictures of the run.
 """
-
-TABLE_HELP = """Fit a flow to a table of numbers: `pushforward train --data table.csv --out DIR`.
-
-Args:
-    data: A .csv, .parquet or .npz file.
-    out: The run folder; an existing run is continued.
-    model: The model; circularnsf takes circles.
-    steps: The maximum; by default it suits the number of rows.
-    seed: Of the weights, the order, and the rows held out.
-    device: cpu, cuda, mps, or auto.
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """The columns of a table. Those not named here are events on the real line."""
-
-    context: tuple[str, ...] = ()  # Columns that the events are conditioned on.
-    weights: str | None = None  # The column of weights.
-    # Supports of columns, COLUMN=KIND:LOW:HIGH; integers include both ends: mass=interval:0: for positive numbers,
-    # phi=circle:0:360, jets=integers:0:9.
-    supports: tuple[str, ...] = ()
 
 
 def demo(out: Path = Path("runs/demo"), effort: float = 1.0, device: str = "auto") -> None:
@@ -86,10 +78,12 @@ def train(*arguments: str) -> str | None:
     from pushforward.recipes import RECIPES
 
     if arguments[:1] in ((), ("-h",), ("--help",)):
-        return f"{inspect.getdoc(globals()['train'])}\n\n{recipes()}"
+        return f"{inspect.getdoc(globals()['train'])}\n\n{recipes()}\n\n{help_on_tables()}"
     if arguments[0].startswith("--"):
-        return _train_on_table(arguments)
+        return train_on_table(arguments, _trained)
     name, *rest = arguments
+    if name not in RECIPES and Path(name).exists():
+        raise ValueError(f"{name} is no recipe. For a table: pushforward train --data {name} --out DIR")
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
     return _train_by(name, [_spelt_out(word) for word in rest])
@@ -123,42 +117,6 @@ def _train_by(name: str, arguments: list[str]) -> str | None:
 
     command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
     return tyro.cli(command, args=arguments, prog=f"pushforward train {name}")
-
-
-def with_words(model: Any, arguments: list[str]) -> tuple[Any, list[str]]:
-    """The model with the fields that arguments set by a word (`--model.permutation shuffle`), and other arguments."""
-    others, pending = [], iter(arguments)
-    for argument in pending:
-        option, _, word = argument.partition("=")
-        field = option.removeprefix("--model.")
-        if field != option and field in model.words:
-            model = replace(model, **{field: word or next(pending, "")})
-        else:
-            others.append(argument)
-    return model, others
-
-
-def _train_on_table(arguments: tuple[str, ...]) -> str | None:
-    """Train by the recipe for a table."""
-    import tyro
-
-    from pushforward.models import BY_WORD
-    from pushforward.recipes.tables import read_supports, table
-
-    def command(
-        data: Path,
-        out: Path,
-        columns: Columns = Columns(),  # noqa: B008 - read at once
-        model: tyro.extras.literal_type_from_choices(BY_WORD) = "autoregressive-nsf",  # pyright: ignore[reportInvalidTypeForm]
-        steps: int | None = None,
-        seed: int = 0,
-        device: str = "auto",
-    ) -> str | None:
-        named = {"context": columns.context, "weights": columns.weights, "supports": read_supports(columns.supports)}
-        return _trained(table(data, **named, model=model, steps=steps, seed=seed), out, device)
-
-    command.__doc__ = TABLE_HELP
-    return tyro.cli(command, args=arguments, prog="pushforward train", config=(tyro.conf.OmitArgPrefixes,))
 
 
 def _trained(recipe: object, out: Path, device: str, **options: Any) -> str | None:

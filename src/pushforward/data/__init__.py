@@ -1,6 +1,7 @@
 """Data sets by name or path, behind one interface; the order of training; and the data sources of recipes."""
 
 from pushforward.data.catalogue import digits, find
+from pushforward.data.columns import Table, read_table, write_table
 from pushforward.data.data import Arrays, Data
 from pushforward.data.images import Images, Mirrored, Shifted
 from pushforward.data.order import Order
@@ -19,8 +20,11 @@ __all__ = [
     "Order",
     "Shifted",
     "Source",
+    "Table",
     "TableSource",
     "Takes",
     "digits",
     "find",
+    "read_table",
+    "write_table",
 ]

@@ -1,92 +1,284 @@
-"""Tables of named columns of real numbers: CSV, Parquet and npz files."""
+"""Tables of named columns of real numbers: CSV and its like, Parquet, npz and npy files."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pushforward.data.cells import Fault, read_numbers
 from pushforward.data.data import naming
+from pushforward.data.delimited import read_delimited
+from pushforward.files import replacing
 from pushforward.optional import require
+
+DELIMITED = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
+PACKED = (".gz", ".bz2", ".xz")  # after the suffix of delimited text
+INDEX = re.compile(r"|Unnamed: 0(\.\d+)*|__index_level_\d+__")  # what pandas calls an index without a name
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns by name, (n,) float64 each."""
+    """Columns by name, (n,) float64 each, NaN where a value is missing.
+
+    An index that pandas or R wrote is no column, but can be named. `faults` are the columns that cannot be used, and
+    why. A row is named by its line in the file, in files without lines by its place; both count from 1.
+    """
 
     columns: dict[str, np.ndarray]
+    index: Mapping[str, np.ndarray] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+    lines: Sequence[int] | np.ndarray | None = None
 
     def __post_init__(self):
-        shapes = {name: column.shape for name, column in self.columns.items()}
-        if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()) or not len(self):
+        shapes = {name: column.shape for name, column in self._known().items()}
+        one = len(set(shapes.values())) == 1 and all(len(shape) == 1 for shape in shapes.values())
+        if shapes and not (one and len(self)):
             raise ValueError(f"all columns have one length, at least 1; these have {shapes}.")
 
     def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
+        return len(next(iter(self._known().values()))) if self.lines is None else len(self.lines)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all columns, also of those that cannot be used; without an index."""
+        return (*self.columns, *(name for name in self.faults if name not in self.index))
+
+    def at(self, row: int) -> str:
+        """Where a row, counted from 0, stands in the file: "line 3" or "row 3", counted from 1."""
+        return f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}"
 
     def take(self, names: Sequence[str]) -> np.ndarray:
-        """These columns, (n, names)."""
+        """These columns, (n, names). Raises ValueError where one is unknown, not of numbers, or incomplete."""
+        self.check(names)
+        return np.stack([self._known()[name] for name in names], 1)
+
+    def check(self, names: Sequence[str], *, complete: bool = True) -> None:
+        """Raise ValueError where `take` would; values may be missing where `complete` is False."""
+        known = self._known()
+        self.check_names(names)
+        if wrong := [name for name in names if name in self.faults]:
+            kind = ", with others of its kind" if len(wrong) > 1 else ""
+            raise ValueError(f"{self.faults[wrong[0]]} Or leave it out{kind}: --drop {' '.join(map(quoted, wrong))}.")
         for name in names:
-            if name not in self.columns:
-                raise ValueError(f"there is no column {name!r}; there are {', '.join(self.columns)}.")
-        return np.stack([self.columns[name] for name in names], 1)
+            lost = np.flatnonzero(np.isnan(known[name]))
+            if complete and len(lost):
+                raise ValueError(
+                    f"column {name!r} has no value at {self.at(lost[0])}{others(len(lost) - 1)}. Leave such rows out "
+                    f"by --missing drop, or the column by --drop {quoted(name)}."
+                )
+            lost = np.flatnonzero(np.isinf(known[name]))
+            if len(lost):
+                raise ValueError(
+                    f"column {name!r} is infinite at {self.at(lost[0])}{others(len(lost) - 1)}. Correct such rows, or "
+                    f"leave the column out: --drop {quoted(name)}."
+                )
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Raise ValueError where a column is unknown."""
+        for name in names:
+            if name not in self._known() and name not in self.faults:
+                raise ValueError(f"there is no column {name!r}; there are {', '.join(self.names)}.")
+
+    def complete(self, names: Sequence[str]) -> Table:
+        """The rows where none of these columns has a missing value."""
+        self.check(names, complete=False)
+        whole = ~np.isnan(np.stack([self._known()[name] for name in names], 1)).any(1)
+        if not whole.any():
+            raise ValueError("every row has a missing value. Leave out the columns that have most of them: --drop.")
+        return self.part(np.flatnonzero(whole))
+
+    def part(self, rows: np.ndarray) -> Table:
+        """These rows, which keep their lines."""
+        lines = np.arange(1, len(self) + 1) if self.lines is None else np.asarray(self.lines)
+        kept = {name: column[rows] for name, column in self.columns.items()}
+        return replace(
+            self, columns=kept, index={name: column[rows] for name, column in self.index.items()}, lines=lines[rows]
+        )
+
+    def _known(self) -> dict[str, np.ndarray]:
+        return {**self.index, **self.columns}
 
 
-def read_table(path: Path) -> Table:
-    """The table in a .csv, .parquet or .npz file. Raises ValueError, naming the file, where a cell is not a number.
+def read_table(path: str | Path, header: bool | None = None) -> Table:
+    """The table in a file. Raises ValueError, naming the file, where it can be read in two ways, or not at all.
 
-    A CSV without a header gets the columns x0, x1, … In an npz, an array (n,) is a column under its name, and an array
-    x of shape (n, k) is the columns x0, x1, …
+        .csv .tsv .psv .txt .dat …      delimited text (`data.delimited`), also compressed: .csv.gz, .bz2, .xz
+        .parquet                        numbers, booleans and decimals
+        .npz                            an array (n,) is a column under its name, x (n, k) is the columns x0, x1, …
+        .npy                            an array (n, k) is the columns x0, x1, …; or fields of a structured array (n,)
+
+    Text without names of columns gets x0, x1, …; `header` says whether its first row is of names, where that is not
+    clear. Cells that are empty or hold words such as NA are missing values.
     """
-    readers = {".csv": _csv, ".parquet": _parquet, ".npz": _npz}
-    if path.suffix not in readers:
-        raise ValueError(f"{path} ends in {path.suffix!r}; a table ends in {', '.join(readers)}.")
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}.")
+    readers = {".parquet": _parquet, ".pq": _parquet, ".npz": _npz, ".npy": _npy}
+    suffix = _suffix(path)
+    if path.is_dir() or not (suffix in readers or suffix in DELIMITED):
+        kinds = ", ".join((*DELIMITED, *readers))
+        raise ValueError(f"{path} ends in {suffix!r}; a table is a file that ends in {kinds}, or in .csv.gz.")
     with naming(path):
-        return Table(readers[path.suffix](path))
+        return readers[suffix](path) if suffix in readers else _delimited(path, header)
 
 
-def _csv(path: Path) -> dict[str, np.ndarray]:
-    with path.open(newline="") as file:
-        first, second = next(csv.reader(file), []), file.readline()
-    named = not all(map(_is_number, first))
-    if not first or (named and not second.strip()):
-        raise ValueError("the file holds no rows.")
-    values = np.loadtxt(path, delimiter=",", skiprows=int(named), ndmin=2, comments=None, quotechar='"')
-    names = [name.strip() for name in first] if named else [f"x{i}" for i in range(len(first))]
-    if len(set(names)) != values.shape[1]:
-        raise ValueError(
-            f"there are {values.shape[1]} columns, and the header is {', '.join(names)}. Give each column one name."
-        )
-    return dict(zip(names, values.T, strict=True))
+def write_table(columns: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write columns (n,) as .csv, .tsv, .parquet or .npz, whole or not at all. Integers have no decimal point."""
+    check_writable(path)
+    columns = {name: _whole(column) for name, column in columns.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as begun:
+        if path.suffix == ".parquet":
+            arrow = require("pyarrow", "data")
+            require("pyarrow.parquet", "data").write_table(arrow.table(dict(columns)), begun)
+        elif path.suffix == ".npz":
+            with begun.open("wb") as file:
+                np.savez(file, **columns)  # pyright: ignore[reportArgumentType]
+        else:
+            _write_text(columns, begun, "\t" if path.suffix == ".tsv" else ",")
 
 
-def _parquet(path: Path) -> dict[str, np.ndarray]:
-    table = require("pyarrow.parquet", "data").read_table(path)
-    return {name: _real(name, table[name].to_numpy()) for name in table.column_names}
+def check_writable(path: Path) -> None:
+    """Raise ValueError where `write_table` does not write such files."""
+    if path.suffix not in (".csv", ".tsv", ".parquet", ".npz"):
+        raise ValueError(f"a table is written as .csv, .tsv, .parquet or .npz; got {path}.")
+    if path.suffix == ".parquet":
+        require("pyarrow", "data")
 
 
-def _npz(path: Path) -> dict[str, np.ndarray]:
-    columns: dict[str, np.ndarray] = {}
-    with np.load(path) as arrays:
-        for name, array in arrays.items():
-            columns |= {f"{name}{i}": part for i, part in enumerate(array.T)} if array.ndim == 2 else {name: array}
-    return {name: _real(name, column) for name, column in columns.items()}
+def others(n: int) -> str:
+    """The end of a remark on one row, where it holds for n other rows."""
+    return f" and {n:,} other row{'s' if n > 1 else ''}" if n else ""
 
 
-def _real(name: str, column: np.ndarray) -> np.ndarray:
-    if column.dtype.kind not in "iufb":
-        raise ValueError(f"the column {name} holds {column.dtype}, and a flow takes numbers. Remove it.")
-    return column.astype(np.float64)
+def quoted(name: str) -> str:
+    """A name as one types it on a command line."""
+    return name if name.replace("_", "").isalnum() else repr(name)
 
 
-def _is_number(cell: str) -> bool:
+def _suffix(path: Path) -> str:
+    """The suffix in small letters, without that of a compression."""
+    *_, last = ("", *path.suffixes)
+    return (Path(path.stem).suffix if last.lower() in PACKED else last).lower()
+
+
+def _delimited(path: Path, header: bool | None) -> Table:
+    names, rows = read_delimited(path, header)
+    names = names or [f"x{i}" for i in range(len(rows[0].cells))]
+    _check_names(names)
+    lines = [row.line for row in rows]
+    values = dict(zip(names, read_numbers(list(zip(*(row.cells for row in rows), strict=True))), strict=True))
+    columns = {name: column for name, column in values.items() if isinstance(column, np.ndarray)}
+    faults = {
+        name: f"column {name!r} holds {fault.what}, at line {lines[fault.row]}. {fault.remedy}."
+        for name, fault in values.items()
+        if isinstance(fault, Fault)
+    }
+    return _without_index(columns, faults, lines)
+
+
+def _without_index(
+    columns: dict[str, np.ndarray], faults: dict[str, str], lines: Sequence[int] | None, named: Collection[str] = ()
+) -> Table:
+    """The table, its indices apart: those in `named`, and those without a name of their own."""
+    index = {name: columns.pop(name) for name in list(columns) if name in named or INDEX.fullmatch(name)}
+    if "" in index:
+        values = index[""]
+        if len(set(values.tolist())) < len(values) or (values != np.floor(values)).any():
+            raise ValueError("the first column has no name, and its values are no index. Give it a name.")
+    faults = {name: why for name, why in faults.items() if name not in named and not INDEX.fullmatch(name)}
+    return Table(columns, index, faults, lines)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise ValueError where columns share a name, or one other than the first has none."""
+    for name, times in Counter(names).items():
+        if times > 1 and name:
+            places = ", ".join(str(i) for i, other in enumerate(names, 1) if other == name)
+            raise ValueError(f"columns {places} are all named {name!r}. Give each column a name of its own.")
+    if "" in names[1:]:
+        raise ValueError(f"column {names.index('', 1) + 1} has no name. Give each column a name of its own.")
+
+
+def _parquet(path: Path) -> Table:
+    parquet, types = require("pyarrow.parquet", "data"), require("pyarrow", "data").types
     try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"this is not a complete Parquet file: {error}") from error
+    _check_names(table.column_names)
+    pandas = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+    indices = {name for name in pandas.get("index_columns", ()) if isinstance(name, str)}
+    columns, faults = {}, {}
+    for name, kind in zip(table.column_names, table.schema.types, strict=True):
+        if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+            columns[name] = table[name].cast("float64" if not types.is_boolean(kind) else "uint8").to_numpy()
+            columns[name] = columns[name].astype(np.float64)
+        else:
+            faults[name] = _no_numbers(name, kind)
+    if not table.num_rows:
+        raise ValueError("the file holds no rows.")
+    return _without_index(columns, faults, None, indices)
+
+
+def _npz(path: Path) -> Table:
+    columns: dict[str, np.ndarray] = {}
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            for name, array in arrays.items():
+                columns |= _columns_of(array, name)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"this is not a complete npz file: {error}") from error
+    return _of_arrays(columns)
+
+
+def _npy(path: Path) -> Table:
+    return _of_arrays(_columns_of(np.load(path), "x"))
+
+
+def _columns_of(array: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """The columns in an array: (n,), (n, k), or the fields of a structured array."""
+    if array.dtype.names:
+        return {field: array[field] for field in array.dtype.names}
+    return {f"{name}{i}": part for i, part in enumerate(array.T)} if array.ndim == 2 else {name: array}
+
+
+def _of_arrays(columns: dict[str, np.ndarray]) -> Table:
+    numbers = {name: column for name, column in columns.items() if column.dtype.kind in "iufb"}
+    faults = {name: _no_numbers(name, column.dtype) for name, column in columns.items() if name not in numbers}
+    numbers = {name: column.astype(np.float64) for name, column in numbers.items()}
+    if not columns:
+        raise ValueError("the file holds no arrays.")
+    return Table(numbers, {}, faults)
+
+
+def _no_numbers(name: str, kind: Any) -> str:
+    return (
+        f"column {name!r} holds {kind}, and a flow takes numbers. For a category number its values 0, 1, …, and give "
+        "--supports NAME=integers:0:LAST."
+    )
+
+
+def _whole(column: np.ndarray) -> np.ndarray:
+    """A column of whole numbers as integers; any other as it is."""
+    whole = column.dtype.kind == "f" and np.isfinite(column).all() and (column == np.floor(column)).all()
+    return column.astype(np.int64) if whole and (np.abs(column) < 2**53).all() else column
+
+
+def _write_text(columns: Mapping[str, np.ndarray], path: Path, separator: str) -> None:
+    import csv
+
+    cells: Iterable[Sequence[str]] = zip(*(column.astype(str).tolist() for column in columns.values()), strict=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(cells)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 
 from pushforward.data.catalogue import find
-from pushforward.data.columns import read_table
+from pushforward.data.columns import Table, others, quoted, read_table
 from pushforward.data.data import Arrays, Data, naming
 from pushforward.data.images import Images, Mirrored, Shifted
 from pushforward.data.splits import NoSplitError
 from pushforward.statistics import narrowed
+
+LEAST = 20  # rows to learn from: the held-out ones are then two
 
 
 class Takes(NamedTuple):
@@ -122,7 +124,7 @@ class ImageSource(Source):
 
 @dataclass(frozen=True)
 class TableSource(Source):
-    """Columns of a table: a .csv, .parquet or .npz file. `seed` chooses the held-out rows."""
+    """Columns of a table in a file, which `data.columns.read_table` reads. `seed` chooses the held-out rows."""
 
     path: str  # "": not known
     columns: tuple[str, ...]  # of the events
@@ -130,19 +132,29 @@ class TableSource(Source):
     weights: str | None = None  # the column of weights; None: all equal
     validation: float = 0.1  # the share of rows held out, 5,000 at most
     seed: int = 0  # of the choice of held-out rows
+    missing: Literal["refuse", "drop"] = "refuse"  # rows that lack a value: raise ValueError, or leave them out
+    header: bool | None = None  # whether the first row of text is of names; None: find out
 
     def __post_init__(self):
         if not self.columns:
             raise ValueError(f"no column of {self.path} is left to learn.")
+        if self.missing not in ("refuse", "drop"):
+            raise ValueError(
+                f'rows with missing values are refused, "refuse", or left out, "drop"; got {self.missing!r}.'
+            )
 
     def __str__(self) -> str:
         return self.path
 
     def training(self, takes: Takes) -> Arrays:
-        return self._parts(takes)[0]
+        """The rows to learn. Raises ValueError where they are too few, or a column is constant."""
+        table = self.table()
+        with naming(self.path):
+            _check_learnable(table, self.columns)
+        return self._split(table, takes)[0]
 
     def held_out(self, takes: Takes) -> Arrays:
-        held_out = self._parts(takes)[1]
+        held_out = self._split(self.table(), takes)[1]
         if held_out is None:
             raise ValueError(f"no row of {self.path} is held out: data.validation is 0.")
         return held_out
@@ -150,18 +162,67 @@ class TableSource(Source):
     def at(self, place: str) -> TableSource:
         return replace(self, path=place)
 
-    def _parts(self, takes: Takes) -> tuple[Arrays, Arrays | None]:
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All columns that it names."""
+        return (*self.columns, *self.context, *(() if self.weights is None else (self.weights,)))
+
+    def table(self) -> Table:
+        """The file's rows, those with missing values left out where `missing` is "drop"."""
+        table = read_table(_told(self.path), self.header)
+        with naming(self.path):
+            return table.complete(self.used) if self.missing == "drop" else table
+
+    def rows(self, table: Table) -> Arrays:
+        """A table's rows as events with their context, unweighted."""
+        with naming(self.path):
+            events, context = (_tensor(table, names) if names else None for names in (self.columns, self.context))
+        assert events is not None
+        return Arrays(events, context)
+
+    def _split(self, table: Table, takes: Takes) -> tuple[Arrays, Arrays | None]:
         if (len(self.columns),) != takes.event:
             raise ValueError(
                 f"the model takes events of shape {takes.event}, and {len(self.columns)} columns are named."
             )
-        table = read_table(Path(_told(self.path)))
-        events, context = (
-            narrowed(torch.from_numpy(table.take(names))) if names else None for names in (self.columns, self.context)
+        rows = self.rows(table)
+        if self.weights is not None:
+            with naming(self.path):
+                rows = Arrays(rows.events, rows.context, _weights(table, self.weights))
+        return rows.counted().split(self.validation, seed=self.seed)
+
+
+def _tensor(table: Table, names: tuple[str, ...]) -> torch.Tensor:
+    return narrowed(torch.from_numpy(table.take(names)))
+
+
+def _weights(table: Table, name: str) -> np.ndarray:
+    weights = table.take([name])[:, 0]
+    wrong = np.flatnonzero(weights < 0)
+    if len(wrong):
+        raise ValueError(
+            f"the weight {name!r} is {weights[wrong[0]]:g} at {table.at(wrong[0])}{others(len(wrong) - 1)}. With "
+            "negative weights the likelihood may have no maximum: merge or reweight such rows first."
         )
-        weights = None if self.weights is None else table.take([self.weights])[:, 0]
-        assert events is not None
-        return Arrays(events, context, weights).counted().split(self.validation, seed=self.seed)
+    return weights
+
+
+def _check_learnable(table: Table, columns: tuple[str, ...]) -> None:
+    """Raise ValueError where rows are too few, or a column is constant: then a density has no limit."""
+    least = max(LEAST, len(columns) + 2)
+    if len(table) < least:
+        raise ValueError(
+            f"there are {len(table)} rows of {len(columns)} columns, too few to learn from: give {least} at least, and "
+            "hundreds to learn more than means and deviations."
+        )
+    values = table.take(columns)
+    constant = [name for name, column in zip(columns, values.T, strict=True) if (column == column[0]).all()]
+    if constant:
+        listed = " ".join(map(quoted, constant))
+        raise ValueError(
+            f"column {constant[0]!r} is {values[0, columns.index(constant[0])]:g} in all {len(table):,} rows, and has "
+            f"no density. Leave it out: --drop {listed}."
+        )
 
 
 def _told(place: str) -> str:

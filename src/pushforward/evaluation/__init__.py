@@ -5,7 +5,7 @@ from pushforward.evaluation.features import Extractor, load_extractor
 from pushforward.evaluation.importance import Importance, importance
 from pushforward.evaluation.likelihood import HeldOut, held_out, held_out_mean, mean_cost
 from pushforward.evaluation.pictures import captioned, check_picture, grid, save_picture, table
-from pushforward.evaluation.plots import plot_coverage, plot_history, plot_ranks
+from pushforward.evaluation.plots import plot_corner, plot_coverage, plot_history, plot_ranks
 from pushforward.evaluation.quality import Quality, c2st, compare, frechet_distance, kernel_distance, precision_recall
 from pushforward.evaluation.samples import sample_quality
 
@@ -28,6 +28,7 @@ __all__ = [
     "kernel_distance",
     "load_extractor",
     "mean_cost",
+    "plot_corner",
     "plot_coverage",
     "plot_history",
     "plot_ranks",

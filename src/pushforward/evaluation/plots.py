@@ -1,4 +1,4 @@
-"""Plots of calibration and training: matplotlib figures, for `figure.savefig(path)` or the end of a notebook cell."""
+"""Plots of calibration, training and samples: matplotlib figures, to save by `figure.savefig(path)`."""
 
 from __future__ import annotations
 
@@ -66,6 +66,45 @@ def plot_history(history: Sequence[tuple[int, float, float | None]], *, name: st
     axes.plot([step for step, _ in looks], [held_out for _, held_out in looks], color="C0", label="held-out")
     axes.set(xlabel="step", ylabel=name)
     return figure
+
+
+def plot_corner(samples: Tensor, data: Tensor | None = None, names: Sequence[str] = ()) -> Figure:
+    """Histograms of each feature, and points for each pair of features: samples (n, d), and data (m, d) in grey.
+
+    A histogram has the central 99.8% of values; d is at most 12.
+    """
+    n, d = samples.shape
+    if d > 12:
+        raise ValueError(f"a corner plot shows 12 features at most; these are {d}. Choose some: samples[:, [0, 3]].")
+    names = names or [f"x[{i}]" for i in range(d)]
+    if len(names) != d:
+        raise ValueError(f"give a name for each of {d} features, or none; got {len(names)}.")
+    sets = [(x.detach().double().cpu(), color) for x, color in ((samples, "C0"), (data, "0.4")) if x is not None]
+    ends = torch.stack([torch.stack([x.quantile(q, 0) for q in (0.001, 0.999)], 1) for x, _ in _thinned(sets, 10_000)])
+    low, high = ends[..., 0].amin(0).tolist(), ends[..., 1].amax(0).tolist()
+    figure = _figure(1.6 * d + 0.8, 1.6 * d + 0.8)
+    for i in range(d):
+        for j in range(i + 1):
+            axes = figure.add_subplot(d, d, i * d + j + 1)
+            for x, color in _thinned(sets, 10_000 if i == j else 2_000):
+                if i == j:
+                    axes.hist(
+                        x[:, i].numpy(), bins=40, range=(low[i], high[i]), density=True, histtype="step", color=color
+                    )
+                else:
+                    axes.plot(x[:, j].numpy(), x[:, i].numpy(), ".", ms=2, alpha=0.4, color=color)
+                    axes.set(ylim=(low[i], high[i]))
+            axes.set(xlim=(low[j], high[j]), xticks=[], yticks=[])
+            if i == d - 1:
+                axes.set_xlabel(names[j])
+            if j == 0 and i:
+                axes.set_ylabel(names[i])
+    return figure
+
+
+def _thinned(sets: Sequence[tuple[Tensor, str]], most: int) -> list[tuple[Tensor, str]]:
+    """The finite rows of each set, this many at most."""
+    return [(x[x.isfinite().all(1)][:most], color) for x, color in sets]
 
 
 def _band(expected: Tensor, events: int) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,10 @@ from pushforward.runs.denoising import denoise
 from pushforward.runs.editing import Chains, edit, inpaint, interpolate
 from pushforward.runs.evaluating import check, classify, evaluate
 from pushforward.runs.folder import load, load_coded, note, read_recipe, read_results
+from pushforward.runs.plotting import plot
 from pushforward.runs.sampling import sample
 from pushforward.runs.saving import save
+from pushforward.runs.scoring import score
 from pushforward.runs.training import train
 
 __all__ = [
@@ -20,9 +22,11 @@ __all__ = [
     "load",
     "load_coded",
     "note",
+    "plot",
     "read_recipe",
     "read_results",
     "sample",
     "save",
+    "score",
     "train",
 ]

@@ -35,6 +35,8 @@ def denoise(
     """
     recipe = recipe_of(run)
     check_picture(out)
+    if recipe.data.columns:
+        recipe.images()  # raises ValueError: a table holds none
     if getattr(recipe.codec, "noise_sigma", None) is None:
         raise ValueError(
             f"{run} was trained without Gaussian noise ({recipe.codec}), and has not learned the score of noisy "

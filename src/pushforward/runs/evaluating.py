@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pushforward.codecs import CodedFlow, Identity
+from pushforward.data import TableSource
 from pushforward.diagnostics import Diagnostics
-from pushforward.evaluation import HeldOut, Quality, held_out_mean, load_extractor, sample_quality
+from pushforward.evaluation import (
+    HeldOut,
+    Quality,
+    check_calibration,
+    held_out_mean,
+    load_extractor,
+    sample_quality,
+)
+from pushforward.randomness import keyed
+from pushforward.recipe import Recipe
 from pushforward.runs.data import images_of, read_note, recipe_of
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
 from pushforward.sampling import Sampling
+
+RANKED = 200  # rows of a table, to check calibration
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,32 @@ class Classified:
         return f"{right:.2%} of {len(self.labels):,} images classified correctly"
 
 
+@dataclass(frozen=True)
+class HeldOutLogProb:
+    """The mean log-density of rows of a table, in nats. Printed, it is one line."""
+
+    mean: float
+    standard_error: float
+    rows: int
+    samples: int  # draws of the codec for each row
+    exact: bool  # whether it is the log-density; else a lower bound, or an estimate
+
+    def __str__(self) -> str:
+        bound = "" if self.exact else f"; a lower bound, K = {self.samples}"
+        return f"{self.mean:.3f} ± {self.standard_error:.3f} nats (mean ± s.e. over {self.rows:,} rows{bound})"
+
+
+@dataclass(frozen=True)
+class ColumnRanks:
+    """The p-value of uniform ranks of held-out values among samples, by column (`evaluation.check_calibration`)."""
+
+    text: str
+    p_values: dict[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.text}; " + ", ".join(f"{name} p = {p:.2g}" for name, p in self.p_values.items())
+
+
 def evaluate(
     run: Path,
     samples: int = 1,
@@ -39,20 +79,28 @@ def evaluate(
     n: int = 10_000,
     sampling: Sampling = Sampling(),
     device: str = "auto",
-) -> dict[str, HeldOut | Quality]:
+) -> Mapping[str, object]:
     """Measure the likelihood of held-out data and the quality of samples, into results.json and the model card.
 
     Each result is written as soon as it is known. Samples that overflowed are counted, and left out of the comparison.
 
+    Of a table it measures the log-density, in nats, and the calibration: how often regions of highest density hold
+    held-out rows, and whether ranks of their values among samples are uniform. For rows with weights there is none.
+
     Args:
         run: The run folder.
         samples: Draws of the codec for each event; more give a tighter bound.
-        data: A name, a file or a folder: its held-out images, or all where it has no splits; by default the run's.
+        data: A name, a file or a folder: its held-out images, or all where it has no splits; or a table, all of it. By
+            default the run's held-out data.
         features: Evaluate samples of images too, in features of efficientnet-lite0 or of a TorchScript file.
         n: How many samples, against as many held-out images.
         device: cpu, cuda, mps, or auto.
     """
     recipe = recipe_of(run)
+    if isinstance(recipe.data, TableSource):
+        if features:
+            raise ValueError(f"--features is for images, and {run} learned the table {recipe.data}.")
+        return _evaluate_table(run, load_coded(run, device=device), recipe, data, samples)
     check_sampling(run, recipe, sampling)
     coded = load_coded(run, device=device)
     extract = load_extractor(features, device=coded.flow.device) if features else None
@@ -70,6 +118,27 @@ def evaluate(
     if extract:
         images = images_of(run, data)
         tell(f"samples, guidance {sampling.guidance:g}", sample_quality(coded, images, extract, n, sampling))
+    return found
+
+
+def _evaluate_table(
+    run: Path, coded: CodedFlow, recipe: Recipe, data: str | None, samples: int
+) -> dict[str, HeldOutLogProb | ColumnRanks]:
+    source = recipe.data.at(data) if data else recipe.data
+    assert isinstance(source, TableSource)
+    rows = source.rows(source.table()) if data else source.held_out(recipe.takes())
+    mean = held_out_mean(coded, rows, samples=samples)
+    exact = mean.exact and isinstance(coded.codec, Identity)
+    found: dict[str, HeldOutLogProb | ColumnRanks] = {
+        "held-out log p": HeldOutLogProb(-mean.mean, mean.standard_error, mean.events, samples, exact)
+    }
+    if rows.weights is None:
+        some = rows.part(range(min(RANKED, len(rows))))
+        x = coded.codec.encode(some.events, keyed(0))[0]
+        ranks = check_calibration(coded.flow, x, some.context)
+        p_values = dict(zip(source.columns, ranks.p_values().tolist(), strict=True))
+        found["calibration"] = ColumnRanks(str(ranks), p_values)
+    note(run, {name: {**asdict(result), "text": str(result)} for name, result in found.items()})
     return found
 
 

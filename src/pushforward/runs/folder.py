@@ -33,14 +33,16 @@ RECIPE, RESULTS, CARD = "recipe.json", "results.json", "README.md"
 
 
 def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
-    """The flow of a run folder, or of a release."""
+    """The flow of a run folder, or of a release. Of a run on a table, it knows the names of its columns."""
     return load_coded(folder, device=device).flow
 
 
 def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow:
     """The flow of a run folder, or of a release, with the codec of its data."""
     place = ranks.chosen(device)
-    objective, folder = read_recipe(folder).build(), Path(folder)
+    recipe, folder = read_recipe(folder), Path(folder)
+    objective = recipe.build()
+    objective.flow.columns, objective.flow.context_columns = recipe.data.columns, recipe.data.context
     codec: Codec = getattr(objective, "codec", Identity())
     _read_weights(objective.flow, folder / WEIGHTS)
     if isinstance(codec, nn.Module):

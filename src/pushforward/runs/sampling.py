@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,10 +12,13 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
+from pushforward.data import Source
+from pushforward.data.columns import check_writable, write_table
 from pushforward.evaluation import check_picture, save_picture
 from pushforward.files import replacing, write
 from pushforward.runs.data import class_names
 from pushforward.runs.folder import load_coded, read_recipe
+from pushforward.runs.given import Given, read_given
 from pushforward.runs.null import check_sampling
 from pushforward.runs.pictures import sheet
 from pushforward.sampling import Sampling, samples
@@ -28,6 +30,7 @@ def sample(
     run: Path,
     out: Path | None = None,
     n: int = 64,
+    given: tuple[str, ...] = (),
     png: bool = False,
     sampling: Sampling = Sampling(),
     device: str = "auto",
@@ -37,11 +40,16 @@ def sample(
     Into a folder it writes files samples-000000.npz, samples-001000.npz … of a thousand each, with integer `images` and
     `labels`. One file is in memory at a time. After an interruption, the same command continues.
 
+    Of a run on a table: `pushforward sample DIR --n 1000 --given mass=1 energy=5e4 --out samples.csv`.
+
     Args:
         run: The run folder.
-        out: A picture, a .npz file or a folder; of a run on a table a .csv file. By default samples.png, samples.csv.
-        n: How many.
-        png: Into a folder write a PNG file for each, in a folder of its class where it has one.
+        out: A picture, a .npz file or a folder; for a run on a table a .csv, .tsv, .parquet or .npz file. By default
+            samples.png or samples.csv.
+        n: How many; for each row, where `given` is a file.
+        given: What samples of a table are conditioned on: NAME=VALUE for each column of the context, or a file with
+            these columns; its rows then come before their samples.
+        png: Into a folder write a PNG file for each image, in a folder of its class where it has one.
         device: cpu, cuda, mps, or auto.
     """
     if n < 1:
@@ -49,21 +57,15 @@ def sample(
     recipe = read_recipe(run)
     source = recipe.data
     out = Path(out or ("samples.csv" if source.columns else "samples.png"))
-    check_sampling(run, recipe, sampling)
-    if not source.columns and out.suffix not in ("", ".npz"):
-        check_picture(out)
-    coded = load_coded(run, device=device)
-    if len(source.context) != len(sampling.context):
-        raise ValueError(
-            f"{run} is conditioned on {', '.join(source.context) or 'no columns'}: give --context a value for each; "
-            f"got {len(sampling.context)}. For many contexts, use pf.load({str(run)!r}).sample."
-        )
-    lost = 0
     if source.columns:
-        decode = coded.codec.decode
-        rows = (row for x, _ in samples(coded, sampling, stop=n) for row in decode(x).tolist())
-        _write_table(source.columns, rows, out)
-    elif out.suffix == ".npz":
+        return _sample_table(run, source, out, n, read_given(source, given), sampling, device)
+    if given:
+        raise ValueError(f"--given is for runs on tables; {run} learned {source}. Its samples take --label.")
+    check_sampling(run, recipe, sampling)
+    if out.suffix not in ("", ".npz"):
+        check_picture(out)
+    coded, lost = load_coded(run, device=device), 0
+    if out.suffix == ".npz":
         lost = _write_file(coded, out, sampling, range(n))
     elif out.suffix:
         drawn = torch.cat([x.cpu() for x, _ in samples(coded, sampling, stop=n)])
@@ -129,11 +131,16 @@ def _finite(x: Tensor) -> Tensor:
     return x.flatten(1).isfinite().all(1)
 
 
-def _write_table(columns: tuple[str, ...], rows: Iterable[list[float]], out: Path) -> None:
-    """Write rows under the names of their columns, as CSV; integers without a decimal point."""
-    if out.suffix != ".csv":
-        raise ValueError(f"this run is on a table: give --out samples.csv, not {out}.")
-    with replacing(out) as begun, begun.open("w", newline="") as file:
-        cells = ([int(v) if v.is_integer() else v for v in row] for row in rows)
-        csv.writer(file, lineterminator="\n").writerow(columns)
-        csv.writer(file, lineterminator="\n").writerows(cells)
+def _sample_table(run: Path, source: Source, out: Path, n: int, given: Given, sampling: Sampling, device: str) -> str:
+    """Write n samples for each row that is given as a table."""
+    check_writable(out)
+    coded, rows = load_coded(run, device=device), np.repeat(given.rows, n, 0)
+    context = torch.from_numpy(rows) if source.context else None
+    decode = coded.codec.decode
+    drawn = torch.cat([decode(x).cpu() for x, _ in samples(coded, sampling, context, stop=len(rows))]).numpy()
+    columns = dict(zip(source.columns, drawn.T, strict=True))
+    if given.from_a_file:
+        columns = {**dict(zip(source.context, rows.T, strict=True)), **columns}
+    write_table(columns, out)
+    lost = (~np.isfinite(drawn)).any(1).sum()
+    return f"{len(rows)} samples in {out}" + (f"; {lost} of them overflowed" if lost else "")

@@ -1,0 +1,55 @@
+"""Plots of a run: its losses, and for a table its samples beside the held-out rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pushforward.data import TableSource
+from pushforward.evaluation import plot_corner, plot_history
+from pushforward.randomness import keyed
+from pushforward.runs.data import recipe_of
+from pushforward.runs.folder import load_coded
+from pushforward.training import Log
+
+BESIDES = ("step", "loss", "gradient", "lr", "seconds")  # what a line of a log holds besides the scores
+SHOWN = 8  # columns of a table in a corner plot
+
+
+def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto") -> str:
+    """Draw the losses of a run, loss.png, and of a run on a table samples beside held-out rows, corner.png.
+
+    A corner plot shows the first eight columns. Where there is a context, each sample is given that of a held-out row.
+
+    Args:
+        run: The run folder.
+        out: The folder of the plots; by default the run folder.
+        n: How many samples.
+        device: cpu, cuda, mps, or auto.
+    """
+    recipe, out = recipe_of(run), run if out is None else out
+    out.mkdir(parents=True, exist_ok=True)
+    history, name = _history(Log(run).read())
+    plot_history(history, name=name).savefig(out / "loss.png", dpi=150)
+    if not isinstance(recipe.data, TableSource):
+        return f"{out / 'loss.png'}"
+    coded, rows = load_coded(run, device=device), recipe.data.held_out(recipe.takes())
+    with torch.no_grad():
+        shape, context = (n,), None
+        if rows.context is not None:
+            shape, context = (), rows.context[torch.arange(n) % len(rows)]
+        x = coded.flow.sample(shape, context, generator=keyed(0))
+    shown, names = coded.codec.decode(x).cpu(), recipe.data.columns[:SHOWN]
+    plot_corner(shown[:, : len(names)], rows.events[:, : len(names)], names).savefig(out / "corner.png", dpi=150)
+    return f"{out / 'loss.png'}, {out / 'corner.png'}"
+
+
+def _history(lines: list[dict[str, float]]) -> tuple[list[tuple[int, float, float | None]], str]:
+    """The scores in the lines of a log, as `plot_history` takes them, and their name. Of nats they are log p."""
+    if not lines:
+        raise ValueError("the run has no log of its training.")
+    unit = next(name for line in lines for name in line if name not in BESIDES and not name.startswith("held-out"))
+    sign, looked = -1 if unit == "nats" else 1, f"held-out {unit}"
+    found = [(int(line["step"]), sign * line[unit], sign * line[looked] if looked in line else None) for line in lines]
+    return found, "log p, nats" if unit == "nats" else unit
