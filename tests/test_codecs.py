@@ -116,10 +116,10 @@ def test_the_sum_over_levels_is_as_near_as_it_says(levels, sigma):
 
 
 def test_integers_that_cannot_be_looked_at_become_nan_where_they_are_wrong(codec):
-    data = torch.tensor([[0, 4, 5, -1]])
+    data, columns, noise = torch.tensor([[0, 4, 5, -1]]), torch.tensor([[0.5, 3.0], [0.5, 3.5]]), Keyed(0, rows=[0])
     with NoWaits():
-        x, _ = codec.encode(data, Keyed(0, rows=[0]))
-        table, _ = ColumnDequantization((1,)).encode(torch.tensor([[0.5, 3.0], [0.5, 3.5]]))
+        x, _ = codec.encode(data, noise)
+        table, _ = ColumnDequantization((1,)).encode(columns)
     assert x.isnan().tolist() == [[False, False, True, True]]
     assert table.isnan().tolist() == [[False, False], [False, True]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import math
 import time
@@ -223,6 +224,7 @@ def imagenet(machine: Machine, seconds: float) -> Iterator[str]:
         if time.monotonic() > until:
             return
         if machine.device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         started = time.monotonic()
@@ -243,19 +245,19 @@ def operations_of(made: Made, plan: Plan) -> Counter[torch.dtype]:
 
 WITH_PEERS = "flow, 64 features | eager, ms | captured, ms | zuko, ms | nflows, ms | best peer / captured"
 PARTS = {
-    "captured_steps": Part("Captured training steps", " | state after seven steps | apart", 30, captured, check=True),
+    "captured_steps": Part("Captured training steps", " | state after seven steps | apart", 20, captured, check=True),
     "random_numbers": Part("Random numbers", " | draws | apart", 5, numbers, check=True),
     "train_mnist": Part(
         "Training MNIST's TarFlow in `minimise`, batch 256, bfloat16",
         "noise | way | ms a step | eager / this | in all, s",
-        90,
+        55,
         mnist,
     ),
-    "train_vectors": Part("Training steps of vectors, 256 rows", WITH_PEERS, 60, partial(of_vectors, batch=256)),
+    "train_vectors": Part("Training steps of vectors, 256 rows", WITH_PEERS, 35, partial(of_vectors, batch=256)),
     "train_imagenet": Part(
         "Training ImageNet-64's TarFlow, 460 M weights, batch 32, bfloat16",
         "way | ms a step | matrix products | peak, GB | days for 200 epochs | in all, s",
-        90,
+        60,
         imagenet,
     ),
 }

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -58,12 +59,13 @@ class Values(NamedTuple):
     skipped: int  # steps so far
 
 
-class Step:
+class Update:
     """Noise, loss, gradients, their norm and clipping, the optimiser's update, and that of the average.
 
-    A step whose loss or gradient is not finite, or whose gradient is larger than the plan takes, changes neither
-    weights nor moments, buffers or the average: the device decides, and the host learns of it later. Where training
-    stops for it, later steps change nothing either.
+    A function of tensors: (data, context, weights, key, rates), as in a `Batch`, to what `Values` are read from. A step
+    whose loss or gradient is not finite, or whose gradient is larger than the plan takes, changes neither weights nor
+    moments, buffers or the average: the device decides, and the host learns of it later. Where training stops for it,
+    later steps change nothing either.
     """
 
     def __init__(self, network: nn.Module, state: State, plan: Plan):
@@ -73,67 +75,12 @@ class Step:
         self.rows = torch.arange(share.start, share.stop, device=self.device)
         self.weights = list(self.objective.parameters())
         self.stopped = torch.zeros((), device=self.device, dtype=torch.bool)
-        self._captured = Captured(self._made, self.device, warmups=WARMUPS)
-        self._hindrance, self._calls = self._why_not_captured(), 0
 
-    @property
-    def why(self) -> str | None:
-        """Why the last step was not the replay of a CUDA graph; None where it was."""
-        return self._hindrance or self._captured.why
-
-    def __call__(self, batch: Batch) -> Launched:
-        """Make a step, or have the device make it."""
-        given = self._moved(batch)
-        self.objective.begin(batch.step / self.plan.steps)
-        values = self._made(*given) if self._hindrance else self._captured(*given)
-        self._calls += 1
-        if not values.is_cuda:
-            return Launched(batch, values, None)
-        if self._calls > WARMUPS and not self._hindrance and self._captured.why:
-            self._hindrance = self._captured.why
-            warnings.warn(f"training steps are not captured as a CUDA graph: {self._hindrance}.", stacklevel=2)
-        values, arrived = values.to("cpu", non_blocking=True), torch.cuda.Event()
-        arrived.record(torch.cuda.current_stream(self.device))
-        return Launched(batch, values, arrived)
-
-    def values(self, launched: Launched) -> Values:
-        """The values of a step, once it has been made. Raises FloatingPointError where training stops for it."""
-        if launched.arrived:
-            launched.arrived.synchronize()
-        loss, value, gradient, taken, stopped, skipped = launched.values.tolist()
-        values = Values(loss, value, gradient, bool(taken), bool(stopped), int(skipped))
-        if values.stopped:
-            raise FloatingPointError(self._what_happened(launched.batch, values))
-        return values
-
-    def _what_happened(self, batch: Batch, values: Values) -> str:
-        told = f"step {batch.step}: loss {values.loss}, norm of the gradient {values.gradient}; "
-        if math.isfinite(values.loss) and math.isfinite(values.gradient):
-            told += f"its norm is above skip_above={self.plan.skip_above}"
-        else:
-            told += f"the first not to be finite was {first_not_finite(self.objective, lambda: self._gradients(batch))}"
-        if self.plan.on_nonfinite == "skip" or self.plan.skip_above:
-            told += f"; steps skipped so far: {values.skipped}, where {self.plan.max_skipped} in a row stop training"
-        data, context, _, key, _ = self._moved(batch)
-        remedy = self.objective.remedy(batch.rows, data, context, Keyed.of(key, self.rows))
-        return f"{told}. The weights were not changed. {remedy}"
-
-    def _why_not_captured(self) -> str | None:
-        if not self.plan.captured:
-            return "the plan has captured=False"
-        if ranks.size() > 1:
-            return "processes average their gradients"
-        if not self.objective.flow.exact:
-            return "log-dets are estimated by terms whose number is drawn on the host"
-        if self.objective.changes:
-            return "the objective changes from step to step"
-        return None
-
-    def _made(self, data: Tensor, context: Given, weights: Tensor | None, key: Tensor, rates: Tensor) -> Tensor:
+    def __call__(self, data: Tensor, context: Given, weights: Tensor | None, key: Tensor, rates: Tensor) -> Tensor:
         base = self.objective.flow.base
         optimiser: Any = self.state.optimiser
         lr, share, largest = rates.unbind()
-        optimiser.zero_grad()
+        optimiser.zero_grad()  # what an interrupted step left
         losses, z = self._backward(data, context, weights, key)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.weights if p.grad is not None]).float()
         taken = self._taken(losses[0].isfinite() & norm.isfinite(), norm > largest)
@@ -143,6 +90,7 @@ class Step:
         optimiser.grad_scale = ((norm + 1e-6) / (self.plan.clip or math.inf)).clamp(min=1)
         optimiser.found_inf = 1 - taken.float()
         optimiser.step()
+        optimiser.zero_grad()
         if z is not None:
             base.observe(z)
         ranks.average(base.buffers())
@@ -185,16 +133,81 @@ class Step:
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return objective(*given)
 
-    def _moved(self, batch: Batch) -> tuple[Any, ...]:
-        """The batch's tensors on the device, by copies that the host does not wait for where its memory is pinned."""
-        return _each(tuple(batch[2:]), lambda t: t.to(self.device, non_blocking=True))
-
-    def _gradients(self, batch: Batch) -> dict[str, Tensor | None]:
+    def gradients(self, data: Tensor, context: Given, weights: Tensor | None, key: Tensor) -> dict[str, Tensor | None]:
         """The gradients of this process's share of a batch, by name of the weight: for a diagnosis."""
-        data, context, weights, key, _ = self._moved(batch)
         loss, _ = self.loss(self.objective, data, context, Keyed.of(key, self.rows), weights)
         names = dict(self.objective.named_parameters())
         return dict(zip(names, torch.autograd.grad(loss, [*names.values()], allow_unused=True), strict=True))
+
+
+class Step:
+    """Makes steps by an `Update`, which it records as a CUDA graph where it can, and reads their values later."""
+
+    def __init__(self, network: nn.Module, state: State, plan: Plan):
+        self.state, self.plan, self.objective = state, plan, state.objective
+        self.device = self.objective.flow.device
+        self._update = Update(network, state, plan)
+        self._captured = Captured(self._update, self.device, warmups=WARMUPS)
+        self._hindrance, self._calls = self._why_not_captured(), 0
+
+    @property
+    def why(self) -> str | None:
+        """Why the last step was not the replay of a CUDA graph; None where it was."""
+        return self._hindrance or self._captured.why
+
+    def __call__(self, batch: Batch) -> Launched:
+        """Make a step, or have the device make it."""
+        given = self._moved(batch)
+        self.objective.begin(batch.step / self.plan.steps)
+        values = self._update(*given) if self._hindrance else self._captured(*given)
+        self._calls += 1
+        if not values.is_cuda:
+            return Launched(batch, values, None)
+        if self._calls > WARMUPS and not self._hindrance and self._captured.why:
+            self._hindrance = self._captured.why
+            warnings.warn(f"training steps are not captured as a CUDA graph: {self._hindrance}.", stacklevel=2)
+        values, arrived = values.to("cpu", non_blocking=True), torch.cuda.Event()
+        arrived.record(torch.cuda.current_stream(self.device))
+        return Launched(batch, values, arrived)
+
+    def values(self, launched: Launched) -> Values:
+        """The values of a step, once it has been made. Raises FloatingPointError where training stops for it."""
+        if launched.arrived:
+            launched.arrived.synchronize()
+        loss, value, gradient, taken, stopped, skipped = launched.values.tolist()
+        values = Values(loss, value, gradient, bool(taken), bool(stopped), int(skipped))
+        if values.stopped:
+            raise FloatingPointError(self._what_happened(launched.batch, values))
+        return values
+
+    def _what_happened(self, batch: Batch, values: Values) -> str:
+        given = self._moved(batch)
+        told = f"step {batch.step}: loss {values.loss}, norm of the gradient {values.gradient}; "
+        if math.isfinite(values.loss) and math.isfinite(values.gradient):
+            told += f"its norm is above skip_above={self.plan.skip_above}"
+        else:
+            where = first_not_finite(self.objective, partial(self._update.gradients, *given[:4]))
+            told += f"the first not to be finite was {where}"
+        if self.plan.on_nonfinite == "skip" or self.plan.skip_above:
+            told += f"; steps skipped so far: {values.skipped}, where {self.plan.max_skipped} in a row stop training"
+        data, context, _, key, _ = given
+        remedy = self.objective.remedy(batch.rows, data, context, Keyed.of(key, self._update.rows))
+        return f"{told}. The weights were not changed. {remedy}"
+
+    def _why_not_captured(self) -> str | None:
+        if not self.plan.captured:
+            return "the plan has captured=False"
+        if ranks.size() > 1:
+            return "processes average their gradients"
+        if not self.objective.flow.exact:
+            return "log-dets are estimated by terms whose number is drawn on the host"
+        if self.objective.changes:
+            return "the objective changes from step to step"
+        return None
+
+    def _moved(self, batch: Batch) -> tuple[Any, ...]:
+        """The batch's tensors on the device, by copies that the host does not wait for where its memory is pinned."""
+        return _each(tuple(batch[2:]), lambda t: t.to(self.device, non_blocking=True))
 
 
 def _each(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
