@@ -178,9 +178,9 @@ def mapped(door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Conte
 
     Arithmetic on such rows would be NaN. Rows that have a NaN are not among them.
     """
-    lost = torch.linalg.vector_norm(x.detach().flatten(1), math.inf, dim=1) == math.inf
-    if readable(x) and not lost.any():
+    if readable(x) and (not x.numel() or all(math.isfinite(end.item()) for end in x.detach().aminmax())):
         return door(x, context)
+    lost = torch.linalg.vector_norm(x.detach().flatten(1), math.inf, dim=1) == math.inf
     value, log_det = door(x.masked_fill(_column(lost, x), 0), context)
     return value.masked_fill(_column(lost, value), math.inf), log_det.masked_fill(lost, -math.inf)
 
