@@ -310,3 +310,18 @@ def test_other_tables_that_cannot_be_used(tmp_path):
         pf.recipes.table(in_npz(tmp_path), weights="colour")
     with pytest.raises(ValueError, match="no column of .* is left to learn"):
         pf.recipes.table(in_npz(tmp_path), context=NAMES)
+
+
+def test_a_table_may_be_in_any_units(tmp_path):
+    """Seconds since 1980 and large integers, given seconds: samples have their digits."""
+    part = np.random.default_rng(0).random(200)
+    columns = {"time": 1126259462 + 0.2 * part, "count": np.floor(20_000_001 + 9 * part), "given": 1126259462 + part}
+    np.savez(tmp_path / "t.npz", **columns)
+    supports = {"count": pf.transforms.Integers(0)}
+    made = pf.recipes.table(tmp_path / "t.npz", context=("given",), supports=supports, model="maf", steps=5)
+    pf.train(made, tmp_path / "run")
+    pf.sample(tmp_path / "run", tmp_path / "s.csv", 50, given=("given=1126259462.5",))
+    found = read_table(tmp_path / "s.csv").columns
+    assert len(np.unique(found["time"])) == 50
+    assert 5 < len(np.unique(found["count"])) < 40
+    assert np.abs(found["time"] - 1126259462.1).max() < 0.5
