@@ -92,7 +92,7 @@ class Tape(NoWaits):
 class Tapes(Recorder):
     """Records on tapes."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, large: bool):
         assert device.type == "cpu"
 
     def run(self, call: Call) -> Any:

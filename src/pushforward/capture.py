@@ -39,7 +39,8 @@ class Captured:
     For each set of shapes the first `warmups` ≥ 1 calls run the function; the next records it and replays the record,
     as do all later ones. Arguments are tensors, hashable values, and tuples, lists and dicts of these. Tensors are
     copied into memory of the record, without their gradients' history; other values belong to its key, as do shapes and
-    the modes of gradients and autocast.
+    the modes of gradients and autocast. A `large` function, such as a training step, has the memory that is free in
+    torch's cache given back before it is recorded.
 
     What the function must keep to:
 
@@ -59,12 +60,12 @@ class Captured:
     (tensor([2., 2.]), 'functions are captured on cuda; this one runs on cpu')
     """
 
-    def __init__(self, function: Callable[..., Any], device: torch.device, *, warmups: int = 1):
+    def __init__(self, function: Callable[..., Any], device: torch.device, *, warmups: int = 1, large: bool = False):
         assert warmups >= 1, "kernels are loaded, and results looked at, in a call that is not recorded"
         self.function, self.device, self.warmups = function, device, warmups
         self.why: str | None = None
         self._records: dict[Hashable, _Record] = {}
-        self._recorder = RECORDERS[device.type](device) if device.type in RECORDERS else None
+        self._recorder = RECORDERS[device.type](device, large) if device.type in RECORDERS else None
 
     def __call__(self, *arguments: Any) -> Any:
         self.why = hindrance(self.device)
@@ -159,8 +160,9 @@ class Recorder(ABC):
 class Graphs(Recorder):
     """Records CUDA graphs on a stream of its own; all of them share one pool of memory."""
 
-    def __init__(self, device: torch.device):
-        self.device, self.stream, self.pool = device, torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+    def __init__(self, device: torch.device, large: bool):
+        self.device, self.large = device, large
+        self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
     def run(self, call: Call) -> Any:
         current = torch.cuda.current_stream(self.device)
@@ -171,8 +173,9 @@ class Graphs(Recorder):
         return results
 
     def record(self, call: Call) -> tuple[Call, Any]:
-        torch.cuda.synchronize(self.device)
-        torch.cuda.empty_cache()  # what calls before the recording took is for the graph's own pool
+        if self.large:
+            torch.cuda.synchronize(self.device)
+            torch.cuda.empty_cache()  # what calls before the recording took is for the graph's own pool
         graph = torch.cuda.CUDAGraph()
         results = self.run(lambda: self._captured(graph, call))
         return graph.replay, results
@@ -193,14 +196,19 @@ class Graphs(Recorder):
         return results
 
     def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
-        """End a capture in which something failed: the stream and the allocator go on as before."""
-        with suppress(RuntimeError):  # the capture was invalid
+        """End a capture in which something failed. The stream, the allocator and the generator go on as before: what a
+        failed end leaves undone, the end of another capture does."""
+        with suppress(RuntimeError):  # the capture is invalid
             graph.capture_end()
         ends = getattr(torch._C, "_cuda_endAllocateToPool", None)  # where capture_end raises before it does this
         if ends is not None:
             with suppress(RuntimeError):  # it was done
                 ends(self.stream.device_index, self.pool)
-        self.pool = torch.cuda.graph_pool_handle()
+        self.pool, other = torch.cuda.graph_pool_handle(), torch.cuda.CUDAGraph()
+        with suppress(RuntimeError):
+            other.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+            torch.zeros(1, device=self.device)
+            other.capture_end()
 
 
-RECORDERS: dict[str, Callable[[torch.device], Recorder]] = {"cuda": Graphs}
+RECORDERS: dict[str, Callable[[torch.device, bool], Recorder]] = {"cuda": Graphs}

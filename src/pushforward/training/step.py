@@ -147,7 +147,7 @@ class Step:
         self.state, self.plan, self.objective = state, plan, state.objective
         self.device = self.objective.flow.device
         self._update = Update(network, state, plan)
-        self._captured = Captured(self._update, self.device, warmups=WARMUPS)
+        self._captured = Captured(self._update, self.device, warmups=WARMUPS, large=True)
         self._hindrance, self._calls = self._why_not_captured(), 0
 
     @property
