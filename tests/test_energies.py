@@ -12,10 +12,10 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.data import Arrays
 from pushforward.evaluation import importance
+from pushforward.objectives.energy import check_energy
+from pushforward.objectives.reverse_kl import scores_in_one_pass
 from pushforward.randomness import keyed
 from pushforward.training import Annealing, Plan, ReverseKL, minimise
-from pushforward.training.energy import check_energy
-from pushforward.training.reverse_kl import scores_in_one_pass
 from pushforward.transforms import Circle, Interval
 from tests.toys import randomised
 

@@ -19,6 +19,7 @@ from pushforward.cli.main import train
 from pushforward.codecs import GaussianNoise
 from pushforward.data import Arrays
 from pushforward.models import (
+    FFJORD,
     IAF,
     MAF,
     NICE,
@@ -45,9 +46,10 @@ from pushforward.models import (
 )
 from pushforward.moves import Affine, RationalQuadraticSpline, Shift, SoftClip, Tanh
 from pushforward.networks import LayerOptions
+from pushforward.objectives import ContinuousLikelihood, MaximumLikelihood
 from pushforward.recipe import from_json, to_json
 from pushforward.recipes import RECIPES
-from pushforward.solve import sequential
+from pushforward.solve import RK4, Dopri5, Hutchinson, Tsit5, sequential
 from pushforward.training import Likelihood, Plan, minimise
 from pushforward.transforms import Autoregressive, Circle, Exact, Integers, Interval, Roulette
 from tests.toys import randomised
@@ -79,6 +81,13 @@ OPTIONS = {
     NSF: {**VECTOR, "move": (RationalQuadraticSpline(), RationalQuadraticSpline(4)), "autoregressive": (False, True)},
     CircularNSF: {**VECTOR, "supports": ((), (Circle(0, 360), Interval(0), Circle(), Integers(0, 9))), "bins": (4, 8)},
     ResidualFlow: {**VECTOR, "limit": (0.9, 0.5), "log_det": (Exact(), Roulette(seed=0))},
+    FFJORD: {
+        **{name: values for name, values in VECTOR.items() if name != "transforms"},
+        "residual": (False, True),
+        "solve": (Dopri5(), Tsit5(rtol=1e-4, atol=1e-4), RK4(16)),
+        "divergence": (None, Hutchinson(2)),
+        "objective": (ContinuousLikelihood(), ContinuousLikelihood(jacobian=0.01), MaximumLikelihood()),
+    },
     ImageRealNVP: {**IMAGE, "levels": (2, 1), "width": (8, 4), "blocks": (1, 2), "move": AFFINE},
     ImageGlow: {**IMAGE, **MIXED, **SIZES, "levels": (2, 1)},
     ImageFlowPlusPlus: {**IMAGE, "width": (8, 16), "blocks": (1, 2), "components": (3, 2)},
@@ -191,6 +200,8 @@ def test_models_build_and_score_on_the_meta_device(model):
     with torch.device("meta"):
         flow = model.build()
     assert all(t.is_meta for t in (*flow.parameters(), *flow.buffers()))
+    if isinstance(model, FFJORD):  # by default its steps depend on values
+        flow = flow.solved_by(RK4(16))
     with torch.no_grad():  # whatever is made on the way is made there too
         assert flow.log_prob(torch.zeros(8, *flow.event, device="meta"), context_of(model, 8)).is_meta
 

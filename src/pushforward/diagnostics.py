@@ -31,6 +31,8 @@ class Step:
     greatest: float
     condition: float  # the condition number of a linear map; nan for others
     outside: float  # the share of elements outside the bounds of a spline; nan for others
+    evaluations: float = math.nan  # of the velocity of a continuous transform, the mean over rows ("NFE")
+    refused: float = math.nan  # steps of its solver that were too long, the mean over rows
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Diagnostics:
         if linear:
             worst = max(linear, key=lambda s: s.condition)
             parts.append(f"linear maps' condition numbers up to {worst.condition:.3g} ({worst.name})")
+        solved = [step for step in self.steps if not math.isnan(step.evaluations)]
+        parts += [f"{s.evaluations:.1f} evaluations a row, {s.refused:.1f} steps refused ({s.name})" for s in solved]
         if not math.isnan(self.outside):
             parts.append(f"up to {self.outside:.2%} of elements outside a spline's bounds")
         return "; ".join(parts)
@@ -135,9 +139,13 @@ def _diagnosed(transform: Transform) -> Iterator[list[Step]]:
 
 def _step(name: str, diagnosis: Diagnosis) -> Step:
     least, greatest = (end.item() for end in diagnosis.log_slopes.aminmax())
-    outside = math.nan if diagnosis.outside is None else diagnosis.outside.double().mean().item()
     label = f"{name.replace('parts.', '')} {diagnosis.kind}".strip()
-    return Step(label, least, greatest, diagnosis.condition, outside)
+    means = (_mean(t) for t in (diagnosis.outside, diagnosis.evaluations, diagnosis.refused))
+    return Step(label, least, greatest, diagnosis.condition, *means)
+
+
+def _mean(t: Tensor | None) -> float:
+    return math.nan if t is None else t.double().mean().item()
 
 
 def jacobian_log_det(transform: Transform, x: Events, context: Context | None, *, row: int) -> Tensor:

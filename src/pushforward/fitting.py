@@ -26,11 +26,12 @@ from pushforward.evaluation import mean_cost
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, weighted_draws
 from pushforward.networks import Embedded
+from pushforward.objectives import Annealing, MaximumLikelihood, Objective, ReverseKL
+from pushforward.objectives.reverse_kl import scores_in_one_pass
 from pushforward.randomness import keyed
 from pushforward.rows import check_rows, real_rows, rows_of
-from pushforward.training import Annealing, History, Likelihood, Look, Objective, Plan, ReverseKL, State, begin, proceed
+from pushforward.training import History, Look, Plan, State, begin, proceed
 from pushforward.training.loop import Measure
-from pushforward.training.reverse_kl import scores_in_one_pass
 
 LOOKS = 50  # evaluations on held-out events in a training
 PATIENCE = 10  # evaluations without improvement
@@ -173,7 +174,8 @@ def fit(
         check_looks(plan, " Or give validation=0.")
     measure = None if held_out is None else looking_at(held_out, codec)
     measured = score_name(CodedFlow(flow, codec))
-    return learned(Likelihood(flow, codec), training, plan, measure, measured, progress=progress)
+    objective = (flow.objective or MaximumLikelihood()).build(flow, codec)
+    return learned(objective, training, plan, measure, measured, progress=progress)
 
 
 def embed(flow: Flow, net: nn.Module, context: Tensor) -> None:

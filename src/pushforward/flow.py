@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source, drawing
 from pushforward.shapes import Events, PerSample
 from pushforward.statistics import narrowed
-from pushforward.transform import Solver, Traced, Transform, mapped, solved_by, trace
+from pushforward.transform import Solver, Traced, Transform, mapped, mapped_alone, solved_by, trace
 
 Shape = int | tuple[int, ...]  # of draws
 
@@ -41,6 +41,9 @@ class Flow(nn.Module):
     Methods take events x (*batch, *event), a tensor, an array of any kind or a list. The batch shapes of x and of the
     context broadcast, and answers have the shape that they broadcast to, here written (*batch). A row with an infinite
     element has a density of 0 and an infinite latent; where an element is NaN, so is the answer.
+
+    `objective` says how it is trained where nothing else is said: an `objectives.ObjectiveConfig`; None: by maximum
+    likelihood.
 
     >>> from pushforward.bases import StandardNormal
     >>> from pushforward.transforms import Flip
@@ -62,9 +65,10 @@ class Flow(nn.Module):
         *,
         event: tuple[int | None, ...],
         conditions: Mapping[str, Kind] | None = None,
+        objective: Any = None,
     ):
         super().__init__()
-        self.transform, self.base = transform, base
+        self.transform, self.base, self.objective = transform, base, objective
         self.event = tuple(event) if None in event else Size(event)  # pyright: ignore
         self.conditions = dict(conditions or {})
         self.register_module("embedding", None)
@@ -122,14 +126,15 @@ class Flow(nn.Module):
     def encode(self, x: Events, context: Given = None) -> Events:
         """x -> z, (*batch, *latent)."""
         x, rows, batch = self._rows(x, self.event, context)
-        return _unflattened(mapped(self.transform, x, rows)[0], batch)
+        return _unflattened(mapped_alone(self.transform.encode, x, rows), batch)
 
     def decode(
         self, z: Events, context: Given = None, *, known: Events | None = None, solve: Solver | None = None
     ) -> Events:
         """z -> x, (*batch, *event), differentiably; under torch.no_grad() it is faster.
 
-        `solve` is the inverse solver (`pushforward.solve`) of all autoregressive steps; None leaves each its own.
+        `solve` is the solver (`pushforward.solve`) of all transforms that are solved for, or a sequence of solvers of
+        several kinds; None leaves each its own.
         `known` (*batch, n, …) fixes the first n elements along the event's first axis: the others are decoded given
         these, from the rest of z. Raises ValueError where the transform is not causal, that is where z[:, :n] depends
         on more than x[:, :n].
@@ -137,7 +142,7 @@ class Flow(nn.Module):
         z, rows, batch = self._rows(z, self.base.event, context, "z")
         transform = solved_by(self.transform, solve)
         if known is None:
-            return _unflattened(mapped(transform.inverse, z, rows)[0], batch)
+            return _unflattened(mapped_alone(transform.decode, z, rows), batch)
         if not transform.causal:
             raise ValueError(
                 "known= fixes the first elements of an event, and this flow is not causal: its first latents depend on "
@@ -165,7 +170,7 @@ class Flow(nn.Module):
             x = narrowed(x, integers=getattr(self.support, "integers", ()))  # of a `transforms.ProductSupport`
             rows = conditions.each(rows, narrowed)
         with initializing(self):
-            self.transform(x, self._embedded(rows))
+            self.transform.encode(x, self.embedded(rows))
 
     @drawing
     def sample(
@@ -183,8 +188,9 @@ class Flow(nn.Module):
         `size` is the shape of one sample, for a flow whose event has open axes. `temperature` multiplies the base's
         noise; `solve` is that of `decode`. Draws that are not finite are returned, with a warning.
         """
+        how = {"size": size, "temperature": temperature, "solve": solve}
         with torch.no_grad():
-            draws = self._draw(shape, context, size=size, temperature=temperature, generator=generator, solve=solve)
+            draws = self._draw(shape, context, generator=generator, scored=False, **how)
         return _finite(*draws, len(self.event))[0]
 
     @drawing
@@ -199,7 +205,7 @@ class Flow(nn.Module):
     @drawing
     def rsample(self, shape: Shape = (), context: Given = None, *, generator: Source = None) -> Events:
         """Draws with gradients to the flow's parameters and its context."""
-        return self._draw(shape, context, generator=generator)[0]
+        return self._draw(shape, context, generator=generator, scored=False)[0]
 
     @drawing
     def rsample_and_log_prob(
@@ -219,6 +225,14 @@ class Flow(nn.Module):
         steps = trace(self.transform, x, rows)
         return (Traced(step.transform, *(_unflattened(t, batch) for t in step[1:])) for step in steps)
 
+    def solved_by(self, solve: Solver | Sequence[Solver]) -> Flow:
+        """The flow with other solvers, in scoring and in sampling, of the same weights.
+
+        Each transform that is solved for has the one that it accepts: an inverse solver where it is autoregressive, an
+        `ODESolver` or a `Divergence` where it is continuous (`pushforward.solve`).
+        """
+        return self._with(solved_by(self.transform, solve))
+
     def guided(
         self,
         weight: float,
@@ -233,7 +247,8 @@ class Flow(nn.Module):
         """The flow guided away from its null context: again an exact flow, of the same weights.
 
         In every autoregressive step the parameters p of the move become p + weight · (p − p_null), where p_null are
-        those of the null context: the named `conditions` are null in it, or all where none are named. With an
+        those of the null context: the named `conditions` are null in it, or all where none are named. In every
+        continuous step p is the velocity. With an
         `attention_temperature` other than 1, attention logits are divided by it in the pass for p_null; an
         unconditional flow needs it. See `pushforward.guidance`.
 
@@ -260,9 +275,7 @@ class Flow(nn.Module):
             attention_temperature=attention_temperature,
             transforms=transforms,
         )
-        twin = copy.copy(self)
-        twin._modules = {**self._modules, "transform": guided}
-        return twin
+        return self._with(guided)
 
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
         """The mean of the clean event, given x = clean + sigma · noise: Tweedie's formula (`pushforward.denoising`).
@@ -321,7 +334,7 @@ class Flow(nn.Module):
             raise ValueError(
                 f"this flow takes real events; {name} is {x.dtype}. Encode integers first (pushforward.codecs)."
             )
-        given = self._embedded(self.context(context)) if embedded else self.context(context)
+        given = self.embedded(self.context(context)) if embedded else self.context(context)
         whole = conditions.broadcast(given, batch)
         if whole != batch:
             x = x.expand((*whole, *shape))
@@ -329,7 +342,13 @@ class Flow(nn.Module):
             x = x.reshape((whole.numel(), *shape))
         return x, conditions.rows(given, whole), whole
 
-    def _embedded(self, context: Context) -> Context:
+    def _with(self, transform: Transform) -> Flow:
+        """The flow with another transform, of the same weights."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "transform": transform}
+        return twin
+
+    def embedded(self, context: Context) -> Context:
         """The context as networks read it."""
         if self.embedding is None:
             return context
@@ -346,14 +365,17 @@ class Flow(nn.Module):
         temperature: float = 1.0,
         generator: Source = None,
         solve: Solver | None = None,
-    ) -> tuple[Events, Tensor]:
-        event, given = self._sample_shape(size), self._embedded(self.context(context))
+        scored: bool = True,
+    ) -> tuple[Events, Any]:
+        """Draws, and their log-densities; None where these are not `scored`, which may be cheaper."""
+        event, given = self._sample_shape(size), self.embedded(self.context(context))
         shape = sizes(shape) + conditions.batch_shape(given)
         rows, latent = conditions.rows(given, shape), None if size is None else self.transform.latent_shape(event)
         z = self.base.sample(shape.numel(), rows, event=latent, temperature=temperature, generator=generator)
-        x, log_det = solved_by(self.transform, solve).inverse(z, rows)
-        log_prob = self.base.log_prob(z, rows) - log_det
-        return x.reshape((*shape, *event)), log_prob.reshape(shape)
+        transform = solved_by(self.transform, solve)
+        x, log_det = transform.inverse(z, rows) if scored else (transform.decode(z, rows), None)
+        log_prob = None if log_det is None else (self.base.log_prob(z, rows) - log_det).reshape(shape)
+        return x.reshape((*shape, *event)), log_prob
 
     def _sample_shape(self, size: tuple[int, ...] | None) -> Size:
         """The shape of one sample: the event's own, or `size` where its axes are open."""
@@ -366,11 +388,12 @@ class Flow(nn.Module):
         return Size(size)
 
 
-def _finite(x: Events, log_prob: Tensor, axes: int) -> tuple[Events, Tensor]:
+def _finite(x: Events, log_prob: Any, axes: int) -> tuple[Events, Any]:
     """Draws whose events have so many axes, and their log-densities; warns where a draw is not finite."""
-    lost = (~x.flatten(x.dim() - axes).isfinite().all(-1)).sum().item()
+    finite = x.flatten(x.dim() - axes).isfinite().all(-1)
+    lost = (~finite).sum().item()
     if lost:
-        warnings.warn(f"{lost} of {log_prob.numel()} samples are not finite", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{lost} of {finite.numel()} samples are not finite", RuntimeWarning, stacklevel=4)
     return x, log_prob
 
 

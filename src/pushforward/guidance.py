@@ -1,7 +1,8 @@
 """Guidance: a transform guided away from its null context. The result is again an exact transform.
 
-In every autoregressive step a network returns the parameters of a Gaussian. A rule extrapolates them from those of the
-null context, or of another attention temperature, to those of the context: see `pushforward.networks.Guided`.
+In an autoregressive step a network returns the parameters of a Gaussian. A rule extrapolates them from those of the
+null context, or of another attention temperature, to those of the context: see `pushforward.networks.Guided`. In a
+continuous step it extrapolates the velocity.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor
 from pushforward.conditions import Context
 from pushforward.moves import Affine, AffineParams, Move
 from pushforward.networks.guided import Guided, Rule
+from pushforward.networks.velocity import GuidedVelocity
 from pushforward.transform import Transform, replaced
-from pushforward.transforms import Autoregressive
+from pushforward.transforms import Autoregressive, Continuous
 
 __all__ = ["GaussianProduct", "Linear", "Rule", "guide"]
 
@@ -39,6 +41,11 @@ class Linear(Rule):
             raise ValueError(f'guidance acts on "both", "scale" or "mean"; got on={self.on!r}.')
         if self.schedule not in ("constant", "linear"):
             raise ValueError(f'the guidance schedule is "constant" or "linear"; got {self.schedule!r}.')
+
+    @property
+    def plain(self) -> bool:
+        """Whether one weight guides everything."""
+        return self.on == "both" and self.schedule == "constant"
 
     def check(self, move: Move) -> None:
         super().check(move)
@@ -95,27 +102,33 @@ def guide(
     attention_temperature: float = 1.0,
     transforms: Collection[int] | None = None,
 ) -> Transform:
-    """The transform with autoregressive steps guided by the rule, of the same weights. It is exact.
+    """The transform with autoregressive and continuous steps guided by the rule, of the same weights.
 
     In the null pass the named conditions are null, or all where none are named, or are those of a context, and
-    `attention_temperature` divides attention logits. `transforms` are the autoregressive transforms to guide, counted
-    from the data, 0 first; None guides all. Those that read no context, whose null pass would be the same, stay as they
-    are.
+    `attention_temperature` divides attention logits. `transforms` are those of these to guide, counted from the data,
+    0 first; None guides all. Those that read no context, whose null pass would be the same, stay as they are. It is
+    exact where the transform is. Velocities are guided by a `Linear` rule of constant weight alone.
     """
-    count = sum(isinstance(part, Autoregressive) for part in transform.modules())
+    count = sum(isinstance(part, Autoregressive | Continuous) for part in transform.modules())
     if not count:
-        raise ValueError("guidance acts in autoregressive steps, and this flow has none.")
+        raise ValueError("guidance acts in autoregressive and continuous steps, and this flow has none.")
     if wrong := sorted(set(transforms or ()) - set(range(count))):
-        raise ValueError(f"this flow has the autoregressive transforms 0 … {count - 1}; got {wrong}.")
+        raise ValueError(f"this flow has the transforms to guide 0 … {count - 1}; got {wrong}.")
     numbers = iter(range(count))
 
-    def guided(step: Autoregressive) -> Autoregressive:
-        number = next(numbers)
-        if (transforms is not None and number not in transforms) or not (
-            step.net.conditional or attention_temperature != 1
-        ):
+    def guided(step: Autoregressive | Continuous) -> Autoregressive | Continuous:
+        if next(numbers) not in (range(count) if transforms is None else transforms):
+            return step
+        if isinstance(step, Continuous):
+            if attention_temperature != 1 or not isinstance(rule, Linear) or not rule.plain:
+                raise ValueError(
+                    "a velocity is guided by one weight, away from its null context; leave out rule=, on=, schedule= "
+                    "and attention_temperature=."
+                )
+            return step.of(GuidedVelocity(step.net, rule.weight, conditions=conditions))
+        if not (step.net.conditional or attention_temperature != 1):
             return step
         net = Guided(step.net, step.move, rule, conditions=conditions, attention_temperature=attention_temperature)
         return Autoregressive(net, Affine(), solve=step.solve)
 
-    return replaced(transform, Autoregressive, guided)  # pyright: ignore[reportReturnType]
+    return replaced(transform, (Autoregressive, Continuous), guided)  # pyright: ignore[reportReturnType]

@@ -19,17 +19,18 @@ def needs_data(module: nn.Module) -> bool:
 
 @contextmanager
 def initializing(module: nn.Module) -> Iterator[None]:
-    """In this block, initialise every part from its input, before its forward.
+    """In this block, initialise every part from its input, before its first forward.
 
     Raises ValueError where a part was not called. Afterwards buffers named `initialized` are True.
     """
     missed = {part for part in module.modules() if hasattr(part, "initialize_from")}
 
     def initialize(part: nn.Module, args: tuple[Any, ...]) -> None:
-        part.initialize_from(args[0])  # pyright: ignore[reportCallIssue]
-        missed.discard(part)
+        if part in missed:
+            part.initialize_from(args[0])  # pyright: ignore[reportCallIssue]
+            missed.discard(part)
 
-    hooks = [part.register_forward_pre_hook(initialize) for part in missed]
+    hooks = [part.register_forward_pre_hook(initialize) for part in [*missed]]
     try:
         yield
     finally:

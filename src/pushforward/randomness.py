@@ -77,6 +77,14 @@ def draw(sampler: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, s
     return sampler(shape, generator=source, dtype=dtype, device=device).to(like.device)
 
 
+def hashed(x: Tensor) -> Tensor:
+    """A number for each row (batch, …) of float32 or float64 that is a function of its values, bit for bit: (batch,)
+    int64, not negative. As the rows of a `Keyed` they give a row random numbers that do not depend on its batch."""
+    bits = x.detach().flatten(1).view(torch.int64 if x.dtype == torch.float64 else torch.int32).long()
+    words = (bits ^ torch.arange(1, bits.shape[1] + 1, device=x.device) * -0x61C8864680B583EB) * -0x40A7B892E31B1A47
+    return ((words ^ (words >> 31)) * -0x6B2FB644ECCEEE15).sum(1) & (2**63 - 1)
+
+
 def key(*keys: int) -> Tensor:
     """A key of two words for these keys, (2,) int64: two sets of keys share it with a chance of 2⁻⁶⁴."""
     digest = hashlib.blake2b(repr(keys).encode(), digest_size=8).digest()

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from pushforward import codecs, data, models, moves, training, transforms
+from pushforward import codecs, data, models, moves, objectives, solve, training, transforms
 from pushforward.codecs import CodecConfig
 from pushforward.data import Data, Images, ImageSource, Source, Takes
 from pushforward.migrations import FORMAT, migrated
 from pushforward.models import Model
 from pushforward.named import name_of, named
+from pushforward.objectives import MaximumLikelihood, Objective, ObjectiveConfig
 from pushforward.randomness import seeded
-from pushforward.training import MaximumLikelihood, Objective, ObjectiveConfig, Plan
+from pushforward.training import Plan
 from pushforward.version import __version__
 
 
@@ -169,7 +170,7 @@ def revived(value: Any) -> Any:
 def _kind(name: Any) -> type:
     if name == "Recipe":
         return Recipe
-    for room in (models, codecs, data, moves, training, transforms):
+    for room in (models, codecs, data, moves, objectives, solve, training, transforms):
         kind = getattr(room, str(name), None)
         if is_dataclass(kind) and isinstance(kind, type):
             return kind

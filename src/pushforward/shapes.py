@@ -29,17 +29,18 @@ def at_least_float32(t: Tensor) -> Tensor:
 
 def without_autocast(t: Tensor) -> AbstractContextManager:
     """A block without autocast: flow arithmetic multiplies matrices in t's own dtype."""
-    return torch.autocast(_device(t), enabled=False)
+    return torch.autocast(device_type(t), enabled=False)
 
 
 def multiplied_in(t: Tensor) -> torch.dtype:
     """The dtype in which matrices are multiplied by t: its own, or that of autocast, which does not affect float64."""
-    if t.dtype != torch.float64 and torch.is_autocast_enabled(_device(t)):
-        return torch.get_autocast_dtype(_device(t))
+    if t.dtype != torch.float64 and torch.is_autocast_enabled(device_type(t)):
+        return torch.get_autocast_dtype(device_type(t))
     return t.dtype
 
 
-def _device(t: Tensor) -> str:
+def device_type(t: Tensor) -> str:
+    """The type of t's device, for autocast; that of meta tensors is the CPU's."""
     return "cpu" if t.is_meta else t.device.type
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -36,6 +36,8 @@ class Diagnosis(NamedTuple):
     log_slopes: Tensor  # log|dz/dx|, or the logarithms of a matrix's singular values; of any shape
     condition: float = math.nan  # a matrix's greatest singular value over its least
     outside: Tensor | None = None  # bool, of any shape: whether elements were outside the bounds of the move
+    evaluations: Tensor | None = None  # (batch,), of the velocity of a continuous transform
+    refused: Tensor | None = None  # (batch,), steps of its solver
 
 
 class Transform(nn.Module, ABC):
@@ -56,6 +58,14 @@ class Transform(nn.Module, ABC):
     @abstractmethod
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
 
+    def encode(self, x: Events, context: Context | None = None) -> Events:
+        """x -> z alone: a transform whose log_det costs something leaves it out."""
+        return self(x, context)[0]
+
+    def decode(self, z: Events, context: Context | None = None) -> Events:
+        """z -> x alone, likewise."""
+        return self.inverse(z, context)[0]
+
     @property
     def causal(self) -> bool:
         """Whether z[:, :n] depends on x[:, :n] alone, for every n: the first tokens can then be decoded first."""
@@ -75,14 +85,18 @@ class Transform(nn.Module, ABC):
 
 
 class Solving(Transform):
-    """A transform that inverts one direction by a solver."""
+    """A transform that is computed by a solver, in one direction or in both."""
+
+    @abstractmethod
+    def accepts(self, solve: Solver) -> bool:
+        """Whether this is a solver of this kind of transform."""
 
     @abstractmethod
     def solved_by(self, solve: Solver) -> Transform:
         """The same transform, of the same weights, with another solver."""
 
 
-Solver = Callable[..., Any]  # as the transform takes it: for autoregressive ones a function in `pushforward.solve`
+Solver = Any  # of `pushforward.solve`: each kind of transform has its own kinds
 
 
 class Triangular(Transform):
@@ -154,6 +168,16 @@ class Chain(Transform):
             total = total + log_det
         return z, total  # pyright: ignore[reportReturnType]
 
+    def encode(self, x: Events, context: Context | None = None) -> Events:
+        for part in self:
+            x = part.encode(x, context)
+        return x
+
+    def decode(self, z: Events, context: Context | None = None) -> Events:
+        for part in reversed(self.parts):
+            z = part.decode(z, context)  # pyright: ignore[reportCallIssue]
+        return z
+
 
 class Inverse(Transform):
     """A transform with forward and inverse exchanged: a MAF becomes an IAF."""
@@ -167,6 +191,12 @@ class Inverse(Transform):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return self.transform(z, context)
+
+    def encode(self, x: Events, context: Context | None = None) -> Events:
+        return self.transform.decode(x, context)
+
+    def decode(self, z: Events, context: Context | None = None) -> Events:
+        return self.transform.encode(z, context)
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
         found = self.transform.diagnose(z, x, context)
@@ -183,6 +213,11 @@ def mapped(door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Conte
     lost = torch.linalg.vector_norm(x.detach().flatten(1), math.inf, dim=1) == math.inf
     value, log_det = door(x.masked_fill(_column(lost, x), 0), context)
     return value.masked_fill(_column(lost, value), math.inf), log_det.masked_fill(lost, -math.inf)
+
+
+def mapped_alone(door: Callable[..., Tensor], x: Events, context: Context) -> Events:
+    """door(x, context), a value without its log-det, where a row with an infinite element has an infinite value."""
+    return mapped(lambda x, context: (door(x, context), x.new_zeros(x.shape[:1])), x, context)[0]
 
 
 def _column(t: PerSample, x: Events) -> Tensor:
@@ -216,14 +251,28 @@ def flattened(transform: Transform) -> Iterator[Transform]:
         yield transform
 
 
-def solved_by(transform: Transform, solve: Solver | None) -> Transform:
-    """The transform in which every `Solving` transform has the solver `solve`; itself where that is None."""
-    if solve is None:
-        return transform
-    return replaced(transform, Solving, lambda step: step.solved_by(solve))  # pyright: ignore[reportReturnType]
+def solved_by(transform: Transform, solve: Solver | Sequence[Solver] | None) -> Transform:
+    """The transform with other solvers: each `Solving` step has the solver that it accepts; itself where it is None.
+
+    Raises ValueError where a solver is of a kind that no step accepts.
+    """
+    for each in () if solve is None else solve if isinstance(solve, Sequence) else (solve,):
+        steps = [part for part in transform.modules() if isinstance(part, Solving)]
+        if steps and not any(step.accepts(each) for step in steps):
+            raise ValueError(f"{each} solves no step of this flow, which has {_kinds(steps)}.")
+        transform = replaced(transform, Solving, lambda step, each=each: _with(step, each))  # pyright: ignore
+    return transform
 
 
-def replaced(module: nn.Module, kind: type, change: Callable) -> nn.Module:
+def _with(step: Solving, solve: Solver) -> Transform:
+    return step.solved_by(solve) if step.accepts(solve) else step
+
+
+def _kinds(steps: list[Solving]) -> str:
+    return ", ".join(sorted({type(step).__name__ for step in steps}))
+
+
+def replaced(module: nn.Module, kind: type | tuple[type, ...], change: Callable) -> nn.Module:
     """The module with every part of class `kind` replaced by change(part). Modules that contain such a part are copied,
     others and all weights are shared. The original is unchanged."""
     if isinstance(module, kind):

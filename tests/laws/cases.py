@@ -38,6 +38,7 @@ from pushforward.networks import (
     ConvNet,
     GatedAttentionNet,
     Guided,
+    GuidedVelocity,
     LabelEmbedding,
     LabelPrefix,
     LayerOptions,
@@ -50,9 +51,10 @@ from pushforward.networks import (
     ScaledRotary,
     TextPrefix,
     VectorEmbedding,
+    VelocityMLP,
     ViT,
 )
-from pushforward.solve import Solve, blockwise_jacobi, jacobi, sequential
+from pushforward.solve import Hutchinson, Solve, Tsit5, blockwise_jacobi, jacobi, sequential
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     LU,
@@ -61,6 +63,7 @@ from pushforward.transforms import (
     BatchNorm,
     Circle,
     ConditionalAffine,
+    Continuous,
     Coupling,
     Flip,
     Gridded,
@@ -242,6 +245,11 @@ def residual(conditions: Conditions = NOTHING, **options) -> Residual:
     return Residual(ContractiveMLP(5, hidden=(16, 16), context_encoder=context_encoder), **options)
 
 
+def continuous(conditions: Conditions = NOTHING, hidden: tuple[int, ...] = (8, 8), **options) -> Continuous:
+    net = VelocityMLP(options.pop("features", 5), hidden=hidden, context_encoder=encoder(conditions, hidden[0]))
+    return Continuous(net, **options)
+
+
 def convolutional(conditions: Conditions = NOTHING) -> Coupling:
     """Flow++'s network on the columns of an image."""
     move, context_encoder = Composed(Shift(), Affine()), encoder(conditions if conditions is LABELS else NOTHING, WIDTH)
@@ -290,6 +298,12 @@ COPIES = dict.fromkeys(
 SEARCHES = {
     "compiles_back": Excuse(Unsupported, "the search ends when nothing changes, which asks for values"),
     "stays_on_its_device": Excuse(RuntimeError, "the same", NO_VALUES),
+}
+
+STEPS = {
+    "compiles": Excuse(Unsupported, "steps end by values; the velocity is what is compiled"),
+    "compiles_back": Excuse(Unsupported, "the same"),
+    "stays_on_its_device": Excuse(RuntimeError, "the same", "meta tensor"),
 }
 
 CASES = {
@@ -386,6 +400,23 @@ CASES = {
             "log_det_is_autograd": Excuse(AssertionError, "an unbiased estimate, which a test of its own compares"),
             "batch_is_its_samples": Excuse(AssertionError, "its random vectors are drawn for a batch"),
             "compiles": Excuse(Unsupported, "the number of terms is drawn"),
+        },
+    ),
+    "continuous": vectors(partial(continuous, VECTOR), conditions=VECTOR, excused=STEPS),
+    "continuous/pushed": Case(
+        lambda: continuous(hidden=(8, 8, 8), features=2, solve=Tsit5()), event=(2,), latent=(2,), excused=STEPS
+    ),
+    "continuous/guided": vectors(
+        lambda: Continuous(GuidedVelocity(continuous(LABELS, (8,)).net, 0.7)), conditions=LABELS, excused=STEPS
+    ),
+    "continuous/estimated": vectors(
+        partial(continuous, divergence=Hutchinson()),
+        excused=STEPS
+        | {
+            "log_det_is_autograd": Excuse(AssertionError, "an unbiased estimate, which a test of its own compares"),
+            "log_dets_cancel": Excuse(AssertionError, "its probes are a function of the event that a door is given"),
+            "gradients_are_differences": Excuse(AssertionError, "the same: the probes of x + h are others"),
+            "float32_agrees_with_float64": Excuse(AssertionError, "the same: the probes of rounded events are others"),
         },
     ),
     "squeeze": images(Squeeze, (1, 4, 6), latent=(4, 2, 3)),

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 from pushforward.models.circular_nsf import CircularNSF
+from pushforward.models.continuous import ContinuousModel
+from pushforward.models.ffjord import FFJORD
 from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
 from pushforward.models.glow import Glow, ImageGlow, InvertibleConvolution, Mixing, Reverse, Shuffle, VectorGlow
 from pushforward.models.iaf import IAF
@@ -32,15 +34,18 @@ BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors by t
     "autoregressive-nsf": partial(NSF, autoregressive=True),
     "circularnsf": CircularNSF,
     "residualflow": ResidualFlow,
+    "ffjord": FFJORD,
 }
 
 __all__ = [
     "BY_WORD",
+    "FFJORD",
     "IAF",
     "MAF",
     "NICE",
     "NSF",
     "CircularNSF",
+    "ContinuousModel",
     "Dequantiser",
     "FlowPlusPlus",
     "Glow",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pushforward.flow import Flow
+from pushforward.objectives import ObjectiveConfig
 
 
 class Model(ABC):
@@ -19,6 +20,7 @@ class Model(ABC):
     become tuples, and numbers of numpy Python's own.
     """
 
+    objective: ObjectiveConfig | None = None  # how its flow is trained where nothing else is said; None: by likelihood
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __new__(cls, *_: Any, **fields: Any):

@@ -64,7 +64,8 @@ class VectorModel(Model):
         base = self.base(self.features - self.circles)
         if self.circles:
             base = Concatenated(UniformAngle(self.circles), base)
-        return Flow(Chain(*self.assemble()), base, event=(self.features,), conditions=conditions)
+        chain = Chain(*self.assemble())
+        return Flow(chain, base, event=(self.features,), conditions=conditions, objective=self.objective)
 
     def small(self) -> VectorModel:
         return replace(self, hidden=(16,) * len(self.hidden))

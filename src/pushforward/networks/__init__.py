@@ -21,6 +21,7 @@ from pushforward.networks.mlp import MLP, OfAngles
 from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRotary
 from pushforward.networks.prefix import LabelPrefix, PrefixTransformer, TextPrefix
 from pushforward.networks.transformer import CausalTransformer
+from pushforward.networks.velocity import GuidedVelocity, Velocity, VelocityMLP
 from pushforward.networks.vit import ViT
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "GatedConvolution",
     "GraphDecoder",
     "Guided",
+    "GuidedVelocity",
     "LabelEmbedding",
     "LabelPrefix",
     "LayerOptions",
@@ -53,5 +55,7 @@ __all__ = [
     "SpreadConvolution",
     "TextPrefix",
     "VectorEmbedding",
+    "Velocity",
+    "VelocityMLP",
     "ViT",
 ]

@@ -69,7 +69,8 @@ class Guided(CausalNetwork):
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Tensor:
         options = self._options(x.shape[0], x.device, attention_temperature)
-        return self._combined(self.net(torch.cat([x, x]), self._both_contexts(context), **options), _places(0, x))
+        both = with_null(context, self.conditions)
+        return self._combined(self.net(torch.cat([x, x]), both, **options), _places(0, x))
 
     def start(
         self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
@@ -77,7 +78,7 @@ class Guided(CausalNetwork):
         if not is_unchanged(self, Guided):
             return self.whole(rows, context, attention_temperature=attention_temperature)
         options = self._options(rows, next(self.parameters()).device, attention_temperature)
-        both = self.net.start(2 * rows, self._both_contexts(context), **options)
+        both = self.net.start(2 * rows, with_null(context, self.conditions), **options)
         if not isinstance(both, GraphDecoder) or both.tokens is None:
             return GuidedDecoder(both, self._combined)
 
@@ -85,16 +86,6 @@ class Guided(CausalNetwork):
             return self._combined(both.advance(torch.cat([x, x]), places, length), places + 1)
 
         return GraphDecoder(advance, self._combined(both.answer, _places(0, both.answer)), both.tokens)
-
-    def _both_contexts(self, context: Context | None) -> Context | None:
-        """The context, then the context of the null pass, as one batch."""
-        if not context:
-            return context
-        shape, device = batch_shape(context), next(iter(context.values())).null.device
-        if isinstance(self.conditions, tuple):
-            everywhere = torch.ones(shape, dtype=torch.bool, device=device)
-            return concatenate(context, drop(context, everywhere, *self.conditions))
-        return concatenate(context, {**context, **each(expand(self.conditions, shape), lambda t: t.to(device))})
 
     def _options(self, rows: int, device: torch.device, now: Tensor | None) -> dict[str, Tensor]:
         """The attention temperature of each row, unless all are 1."""
@@ -112,6 +103,18 @@ class Guided(CausalNetwork):
             progress = places.reshape(-1, *[1] * len(self.token)) / max(self.tokens - 1, 1)
             progress = progress.to(conditional.shift.dtype)
         return torch.stack(self.rule(conditional, null, progress), dim=-1)
+
+
+def with_null(context: Context | None, null: tuple[str, ...] | Context) -> Context | None:
+    """The context, then that of the null pass, as one batch: the named conditions are null in it, or all where none are
+    named, or are those of another context."""
+    if not context:
+        return context
+    shape, device = batch_shape(context), next(iter(context.values())).null.device
+    if isinstance(null, tuple):
+        everywhere = torch.ones(shape, dtype=torch.bool, device=device)
+        return concatenate(context, drop(context, everywhere, *null))
+    return concatenate(context, {**context, **each(expand(null, shape), lambda t: t.to(device))})
 
 
 class GuidedDecoder(Decoder):

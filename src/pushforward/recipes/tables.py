@@ -14,6 +14,7 @@ from pushforward.data.columns import Table, others, read_table
 from pushforward.data.data import naming
 from pushforward.fitting import plan_for
 from pushforward.models import BY_WORD, VectorModel
+from pushforward.objectives import MaximumLikelihood
 from pushforward.recipe import Recipe
 from pushforward.transforms import Circle, Integers, Interval, Support
 from pushforward.transforms.supports import ProductSupport
@@ -71,7 +72,8 @@ def table(
     with torch.device("meta"):
         codec = codec_of(config.build())
     plan = plan_for(len(found) - round(source.validation * len(found)), **changes)
-    return Recipe(data=source, model=config, codec=codec, train=plan)
+    objective = config.objective or MaximumLikelihood()
+    return Recipe(data=source, model=config, codec=codec, objective=objective, train=plan)
 
 
 def _places(learned: Sequence[str], supports: Mapping[str, Support]) -> tuple[Support, ...]:

@@ -1,5 +1,6 @@
-"""Training: objectives, the loop, checkpoints, early stopping and logs."""
+"""Training: the loop, checkpoints, early stopping and logs."""
 
+from pushforward.objectives import Annealing, Likelihood, MaximumLikelihood, Objective, ObjectiveConfig, ReverseKL
 from pushforward.training import ranks
 from pushforward.training.average import Average
 from pushforward.training.checkpoint import Checkpoints
@@ -7,10 +8,8 @@ from pushforward.training.early_stopping import EarlyStopping, Look
 from pushforward.training.interrupts import Interrupted
 from pushforward.training.log import History, Log
 from pushforward.training.loop import begin, minimise, proceed
-from pushforward.training.objective import Likelihood, MaximumLikelihood, Objective, ObjectiveConfig
 from pushforward.training.plan import Plan
 from pushforward.training.prepare import networks
-from pushforward.training.reverse_kl import Annealing, ReverseKL
 from pushforward.training.state import State
 
 __all__ = [

@@ -13,13 +13,13 @@ import torch
 
 from pushforward.data import Data, Order
 from pushforward.flow import Flow
+from pushforward.objectives import Objective
 from pushforward.randomness import key
 from pushforward.training import ranks
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.early_stopping import Look
 from pushforward.training.interrupts import Interrupts
 from pushforward.training.log import History, Log
-from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
 from pushforward.training.precision import float32_by
 from pushforward.training.prepare import initialize, prepare

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from torch import nn
 
 from pushforward.data import Data, Order
+from pushforward.objectives import Objective
 from pushforward.randomness import Keyed
-from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
 from pushforward.transform import Transform
 from pushforward.transforms import reversible

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from pushforward.flow import Flow
+from pushforward.objectives import Objective
 from pushforward.training.average import Average
 from pushforward.training.early_stopping import EarlyStopping
-from pushforward.training.objective import Objective
 from pushforward.training.plan import Plan
 
 

@@ -2,6 +2,7 @@
 
 from pushforward.transforms.autoregressive import Autoregressive
 from pushforward.transforms.conditional import ConditionalAffine
+from pushforward.transforms.continuous import Continuous, Integrated
 from pushforward.transforms.coupling import (
     Coupling,
     Masked,
@@ -39,11 +40,13 @@ __all__ = [
     "BatchNorm",
     "Circle",
     "ConditionalAffine",
+    "Continuous",
     "Coupling",
     "Exact",
     "Flip",
     "Gridded",
     "Integers",
+    "Integrated",
     "Interval",
     "Linear",
     "Matrix",

@@ -30,6 +30,9 @@ class Autoregressive(Triangular, Solving):
     def causal(self) -> bool:
         return True
 
+    def accepts(self, solve: object) -> bool:
+        return callable(solve)
+
     def solved_by(self, solve: Solve) -> Autoregressive:
         return Autoregressive(self.net, self.move, solve=solve)
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from pushforward import conditions
 from pushforward.codecs import Codec, Identity
-from pushforward.conditions import Given
+from pushforward.conditions import Context, Given
 from pushforward.data import Data
 from pushforward.data.data import listed
 from pushforward.flow import Flow
 from pushforward.randomness import Source, draw
+from pushforward.shapes import Events
 
 
 class Objective(nn.Module, ABC):
@@ -80,6 +81,14 @@ class MaximumLikelihood(ObjectiveConfig):
         return Likelihood(flow, codec, condition_dropout=self.condition_dropout)
 
 
+def with_dropout(flow: Flow, x: Events, context: Given, probability: float, generator: Source) -> Context:
+    """The context of the rows of x, in which all conditions of a row are null with this probability."""
+    rows = conditions.expand(flow.context(context), x.shape[:1])
+    if not rows or not probability:
+        return rows
+    return conditions.drop(rows, draw(torch.rand, x.shape[:1], x, generator) < probability)
+
+
 class Likelihood(Objective):
     """Maximum likelihood of encoded data: minus the bound on log P(data | context), in nats an element of the event.
 
@@ -99,11 +108,8 @@ class Likelihood(Objective):
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.codec.encode(data, generator)
-        context = conditions.expand(self.flow.context(context), data.shape[:1])
-        if context and self.condition_dropout:
-            null = draw(torch.rand, data.shape[:1], x, generator) < self.condition_dropout
-            context = conditions.drop(context, null)
-        log_p, z = self.flow.log_prob_and_latent(x, context)
+        given = with_dropout(self.flow, x, context, self.condition_dropout, generator)
+        log_p, z = self.flow.log_prob_and_latent(x, given)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
         cost = self.codec.in_unit(bound.detach(), data)
         return -bound.mean() / x[0].numel(), {self.unit: cost.mean(), "z": z.detach()}

@@ -26,10 +26,10 @@ from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, evaluate
+from pushforward.objectives.energy import DRAWS, Energy, check_energy, fault_at
+from pushforward.objectives.objective import Objective
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
-from pushforward.training.energy import DRAWS, Energy, check_energy, fault_at
-from pushforward.training.objective import Objective
 from pushforward.transform import Inverse, Solving
 
 FIRST = 1e-3  # the first β

@@ -1,0 +1,149 @@
+"""Velocity networks: how fast an event of a continuous flow moves, and where to, at a time.
+
+v(x, t; context): events (batch, *event) and times (batch,), 0 … 1 -> velocities (batch, *event)
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pushforward.conditions import Context
+from pushforward.networks.guided import with_null
+from pushforward.networks.mlp import widths
+from pushforward.networks.plain import computes_in, is_plain, is_unchanged
+from pushforward.shapes import Events, PerSample, without_autocast
+
+WAVES = 4  # cosines of the time, of periods 2, 1, 2/3, …, the faster ones the smaller: solvers can take long steps
+
+
+class Velocity(nn.Module, ABC):
+    """The contract of a velocity network."""
+
+    @abstractmethod
+    def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events: ...
+
+    def with_divergence(
+        self, x: Events, t: PerSample, context: Context | None = None
+    ) -> tuple[Events, PerSample] | None:
+        """v, and its divergence in closed form; None where the network has none."""
+        return None
+
+
+def waves(t: PerSample) -> Tensor:
+    """cos(π k t) / k for k = 1 … 4, (batch, 4)."""
+    k = torch.arange(1, WAVES + 1, dtype=t.dtype, device=t.device)
+    return torch.cos(math.pi * t[:, None] * k) / k
+
+
+class VelocityMLP(Velocity):
+    """A multi-layer perceptron that is told the time in every layer: (batch, features) -> the same.
+
+        u_1 = W_1 x + T_1 w(t) + c              w(t) are `waves`, c is the encoded context, or absent
+        u_k = W_k s(u_{k−1}) + T_k w(t)         s is swish; plus u_{k−2} in a residual network, for k = 3, 5, …
+        v   = W s(u_last)                       zero at the start
+
+    Biases are not written here. With D_k the diagonal matrix of the slopes s'(u_k), the divergence of one or two hidden
+    layers is
+
+        tr(W D_1 W_1) = Σ_i D_1,ii (W_1 W)_ii        tr(W D_2 W_2 D_1 W_1) = Σ_ij D_2,ii (W_2)_ij D_1,jj (W_1 W)_ji
+
+    at the cost of one more product by a matrix of W_2's shape, however many features there are.
+
+    >>> net = VelocityMLP(3, hidden=(64, 64))
+    >>> net(torch.zeros(7, 3), torch.linspace(0, 1, 7)).shape
+    torch.Size([7, 3])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        hidden: tuple[int, ...] = (128, 128),
+        residual: bool = False,
+        context_encoder: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.residual, self.context_encoder = residual, context_encoder
+        self.sizes = widths(hidden, residual)
+        self.maps = nn.ModuleList(nn.Linear(*size) for size in pairwise((features, *self.sizes)))
+        self.times = nn.Linear(WAVES, sum(self.sizes), bias=False)
+        self.answer = nn.Linear(self.sizes[-1], features)
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events:
+        return self.answer(F.silu(self._hidden(x, t, context)[-1]))
+
+    def with_divergence(
+        self, x: Events, t: PerSample, context: Context | None = None
+    ) -> tuple[Events, PerSample] | None:
+        if self.residual or len(self.maps) > 2 or not self._is_plain():
+            return None
+        with without_autocast(x):
+            u = self._hidden(x, t, context)
+            sigmoids = [v.sigmoid() for v in u]
+            slopes = [s * (1 + v * (1 - s)) for v, s in zip(u, sigmoids, strict=True)]
+            first, last = self.maps[0].weight, self.answer.weight
+            if len(u) == 1:
+                divergence = slopes[0] @ (first * last.T).sum(1)  # pyright: ignore
+            else:
+                between = self.maps[1].weight * (first @ last).T  # pyright: ignore
+                divergence = ((slopes[0] @ between.T) * slopes[1]).sum(1)
+            return self.answer(u[-1] * sigmoids[-1]), divergence
+
+    def _hidden(self, x: Events, t: PerSample, context: Context | None) -> list[Tensor]:
+        """u_1, u_2, … (batch, width) each."""
+        dtype = computes_in(self.answer)
+        times = self.times(waves(t).to(dtype)).split(self.sizes, 1)
+        added = times[0] if self.context_encoder is None else times[0] + self.context_encoder(context)
+        u = [self.maps[0](x.to(dtype)) + added]
+        for k in range(1, len(self.maps)):
+            v = self.maps[k](F.silu(u[-1])) + times[k]
+            u.append(v + u[-2] if self.residual and k % 2 == 0 else v)
+        return u
+
+    def _is_plain(self) -> bool:
+        """Whether its weights may be read: where they are hooked, wrapped or replaced, layers are called instead."""
+        return is_unchanged(self, VelocityMLP) and all(
+            is_plain(layer, nn.Linear) for layer in (*self.maps, self.answer)
+        )
+
+    def extra_repr(self) -> str:
+        return f"residual={self.residual}"
+
+
+class GuidedVelocity(Velocity):
+    """v + weight · (v − v_null), where v_null is the velocity with the named conditions null, or all where none are, or
+    with those of another context.
+
+    The flow of this velocity is a continuous flow like any other. Ho & Salimans 2022, arXiv:2207.12598.
+    """
+
+    def __init__(self, net: Velocity, weight: float, *, conditions: tuple[str, ...] | Context = ()):
+        super().__init__()
+        self.net, self.weight, self.conditions = net, weight, conditions
+
+    def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events:
+        return self._combined(self.net(torch.cat([x, x]), torch.cat([t, t]), self._both(context)))
+
+    def with_divergence(
+        self, x: Events, t: PerSample, context: Context | None = None
+    ) -> tuple[Events, PerSample] | None:
+        both = self.net.with_divergence(torch.cat([x, x]), torch.cat([t, t]), self._both(context))
+        return both and (self._combined(both[0]), self._combined(both[1]))
+
+    def _both(self, context: Context | None) -> Context | None:
+        return with_null(context, self.conditions)
+
+    def _combined(self, both: Tensor) -> Tensor:
+        conditional, null = both.chunk(2)
+        return conditional + self.weight * (conditional - null)
+
+    def extra_repr(self) -> str:
+        return f"weight={self.weight:g}, conditions={self.conditions}"
