@@ -241,6 +241,23 @@ def test_a_guided_velocity():
         flow.guided(2.0, on="mean")
 
 
+@pytest.mark.filterwarnings("ignore")  # its own
+def test_torchdiffeq_agrees():
+    """Its solution and integral, at the same tolerance; with another grid of times, to that tolerance."""
+    torchdiffeq = pytest.importorskip("torchdiffeq", reason="torchdiffeq is not installed")
+    net, x = network(), rows(16)
+
+    def field(t, state):
+        return net.with_divergence(state[0], t.expand(16))
+
+    with torch.no_grad():
+        z, log_det = Continuous(net, solve=Dopri5(rtol=1e-9, atol=1e-9))(x)
+        times = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        theirs = torchdiffeq.odeint(field, (x, x.new_zeros(16)), times, method="dopri5", rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(z, theirs[0][-1], rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(log_det, theirs[1][-1], rtol=1e-7, atol=1e-7)
+
+
 def test_a_density_integrates_to_one():
     flow = Flow(Continuous(network(2, size=0.6)), StandardNormal(2), event=(2,)).double()
     line = torch.linspace(-12, 12, 161, dtype=torch.float64)

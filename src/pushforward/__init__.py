@@ -1,6 +1,6 @@
 """Pushforward: normalizing flows.
 
-A flow is a chain of invertible transforms. A transform is **who moves** (coupling, autoregressive) ×
+A flow is a chain of invertible transforms. A transform is **who moves** (coupling, autoregressive, continuous) ×
 **how it moves** (shift, affine, spline, mixture CDF) × **which network says by how much**.
 Everything here is one of those three, or assembles them.
 """

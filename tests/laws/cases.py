@@ -52,6 +52,7 @@ from pushforward.networks import (
     TextPrefix,
     VectorEmbedding,
     VelocityMLP,
+    VelocityViT,
     ViT,
 )
 from pushforward.solve import Hutchinson, Solve, Tsit5, blockwise_jacobi, jacobi, sequential
@@ -405,6 +406,12 @@ CASES = {
     "continuous": vectors(partial(continuous, VECTOR), conditions=VECTOR, excused=STEPS),
     "continuous/pushed": Case(
         lambda: continuous(hidden=(8, 8, 8), features=2, solve=Tsit5()), event=(2,), latent=(2,), excused=STEPS
+    ),
+    "continuous/image": images(
+        lambda: Continuous(VelocityViT((1, 4, 4), patch=2, width=4, depth=1, context_encoder=LabelEmbedding(3, 4))),
+        (1, 4, 4),
+        conditions=LABELS,
+        excused=STEPS,
     ),
     "continuous/guided": vectors(
         lambda: Continuous(GuidedVelocity(continuous(LABELS, (8,)).net, 0.7)), conditions=LABELS, excused=STEPS

@@ -22,6 +22,7 @@ from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRot
 from pushforward.networks.prefix import LabelPrefix, PrefixTransformer, TextPrefix
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.velocity import GuidedVelocity, Velocity, VelocityMLP
+from pushforward.networks.velocity_images import VelocityViT
 from pushforward.networks.vit import ViT
 
 __all__ = [
@@ -57,5 +58,6 @@ __all__ = [
     "VectorEmbedding",
     "Velocity",
     "VelocityMLP",
+    "VelocityViT",
     "ViT",
 ]

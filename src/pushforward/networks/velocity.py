@@ -88,7 +88,7 @@ class VelocityMLP(Velocity):
         with without_autocast(x):
             u = self._hidden(x, t, context)
             sigmoids = [v.sigmoid() for v in u]
-            slopes = [s * (1 + v * (1 - s)) for v, s in zip(u, sigmoids, strict=True)]
+            slopes = [torch.addcmul(s, v * s, 1 - s) for v, s in zip(u, sigmoids, strict=True)]
             first, last = self.maps[0].weight, self.answer.weight
             if len(u) == 1:
                 divergence = slopes[0] @ (first * last.T).sum(1)  # pyright: ignore

@@ -1,0 +1,97 @@
+"""Velocity networks of images: a transformer over patches, and a U-Net of convolutions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pushforward.conditions import Context
+from pushforward.networks.plain import computes_in
+from pushforward.networks.velocity import WAVES, Velocity, waves
+from pushforward.shapes import Events, PerSample
+
+
+class TimeEmbedding(nn.Module):
+    """swish of a linear map of `waves`, plus the encoded context: (batch,) -> (batch, width)."""
+
+    def __init__(self, width: int, *, context_encoder: nn.Module | None = None):
+        super().__init__()
+        self.linear, self.context_encoder = nn.Linear(WAVES, width), context_encoder
+
+    def forward(self, t: PerSample, context: Context | None = None) -> Tensor:
+        e = self.linear(waves(t).to(computes_in(self.linear)))
+        return F.silu(e if self.context_encoder is None else e + self.context_encoder(context))
+
+
+class VelocityViT(Velocity):
+    """A transformer over patches of `patch` × `patch` pixels: (batch, channels, height, width) -> the same.
+
+    Each layer's norms are shifted and scaled, and its branches gated, by linear maps of the embedded time and context,
+    which begin at zero, as does the output. Peebles & Xie 2023 (DiT, "adaLN-Zero"), arXiv:2212.09748.
+
+    >>> net = VelocityViT((1, 8, 8), patch=2, width=16, depth=2, heads=2)
+    >>> net(torch.zeros(5, 1, 8, 8), torch.zeros(5)).shape
+    torch.Size([5, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        image: tuple[int, int, int],
+        *,
+        patch: int,
+        width: int,
+        depth: int,
+        heads: int = 1,
+        context_encoder: nn.Module | None = None,
+    ):
+        super().__init__()
+        channels, *size = image
+        if any(side % patch for side in size):
+            raise ValueError(f"patches of {patch} × {patch} pixels do not divide an image of {size[0]} × {size[1]}.")
+        self.patch, self.grid = patch, [side // patch for side in size]
+        features = channels * patch**2
+        self.embedding = TimeEmbedding(width, context_encoder=context_encoder)
+        self.read = nn.Linear(features, width)
+        self.positions = nn.Parameter(torch.randn(math.prod(self.grid), width) / math.sqrt(width))
+        self.layers = nn.ModuleList(ModulatedLayer(width, heads) for _ in range(depth))
+        self.answer = nn.Linear(width, features)
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events:
+        (rows, columns), p = self.grid, self.patch
+        e = self.embedding(t, context)
+        tokens = x.unflatten(3, (columns, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        h = self.read(tokens.to(computes_in(self.read))) + self.positions
+        for layer in self.layers:
+            h = layer(h, e)
+        tokens = self.answer(F.layer_norm(h, h.shape[-1:]))
+        patches = tokens.unflatten(2, (-1, p, p)).unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5)
+        return patches.reshape(x.shape)
+
+
+class ModulatedLayer(nn.Module):
+    """Attention, then an MLP, whose norms and gates depend on e: (B, T, W), (B, W) -> (B, T, W)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.modulation = nn.Linear(width, 6 * width)
+        self.qkv, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        shift, scale, gate, shift2, scale2, gate2 = self.modulation(e)[:, None].chunk(6, 2)
+        h = h + gate * self.attention((1 + scale) * F.layer_norm(h, h.shape[-1:]) + shift)
+        return h + gate2 * self.mlp((1 + scale2) * F.layer_norm(h, h.shape[-1:]) + shift2)
+
+    def attention(self, h: Tensor) -> Tensor:
+        """Written out: fused attention has no forward-mode derivative, which divergences need."""
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(h).chunk(3, 2))
+        weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
+        return self.joined((weights @ v).transpose(1, 2).flatten(2))
