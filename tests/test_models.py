@@ -25,7 +25,9 @@ from pushforward.models import (
     NICE,
     NSF,
     CircularNSF,
+    ContinuousModel,
     Dequantiser,
+    FlowMatching,
     FlowPlusPlus,
     Glow,
     ImageFlowPlusPlus,
@@ -34,7 +36,9 @@ from pushforward.models import (
     InvertibleConvolution,
     Jet,
     Model,
+    OTFlowMatching,
     RealNVP,
+    RectifiedFlow,
     ResidualFlow,
     Reverse,
     Shuffle,
@@ -46,7 +50,7 @@ from pushforward.models import (
 )
 from pushforward.moves import Affine, RationalQuadraticSpline, Shift, SoftClip, Tanh
 from pushforward.networks import LayerOptions
-from pushforward.objectives import ContinuousLikelihood, MaximumLikelihood
+from pushforward.objectives import ContinuousLikelihood, Matching, MaximumLikelihood, MinibatchOT, VariancePreserving
 from pushforward.recipe import from_json, to_json
 from pushforward.recipes import RECIPES
 from pushforward.solve import RK4, Dopri5, Hutchinson, Tsit5, sequential
@@ -71,6 +75,12 @@ MIXED = {
     "coupling": (Glow.coupling, Shift()),
 }
 SIZES = {"transforms": (2, 3), "width": (16, 8)}
+CONTINUOUS = {
+    **{name: values for name, values in VECTOR.items() if name != "transforms"},
+    "residual": (False, True),
+    "solve": (Dopri5(), Tsit5(rtol=1e-4, atol=1e-4), RK4(16)),
+    "divergence": (None, Hutchinson(2)),
+}
 OPTIONS = {
     NICE: VECTOR,
     VectorRealNVP: {**VECTOR, "move": AFFINE},
@@ -81,11 +91,11 @@ OPTIONS = {
     NSF: {**VECTOR, "move": (RationalQuadraticSpline(), RationalQuadraticSpline(4)), "autoregressive": (False, True)},
     CircularNSF: {**VECTOR, "supports": ((), (Circle(0, 360), Interval(0), Circle(), Integers(0, 9))), "bins": (4, 8)},
     ResidualFlow: {**VECTOR, "limit": (0.9, 0.5), "log_det": (Exact(), Roulette(seed=0))},
+    FlowMatching: {**CONTINUOUS, "objective": (Matching(), Matching(path=VariancePreserving()))},
+    OTFlowMatching: {**CONTINUOUS, "objective": (Matching(coupling=MinibatchOT()), Matching())},
+    RectifiedFlow: {**CONTINUOUS, "objective": (Matching(reflows=1), Matching(reflows=2))},
     FFJORD: {
-        **{name: values for name, values in VECTOR.items() if name != "transforms"},
-        "residual": (False, True),
-        "solve": (Dopri5(), Tsit5(rtol=1e-4, atol=1e-4), RK4(16)),
-        "divergence": (None, Hutchinson(2)),
+        **CONTINUOUS,
         "objective": (ContinuousLikelihood(), ContinuousLikelihood(jacobian=0.01), MaximumLikelihood()),
     },
     ImageRealNVP: {**IMAGE, "levels": (2, 1), "width": (8, 4), "blocks": (1, 2), "move": AFFINE},
@@ -200,7 +210,7 @@ def test_models_build_and_score_on_the_meta_device(model):
     with torch.device("meta"):
         flow = model.build()
     assert all(t.is_meta for t in (*flow.parameters(), *flow.buffers()))
-    if isinstance(model, FFJORD):  # by default its steps depend on values
+    if isinstance(model, ContinuousModel):  # by default its steps depend on values
         flow = flow.solved_by(RK4(16))
     with torch.no_grad():  # whatever is made on the way is made there too
         assert flow.log_prob(torch.zeros(8, *flow.event, device="meta"), context_of(model, 8)).is_meta

@@ -169,13 +169,13 @@ def fit(
     data = rows_of(flow, x, context, weights).counted()
     check_rows(CodedFlow(flow, codec), data, list(getattr(x, "columns", ())))
     training, held_out = data.split(validation, seed=changes.get("seed", 0))
-    plan = plan_for(len(training), **changes if held_out else {**changes, "patience": 0})
+    config = flow.objective or MaximumLikelihood()
+    plan = plan_for(len(training), **{**config.plan, **changes, **({} if held_out else {"patience": 0})})
     if held_out:
         check_looks(plan, " Or give validation=0.")
     measure = None if held_out is None else looking_at(held_out, codec)
     measured = score_name(CodedFlow(flow, codec))
-    objective = (flow.objective or MaximumLikelihood()).build(flow, codec)
-    return learned(objective, training, plan, measure, measured, progress=progress)
+    return learned(config.build(flow, codec), training, plan, measure, measured, progress=progress)
 
 
 def embed(flow: Flow, net: nn.Module, context: Tensor) -> None:
@@ -277,6 +277,9 @@ def learned(
         objective.flow.load_state_dict(state.flow.state_dict())
         objective.flow.eval()
         objective.zero_grad()  # of the step that was not made
+    following = None if stopped else objective.following()
+    if following:
+        return learned(following, data, plan, measure, measured, progress=progress)
     return Fit.of(state, plan, measured, stopped=stopped, history=history)
 
 

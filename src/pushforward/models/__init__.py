@@ -6,6 +6,7 @@ from functools import partial
 from pushforward.models.circular_nsf import CircularNSF
 from pushforward.models.continuous import ContinuousModel
 from pushforward.models.ffjord import FFJORD
+from pushforward.models.flow_matching import FlowMatching, OTFlowMatching, RectifiedFlow
 from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
 from pushforward.models.glow import Glow, ImageGlow, InvertibleConvolution, Mixing, Reverse, Shuffle, VectorGlow
 from pushforward.models.iaf import IAF
@@ -35,6 +36,9 @@ BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors by t
     "circularnsf": CircularNSF,
     "residualflow": ResidualFlow,
     "ffjord": FFJORD,
+    "flowmatching": FlowMatching,
+    "otflowmatching": OTFlowMatching,
+    "rectifiedflow": RectifiedFlow,
 }
 
 __all__ = [
@@ -47,6 +51,7 @@ __all__ = [
     "CircularNSF",
     "ContinuousModel",
     "Dequantiser",
+    "FlowMatching",
     "FlowPlusPlus",
     "Glow",
     "ImageFlowPlusPlus",
@@ -57,9 +62,11 @@ __all__ = [
     "Jet",
     "Mixing",
     "Model",
+    "OTFlowMatching",
     "Part",
     "Parts",
     "RealNVP",
+    "RectifiedFlow",
     "ResidualFlow",
     "Reverse",
     "STARFlow",

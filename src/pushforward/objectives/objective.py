@@ -7,7 +7,9 @@ wrappers wrap.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +51,11 @@ class Objective(nn.Module, ABC):
         """Data-dependent initialisation of the flow from training data."""
 
     def check(self, data: Data) -> None:
-        """Called once before the first step. Raises ValueError where training cannot succeed."""
+        """Called once before the first step, after initialisation. Raises ValueError where training cannot succeed."""
+
+    def following(self) -> Objective | None:
+        """The objective of another round of training, from the flow as it is then; None: there is none."""
+        return None
 
     def begin(self, done: float) -> None:
         """Called before each step, with the share of steps done, 0 … 1: for what changes in the course of training."""
@@ -61,6 +67,8 @@ class Objective(nn.Module, ABC):
 
 class ObjectiveConfig(ABC):
     """The configuration of an objective: a frozen dataclass in a recipe, which builds it."""
+
+    plan: ClassVar[Mapping[str, Any]] = {}  # fields of a `training.Plan` that suit it, where nothing else is said
 
     @abstractmethod
     def build(self, flow: Flow, codec: Codec) -> Objective:

@@ -71,8 +71,9 @@ def table(
     config = make(features=len(learned), context=len(context), supports=places)
     with torch.device("meta"):
         codec = codec_of(config.build())
-    plan = plan_for(len(found) - round(source.validation * len(found)), **changes)
+    training = len(found) - round(source.validation * len(found))
     objective = config.objective or MaximumLikelihood()
+    plan = plan_for(training, **{**objective.plan, **changes})
     return Recipe(data=source, model=config, codec=codec, objective=objective, train=plan)
 
 

@@ -64,9 +64,9 @@ def begin(objective: Objective, data: Data, plan: Plan, *, checkpoints: Checkpoi
             f"a training takes data.Data, such as data.Arrays(x, labels); got {type(data).__name__}. Of a torch "
             "Dataset make it by data.FromTorch(dataset)."
         )
-    objective.check(data)
     with float32_by(tf32=plan.precision == "tf32"):
         initialize(objective, data, plan)
+        objective.check(data)
     state = State(objective, plan)
     if checkpoints:
         checkpoints.restore(state)

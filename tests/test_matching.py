@@ -1,0 +1,210 @@
+"""Flow matching: paths, couplings, the velocity that regression learns, and reflow."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import pushforward as pf
+from pushforward.codecs import Identity
+from pushforward.conditions import Label, Vector, read
+from pushforward.data import Arrays
+from pushforward.objectives import (
+    General,
+    Independent,
+    Linear,
+    Matching,
+    MinibatchOT,
+    Reflowed,
+    SemidiscreteOT,
+    TrainedFlow,
+    VariancePreserving,
+    VelocityRegression,
+)
+from pushforward.objectives.couplings import Pairs, assignment, partner
+from pushforward.randomness import keyed
+from pushforward.solve import Euler
+from pushforward.training import Plan, minimise
+
+PATHS = [Linear(), VariancePreserving(), General(lambda t: t**2, lambda t: (1 - t) ** 3)]
+
+
+def pairs(noise: Tensor, data: Tensor, labels: Tensor | None = None) -> Pairs:
+    return Pairs(noise, data, data, {} if labels is None else read({"label": Label(4)}, labels))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_goes_from_noise_to_data_with_its_velocity(path):
+    z, x = torch.randn(2, 5, 3, dtype=torch.float64)
+    zero, one = torch.zeros(5).double(), torch.ones(5).double()
+    torch.testing.assert_close(path.point(zero, z, x)[0], z)
+    torch.testing.assert_close(path.point(one, z, x)[0], x)
+    t, h = torch.linspace(0.1, 0.9, 5).double(), 1e-5
+    difference = (path.point(t + h, z, x)[0] - path.point(t - h, z, x)[0]) / (2 * h)
+    torch.testing.assert_close(path.point(t, z, x)[1], difference, atol=1e-8, rtol=1e-8)
+
+
+def test_the_variance_is_preserved_and_other_ends_are_refused():
+    found = VariancePreserving().coefficients(torch.linspace(0, 1, 9))
+    torch.testing.assert_close(found.data.square() + found.noise.square(), torch.ones(9))
+    with pytest.raises(ValueError, match=r"a\(0\) = b\(1\) = 0"):
+        General(lambda t: t, lambda t: 1 - 0.9 * t)
+
+
+def test_a_minibatch_is_assigned_at_the_least_cost_and_keeps_its_rows():
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    given = pairs(*torch.randn(2, 6, 2))
+    found = MinibatchOT().pair(given)
+    assert torch.equal(found.data, given.data)
+    assert torch.equal(found.noise.sort(0).values, given.noise.sort(0).values)
+    cost = (found.noise - found.data).square().sum()
+    for _ in range(200):
+        assert cost <= (given.noise[torch.randperm(6)] - given.data).square().sum() + 1e-5
+
+
+@pytest.mark.parametrize("coupling", [MinibatchOT(), SemidiscreteOT(steps=300, batch=512)])
+def test_optimal_transport_within_classes_leaves_labels_independent_of_noise(coupling):
+    """Two classes apart: transport across them would give one the noise on the left and the other that on the right."""
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    labels = torch.arange(512) % 2
+    data = torch.randn(512, 2, generator=keyed(0)) + 4 * (2 * labels[:, None] - 1)
+    learned = coupling.learn(lambda: pairs(torch.empty(512, 2), data, labels))
+    noise = torch.randn(512, 2, generator=keyed(1))
+    found = learned.pair(pairs(noise, data, labels))
+    assert torch.equal(found.context["label"].value, labels)
+    for value in (0, 1):
+        mine = found.noise[labels == value]
+        assert (mine.mean(0).abs() < 4 / math.sqrt(256)).all()
+        assert (mine.std(0) - 1).abs().max() < 4 / math.sqrt(512)
+        assert ((found.data[labels == value] > 0).all(1) == bool(value)).float().mean() > 0.99
+    across = pairs(noise, data)
+    apart = coupling.learn(lambda: across).pair(across)
+    separated = apart.noise[(apart.data > 0).all(1)].mean(0) - apart.noise[(apart.data < 0).all(1)].mean(0)
+    assert (separated > 0.5).all(), "without labels the same coupling does separate them"
+
+
+def test_a_minibatch_given_vectors_is_left_as_it_is():
+    given = Pairs(*torch.randn(3, 6, 2), read({"vector": Vector(1)}, torch.randn(6, 1)))
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    assert torch.equal(MinibatchOT().pair(given).noise, given.noise)
+    with pytest.raises(ValueError, match="conditions of real numbers"):
+        SemidiscreteOT().learn(lambda: given)
+
+
+def test_semidiscrete_transport_of_512_points_costs_what_the_hungarian_assignment_does():
+    """Of 1,024 points of noise, two to a row of the data, so that the assignment is the same problem."""
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    angle = 2 * math.pi * torch.rand(512, generator=keyed(0))
+    data = torch.stack([angle.cos(), angle.sin()], 1) + 0.1 * torch.randn(512, 2, generator=keyed(1))
+    noise = torch.randn(1024, 2, generator=keyed(2))
+
+    def drawn(m: int, generator: torch.Generator) -> Tensor:
+        return noise[torch.randint(0, 1024, (m,), generator=generator)]
+
+    potentials, _ = SemidiscreteOT(steps=600, batch=1024).potentials(data, drawn)
+    cost = (noise - data[partner(noise, data, potentials)]).square().sum(1).mean()
+    twice = data.repeat(2, 1)
+    least = (noise[assignment(noise, twice)] - twice).square().sum(1).mean()
+    assert cost.item() == pytest.approx(least.item(), rel=0.02)
+
+
+def test_semidiscrete_shares_are_equal_up_to_chi2():
+    data = 0.5 * torch.randn(64, 3, generator=keyed(0)) + 1
+    learned = SemidiscreteOT(steps=500, batch=512).learn(lambda: pairs(torch.empty(64, 3), data))
+    assert abs(learned.chi2) < 1e-2
+    noise = torch.randn(64_000, 3, generator=keyed(1))
+    found = learned.pair(pairs(noise, data[:1].expand(64_000, 3)))
+    assert torch.equal(found.noise, noise)
+    shares = torch.cdist(found.data, data).argmin(1).bincount(minlength=64) / 1000
+    assert shares.sub(1).square().mean().item() == pytest.approx(learned.chi2, abs=0.01)
+
+
+def test_a_trained_flow_pairs_data_with_its_latents():
+    flow = pf.models.MAF(features=2, hidden=(8,), transforms=2).build()
+    given = pairs(*torch.randn(2, 5, 2))
+    found = TrainedFlow(flow).pair(given)
+    torch.testing.assert_close(found.noise, flow.encode(given.data).detach())
+    assert torch.equal(found.data, given.data)
+    with pytest.raises(ValueError, match="latents, 2"):
+        TrainedFlow(flow).pair(Pairs(torch.randn(5, 3), torch.randn(5, 3), given.data, {}))
+    with pytest.raises(ValueError, match="standard normal"):
+        TrainedFlow(pf.models.NICE(features=2).build())
+
+
+def moons(n: int, seed: int) -> Tensor:
+    angle = math.pi * torch.rand(n, generator=keyed(seed))
+    upper = torch.rand(n, generator=keyed(seed, 1)) < 0.5
+    x = torch.where(upper, angle.cos(), 1 - angle.cos())
+    y = torch.where(upper, angle.sin(), 0.5 - angle.sin())
+    return torch.stack([x, y], 1) + 0.1 * torch.randn(n, 2, generator=keyed(seed, 2))
+
+
+def test_the_velocity_of_two_gaussians():
+    """N(0, 1) to N(m, 1): v(x, t) = m + (2t − 1) / (t² + (1 − t)²) · (x − t m), and E|dx/dt − v|² = π / 2."""
+    mean = 2.0
+    flow = pf.models.FlowMatching(features=1, hidden=(32, 32)).build()
+    objective = VelocityRegression(flow, Identity(), Matching())
+    data = Arrays(mean + torch.randn(4000, 1))
+    trained = minimise(objective, data, Plan(steps=800, batch=256, lr=5e-3, precision="float32"))
+    units, continuous = trained.transform
+    t, u = torch.linspace(0.05, 0.95, 7).repeat(5), torch.linspace(-1, 1, 5).repeat_interleave(7)
+    shift = units(torch.tensor([[mean]]))[0].item()  # of the mean, in units
+    exact = shift + (2 * t - 1) / (t**2 + (1 - t) ** 2) * u
+    with torch.no_grad():
+        found = continuous.net((t * shift + u)[:, None], t)[:, 0]
+    assert (found - exact).abs().mean() < 0.15
+    losses = [objective(data.events, generator=keyed(i))[0].item() for i in range(5)]
+    assert sum(losses) / 5 == pytest.approx(math.pi / 2, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "steps"), [("FlowMatching", 2000), ("OTFlowMatching", 600), ("RectifiedFlow", 2000)])
+def test_fit_trains_each_by_its_own_objective(name, steps):
+    if name == "OTFlowMatching":
+        pytest.importorskip("scipy", reason="SciPy is not installed")
+    torch.manual_seed(0)
+    flow = getattr(pf.models, name)(features=2, hidden=(64, 64)).build()
+    fitted = pf.fit(flow, moons(3000, 0), steps=steps, lr=5e-3, measure_every=steps // 2, patience=2)
+    assert flow.exact
+    assert fitted.score > -1.2 if steps == 2000 else -1.6  # the density itself has −1.03
+    x = moons(2000, 9)
+    apart = torch.cdist(flow.sample(500), x).amin(1)
+    assert apart.median() < 0.1
+
+
+def test_reflow_straightens_trajectories_so_that_one_step_serves():
+    """After a round on its own pairs, a step of Euler's method ends nearer to the end of the trajectory."""
+    torch.manual_seed(0)
+    flow = pf.models.RectifiedFlow(features=2, hidden=(32, 32)).build()
+    config, data, errors = Matching(reflows=1), Arrays(moons(2000, 0)), []
+    plan = Plan(steps=400, batch=256, lr=5e-3, precision="float32")
+    objective = VelocityRegression(flow, Identity(), config)
+    while objective:
+        flow.load_state_dict(minimise(objective, data, plan).state_dict())
+        z = torch.randn(500, 2, generator=keyed(0))
+        with torch.no_grad():
+            errors.append((flow.decode(z) - flow.decode(z, solve=Euler(steps=1))).square().mean().item())
+        objective = objective.following()
+    assert len(errors) == 2
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_reflow_keeps_conditions_with_their_pairs():
+    flow = pf.models.RectifiedFlow(features=2, classes=3, hidden=(8,)).build()
+    labels = torch.arange(7) % 3
+    given = Pairs(*torch.randn(3, 7, 2), read({"label": Label(3)}, labels))
+    learned = Reflowed(flow, count=20, batch=6).learn(lambda: given)
+    assert len(learned.pairs.noise) == 20
+    assert learned.pairs.context["label"].value.tolist() == [i % 7 % 3 for i in range(20)]
+    again = learned.pair(given, keyed(0))
+    places = torch.cdist(again.noise, learned.pairs.noise).argmin(1)
+    assert torch.equal(again.data, learned.pairs.data[places])
+    assert torch.equal(again.context["label"].value, learned.pairs.context["label"].value[places])
+
+
+def test_other_flows_are_refused():
+    with pytest.raises(ValueError, match="whose last transform, and no other, is Continuous"):
+        VelocityRegression(pf.models.MAF(features=2).build(), Identity(), Matching(coupling=Independent()))
