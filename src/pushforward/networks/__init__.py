@@ -13,6 +13,7 @@ from pushforward.networks.convolutional import (
 )
 from pushforward.networks.decoder import Decoder
 from pushforward.networks.embeddings import Embedded, LabelEmbedding, VectorEmbedding
+from pushforward.networks.flow_map import FlowMapNet
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.layers import LayerOptions
@@ -34,6 +35,7 @@ __all__ = [
     "ContractiveMLP",
     "ConvNet",
     "Decoder",
+    "FlowMapNet",
     "GatedAttentionNet",
     "GatedConvolution",
     "GraphDecoder",

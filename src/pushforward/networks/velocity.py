@@ -34,6 +34,10 @@ class Velocity(nn.Module, ABC):
         """v, and its divergence in closed form; None where the network has none."""
         return None
 
+    def jump(self, x: Events, start: PerSample, stop: PerSample, context: Context | None = None) -> Events | None:
+        """Where events at times `start` are at times `stop`, in one pass; None where the network has no flow map."""
+        return None
+
 
 def waves(t: PerSample) -> Tensor:
     """cos(π k t) / k for k = 1 … 4, (batch, 4)."""

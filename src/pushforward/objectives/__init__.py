@@ -2,6 +2,7 @@
 
 from pushforward.objectives.continuous import ContinuousLikelihood, PenalisedLikelihood
 from pushforward.objectives.couplings import Coupling, Independent, MinibatchOT, Reflowed, SemidiscreteOT, TrainedFlow
+from pushforward.objectives.distillation import MapRegression, SelfDistillation
 from pushforward.objectives.matching import Matching, VelocityRegression
 from pushforward.objectives.objective import (
     Likelihood,
@@ -21,6 +22,7 @@ __all__ = [
     "Independent",
     "Likelihood",
     "Linear",
+    "MapRegression",
     "Matching",
     "MaximumLikelihood",
     "MinibatchOT",
@@ -30,6 +32,7 @@ __all__ = [
     "PenalisedLikelihood",
     "Reflowed",
     "ReverseKL",
+    "SelfDistillation",
     "SemidiscreteOT",
     "TrainedFlow",
     "VariancePreserving",

@@ -26,7 +26,7 @@ from pushforward.objectives.couplings import Coupling, Independent, Pairs, Reflo
 from pushforward.objectives.objective import Objective, ObjectiveConfig, with_dropout
 from pushforward.objectives.paths import Linear, Path
 from pushforward.randomness import Source, draw
-from pushforward.shapes import Events
+from pushforward.shapes import Events, PerSample
 from pushforward.transform import flattened
 from pushforward.transforms import Continuous
 
@@ -86,10 +86,14 @@ class VelocityRegression(Objective):
         rows = with_dropout(self.flow, pairs.data, pairs.context, self.config.condition_dropout, generator)
         u = draw(torch.rand, pairs.noise.shape[:1], pairs.noise, generator)
         t = (torch.arange(len(u), device=u.device) + u) / len(u)  # one in each n-th of 0 … 1: a smaller variance
-        x, velocity = self.config.path.point(t, pairs.noise, pairs.data)
-        error = (self.continuous.net(x, t, rows).to(velocity) - velocity).square().flatten(1).mean(1)
+        error = self.error(pairs._replace(context=rows), t, generator)
         loss = (error if weights is None else weights * error).mean()
         return loss, {self.unit: loss.detach()}
+
+    def error(self, pairs: Pairs, t: PerSample, generator: Source) -> PerSample:
+        """The squared error of the velocity at times t, an element of the event."""
+        x, velocity = self.config.path.point(t, pairs.noise, pairs.data)
+        return (self.continuous.net(x, t, pairs.context).to(velocity) - velocity).square().flatten(1).mean(1)
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         self.codec.initialize(data, generator)

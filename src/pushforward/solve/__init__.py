@@ -18,6 +18,7 @@ from pushforward.solve.autotuned import Autotuned
 from pushforward.solve.blockwise_jacobi import blockwise_jacobi
 from pushforward.solve.divergence import Divergence, ExactDivergence, Hutchinson
 from pushforward.solve.jacobi import jacobi
+from pushforward.solve.jumps import Jumps
 from pushforward.solve.ode import ODESolver, Solution
 from pushforward.solve.ode_adaptive import AdaptiveSteps, Bosh3, Dopri5, Tsit5
 from pushforward.solve.ode_fixed import RK4, Euler, FixedSteps, Heun, Midpoint
@@ -37,6 +38,7 @@ __all__ = [
     "FixedSteps",
     "Heun",
     "Hutchinson",
+    "Jumps",
     "Midpoint",
     "ODESolver",
     "Solution",

@@ -166,6 +166,13 @@ class _Field:
         probes = None if self.probes is None else self.probes[rows]
         return _Field(self.net, context, self.event, self.eps, self.divergence, probes, self.jacobian)
 
+    def jump(self, start: PerSample, stop: PerSample, y: Tensor) -> Tensor | None:
+        """The end of a jump of the network's flow map; None where it has none, or where integrals are wanted."""
+        moved = (
+            self.net.jump(y.reshape(-1, *self.event), start, stop, self.context) if self.divergence is None else None
+        )
+        return None if moved is None else moved.to(y.dtype).flatten(1)
+
     def __call__(self, t: PerSample, y: Tensor) -> Tensor:
         x = y[:, : math.prod(self.event)].reshape(-1, *self.event)
         if self.divergence is None:
