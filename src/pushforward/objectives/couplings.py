@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -35,6 +35,8 @@ class Pairs(NamedTuple):
 
 class Coupling(ABC):
     """The contract of a coupling: a frozen dataclass, without state."""
+
+    waits: ClassVar[bool] = False  # whether the host waits for the device when it pairs
 
     def learn(self, everything: Callable[[], Pairs]) -> Coupling:
         """The coupling that is used with these data, `everything()`: what has nothing to learn returns itself."""
@@ -62,6 +64,8 @@ class MinibatchOT(Coupling):
     rows falls like k^(−1/2) or slower. Needs SciPy. Tong et al. 2024 (OT-CFM), arXiv:2302.00482.
     """
 
+    waits: ClassVar[bool] = True
+
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
         noise = pairs.noise.clone()
         for rows in groups(pairs.context, len(noise)):
@@ -83,6 +87,8 @@ class SemidiscreteOT(Coupling):
     Labels have potentials of their own, and conditions of other kinds are refused. Genevay et al. 2016,
     arXiv:1605.08527; Mousavi-Hosseini et al. 2025, arXiv:2509.25519.
     """
+
+    waits: ClassVar[bool] = True
 
     steps: int = 2000
     batch: int = 2048  # noise a step
@@ -120,6 +126,8 @@ class SemidiscreteOT(Coupling):
 @dataclass(frozen=True)
 class SemidiscretePairs(Coupling):
     """A learned `SemidiscreteOT`: the data, by groups of equal labels, and the potentials of each group."""
+
+    waits: ClassVar[bool] = True
 
     pairs: Pairs
     rows: tuple[Tensor, ...]  # of each group, (m,)

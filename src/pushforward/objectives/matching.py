@@ -22,7 +22,7 @@ from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.flow import Flow
-from pushforward.objectives.couplings import Coupling, Independent, Pairs, Reflowed
+from pushforward.objectives.couplings import Coupling, FixedPairs, Independent, Pairs, Reflowed, SemidiscreteOT
 from pushforward.objectives.objective import Objective, ObjectiveConfig, with_dropout
 from pushforward.objectives.paths import Linear, Path
 from pushforward.randomness import Source, draw
@@ -68,15 +68,16 @@ class VelocityRegression(Objective):
     def __init__(self, flow: Flow, codec: Codec = Identity(), config: Matching = Matching()):
         super().__init__()
         self.flow, self.codec, self.config = flow, codec, config
-        self.coupling = config.coupling
-        *self._before, last = flattened(flow.transform)
-        if not isinstance(last, Continuous) or any(isinstance(part, Continuous) for part in self._before):
+        self.coupling, self.changes = config.coupling, config.coupling.waits
+        *before, last = flattened(flow.transform)
+        if not isinstance(last, Continuous) or any(isinstance(part, Continuous) for part in before):
             raise ValueError("flow matching trains a flow whose last transform, and no other, is Continuous.")
         if not isinstance(flow.base, StandardNormal):
             raise ValueError(f"flow matching starts from normal noise; the base is a {type(flow.base).__name__}.")
 
     @property
     def continuous(self) -> Continuous:
+        """The last transform, whose velocity is learned."""
         return [*flattened(self.flow.transform)][-1]  # pyright: ignore[reportReturnType]
 
     def forward(
@@ -87,7 +88,9 @@ class VelocityRegression(Objective):
         u = draw(torch.rand, pairs.noise.shape[:1], pairs.noise, generator)
         t = (torch.arange(len(u), device=u.device) + u) / len(u)  # one in each n-th of 0 … 1: a smaller variance
         error = self.error(pairs._replace(context=rows), t, generator)
-        loss = (error if weights is None else weights * error).mean()
+        if weights is not None and not isinstance(self.coupling, FixedPairs):  # its samples have the weighted density
+            error = weights * error
+        loss = error.mean()
         return loss, {self.unit: loss.detach()}
 
     def error(self, pairs: Pairs, t: PerSample, generator: Source) -> PerSample:
@@ -100,7 +103,9 @@ class VelocityRegression(Objective):
         self.flow.initialize(self.codec.encode(data, generator)[0], context)
 
     def check(self, data: Data) -> None:
-        """Let the coupling learn what it needs from all of the data."""
+        """Let the coupling learn what it needs from all of the data. Raises ValueError where it cannot weigh them."""
+        if data.weights is not None and isinstance(self.config.coupling, SemidiscreteOT):
+            raise ValueError("semidiscrete pairs give every row the same weight: fit without weights, or otherwise.")
         self.coupling = self.config.coupling.learn(lambda: self._all(data))
 
     def following(self) -> VelocityRegression | None:
@@ -124,8 +129,7 @@ class VelocityRegression(Objective):
         return Pairs(draw(torch.randn, x.shape, x, generator), x, events, rows)
 
     def _all(self, data: Data) -> Pairs:
+        """All rows of the data, with noise that does not depend on the training's seed."""
         events, context = data.fetch(range(len(data)))
         generator = torch.Generator("cpu").manual_seed(0)
-        if data.weights is not None:
-            raise ValueError("this coupling gives every row the same weight: fit without weights, or another coupling.")
         return self.pairs(events.to(self.flow.device), context, generator)

@@ -34,7 +34,7 @@ class Objective(nn.Module, ABC):
 
     flow: Flow
     unit: str
-    changes: bool = False  # whether `begin` changes what a step computes: then steps are not recorded as a CUDA graph
+    changes: bool = False  # whether `begin` changes what a step computes, or it waits: no CUDA graph records such steps
     quantity: str = ""  # where the unit is nats: what minus the value is called, such as "log p"
 
     def words(self, value: float) -> str:
