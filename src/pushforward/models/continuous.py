@@ -33,10 +33,13 @@ class ContinuousModel(VectorModel):
     def assemble(self) -> Iterator[Transform]:
         yield from self.units()
         default = ExactDivergence() if self.features <= EXACT else Hutchinson()
-        yield Continuous(self.velocity(), solve=self.solve, divergence=self.divergence or default)
+        yield Continuous(self.network(), solve=self.solve, divergence=self.divergence or default)
 
-    def velocity(self) -> Velocity:
-        """The velocity network."""
+    def network(self) -> Velocity:
+        """The network of the continuous transform."""
+        return self.velocity()
+
+    def velocity(self) -> VelocityMLP:
         return VelocityMLP(
             self.features, hidden=self.hidden, residual=self.residual, context_encoder=self.context_encoder()
         )

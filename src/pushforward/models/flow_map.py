@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pushforward.models.continuous import ContinuousModel
-from pushforward.networks import MLP, FlowMapNet, Velocity
+from pushforward.networks import FlowMapNet, Velocity
 from pushforward.objectives import ObjectiveConfig, SelfDistillation
 
 
@@ -25,12 +25,5 @@ class FlowMap(ContinuousModel):
 
     objective: ObjectiveConfig = SelfDistillation()  # pyright: ignore
 
-    def velocity(self) -> Velocity:
-        correction = MLP(
-            FlowMapNet.inputs(self.features),
-            (self.features,),
-            hidden=self.hidden,
-            residual=self.residual,
-            context_encoder=self.context_encoder(),
-        )
-        return FlowMapNet(super().velocity(), correction)
+    def network(self) -> Velocity:
+        return FlowMapNet(self.velocity(), hidden=self.hidden, residual=self.residual)

@@ -9,32 +9,30 @@ where t = s. Boffi et al. 2025, "Flow map matching", arXiv:2406.07507 and arXiv:
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.conditions import Context
-from pushforward.networks.velocity import WAVES, Velocity, waves
+from pushforward.networks.mlp import MLP
+from pushforward.networks.velocity import WAVES, Velocity, VelocityMLP, waves
 from pushforward.shapes import Events, PerSample
 
 
 class FlowMapNet(Velocity):
-    """The velocity of the network `velocity`, with jumps along its trajectories: (batch, features) -> the same.
+    """The velocity of a `VelocityMLP`, with jumps along its trajectories: (batch, features) -> the same.
 
-    `correction` is w: a network of x and the `waves` of both times, (batch, features + 16) -> (batch, features).
+    w is an `MLP` of x, the `waves` of both times and the context as the velocity's encoder encodes it.
 
-    >>> from pushforward.networks import MLP, VelocityMLP
-    >>> net = FlowMapNet(VelocityMLP(2), MLP(FlowMapNet.inputs(2), (2,)))
+    >>> net = FlowMapNet(VelocityMLP(2), hidden=(64, 64))
     >>> net.jump(torch.zeros(3, 2), torch.zeros(3), torch.ones(3)).shape
     torch.Size([3, 2])
     """
 
-    def __init__(self, velocity: Velocity, correction: nn.Module):
+    def __init__(self, velocity: VelocityMLP, *, hidden: tuple[int, ...] = (128, 128), residual: bool = False):
         super().__init__()
-        self.velocity, self.correction = velocity, correction
-
-    @staticmethod
-    def inputs(features: int) -> int:
-        """The features that the correction reads."""
-        return features + 2 * WAVES
+        features = velocity.answer.out_features
+        encoded = 0 if velocity.context_encoder is None else velocity.sizes[0]
+        self.velocity = velocity
+        self.correction = MLP(features + 2 * WAVES + encoded, (features,), hidden=hidden, residual=residual)
 
     def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events:
         return self.velocity(x, t, context)
@@ -52,5 +50,6 @@ class FlowMapNet(Velocity):
     ) -> Events:
         """X(x; start, stop), where the velocity of x at `start` is known."""
         size = (stop - start)[:, None]
-        added = self.correction(torch.cat([x, waves(start), waves(stop)], 1), context)
+        read, encoder = [x, waves(start), waves(stop)], self.velocity.context_encoder
+        added = self.correction(torch.cat(read if encoder is None else [*read, encoder(context)], 1))
         return x + size * (velocity + size * added)
