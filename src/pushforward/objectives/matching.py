@@ -40,7 +40,12 @@ class Matching(ObjectiveConfig):
     little density.
     """
 
-    plan: ClassVar = {"steps": 4000, "batch": 1024, "lr": 1e-2}  # a step costs a pass of the network, and t is random
+    plan: ClassVar = {
+        "steps": 4000,
+        "batch": 1024,
+        "lr": 1e-2,
+        "weight_decay": 1e-4,
+    }  # a step costs a pass of the network, and t is random
 
     path: Path = Linear()
     coupling: Coupling = Independent()
