@@ -53,7 +53,7 @@ class Moment(NamedTuple):
     """Scores of a training after one step, in the sense of the result: of nats higher is better."""
 
     step: int
-    training: float  # of the step's batch
+    training: float  # of the step's batch; of flow matching its squared error
     held_out: float | None  # of the averaged weights, where they were evaluated
 
 
@@ -98,7 +98,7 @@ class Fit:
             stopped=stopped or ended,
             unit=unit,
             improving=bool(stopping) and not stopped and best_step == plan.steps and stopping.best_look > 1,
-            history=_moments(history, unit) if history else (),
+            history=_moments(history, unit, state.objective.unit) if history else (),
         )
 
     def __str__(self) -> str:
@@ -109,12 +109,12 @@ class Fit:
         )
 
 
-def _moments(history: History, unit: str) -> tuple[Moment, ...]:
-    """The lines of a training's log as scores."""
-    sign, found = -1 if unit == "nats" else 1, []
+def _moments(history: History, unit: str, trained: str) -> tuple[Moment, ...]:
+    """The lines of a training's log as scores, held-out ones in `unit`, those of training batches in `trained`."""
+    signs, found = [-1 if each == "nats" else 1 for each in (trained, unit)], []
     for line in history.lines:
-        scored = next((value for name, value in line.items() if name not in TRAINING and name != unit), None)
-        found.append(Moment(int(line["step"]), sign * line[unit], None if scored is None else sign * scored))
+        scored = next((value for name, value in line.items() if name not in TRAINING and name != trained), None)
+        found.append(Moment(int(line["step"]), signs[0] * line[trained], None if scored is None else signs[1] * scored))
     return tuple(found)
 
 
