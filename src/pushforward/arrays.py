@@ -104,3 +104,12 @@ def sizes(given: Any, name: str = "shape") -> Size:
 def _size(given: Any) -> Any:
     """An int; one that torch.export leaves open stays as it is."""
     return given if isinstance(given, int | torch.SymInt) else operator.index(given)
+
+
+def check_finite(x: Tensor) -> None:
+    """Raise ValueError where an element of a row of x is not finite."""
+    lost = (~x.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+    if lost:
+        raise ValueError(
+            f"{len(lost)} of {len(x)} rows of x are not finite, the first is row {lost[0]}. Leave them out."
+        )

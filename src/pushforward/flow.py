@@ -15,7 +15,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from pushforward import conditions, denoising, diagnostics, guidance
-from pushforward.arrays import as_tensor, moved, sizes, tensor_on
+from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_on
 from pushforward.bases import Base
 from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label, each, read
@@ -42,8 +42,7 @@ class Flow(nn.Module):
     context broadcast, and answers have the shape that they broadcast to, here written (*batch). A row with an infinite
     element has a density of 0 and an infinite latent; where an element is NaN, so is the answer.
 
-    `objective` says how it is trained where nothing else is said: an `objectives.ObjectiveConfig`; None: by maximum
-    likelihood.
+    `objective` is the `objectives.ObjectiveConfig` by which `fit` trains it; None: maximum likelihood.
 
     >>> from pushforward.bases import StandardNormal
     >>> from pushforward.transforms import Flip
@@ -133,8 +132,7 @@ class Flow(nn.Module):
     ) -> Events:
         """z -> x, (*batch, *event), differentiably; under torch.no_grad() it is faster.
 
-        `solve` is the solver (`pushforward.solve`) of all transforms that are solved for, or a sequence of solvers of
-        several kinds; None leaves each its own.
+        `solve` is the solver (`pushforward.solve`) of all transforms that have one, or a sequence of several kinds.
         `known` (*batch, n, …) fixes the first n elements along the event's first axis: the others are decoded given
         these, from the rest of z. Raises ValueError where the transform is not causal, that is where z[:, :n] depends
         on more than x[:, :n].
@@ -165,7 +163,7 @@ class Flow(nn.Module):
         since 1980, stay float64, and so do samples. Raises ValueError where an element is not finite.
         """
         x, rows, _ = self._rows(x, self.event, context, embedded=False)
-        _check_finite(x)
+        check_finite(x)
         if self.dtype != torch.float64:
             x = narrowed(x, integers=getattr(self.support, "integers", ()))  # of a `transforms.ProductSupport`
             rows = conditions.each(rows, narrowed)
@@ -188,9 +186,8 @@ class Flow(nn.Module):
         `size` is the shape of one sample, for a flow whose event has open axes. `temperature` multiplies the base's
         noise; `solve` is that of `decode`. Draws that are not finite are returned, with a warning.
         """
-        how = {"size": size, "temperature": temperature, "solve": solve}
         with torch.no_grad():
-            draws = self._draw(shape, context, generator=generator, scored=False, **how)
+            draws = self._draw(shape, context, size, temperature, generator, solve, scored=False)
         return _finite(*draws, len(self.event))[0]
 
     @drawing
@@ -221,16 +218,12 @@ class Flow(nn.Module):
         is not finite.
         """
         x, rows, batch = self._rows(x, self.event, context)
-        _check_finite(x)
+        check_finite(x)
         steps = trace(self.transform, x, rows)
         return (Traced(step.transform, *(_unflattened(t, batch) for t in step[1:])) for step in steps)
 
     def solved_by(self, solve: Solver | Sequence[Solver]) -> Flow:
-        """The flow with other solvers, in scoring and in sampling, of the same weights.
-
-        Each transform that is solved for has the one that it accepts: an inverse solver where it is autoregressive, an
-        `ODESolver` or a `Divergence` where it is continuous (`pushforward.solve`).
-        """
+        """The flow of the same weights whose scoring and sampling have other solvers (`pushforward.solve`)."""
         return self._with(solved_by(self.transform, solve))
 
     def guided(
@@ -247,10 +240,9 @@ class Flow(nn.Module):
         """The flow guided away from its null context: again an exact flow, of the same weights.
 
         In every autoregressive step the parameters p of the move become p + weight · (p − p_null), where p_null are
-        those of the null context: the named `conditions` are null in it, or all where none are named. In every
-        continuous step p is the velocity. With an
-        `attention_temperature` other than 1, attention logits are divided by it in the pass for p_null; an
-        unconditional flow needs it. See `pushforward.guidance`.
+        those of the null context: the named `conditions` are null in it, or all where none are named. In a continuous
+        step p is the velocity. With an `attention_temperature` other than 1, attention logits are divided by it in the
+        pass for p_null; an unconditional flow needs it. See `pushforward.guidance`.
 
         `rule` is another rule at this weight, such as `guidance.GaussianProduct()`, in place of `on` and `schedule`.
         As a dict `conditions` has values in place of the null, such as a prompt to move away from. `transforms` are the
@@ -268,14 +260,8 @@ class Flow(nn.Module):
             kinds = {name: self.conditions[name] for name in conditions}
             null = each(read(kinds, conditions), lambda t: t.to(self.device))
         rule = guidance.Linear(weight, on, schedule) if rule is None else replace(rule, weight=weight)  # pyright: ignore
-        guided = guidance.guide(
-            self.transform,
-            rule,
-            conditions=null,
-            attention_temperature=attention_temperature,
-            transforms=transforms,
-        )
-        return self._with(guided)
+        how = {"conditions": null, "attention_temperature": attention_temperature, "transforms": transforms}
+        return self._with(guidance.guide(self.transform, rule, **how))
 
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
         """The mean of the clean event, given x = clean + sigma · noise: Tweedie's formula (`pushforward.denoising`).
@@ -360,7 +346,6 @@ class Flow(nn.Module):
         self,
         shape: Shape,
         context: Given,
-        *,
         size: tuple[int, ...] | None = None,
         temperature: float = 1.0,
         generator: Source = None,
@@ -373,9 +358,10 @@ class Flow(nn.Module):
         rows, latent = conditions.rows(given, shape), None if size is None else self.transform.latent_shape(event)
         z = self.base.sample(shape.numel(), rows, event=latent, temperature=temperature, generator=generator)
         transform = solved_by(self.transform, solve)
-        x, log_det = transform.inverse(z, rows) if scored else (transform.decode(z, rows), None)
-        log_prob = None if log_det is None else (self.base.log_prob(z, rows) - log_det).reshape(shape)
-        return x.reshape((*shape, *event)), log_prob
+        if not scored:
+            return transform.decode(z, rows).reshape((*shape, *event)), None
+        x, log_det = transform.inverse(z, rows)
+        return x.reshape((*shape, *event)), (self.base.log_prob(z, rows) - log_det).reshape(shape)
 
     def _sample_shape(self, size: tuple[int, ...] | None) -> Size:
         """The shape of one sample: the event's own, or `size` where its axes are open."""
@@ -390,10 +376,9 @@ class Flow(nn.Module):
 
 def _finite(x: Events, log_prob: Any, axes: int) -> tuple[Events, Any]:
     """Draws whose events have so many axes, and their log-densities; warns where a draw is not finite."""
-    finite = x.flatten(x.dim() - axes).isfinite().all(-1)
-    lost = (~finite).sum().item()
-    if lost:
-        warnings.warn(f"{lost} of {finite.numel()} samples are not finite", RuntimeWarning, stacklevel=4)
+    lost = ~x.flatten(x.dim() - axes).isfinite().all(-1)
+    if lost.any():
+        warnings.warn(f"{lost.sum().item()} of {lost.numel()} samples are not finite", RuntimeWarning, stacklevel=4)
     return x, log_prob
 
 
@@ -404,14 +389,6 @@ def _complete(flow: Flow, _: object) -> None:
 def _unflattened(t: Tensor, batch: Size) -> Tensor:
     """(rows, …) -> (*batch, …)."""
     return t if len(batch) == 1 else t.reshape((*batch, *t.shape[1:]))
-
-
-def _check_finite(x: Events) -> None:
-    lost = (~x.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
-    if lost:
-        raise ValueError(
-            f"{len(lost)} of {len(x)} rows of x are not finite, the first is row {lost[0]}. Leave them out."
-        )
 
 
 def _fits(size: tuple[int, ...], event: tuple[int, ...]) -> bool:
