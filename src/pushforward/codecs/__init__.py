@@ -10,6 +10,7 @@ log_q = log q(x | v) − log P(v | x). A `CodedFlow` is a flow with the codec of
 side. Integers 0 … levels − 1 are encoded on [−1, 1].
 """
 
+from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder
 from pushforward.codecs.base import Codec, CodecConfig, Identity
 from pushforward.codecs.coarse import Coarse
 from pushforward.codecs.coded_flow import CodedFlow
@@ -20,11 +21,13 @@ from pushforward.codecs.noise import GaussianNoise
 from pushforward.codecs.variational import VariationalDequantization
 
 __all__ = [
+    "Autoencoder",
     "Coarse",
     "Codec",
     "CodecConfig",
     "CodedFlow",
     "ColumnDequantization",
+    "FrozenAutoencoder",
     "GaussianNoise",
     "Identity",
     "IntegerCodec",

@@ -36,6 +36,7 @@ class Codec(CodecConfig):
 
     unit: str = "nats"
     quantity: str = "bound on log P"  # what `CodedFlow.bound` gives
+    prepares: bool = False  # whether `prepare` does anything
     noise_sigma: float | None = None  # of Gaussian noise, which a flow's score can remove; None: there is none
 
     def build(self) -> Codec:
@@ -52,6 +53,10 @@ class Codec(CodecConfig):
     def clean(self, data: Tensor) -> Events:
         """data -> the centre of the events that decode to them, without noise; by default a draw from a fixed seed."""
         return self.encode(data, keyed(0))[0]
+
+    def prepare(self, data: Tensor) -> Tensor:
+        """What `encode` computes of the data before it draws anything: it takes this as it takes the data."""
+        return data
 
     def initialize(self, data: Tensor, generator: Source = None) -> None:
         """Data-dependent initialisation, where the codec has weights that need it."""

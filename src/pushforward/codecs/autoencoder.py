@@ -1,0 +1,91 @@
+"""Latents of a frozen autoencoder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.codecs.base import Codec, CodecConfig
+from pushforward.codecs.integers import as_integers, as_real
+from pushforward.networks import taef2
+from pushforward.randomness import Source, draw
+from pushforward.shapes import Events, PerSample
+
+WEIGHTS = ("taef2_encoder.pth", "taef2_decoder.pth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoencoder(CodecConfig):
+    """The configuration of a frozen autoencoder, TAEF2: `build()` reads its weights and makes a `FrozenAutoencoder`.
+
+    `folder` holds taef2_encoder.pth and taef2_decoder.pth of github.com/madebyollin/taesd; None is the folder taef2 of
+    the one that PUSHFORWARD_DATA names. Latents of images (3, H, W) have the shape (32, H/8, W/8).
+    """
+
+    levels: int = 256
+    sigma: float = 0.3  # deviation of the noise on latents, whose own is near one
+    folder: str | None = None
+
+    def build(self) -> FrozenAutoencoder:
+        encoder, decoder = taef2.encoder(), taef2.decoder()
+        folder = Path(self.folder or Path(os.environ.get("PUSHFORWARD_DATA", ".")) / "taef2")
+        for module, name in zip((encoder, decoder), WEIGHTS, strict=True):
+            if not (folder / name).exists():
+                raise FileNotFoundError(
+                    f"there is no {name} in {folder}. Take it from github.com/madebyollin/taesd (MIT licence) and give "
+                    "its folder, or set PUSHFORWARD_DATA to the folder that holds taef2."
+                )
+            module.load_state_dict(torch.load(folder / name, weights_only=True, map_location="cpu"))
+        return FrozenAutoencoder(encoder, decoder, levels=self.levels, sigma=self.sigma)
+
+
+class FrozenAutoencoder(nn.Module, Codec):
+    """Latents of a frozen autoencoder with Gaussian noise: x = encoder(image) + sigma · noise.
+
+    Images are integers 0 … levels − 1; `encoder` takes them in [0, 1], `decoder` gives them back. The density is that
+    of noisy latents, in nats for each of their elements: no bound on images follows. Data of real numbers are latents
+    already, as `prepare` makes them. Rombach et al. 2022, arXiv:2112.10752; Gu et al. 2025 (STARFlow),
+    arXiv:2506.06276.
+    """
+
+    unit = "nats/dim"
+    prepares = True
+    quantity = "log p of noisy latents"
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, levels: int = 256, sigma: float = 0.3):
+        super().__init__()
+        if not sigma > 0:
+            raise ValueError(f"noise on latents needs a sigma above 0; got {sigma}.")
+        self.encoder, self.decoder = encoder.requires_grad_(False), decoder.requires_grad_(False)
+        self.levels, self.sigma = levels, sigma
+
+    @property
+    def noise_sigma(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.sigma
+
+    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
+        latents = self.clean(data)
+        return latents + self.sigma * draw(torch.randn, latents.shape, latents, generator), latents.new_zeros(len(data))
+
+    @torch.no_grad()
+    def decode(self, x: Events) -> Tensor:
+        return as_integers((self.decoder(x).clamp(0, 1) * (self.levels - 1)).round(), self.levels)
+
+    @torch.no_grad()
+    def clean(self, data: Tensor) -> Events:
+        if data.is_floating_point():
+            return data
+        weight: Any = next(self.encoder.parameters())
+        return self.encoder(as_real(data, self.levels).to(weight) / (self.levels - 1))
+
+    def prepare(self, data: Tensor) -> Tensor:
+        return self.clean(data)
+
+    def count(self, data: Tensor) -> Tensor:
+        latent = data[0] if data.is_floating_point() else self.clean(data[:1])[0]
+        return torch.full((len(data),), float(latent.numel()), device=data.device)

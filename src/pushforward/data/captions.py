@@ -1,0 +1,80 @@
+"""Images with captions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from pushforward.data.data import Arrays, Data
+from pushforward.data.npz import read_packs
+from pushforward.data.sources import Source, Takes
+from pushforward.data.text import TextEncoder
+
+HELD_OUT = 10  # one caption of this many
+
+
+@dataclass(frozen=True)
+class Captioned(Source):
+    """Images with captions, in packs (`.npz`) whose array `caption` has one for each image, and an encoder of text.
+
+    A tenth of the captions is held out, with all of their images: which one, is a function of the caption alone.
+    """
+
+    packs: tuple[str, ...]  # paths, or names of packs in the folder that PUSHFORWARD_DATA names
+    text: TextEncoder = TextEncoder()
+    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __str__(self) -> str:
+        return " and ".join(self.packs)
+
+    def training(self, takes: Takes) -> Data:
+        return self._part(held_out=False)
+
+    def held_out(self, takes: Takes) -> Data:
+        return self._part(held_out=True)
+
+    def at(self, place: str) -> Captioned:
+        return replace(self, packs=(place,))
+
+    def captions(self, *, held_out: bool) -> list[str]:
+        """The captions of a part, one for each image."""
+        return [caption for caption in self._captions() if is_held_out(caption) == held_out]
+
+    def _captions(self) -> list[str]:
+        found = [np.load(path)["caption"].tolist() for path in self._paths()]
+        return [caption for part in found for caption in part]
+
+    def _part(self, *, held_out: bool) -> Data:
+        captions = self._captions()
+        rows = torch.tensor([is_held_out(caption) == held_out for caption in captions]).nonzero().flatten()
+        images = read_packs(self._paths(), "train").fetch(rows)[0]
+        kept = [captions[row] for row in rows.tolist()]
+        distinct = sorted(set(kept))
+        embeddings, places = self.text(distinct), {caption: i for i, caption in enumerate(distinct)}
+        return Arrays(images, embeddings[[places[caption] for caption in kept]])
+
+    def _paths(self) -> list[Path]:
+        folder = Path(os.environ.get("PUSHFORWARD_DATA", "."))
+        paths = [Path(name) if Path(name).suffix else folder / f"{name}.npz" for name in self.packs]
+        for path in paths:
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"there is no {path}. Set PUSHFORWARD_DATA to the folder that holds {path.name}, or give paths."
+                )
+        return paths
+
+
+def is_held_out(caption: str) -> bool:
+    """Whether images of this caption are held out.
+
+    >>> [is_held_out(caption) for caption in ("red heart", "dog", "soap")]
+    [False, False, False]
+    """
+    return hashlib.sha256(caption.encode()).digest()[0] % HELD_OUT == 0

@@ -1,0 +1,47 @@
+"""Data of which a codec has computed what is not random, once, into a cache."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pushforward.codecs import Codec
+from pushforward.data.data import Arrays, Data
+from pushforward.files import replacing
+
+SHARD = 500  # rows in a file
+
+
+def prepared(data: Data, codec: Codec, cache: Path) -> Data:
+    """The data as `codec.prepare` leaves them: in memory, and in files of `cache`, from which they are read again.
+
+    Files are named by the weights of the codec and the rows that they hold, so a cache may serve many runs. Where the
+    codec leaves data as they are, so does this.
+    """
+    if not codec.prepares:
+        return data
+    weights, parts, contexts = _digest(codec), [], []
+    cache.mkdir(parents=True, exist_ok=True)
+    for rows in torch.arange(len(data)).split(SHARD):
+        events, context = data.fetch(rows)
+        contexts.append(context)
+        name = hashlib.sha256(weights + events.numpy().tobytes()).hexdigest()[:32]
+        path = cache / f"{name}.safetensors"
+        if not path.exists():
+            made = torch.cat([codec.prepare(part) for part in events.split(50)])
+            with replacing(path) as begun:
+                save_file({"events": made}, begun)
+        parts.append(load_file(path)["events"])
+    return Arrays(torch.cat(parts), None if contexts[0] is None else torch.cat(contexts))
+
+
+def _digest(codec: Codec) -> bytes:
+    digest = hashlib.sha256(type(codec).__name__.encode())
+    if isinstance(codec, nn.Module):
+        for name, value in sorted(codec.state_dict().items()):
+            digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.digest()

