@@ -307,19 +307,19 @@ def test_a_training_that_overflows_late_or_is_interrupted_keeps_the_best_weights
     whole, late, stopped = maf(), maf(), maf()
     held_out = x[torch.randperm(200, generator=keyed(0))[:20]].float()
     pf.fit(whole, x, **plan)
-    monkeypatch.setattr("pushforward.fitting.Likelihood", overflowing(21))
+    monkeypatch.setattr("pushforward.objectives.objective.Likelihood", overflowing(21))
     with pytest.warns(RuntimeWarning, match=r"overflowed and ended: step 21: .*has the best weights so far, those of"):
         fitted = pf.fit(late, x, **plan)
     assert (fitted.stopped, fitted.steps) == ("overflowed", 21)
     assert not late.training
     assert late.log_prob(held_out).mean().item() == pytest.approx(fitted.score, abs=1e-5)
-    monkeypatch.setattr("pushforward.fitting.Likelihood", interrupted(21))
+    monkeypatch.setattr("pushforward.objectives.objective.Likelihood", interrupted(21))
     with pytest.raises(KeyboardInterrupt):
         pf.fit(stopped, x, **plan)
     assert "interrupted after step 21. The flow has the best weights so far" in capsys.readouterr().err
     assert not stopped.training
     assert torch.equal(weights_of(stopped), weights_of(late))
-    monkeypatch.setattr("pushforward.fitting.Likelihood", overflowing(1))
+    monkeypatch.setattr("pushforward.objectives.objective.Likelihood", overflowing(1))
     with pytest.raises(FloatingPointError, match="step 1: loss inf"):
         pf.fit(late, x, **plan)
     assert not late.training
