@@ -66,6 +66,7 @@ VECTOR = {
     "context": (0, 2),
     "classes": (0, 3),
     "supports": ((), LINE),
+    "robust": (False, True),
     "hidden": ((8, 8), (8,)),
     "transforms": (2, 3),
 }
