@@ -51,7 +51,14 @@ from pushforward.models import (
 )
 from pushforward.moves import Affine, RationalQuadraticSpline, Shift, SoftClip, Tanh
 from pushforward.networks import LayerOptions
-from pushforward.objectives import ContinuousLikelihood, Matching, MaximumLikelihood, MinibatchOT, VariancePreserving
+from pushforward.objectives import (
+    ContinuousLikelihood,
+    Matching,
+    MaximumLikelihood,
+    MinibatchOT,
+    SelfDistillation,
+    VariancePreserving,
+)
 from pushforward.recipe import from_json, to_json
 from pushforward.recipes import RECIPES
 from pushforward.solve import RK4, Dopri5, Hutchinson, Tsit5, sequential
@@ -93,7 +100,7 @@ OPTIONS = {
     NSF: {**VECTOR, "move": (RationalQuadraticSpline(), RationalQuadraticSpline(4)), "autoregressive": (False, True)},
     CircularNSF: {**VECTOR, "supports": ((), (Circle(0, 360), Interval(0), Circle(), Integers(0, 9))), "bins": (4, 8)},
     ResidualFlow: {**VECTOR, "limit": (0.9, 0.5), "log_det": (Exact(), Roulette(seed=0))},
-    FlowMap: CONTINUOUS,
+    FlowMap: {**CONTINUOUS, "objective": (SelfDistillation(), SelfDistillation(condition_dropout=0.1))},
     FlowMatching: {**CONTINUOUS, "objective": (Matching(), Matching(path=VariancePreserving()))},
     OTFlowMatching: {**CONTINUOUS, "objective": (Matching(coupling=MinibatchOT()), Matching())},
     RectifiedFlow: {**CONTINUOUS, "objective": (Matching(reflows=1), Matching(reflows=2))},

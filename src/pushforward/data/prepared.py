@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pushforward.codecs import Codec
@@ -22,6 +21,8 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
     Files are named by the weights of the codec and the rows that they hold, so a cache may serve many runs. Where the
     codec leaves data as they are, so does this.
     """
+    from safetensors.torch import load_file, save_file
+
     if not codec.prepares:
         return data
     weights, parts, contexts = _digest(codec), [], []
