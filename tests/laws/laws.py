@@ -365,6 +365,7 @@ LAWS = (
     stays_on_its_device,
     builds_on_the_meta_device,
     copies_and_prints,
+    made_again_part_by_part,
     no_grad_agrees,
     shape_of_latents,
     the_wider_dtype_wins,
