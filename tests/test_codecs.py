@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import pushforward as pf
 from pushforward import codecs
@@ -14,6 +15,7 @@ from pushforward.codecs import (
     Coarse,
     CodedFlow,
     ColumnDequantization,
+    FrozenAutoencoder,
     GaussianNoise,
     Identity,
     UniformDequantization,
@@ -155,6 +157,12 @@ ALL = [
     (GaussianNoise(17, 0.1), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
     (Coarse(UniformDequantization(4), 16), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
     (
+        FrozenAutoencoder(nn.PixelUnshuffle(2), nn.PixelShuffle(2), levels=17),
+        torch.arange(16).reshape(2, 1, 2, 4),
+        "nats/dim",
+        8,
+    ),
+    (
         pf.models.Dequantiser(image=(1, 2, 4), levels=17).small().build(),
         torch.arange(16).reshape(2, 1, 2, 4),
         "bits/dim",
@@ -173,7 +181,7 @@ def test_a_codec_has_a_unit_and_clean_is_the_mean_of_its_draws(codec, data, unit
     assert codec.unit == unit
     assert codec.count(data).tolist() == [count, count]
     log_p = torch.tensor([-1.0, -3.0])
-    expected = -log_p if unit == "nats" else bits_per_dim(log_p, count)
+    expected = bits_per_dim(log_p, count) if unit.startswith("bits") else -log_p / count
     torch.testing.assert_close(codec.in_unit(log_p, data), expected)
     clean = codec.clean(data)
     assert torch.equal(codec.decode(clean), codec.decode(codec.encode(data)[0])) or codec.noise_sigma

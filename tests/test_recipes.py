@@ -10,7 +10,7 @@ import torch
 
 import pushforward as pf
 from pushforward.codecs import CodedFlow
-from pushforward.data import Images, Mirrored
+from pushforward.data import Arrays, Images, Mirrored
 from pushforward.evaluation import mean_cost
 from pushforward.models import BY_WORD
 from pushforward.randomness import keyed
@@ -20,13 +20,15 @@ from pushforward.training import Plan, minimise, networks
 from pushforward.transforms import Interval
 
 
-def stripes(recipe: pf.Recipe) -> Images:
-    """Images that are easy to learn, of the recipe's kind: each row of one grey, that of its class."""
+def stripes(recipe: pf.Recipe) -> Images | Arrays:
+    """Images that are easy to learn, of the recipe's kind: each row of one grey, that of its class or text."""
     channels, height, width = recipe.model.image
-    levels, classes = recipe.codec.levels, recipe.model.classes
+    levels, classes, text = recipe.codec.levels, recipe.model.classes, getattr(recipe.model, "text", None)
     labels = torch.arange(64) % max(classes, 2)
     rows = (torch.arange(height) + labels[:, None]) % 2 * (levels // 2)
     images = rows[:, None, :, None].expand(64, channels, height, width)
+    if text:
+        return Arrays(images, labels[:, None, None].float().expand(-1, *text))
     return Images(images, labels if classes else None, levels, classes)
 
 
@@ -34,13 +36,15 @@ def stripes(recipe: pf.Recipe) -> Images:
 def test_the_small_twin_of_a_recipe_learns(name):
     twin = RECIPES[name]().small()
     objective, data = twin.build(), stripes(twin)
+    images, context = data.fetch(range(len(data)))
 
     def bound() -> torch.Tensor:
         coded = CodedFlow(objective.flow.eval(), objective.codec)
-        return coded.bound(data.images, data.labels, generator=keyed(0)).mean().detach()
+        return coded.bound(images, context, generator=keyed(0)).mean().detach()
 
     before = bound()
-    minimise(objective, Mirrored(data) if twin.data.mirrored else data, twin.train)
+    mirrored = getattr(twin.data, "mirrored", False)
+    minimise(objective, Mirrored(data) if mirrored else data, twin.train)  # pyright: ignore[reportArgumentType]
     assert bound() > before + 1
 
 

@@ -65,10 +65,10 @@ def test_guidance_acts_in_the_steps_that_read_the_context(golden):
     flow, vectors = golden
     everywhere, deep, shallow = (flow.guided(2.0, rule=GaussianProduct(), transforms=s) for s in (None, (2,), (0, 1)))
     z, text = vectors["noise"], vectors["text"]
-    assert torch.equal(everywhere.decode(z, text), deep.decode(z, text))
-    assert torch.equal(shallow.decode(z, text), flow.decode(z, text))
-    assert not torch.equal(deep.decode(z, text), flow.decode(z, text))
-    with pytest.raises(ValueError, match=r"transforms 0 … 2; got \[3\]"):
+    agree(everywhere.decode(z, text), deep.decode(z, text))
+    agree(shallow.decode(z, text), flow.decode(z, text))
+    assert (deep.decode(z, text) - flow.decode(z, text)).abs().max() > 0.1
+    with pytest.raises(ValueError, match=r"guide 0 … 2; got \[3\]"):
         flow.guided(2.0, transforms=(3,))
 
 

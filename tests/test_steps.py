@@ -41,7 +41,9 @@ def recipe(name: str):
         image = small.model.image
         levels, classes = small.codec.levels, getattr(small.model, "classes", 0)
         pixels = torch.randint(levels, (32, *image), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        return small.build(), Arrays(pixels, torch.arange(32) % classes if classes else None)
+        text = getattr(small.model, "text", None)
+        context = torch.randn(32, *text) if text else torch.arange(32) % classes if classes else None
+        return small.build(), Arrays(pixels, context)
 
     return made
 

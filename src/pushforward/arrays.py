@@ -30,7 +30,7 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
             raise ValueError(f"{name} is a MaskedTensor: drop its masked rows, and give a tensor.")
         return values
     if isinstance(values, int | float):
-        return torch.tensor(values, dtype=torch.float64 if isinstance(values, float) else None)
+        return torch.tensor(values, dtype=torch.float64 if isinstance(values, float) else None, device="cpu")
     if isinstance(values, list | tuple):
         first = next(iter(values), None)
         if isinstance(first, Tensor):

@@ -196,7 +196,7 @@ class Array(Kind):
         return Condition(value, torch.zeros(batch, dtype=torch.bool, device=value.device))
 
     def null(self) -> Condition:
-        return Condition(torch.zeros(self.shape), torch.tensor(True))
+        return Condition(torch.zeros(self.shape, device="cpu"), torch.tensor(True, device="cpu"))
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ class Text(Array):
         return f"embeddings of shape (batch, token, {self.features}) of {self.tokens} tokens at most"
 
     def read(self, given: Given) -> Condition:
-        value = torch.as_tensor(given)
+        value = as_tensor(given, "the text")
         tokens = value.shape[-2] if value.dim() > 1 else 0
         padding = max(self.tokens - tokens, 0) if value.dim() > 1 and value.shape[-1] == self.features else 0
         value, null, _ = super().read(torch.nn.functional.pad(value, (0, 0, 0, padding)) if padding else value)
@@ -276,7 +276,7 @@ class Text(Array):
         return Condition(value, null, mask.expand(*null.shape, -1))
 
     def null(self) -> Condition:
-        return super().null()._replace(mask=torch.zeros(self.tokens, dtype=torch.bool))
+        return super().null()._replace(mask=torch.zeros(self.tokens, dtype=torch.bool, device="cpu"))
 
 
 def read(kinds: Mapping[str, Kind], given: Given) -> Context:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pushforward import codecs, data, models, moves, objectives, solve, training, transforms
+from pushforward import codecs, data, models, moves, networks, objectives, solve, training, transforms
 from pushforward.codecs import CodecConfig
 from pushforward.data import Data, Images, ImageSource, Source, Takes
 from pushforward.migrations import FORMAT, migrated
@@ -170,7 +170,7 @@ def revived(value: Any) -> Any:
 def _kind(name: Any) -> type:
     if name == "Recipe":
         return Recipe
-    for room in (models, codecs, data, moves, objectives, solve, training, transforms):
+    for room in (models, codecs, data, moves, networks, objectives, solve, training, transforms):
         kind = getattr(room, str(name), None)
         if is_dataclass(kind) and isinstance(kind, type):
             return kind

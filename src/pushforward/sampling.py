@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
+from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed
 from pushforward.shapes import Events
 
@@ -18,7 +20,9 @@ class Sampling:
     """How samples are drawn."""
 
     label: int | None = None  # of all samples; −1: the null label; left out: every class in turn
+    prompt: tuple[str, ...] = ()  # what images of a run on captions show, a row of the picture each; "" for anything
     guidance: float = 0.0  # weight of guidance; 0: none
+    guidance_rule: Literal["linear", "product"] = "linear"  # `guidance.Linear`, or `guidance.GaussianProduct`
     attention_temperature: float = 1.0  # of the network that guidance subtracts; other than 1, no labels are needed
     temperature: float = 1.0  # of the base's noise
     denoised: bool = True  # by the flow's score, where its codec adds Gaussian noise
@@ -37,7 +41,7 @@ def samples(
     """Samples `start` … `stop` − 1, a batch at a time: events (n, *event), and their labels (n,).
 
     Sample i is drawn with the generator of (seed, i): to rounding, it does not depend on its batch.
-    `context`, where the flow is conditioned on a vector, has a row for each sample, from sample 0 on.
+    `context`, where the flow is conditioned on a vector or a text, has a row for each sample, from sample 0 on.
     `coded.codec.decode` turns events into data.
     """
     flow, how = coded.flow, sampling
@@ -45,7 +49,8 @@ def samples(
         raise ValueError(f"the flow has {flow.classes} classes; got label {how.label}. Give 0 … classes − 1, or −1.")
     guided = flow
     if how.guidance:
-        guided = flow.guided(how.guidance, attention_temperature=how.attention_temperature)
+        rule = GaussianProduct() if how.guidance_rule == "product" else None
+        guided = flow.guided(how.guidance, rule=rule, attention_temperature=how.attention_temperature)
     for numbers in torch.arange(start, stop, device="cpu").split(how.batch):
         labels = None
         if flow.classes:

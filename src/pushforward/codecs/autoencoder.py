@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.codecs.base import Codec, CodecConfig
 from pushforward.codecs.integers import as_integers, as_real
+from pushforward.codecs.noise import GaussianNoise
 from pushforward.networks import taef2
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample
@@ -42,6 +42,10 @@ class Autoencoder(CodecConfig):
                 )
             module.load_state_dict(torch.load(folder / name, weights_only=True, map_location="cpu"))
         return FrozenAutoencoder(encoder, decoder, levels=self.levels, sigma=self.sigma)
+
+    def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:
+        """Noise on images: a small flow learns them as they are."""
+        return GaussianNoise(self.levels, sigma=self.sigma)
 
 
 class FrozenAutoencoder(nn.Module, Codec):
@@ -80,8 +84,8 @@ class FrozenAutoencoder(nn.Module, Codec):
     def clean(self, data: Tensor) -> Events:
         if data.is_floating_point():
             return data
-        weight: Any = next(self.encoder.parameters())
-        return self.encoder(as_real(data, self.levels).to(weight) / (self.levels - 1))
+        images = as_real(data, self.levels) / (self.levels - 1)
+        return self.encoder(images.to(next(self.encoder.parameters(), images)))
 
     def prepare(self, data: Tensor) -> Tensor:
         return self.clean(data)

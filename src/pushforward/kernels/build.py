@@ -22,6 +22,8 @@ from typing import Any
 
 import torch
 
+from pushforward.files import cache_folder
+
 Structs = tuple[type[ctypes.Structure], ...]
 
 SOURCES = Path(__file__).parent
@@ -89,7 +91,7 @@ def _built(source: Path, compiler: str) -> Path:
     flags = [*FLAGS, f"-march={os.environ.get('PUSHFORWARD_MARCH', 'native')}"]
     texts = [file.read_text() for file in (source, *sorted(SOURCES.glob("*.h")))]
     recipe = "\n".join([*texts, compiler, *flags, platform.platform(), _processor()])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pushforward"
+    folder = cache_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{source.stem}-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}.so"
     if not path.exists():

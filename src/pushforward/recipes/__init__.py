@@ -21,6 +21,7 @@ from pushforward.recipes.classics import (
     mnist_jet,
     mnist_realnvp,
 )
+from pushforward.recipes.latent import emoji
 from pushforward.recipes.published import (
     afhq256,
     imagenet64_bits,
@@ -48,6 +49,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         cifar10_glow,
         cifar10_flowpp,
         imagenet64_jet,
+        emoji,
         imagenet64_bits,
         imagenet64_unconditional,
         imagenet64_by_class,

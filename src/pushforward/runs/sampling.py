@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
-from pushforward.data import Source
+from pushforward.data import Captioned, Source
 from pushforward.data.columns import check_writable, write_table
-from pushforward.evaluation import check_picture, save_picture
+from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.runs.data import class_names
 from pushforward.runs.folder import load_coded, read_recipe
@@ -40,13 +40,15 @@ def sample(
     Into a folder it writes files samples-000000.npz, samples-001000.npz … of a thousand each, with integer `images` and
     `labels`. One file is in memory at a time. After an interruption, the same command continues.
 
+    Of a run on captions: `pushforward sample DIR --n 4 --prompt "red heart" "smiling cat" --guidance 2 --out grid.png`.
+
     Of a run on a table: `pushforward sample DIR --n 1000 --given mass=1 energy=5e4 --out samples.csv`.
 
     Args:
         run: The run folder.
         out: A picture, a .npz file or a folder; for a run on a table a .csv, .tsv, .parquet or .npz file. By default
             samples.png or samples.csv.
-        n: How many; for each row, where `given` is a file.
+        n: How many; for each row, where `given` is a file, and for each prompt.
         given: What samples of a table are conditioned on: NAME=VALUE for each column of the context, or a file with
             these columns; its rows then come before their samples.
         png: Into a folder write a PNG file for each image, in a folder of its class where it has one.
@@ -61,6 +63,10 @@ def sample(
         return _sample_table(run, source, out, n, read_given(source, given), sampling, device)
     if given:
         raise ValueError(f"--given is for runs on tables; {run} learned {source}. Its samples take --label.")
+    if isinstance(source, Captioned):
+        return _sample_prompts(run, source, out, n, sampling, device)
+    if sampling.prompt:
+        raise ValueError(f"--prompt is for runs on captions; {run} learned {source}. Its samples take --label.")
     check_sampling(run, recipe, sampling)
     if out.suffix not in ("", ".npz"):
         check_picture(out)
@@ -76,6 +82,18 @@ def sample(
     else:
         lost = _write_files(coded, out, n, sampling)
     return f"{n} samples in {out}" + (f"; {lost} of them overflowed" if lost else "")
+
+
+def _sample_prompts(run: Path, source: Captioned, out: Path, n: int, sampling: Sampling, device: str) -> str:
+    """Write a picture with n samples of each prompt in a row."""
+    if not sampling.prompt:
+        raise ValueError(f'{run} learned captions: say what to draw, as in --prompt "red heart" "smiling cat".')
+    check_picture(out)
+    text = source.text(sampling.prompt).repeat_interleave(n, 0)
+    coded = load_coded(run, device=device)
+    drawn = torch.cat([coded.codec.decode(x).cpu() for x, _ in samples(coded, sampling, text, stop=len(text))])
+    save_picture(grid(drawn / (coded.codec.levels - 1) * 2 - 1, n), out)
+    return f"{len(drawn)} samples in {out}"
 
 
 def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> int:

@@ -11,8 +11,8 @@ from os import PathLike
 from pathlib import Path
 
 from pushforward.codecs import Codec, CodedFlow, Identity
-from pushforward.data import Arrays, Data, Images, ImageSource
-from pushforward.files import alone_in, write
+from pushforward.data import Arrays, Data, Images, ImageSource, prepared
+from pushforward.files import alone_in, cache_folder, write
 from pushforward.fitting import Fit, looking_at
 from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
@@ -58,9 +58,9 @@ def train(
         raise ValueError("pictures are drawn at evaluations on held-out images: give train.measure_every.")
     log = Log(folder, tensorboard=tensorboard)
     with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext():
-        objective, data = recipe.build().to(place), recipe.training_data()
-        measure = _measure(recipe, objective)
-        if isinstance(data, Arrays):
+        objective = recipe.build().to(place)
+        data, measure = _prepared(recipe.training_data(), objective), _measure(recipe, objective)
+        if isinstance(data, Arrays) and data.events.dim() == 2:
             check_rows(CodedFlow(objective.flow, _codec(objective)), data, recipe.data.columns)
         if minutes is not None:
             recipe = replace(recipe, train=_plan(recipe, folder, minutes, objective, data, measure))
@@ -90,11 +90,16 @@ def _codec(objective: Objective) -> Codec:
     return getattr(objective, "codec", Identity())
 
 
+def _prepared(data: Data, objective: Objective) -> Data:
+    """The data with what their codec computes of them once."""
+    return prepared(data, _codec(objective), cache_folder() / "latents")
+
+
 def _measure(recipe: Recipe, objective: Objective) -> Callable[[Flow], Look] | None:
     """What to evaluate at regular steps: held-out rows, or the first of many images."""
     if not recipe.train.measure_every:
         return None
-    held_out: Data = recipe.held_out_data()
+    held_out = _prepared(recipe.held_out_data(), objective)
     if isinstance(held_out, Images):
         held_out = Arrays(*held_out.fetch(range(min(EVALUATED, len(held_out)))))
     return looking_at(held_out, _codec(objective))
