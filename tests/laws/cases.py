@@ -408,8 +408,8 @@ CASES = {
         lambda: continuous(hidden=(8, 8, 8), features=2, solve=Tsit5()), event=(2,), latent=(2,), excused=STEPS
     ),
     "continuous/image": images(
-        lambda: Continuous(VelocityViT((1, 4, 4), patch=2, width=4, depth=1, context_encoder=LabelEmbedding(3, 4))),
-        (1, 4, 4),
+        lambda: Continuous(VelocityViT((1, 1, 2), patch=1, width=4, depth=1, context_encoder=LabelEmbedding(3, 4))),
+        (1, 1, 2),
         conditions=LABELS,
         excused=STEPS,
     ),

@@ -23,7 +23,11 @@ WAVES = 4  # cosines of the time, of periods 2, 1, 2/3, …, the faster ones the
 
 
 class Velocity(nn.Module, ABC):
-    """The contract of a velocity network."""
+    """The contract of a velocity network.
+
+    Divergences differentiate it in forward mode, and training then in reverse. Not every function of torch can:
+    `F.layer_norm` gives wrong gradients without an error, and fused attention raises (torch 2.13).
+    """
 
     @abstractmethod
     def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events: ...
