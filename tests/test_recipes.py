@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -109,7 +110,6 @@ def test_networks_that_recompute_keep_less():
     def kept(recomputed: bool) -> int:
         twin = RECIPES["digits"]().small()
         objective, sizes = twin.build(), {}
-        pf.training.prepare.prepare(objective, replace(twin.train, recomputed=recomputed))
         weights = {p.untyped_storage().data_ptr() for p in objective.parameters()}
 
         def pack(tensor):
@@ -118,11 +118,25 @@ def test_networks_that_recompute_keep_less():
                 sizes[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with (
+            pf.training.prepare.prepared(objective, replace(twin.train, recomputed=recomputed)),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
             objective(stripes(twin).images, stripes(twin).labels)
         return sum(sizes.values())
 
     assert kept(recomputed=True) < kept(recomputed=False) / 4
+
+
+@pytest.mark.parametrize("option", ["recomputed", "reversible", "captured"])
+def test_after_a_training_a_flow_pickles_and_trains_again(option):
+    torch.manual_seed(0)
+    flow, x = pf.models.NSF(features=2, hidden=(8, 8), transforms=2).build(), torch.randn(64, 2)
+    plan = Plan(steps=2, batch=16, **{option: True})
+    for _ in range(2):
+        trained = minimise(pf.training.Likelihood(flow), Arrays(x), plan)
+        for one in (flow, trained):
+            assert torch.equal(pickle.loads(pickle.dumps(one)).log_prob(x), one.log_prob(x))
 
 
 def test_the_networks_of_an_objective_are_found():

@@ -22,7 +22,7 @@ from pushforward.training.interrupts import Interrupts
 from pushforward.training.log import History, Log
 from pushforward.training.plan import Plan
 from pushforward.training.precision import float32_by
-from pushforward.training.prepare import initialize, prepare
+from pushforward.training.prepare import initialize, prepared
 from pushforward.training.progress import Progress
 from pushforward.training.state import State
 from pushforward.training.step import Batch, Launched, Step, Values
@@ -90,10 +90,9 @@ def proceed(
     if log and ranks.rank() == 0:
         log.rewind(state.step)
     objective.train()
-    prepare(objective, plan)
     shown = progress and ranks.rank() == 0
     bar = Progress(state.step, plan.steps, words=objective.words, shown=shown)
-    with float32_by(tf32=plan.precision == "tf32"), bar:
+    with float32_by(tf32=plan.precision == "tf32"), prepared(objective, plan), bar:
         _train(Step(ranks.wrapped(objective), state, plan), data, bar, checkpoints, log, measure)
     stopping = state.early_stopping
     if stopping and stopping.looks and not stopping.best_look:

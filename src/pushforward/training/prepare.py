@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -30,21 +32,47 @@ def initialize(objective: Objective, data: Data, plan: Plan) -> None:
     objective.initialize(events.to(objective.flow.device), context, Keyed(plan.seed, -1, rows=range(few)))
 
 
-def prepare(objective: Objective, plan: Plan) -> None:
-    """Apply activation checkpointing, torch.compile and reversible chains, as the plan says.
+@contextmanager
+def prepared(objective: Objective, plan: Plan) -> Iterator[None]:
+    """Activation checkpointing, torch.compile and reversible chains, as the plan says.
 
-    In place; names of weights do not change.
+    In place; names of weights do not change. After the block networks keep their activations again: what checkpointing
+    put on them could not be pickled.
     """
     if plan.reversible:
         objective.flow.transform = reversible(objective.flow.transform)
+    found = list(networks(objective))
+    undo = [recomputed(network) for network in found] if plan.recomputed else []
+    for network in found if plan.compiled else ():
+        for block in blocks(network):
+            block.compile()
+    try:
+        yield
+    finally:
+        for one in undo:
+            one()
+
+
+def recomputed(network: nn.Module) -> Callable[[], None]:
+    """Checkpoint the network's activations. Returns what ends it: it removes the hooks and marks of the checkpoint."""
     from torch.distributed._composable.checkpoint_activation import checkpoint  # slow to import
 
-    for network in networks(objective):
-        if plan.recomputed:
-            checkpoint(network)
-        if plan.compiled:
-            for block in blocks(network):
-                block.compile()
+    def parts() -> set[tuple[str, Any]]:
+        own = vars(network)
+        return {(name, "") for name in own} | {(name, key) for name in own if "_hooks" in name for key in own[name]}
+
+    before = parts()
+    checkpoint(network)
+    added = parts() - before
+
+    def end() -> None:
+        for name, key in added:
+            if key != "":
+                vars(network)[name].pop(key, None)
+            else:
+                del vars(network)[name]
+
+    return end
 
 
 def networks(module: nn.Module) -> Iterator[nn.Module]:
