@@ -22,7 +22,7 @@ from pushforward.networks.decoder import Decoder
 from pushforward.networks.layers import GroupedAttention, GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.plain import computes_in, is_unchanged, keeps_forward
 from pushforward.networks.positions import Positions
-from pushforward.networks.transformer import Recall, _recalled
+from pushforward.networks.transformer import Recall, recalled
 from pushforward.shapes import Tokens
 
 
@@ -165,5 +165,5 @@ class PrefixDecoder(Decoder):
 
     def _after(self, h: Tensor, seen: int) -> Tensor:
         """Embedded tokens that come after the first `seen` -> raw parameters of the tokens after them."""
-        recalls = [partial(_recalled, buffers, seen) for buffers in self._memory]
+        recalls = [partial(recalled, buffers, seen) for buffers in self._memory]
         return self._net._answers(h, self._temperature, seen + 1 - self._before, recalls)

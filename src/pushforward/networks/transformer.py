@@ -242,9 +242,10 @@ class AttentionDecoder(Decoder):
         self._memory = [(Buffer(2, **room), Buffer(2, **room)) for _ in range(depth)]
 
     def _read(self, x: Tensor) -> Tensor:
-        recalls = [partial(_recalled, buffers, self.length) for buffers in self._memory]
+        recalls = [partial(recalled, buffers, self.length) for buffers in self._memory]
         return self._following(x, start=self.length, recalls=recalls)
 
 
-def _recalled(buffers: tuple[Buffer, Buffer], start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def recalled(buffers: tuple[Buffer, Buffer], start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """A `Recall`: the keys and values in the buffers before `start`, and these new ones after them."""
     return buffers[0].extend(keys, start), buffers[1].extend(values, start)
