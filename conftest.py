@@ -44,7 +44,7 @@ def _everyday(doctest_namespace):
 def pytest_runtest_makereport():
     """Tests skipped for want of kernels are counted in one line of the summary, not in one for each of them."""
     report = yield
-    if report.skipped and report.longrepr[2] == f"Skipped: {UNTESTED}":
+    if report.skipped and not hasattr(report, "wasxfail") and report.longrepr[2] == f"Skipped: {UNTESTED}":
         report.longrepr = (__file__, None, report.longrepr[2])
     return report
 

@@ -22,6 +22,14 @@ def _eager(monkeypatch):
     monkeypatch.setattr(serving, "LEAST", dict.fromkeys(serving.LEAST, 0))
 
 
+def but(reason: str, *names: str) -> list:
+    """All models, of which these are expected to fail."""
+    return [pytest.param(name, marks=pytest.mark.xfail(reason=reason)) if name in names else name for name in FIRST]
+
+
+CONTINUOUS = ("FFJORD", "FlowMatching", "OTFlowMatching", "RectifiedFlow", "FlowMap")
+
+
 def case(name: str, rows: int = MANY):
     model = FIRST[name]
     flow = model.build().double()
@@ -46,7 +54,7 @@ def of_rows(context, rows: int):
 
 
 @pytest.mark.parametrize("gradients", [False, True])
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", but("jumps alone call a flow map's correction", "FlowMap"))
 def test_every_layer_is_called_in_scoring_and_in_sampling(name, gradients):
     rows = MANY if name in ("MAF", "NICE", "VectorRealNVP", "NSF") else 8
     flow, x, context = case(name, rows)
@@ -122,7 +130,7 @@ def test_a_changed_layer_gives_few_rows_and_many_the_same_density(name, change):
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of the layers that read x
 @pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
 @pytest.mark.parametrize("everywhere", [False, True])
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", but("a solve goes back by its own steps, in which no such hook fires", *CONTINUOUS))
 def test_backward_hooks_fire_for_many_rows(name, everywhere, register):
     rows = MANY if hasattr(FIRST[name], "features") and name != "IAF" else 8
     flow, x, context = case(name, rows)

@@ -68,6 +68,8 @@ def counted(flow: Flow, *_: Tensor):
 @pytest.mark.parametrize("recorder", [traced, made_fx, counted])
 @pytest.mark.parametrize("name", FIRST)
 def test_what_is_recorded_is_what_is_computed(name, recorder):
+    if recorder is traced and name in ("FFJORD", "FlowMatching", "OTFlowMatching", "RectifiedFlow", "FlowMap"):
+        pytest.xfail("adaptive steps end by values, which a trace records for its own rows")
     model = FIRST[name]
     flow = randomised(model.build(), 0.1).double().requires_grad_(False)
     args = given(flow, model, 64)

@@ -10,7 +10,7 @@ import torch
 from pushforward.transforms import Autoregressive
 from tests.kernels import switch
 from tests.laws.cases import CASES
-from tests.laws.laws import GRADIENT_FREE, LAWS, compiles, made_again_part_by_part
+from tests.laws.laws import GRADIENT_FREE, LAWS, compiles
 from tests.laws.mutants import MUTANTS, WELL, Mutant
 
 AUTOREGRESSIVE = [
@@ -40,12 +40,6 @@ def test_law_without_gradients(name, law, kind, monkeypatch, request):
         request.getfixturevalue("tapes")
     with torch.no_grad():
         law(CASES[name])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_flow_of_it_can_be_saved(name):
-    """Not a law: of a transform in a notebook, as in the tutorial, it does not hold. Nothing could import it."""
-    made_again_part_by_part(CASES[name])
 
 
 def broken(law, case) -> bool:

@@ -93,14 +93,15 @@ class GroupedAttention(nn.Module):
             q, k = rotation(q), rotation(k)
         if temperature is not None:
             q = q / temperature[:, None, None, None].to(q.dtype)
+        causal = self.causal
         if recall is not None:
             k, v = recall(k, v)
-        new, seen = q.shape[-2], k.shape[-2]
-        if self.causal and 1 < new < seen:
-            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-        h = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=self.causal and new == seen, enable_gqa=self.heads != self.key_heads
-        )
+            new, seen = q.shape[-2], k.shape[-2]
+            causal = causal and new == seen
+            if 1 < new < seen:
+                mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
+        grouped = self.heads != self.key_heads
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
         return self.post_norm(self.out(h.transpose(1, 2).flatten(2)))
 
 

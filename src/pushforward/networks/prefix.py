@@ -112,7 +112,7 @@ class PrefixTransformer(CausalNetwork):
     ) -> Tensor:
         if self.tokens is not None and x.shape[1] > self.tokens:
             raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
-        before = self._before(len(x), context)
+        before = self._before(x.shape[0], context)
         h = torch.cat([before, self._embedded(x[:, :-1])], 1)
         return self._answers(h, attention_temperature, 1 - before.shape[1])[:, before.shape[1] - 1 :]
 
