@@ -11,7 +11,7 @@ from torch import nn
 
 from pushforward.kernels import serving
 from pushforward.transform import Transform
-from tests.test_models import FIRST, context_of
+from tests.test_models import CONTINUOUS, FIRST, context_of
 
 MANY = 2000
 
@@ -25,9 +25,6 @@ def _eager(monkeypatch):
 def but(reason: str, *names: str) -> list:
     """All models, of which these are expected to fail."""
     return [pytest.param(name, marks=pytest.mark.xfail(reason=reason)) if name in names else name for name in FIRST]
-
-
-CONTINUOUS = ("FFJORD", "FlowMatching", "OTFlowMatching", "RectifiedFlow", "FlowMap")
 
 
 def case(name: str, rows: int = MANY):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import pushforward as pf
+from benchmarks.matching import moons
 from pushforward.bases import StandardNormal
 from pushforward.codecs import Identity
 from pushforward.conditions import Label, Vector, read
@@ -136,14 +137,6 @@ def test_a_trained_flow_pairs_data_with_its_latents():
         TrainedFlow(flow).pair(Pairs(torch.randn(5, 3), torch.randn(5, 3), given.data, {}))
     with pytest.raises(ValueError, match="standard normal"):
         TrainedFlow(pf.models.NICE(features=2).build())
-
-
-def moons(n: int, seed: int) -> Tensor:
-    angle = math.pi * torch.rand(n, generator=keyed(seed))
-    upper = torch.rand(n, generator=keyed(seed, 1)) < 0.5
-    x = torch.where(upper, angle.cos(), 1 - angle.cos())
-    y = torch.where(upper, angle.sin(), 0.5 - angle.sin())
-    return torch.stack([x, y], 1) + 0.1 * torch.randn(n, 2, generator=keyed(seed, 2))
 
 
 def test_the_velocity_of_two_gaussians():

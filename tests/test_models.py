@@ -148,6 +148,7 @@ def tried() -> Iterator[tuple[str, Model]]:
 
 TRIED = dict(tried())
 FIRST = {kind.__name__: TRIED[kind.__name__] for kind in OPTIONS}
+CONTINUOUS = ("FFJORD", "FlowMatching", "OTFlowMatching", "RectifiedFlow", "FlowMap")
 
 
 def concrete(kind: type) -> set[type]:

@@ -22,6 +22,11 @@ WAITS = {  # (case, whether its inverse): why
     ("residual/vector", True): "it iterates until it has converged",
     ("residual/roulette", True): "it iterates until it has converged",
     ("residual/roulette", False): "how many terms it adds is random",
+} | {
+    (name, inverse): "steps are chosen by values"
+    for name in CASES
+    if name.startswith("continuous")
+    for inverse in (False, True)
 }
 
 

@@ -25,7 +25,7 @@ from pushforward.models import TarFlow
 from pushforward.randomness import key
 from pushforward.training import Likelihood, Plan, minimise
 from pushforward.training.loop import _batches
-from pushforward.training.prepare import initialize, prepare
+from pushforward.training.prepare import initialize, prepared
 from pushforward.training.state import State
 from pushforward.training.step import WARMUPS, Step
 
@@ -110,11 +110,11 @@ def trained(made: Made, plan: Plan, machine: Machine) -> tuple[list[Tensor], str
     objective, data = made
     initialize(objective, data, plan)
     state = State(objective, plan)
-    prepare(objective.train(), plan)
-    step = Step(objective, state, plan)
-    for batch in _batches(data, state, plan):
-        with no_waits(machine):
-            step(batch)
+    step = Step(objective.train(), state, plan)
+    with prepared(objective, plan):
+        for batch in _batches(data, state, plan):
+            with no_waits(machine):
+                step(batch)
     return [t.detach().clone() for t in state.tensors().values()], step.why
 
 

@@ -58,7 +58,6 @@ class FrozenAutoencoder(nn.Module, Codec):
     """
 
     unit = "nats/dim"
-    prepares = True
     quantity = "log p of noisy latents"
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, levels: int = 256, sigma: float = 0.3):

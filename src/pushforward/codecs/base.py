@@ -36,7 +36,6 @@ class Codec(CodecConfig):
 
     unit: str = "nats"
     quantity: str = "bound on log P"  # what `CodedFlow.bound` gives
-    prepares: bool = False  # whether `prepare` does anything
     noise_sigma: float | None = None  # of Gaussian noise, which a flow's score can remove; None: there is none
 
     def build(self) -> Codec:

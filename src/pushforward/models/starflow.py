@@ -29,7 +29,7 @@ class STARFlow(Model):
 
     >>> flow = STARFlow(image=(4, 8, 8), width=64, depths=(1, 1, 2), text=(6, 10)).build()
     >>> sum(p.numel() for p in flow.parameters())
-    204316
+    203364
     """
 
     image: tuple[int, int | None, int | None] = (4, 32, 32)  # channels, height, width of x; None: any size

@@ -90,8 +90,8 @@ class Softplus(Bound):
     """exp(log_scale) = log(1 + exp(raw + offset)), with the offset at which zero is the identity: the scale grows as
     raw, and not exponentially. Gu et al. 2025 (STARFlow), arXiv:2506.06276.
 
-    >>> Softplus()(torch.tensor([-100.0, 0.0, 100.0]))
-    tensor([-99.4587,  -0.0000,   4.6106])
+    >>> Softplus()(torch.tensor([-100.0, 1.0, 100.0]))
+    tensor([-99.4587,   0.5512,   4.6106])
     """
 
     def __call__(self, raw: Tensor) -> Tensor:

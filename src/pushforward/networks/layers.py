@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.networks.positions import Rotation
-from pushforward.networks.transformer import Recall
+from pushforward.networks.transformer import Attention, Layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,6 @@ class LayerOptions:
     post_norm: bool = False
     bias: bool = True
     gated: bool = False
-    expansion: float = 4  # width of the MLP over that of the residual stream
 
     def heads(self, width: int) -> int:
         """The number of heads of a residual stream of this width: one where a head does not divide it."""
@@ -55,21 +53,16 @@ class RMSNorm(nn.Module):
         return (wide * (1 + self.weight)).to(h.dtype)
 
 
-class GroupedAttention(nn.Module):
-    """Multi-head self-attention, (B, T, W) -> (B, T, W): a token attends to itself and to those before it.
+class GroupedAttention(Attention):
+    """Causal attention with these options: (B, T, W) -> (B, T, W)."""
 
-    With `causal=False` it attends to all tokens, or to those where `mask` (T, T) is True. `temperature` (B,) divides
-    each row's logits; `rotation` rotates queries and keys. `recall` takes keys and values of h, and returns them
-    preceded by those of earlier tokens.
-    """
-
-    def __init__(self, width: int, options: LayerOptions, *, causal: bool = True):
-        super().__init__()
-        self.heads, self.causal = options.heads(width), causal
+    def __init__(self, width: int, options: LayerOptions):
+        nn.Module.__init__(self)
+        self.heads, self.causal = options.heads(width), True
         self.key_heads = options.key_heads or self.heads
         if self.heads % self.key_heads:
             raise ValueError(f"groups of {self.heads} query heads share {self.key_heads} key heads: choose a divisor.")
-        head = width // self.heads
+        head, self.grouped = width // self.heads, self.heads != self.key_heads
         self.norm = options.normalisation(width)
         self.qkv = nn.Linear(width, (self.heads + 2 * self.key_heads) * head, bias=options.bias)
         self.out = nn.Linear(width, width, bias=options.bias)
@@ -77,32 +70,13 @@ class GroupedAttention(nn.Module):
         self.key_norm = RMSNorm(head) if options.qk_norm else nn.Identity()
         self.post_norm = options.normalisation(width) if options.post_norm else nn.Identity()
 
-    def forward(
-        self,
-        h: Tensor,
-        temperature: Tensor | None = None,
-        rotation: Rotation | None = None,
-        recall: Recall | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def projected(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sizes = (self.heads, self.key_heads, self.key_heads)
-        heads = self.qkv(self.norm(h)).unflatten(-1, (sum(sizes), -1)).transpose(1, 2)  # (B, heads, T, W/H)
-        q, k, v = heads.split(sizes, 1)
-        q, k = self.query_norm(q), self.key_norm(k)
-        if rotation is not None:
-            q, k = rotation(q), rotation(k)
-        if temperature is not None:
-            q = q / temperature[:, None, None, None].to(q.dtype)
-        causal = self.causal
-        if recall is not None:
-            k, v = recall(k, v)
-            new, seen = q.shape[-2], k.shape[-2]
-            causal = causal and new == seen
-            if 1 < new < seen:
-                mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-        grouped = self.heads != self.key_heads
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
-        return self.post_norm(self.out(h.transpose(1, 2).flatten(2)))
+        q, k, v = self.qkv(h).unflatten(-1, (sum(sizes), -1)).transpose(1, 2).split(sizes, 1)
+        return self.query_norm(q), self.key_norm(k), v
+
+    def joined(self, h: Tensor) -> Tensor:
+        return self.post_norm(self.out(h))
 
 
 class MLP(nn.Module):
@@ -110,7 +84,7 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, options: LayerOptions):
         super().__init__()
-        hidden = int(options.expansion * width)
+        hidden = 4 * width
         self.norm = options.normalisation(width)
         self.gate = nn.Linear(width, hidden, bias=options.bias) if options.gated else None
         self.up = nn.Linear(width, hidden, bias=options.bias)
@@ -123,21 +97,10 @@ class MLP(nn.Module):
         return self.post_norm(self.down(h))
 
 
-class GroupedLayer(nn.Module):
+class GroupedLayer(Layer):
     """Attention, then an MLP, each added to the residual stream: (B, T, W) -> (B, T, W)."""
 
-    def __init__(self, width: int, options: LayerOptions, *, causal: bool = True):
-        super().__init__()
-        self.attention = GroupedAttention(width, options, causal=causal)
+    def __init__(self, width: int, options: LayerOptions):
+        nn.Module.__init__(self)
+        self.attention = GroupedAttention(width, options)
         self.mlp = MLP(width, options)
-
-    def forward(
-        self,
-        h: Tensor,
-        temperature: Tensor | None = None,
-        rotation: Rotation | None = None,
-        recall: Recall | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        h = h + self.attention(h, temperature, rotation, recall, mask)
-        return h + self.mlp(h)

@@ -19,10 +19,10 @@ from pushforward.conditions import Context, find
 from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder
-from pushforward.networks.layers import GroupedAttention, GroupedLayer, LayerOptions, RMSNorm
+from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.plain import computes_in, is_unchanged, keeps_forward
 from pushforward.networks.positions import Positions
-from pushforward.networks.transformer import Recall, recalled
+from pushforward.networks.transformer import Attention, Layer, Recall, recalled
 from pushforward.shapes import Tokens
 
 
@@ -121,7 +121,7 @@ class PrefixTransformer(CausalNetwork):
     ) -> Decoder:
         layers: list[Any] = list(self.layers)
         if not is_unchanged(self, PrefixTransformer) or not all(
-            keeps_forward(layer, GroupedLayer) and keeps_forward(layer.attention, GroupedAttention) for layer in layers
+            keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers
         ):
             return self.whole(rows, context, attention_temperature=attention_temperature)
         return PrefixDecoder(self, self._before(rows, context), attention_temperature)

@@ -38,6 +38,8 @@ class Attention(nn.Module):
     h, and returns them preceded by those of earlier tokens.
     """
 
+    grouped = False  # whether groups of queries share keys and values
+
     def __init__(self, width: int, heads: int, *, causal: bool = True):
         super().__init__()
         self.heads, self.causal = heads, causal
@@ -52,8 +54,7 @@ class Attention(nn.Module):
         rotation: Rotation | None = None,
         recall: Recall | None = None,
     ) -> Tensor:
-        qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, W/H)
+        q, k, v = self.projected(self.norm(h))
         if rotation is not None:
             q, k = rotation(q), rotation(k)
         if temperature is not None:
@@ -65,8 +66,17 @@ class Attention(nn.Module):
             causal = causal and new == seen
             if 1 < new < seen:
                 mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        return self.out(h.transpose(1, 2).flatten(2))
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped)
+        return self.joined(h.transpose(1, 2).flatten(2))
+
+    def projected(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (B, H, T, W/H) each."""
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def joined(self, h: Tensor) -> Tensor:
+        """The values of all heads -> what is added to the residual stream, (B, T, W)."""
+        return self.out(h)
 
 
 class Layer(nn.Module):

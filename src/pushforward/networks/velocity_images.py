@@ -1,4 +1,4 @@
-"""Velocity networks of images: a transformer over patches, and a U-Net of convolutions."""
+"""Velocity networks of images: a transformer over patches."""
 
 from __future__ import annotations
 

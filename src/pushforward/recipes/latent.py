@@ -13,7 +13,7 @@ def emoji() -> Recipe:
     """Emoji of 64 × 64 pixels from their captions: a small STARFlow of TAEF2's latents, conditioned on MiniLM's tokens.
 
     PUSHFORWARD_DATA=DIR pushforward train emoji --out runs/emoji
-    Thirty seconds on an H200 for what is best on held-out captions, which comes at step 1,800; hours on CPU cores.
+    Thirty seconds on one H200, in bfloat16; it is best on held-out captions at about step 1,800.
     Expect 0.54 nats/dim of noisy latents, held out, and objects and colours that follow the prompt, crudely drawn.
     """
     return Recipe(

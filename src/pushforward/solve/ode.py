@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -62,9 +62,7 @@ class Step(NamedTuple):
 class ODESolver(ABC):
     """The contract of a solver: a frozen dataclass."""
 
-    @property
-    @abstractmethod
-    def tableau(self) -> Tableau: ...
+    method: ClassVar[Tableau]
 
     @property
     def least_evaluations(self) -> float:
@@ -101,7 +99,7 @@ def _integrated(
     if steps is None:
         return solution
     tensors = [t for t in field.tensors if t.requires_grad]
-    taken = _Taken(solver.tableau.without_error, field, steps, tensors)
+    taken = _Taken(solver.method.without_error, field, steps, tensors)
     return solution._replace(y=_Recomputed.apply(taken, solution.y, y, *tensors))
 
 

@@ -32,8 +32,6 @@ class AdaptiveSteps(ODESolver):
     the rounding of the arithmetic: 6e-6 in float32, 9e-12 in float64. `most` is the largest number of attempted steps.
     """
 
-    method: ClassVar[Tableau]
-
     rtol: float | None = None
     atol: float | None = None
     most: int = 10_000
@@ -45,10 +43,6 @@ class AdaptiveSteps(ODESolver):
                 raise ValueError(f"a tolerance is above 0; got {name}={tolerance}.")
         if self.most < 1:
             raise ValueError(f"a solution may take one step or more; got most={self.most}.")
-
-    @property
-    def tableau(self) -> Tableau:
-        return self.method
 
     def tolerances(self, eps: float) -> tuple[float, float]:
         """rtol and atol for arithmetic of this rounding. Raises ValueError where it cannot resolve them."""
@@ -64,6 +58,11 @@ class AdaptiveSteps(ODESolver):
     def _solve(
         self, field: Field, y: Tensor, start: float, stop: float, controlled: tuple[int, ...], steps: list[Step] | None
     ) -> Solution:
+        if torch._C._get_tracing_state() is not None:
+            raise RuntimeError(
+                f"{type(self).__name__} chooses its steps by the values of its rows, and a trace would keep those of "
+                "its example for all others. Do not trace the flow; its velocity alone may be traced or compiled."
+            )
         walk = _Walk(self, field, y, start, stop, controlled)
         for _ in range(self.most):
             if not walk.step(steps):

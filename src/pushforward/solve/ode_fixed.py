@@ -17,17 +17,11 @@ from pushforward.solve.tableaux import RK4 as CLASSICAL
 class FixedSteps(ODESolver):
     """The base class of methods with `steps` equal steps."""
 
-    method: ClassVar[Tableau]
-
     steps: int
 
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f"a grid has one step or more; got steps={self.steps}.")
-
-    @property
-    def tableau(self) -> Tableau:
-        return self.method
 
     @property
     def least_evaluations(self) -> float:
