@@ -9,6 +9,7 @@ import torch
 
 import pushforward as pf
 from pushforward.conditions import Condition, Label, read
+from pushforward.denoising import Score
 from pushforward.randomness import Keyed
 from tests.laws.cases import CASES
 from tests.toys import picture, plane, randomised, vector
@@ -434,14 +435,14 @@ def test_denoising_in_chunks_is_denoising(chunk):
     flow.transform.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     expected = torch.cat([flow.denoise(x[i : i + 1], sigma[i], labels[i]) for i in range(5)])
     seen.clear()
-    torch.testing.assert_close(flow.denoise(x, sigma, labels, chunk=chunk), expected)
+    torch.testing.assert_close(flow.denoise(x, sigma, labels, by=Score(chunk)), expected)
     assert max(seen) <= chunk
     assert sum(seen) == 5
 
 
 def test_a_chunk_has_rows():
     with pytest.raises(ValueError, match="chunk=0"):
-        picture().denoise(X, 0.1, 0, chunk=0)
+        Score(chunk=0)
 
 
 def test_log_probs_of_a_stream():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 import pushforward as pf
 from pushforward.conditions import Vector
 
+Module = TypeVar("Module", bound=torch.nn.Module)
 
-def randomised(flow: pf.Flow, std: float = 0.3) -> pf.Flow:
+
+def randomised(flow: Module, std: float = 0.3) -> Module:
     """The last layers have a smaller scale: log-scales of some tenths, so that nothing overflows in sampling."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

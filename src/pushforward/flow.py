@@ -263,16 +263,18 @@ class Flow(nn.Module):
         how = {"conditions": null, "attention_temperature": attention_temperature, "transforms": transforms}
         return self._with(guidance.guide(self.transform, rule, **how))
 
-    def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, chunk: int = 64) -> Events:
-        """The mean of the clean event, given x = clean + sigma · noise: Tweedie's formula (`pushforward.denoising`).
+    def denoise(
+        self, x: Events, sigma: float | Tensor, context: Given = None, *, by: denoising.Denoiser | None = None
+    ) -> Events:
+        """The clean event, given x = clean + sigma · noise, `by` a denoiser of `pushforward.denoising`.
 
-        Exact if the flow is. `sigma` is one value for all rows or (*batch); the score is computed for `chunk` rows at a
-        time. The result is not clipped.
+        None is `Score()`: the mean of the clean event by Tweedie's formula, exact if the flow is. `sigma` is one value
+        for all rows or (*batch). The result is not clipped.
         """
         with torch.inference_mode(False):  # gradients are needed, context encoders included
             x, rows, batch = self._rows(x, self.event, context, embedded=False)
-            sigma = as_tensor(sigma, "sigma").expand(batch).flatten()
-            return _unflattened(denoising.denoise(self.log_prob, x, sigma, rows, chunk=chunk), batch)
+            sigma = as_tensor(sigma, "sigma").to(x.device).expand(batch).flatten()
+            return _unflattened((by or denoising.Score())(self.log_prob, x, sigma, rows), batch)
 
     @torch.no_grad()
     def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:

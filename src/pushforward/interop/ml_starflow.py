@@ -16,11 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward.denoising import Learned
 from pushforward.flow import Flow
 from pushforward.models import STARFlow
-from pushforward.networks import LayerOptions, PrefixTransformer
+from pushforward.networks import LayerOptions, NoiseTransformer, PrefixTransformer, ScaledRotary, TextPrefix
 
 Source = Mapping[str, Tensor] | str | PathLike[str]
+Network = PrefixTransformer | NoiseTransformer
+
+DEPTH = 8  # layers of the learned denoiser
+STEP = 0.3  # it predicts the score times sigma² / 0.3: a loss weighted by sigma / 0.3, and its gradient by sigma
 
 # ours -> theirs, in a step
 NAMES = {
@@ -47,17 +52,43 @@ def load_ml_starflow(state_dict_or_path: Source, config: Mapping[str, Any] | str
     embedding of their template of an empty prompt: give it to `flow.guided(conditions={"text": …})`.
     Raises ValueError where a setting is not served, or the shapes do not fit.
     """
-    state = _read(state_dict_or_path)
-    settings = json.loads(Path(config).read_text()) if isinstance(config, str | PathLike) else dict(config)
+    state, settings = _read(state_dict_or_path), _settings(config)
     flow = configuration(settings).build()
     for block, net in enumerate(networks(flow)):
-        patch = settings.get("patch_size", 1)
-        own = {
-            name: _converted(name, _their(state, block, name, net), ours, net, patch)
-            for name, ours in net.state_dict().items()
-        }
-        net.load_state_dict(own)
+        _load(net, state, f"blocks.{block}", settings)
     return flow
+
+
+def load_ml_denoiser(state_dict_or_path: Source, config: Mapping[str, Any] | str | PathLike[str]) -> Learned:
+    """The learned denoiser of a checkpoint that has one, for the flow of the same checkpoint: `flow.denoise(by=…)`.
+
+    Arguments and errors as of `load_ml_starflow`. It takes out the noise of its training, whatever sigma is.
+    """
+    state, settings = _read(state_dict_or_path), _settings(config)
+    if not settings.get("learnable_self_denoiser"):
+        raise ValueError("this configuration has no learned denoiser: learnable_self_denoiser is not set.")
+    net = denoiser(settings)
+    _load(net, state, "learnable_self_denoiser", settings)
+    return Learned(net, step=STEP)
+
+
+def denoiser(settings: Mapping[str, Any]) -> NoiseTransformer:
+    """Our network for the learned denoiser of the authors' constructor arguments."""
+    width, window = settings["channels"], None
+    if settings.get("denoiser_window") is not None:
+        ahead = settings.get("temporal_causal", 0) - 1
+        window = (settings["denoiser_window"] - ahead, ahead)
+    model = configuration(settings)
+    text = model.text if settings.get("conditional_denoiser") else None
+    return NoiseTransformer(
+        (settings["in_channels"], model.patch),
+        positions=ScaledRotary((1, 1), prefix=settings.get("txt_size") or 0, extent=model.extent),
+        width=width,
+        depth=DEPTH,
+        options=model.layer,
+        prefix=text and TextPrefix(*text, width),
+        window=window,
+    )
 
 
 def configuration(settings: Mapping[str, Any]) -> STARFlow:
@@ -111,22 +142,38 @@ def _read(source: Source) -> Mapping[str, Tensor]:
     return source if isinstance(source, Mapping) else torch.load(source, map_location="cpu", weights_only=True)
 
 
-def _their(state: Mapping[str, Tensor], block: int, ours: str, net: PrefixTransformer) -> Tensor:
+def _settings(config: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
+    return json.loads(Path(config).read_text()) if isinstance(config, str | PathLike) else dict(config)
+
+
+def _load(net: Network, state: Mapping[str, Tensor], place: str, settings: Mapping[str, Any]) -> None:
+    """Give a network the weights that the state dict has at `place`."""
+    patch = settings.get("patch_size", 1)
+    own = {
+        name: _converted(name, _their(state, place, name, net), ours, net, patch)
+        for name, ours in net.state_dict().items()
+    }
+    net.load_state_dict(own)
+
+
+def _their(state: Mapping[str, Tensor], place: str, ours: str, net: Network) -> Tensor:
     gated = net.layers[0].mlp.gate is not None  # pyright: ignore
     name = f".{ours}."
     for our, their in (NAMES | (GATED if gated else LAYER)).items():
         if our != "norm" or name.startswith(".norm."):
             name = name.replace(f".{our}.", f".{their}.")
-    key = f"blocks.{block}{name}".rstrip(".")
+    key = f"{place}{name}".rstrip(".")
     if key not in state:
         raise ValueError(f"this is not a checkpoint of this STARFlow configuration: it has no {key!r}.")
     return state[key]
 
 
-def _converted(name: str, value: Tensor, ours: Tensor, net: PrefixTransformer, patch: int) -> Tensor:
+def _converted(name: str, value: Tensor, ours: Tensor, net: Network, patch: int) -> Tensor:
     """A weight in our order."""
     if name == "first" or name == "read.weight":
         value = _channels_first(value.flatten(0, -2) if name == "first" else value, patch, -1)
+    elif name.startswith("answer.") and isinstance(net, NoiseTransformer):
+        value = _channels_first(value, patch, 0)
     elif name.startswith("answer."):
         scale, mean = (_channels_first(half, patch, 0) for half in value.chunk(2))
         value = torch.stack([scale, mean], 1).flatten(0, 1)

@@ -19,6 +19,7 @@ from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.layers import LayerOptions
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
+from pushforward.networks.noise import NoiseTransformer
 from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRotary
 from pushforward.networks.prefix import LabelPrefix, PrefixTransformer, TextPrefix
 from pushforward.networks.transformer import CausalTransformer
@@ -46,6 +47,7 @@ __all__ = [
     "LayerOptions",
     "Learned",
     "MaskedMLP",
+    "NoiseTransformer",
     "OfAngles",
     "Positions",
     "PrefixTransformer",

@@ -54,11 +54,11 @@ class RMSNorm(nn.Module):
 
 
 class GroupedAttention(Attention):
-    """Causal attention with these options: (B, T, W) -> (B, T, W)."""
+    """Attention with these options: (B, T, W) -> (B, T, W)."""
 
-    def __init__(self, width: int, options: LayerOptions):
+    def __init__(self, width: int, options: LayerOptions, *, causal: bool = True):
         nn.Module.__init__(self)
-        self.heads, self.causal = options.heads(width), True
+        self.heads, self.causal = options.heads(width), causal
         self.key_heads = options.key_heads or self.heads
         if self.heads % self.key_heads:
             raise ValueError(f"groups of {self.heads} query heads share {self.key_heads} key heads: choose a divisor.")
@@ -100,7 +100,7 @@ class MLP(nn.Module):
 class GroupedLayer(Layer):
     """Attention, then an MLP, each added to the residual stream: (B, T, W) -> (B, T, W)."""
 
-    def __init__(self, width: int, options: LayerOptions):
+    def __init__(self, width: int, options: LayerOptions, *, causal: bool = True):
         nn.Module.__init__(self)
-        self.attention = GroupedAttention(width, options)
+        self.attention = GroupedAttention(width, options, causal=causal)
         self.mlp = MLP(width, options)

@@ -113,9 +113,10 @@ class ScaledRotary(Positions):
     """Rotary positions of an image's tokens in units of a common size, and of the tokens before them.
 
     An image of h × w tokens is laid on a square of area extent²: row r is at r · extent / √(h·w), and so are columns.
-    Grids of all sizes and aspect ratios then lie in the range of one another. With `prefix` tokens before the image
-    there is a third axis: token j of the prefix is at (0, 0, j / prefix · extent), those of the image at 0. Rows,
-    columns and the third axis have 3/8, 3/8 and 1/4 of a head's features; without a prefix rows and columns have half.
+    Grids of all sizes and aspect ratios then lie in the range of one another. With `prefix` tokens before the image, or
+    with several `frames` of a video, there is a third axis: token j of the prefix is at (0, 0, j / prefix · extent),
+    those of frame k at k. Rows, columns and the third axis have 3/8, 3/8 and 1/4 of a head's features; without a third
+    axis rows and columns have half.
 
     Places are counted from the image's first token; those of the prefix are −prefix … −1. Gu et al. 2025 (STARFlow),
     arXiv:2506.06276; frequencies as in `Rotary`.
@@ -128,28 +129,31 @@ class ScaledRotary(Positions):
             [2., 0., 0.]], dtype=torch.float64)
     """
 
-    def __init__(self, grid: tuple[int, int], *, prefix: int = 0, extent: float = 32, base: float = 10000.0):
+    def __init__(
+        self, grid: tuple[int, int], *, prefix: int = 0, frames: int = 1, extent: float = 32, base: float = 10000.0
+    ):
         super().__init__()
-        self.grid, self.prefix, self.extent, self.base = grid, prefix, extent, base
-        self.tokens = math.prod(grid)
+        self.grid, self.prefix, self.frames, self.extent, self.base = grid, prefix, frames, extent, base
+        self.tokens = frames * math.prod(grid)
 
-    def on(self, grid: tuple[int, int]) -> ScaledRotary:
+    def on(self, grid: tuple[int, int], frames: int = 1) -> ScaledRotary:
         """The positions of another grid."""
-        return ScaledRotary(grid, prefix=self.prefix, extent=self.extent, base=self.base)
+        return ScaledRotary(grid, prefix=self.prefix, frames=frames, extent=self.extent, base=self.base)
 
     def places(self, start: int, stop: int, device: torch.device) -> Tensor:
-        """The coordinates of tokens start … stop − 1, (T, 3) float64: row, column, and that of the prefix."""
+        """The coordinates of tokens start … stop − 1, (T, 3) float64: row, column, frame or place in the prefix."""
         place = torch.arange(start, stop, device=device, dtype=torch.float64)
         token, unit = place.clamp(min=0), self.extent / math.sqrt(math.prod(self.grid))
-        row = (token / self.grid[1]).floor()
-        third = torch.where(place < 0, (place + self.prefix) / max(self.prefix, 1) * self.extent, 0.0)
-        return torch.stack([row * unit, (token - row * self.grid[1]) * unit, third], -1)
+        row, column = token // self.grid[1], token % self.grid[1]
+        before = (place + self.prefix) / max(self.prefix, 1) * self.extent
+        third = torch.where(place < 0, before, token // math.prod(self.grid))
+        return torch.stack([row % self.grid[0] * unit, column * unit, third], -1)
 
     def forward(self, h: Tensor, start: int = 0) -> Tensor:  # noqa: ARG002
         return h
 
     def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:
-        parts = (3, 3, 2) if self.prefix else (1, 1)  # each axis's share of the pairs
+        parts = (3, 3, 2) if self.prefix or self.frames > 1 else (1, 1)  # each axis's share of the pairs
         pairs, rest = divmod(features, 2 * sum(parts))
         if rest:
             raise ValueError(f"attention heads have a multiple of {2 * sum(parts)} features; got {features}.")
@@ -162,4 +166,4 @@ class ScaledRotary(Positions):
         return Rotation(turns.cos(), turns.sin())
 
     def extra_repr(self) -> str:
-        return f"{self.grid}, prefix={self.prefix}, extent={self.extent:g}"
+        return f"{self.grid}, prefix={self.prefix}, frames={self.frames}, extent={self.extent:g}"

@@ -35,7 +35,8 @@ class Attention(nn.Module):
     """Multi-head self-attention: (B, T, W) -> (B, T, W). If causal, a token attends to itself and to those before it.
 
     `temperature` (B,) divides each row's logits; `rotation` rotates queries and keys. `recall` takes keys and values of
-    h, and returns them preceded by those of earlier tokens.
+    h, and returns them preceded by those of earlier tokens. Without causality and recall `mask` (T, T) is True where a
+    query attends to a key.
     """
 
     grouped = False  # whether groups of queries share keys and values
@@ -53,13 +54,14 @@ class Attention(nn.Module):
         temperature: Tensor | None = None,
         rotation: Rotation | None = None,
         recall: Recall | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         q, k, v = self.projected(self.norm(h))
         if rotation is not None:
             q, k = rotation(q), rotation(k)
         if temperature is not None:
             q = q / temperature[:, None, None, None].to(q.dtype)
-        mask, causal = None, self.causal
+        causal = self.causal
         if recall is not None:
             k, v = recall(k, v)
             new, seen = q.shape[-2], k.shape[-2]
@@ -95,8 +97,9 @@ class Layer(nn.Module):
         temperature: Tensor | None = None,
         rotation: Rotation | None = None,
         recall: Recall | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        h = h + self.attention(h, temperature, rotation, recall)
+        h = h + self.attention(h, temperature, rotation, recall, mask)
         return h + self.mlp(h)
 
 
