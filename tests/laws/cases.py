@@ -21,8 +21,12 @@ from pushforward.moves import (
     Concatenated,
     Elementwise,
     GaussianMixture,
+    Gaussians,
     LogisticMixture,
+    Mix1,
+    MixD,
     MonotoneNetwork,
+    Move,
     RationalQuadraticSpline,
     Shift,
     Sigmoid,
@@ -121,6 +125,7 @@ class Case:
     conditions: Mapping[str, Kind] = field(default_factory=dict)
     open: tuple[int | None, ...] | None = None  # the event of a flow of it, where that has open axes
     excused: dict[str, Excuse] = field(default_factory=dict)  # by the name of the law
+    slow: frozenset[str] = frozenset()  # names of laws that take long for it
 
     def build(self, dtype: torch.dtype = torch.float64) -> Transform:
         """The transform with random parameters that are far from zero."""
@@ -171,7 +176,7 @@ def encoder(conditions: Conditions, width: int) -> torch.nn.Module | None:
 
 
 def network(
-    move: Elementwise, conditions: Conditions, tokens: int = TOKENS, positions: Positions | None = None
+    move: Move, conditions: Conditions, tokens: int = TOKENS, positions: Positions | None = None
 ) -> CausalTransformer:
     context_encoder = encoder(conditions, WIDTH)
     return CausalTransformer(
@@ -213,10 +218,20 @@ def gridded() -> Gridded:
     return Gridded(Chain(patches, prefixed(TEXT), Permuted(Flip(), prefixed()), Inverse(patches)))
 
 
-def short(move: Elementwise) -> Case:
+def short(make: Callable[[], Move], **options) -> Case:
     """An autoregressive step of two tokens, for moves that take long to trace."""
     event = (2, FEATURES)
-    return Case(lambda: Autoregressive(network(move, NOTHING, tokens=2), move), event=event, latent=event)
+
+    def step() -> Autoregressive:
+        move = make()
+        return Autoregressive(network(move, NOTHING, tokens=2), move)
+
+    return Case(step, event=event, latent=event, **options)
+
+
+def mix1() -> Mix1:
+    inside = MaskedMLP(FEATURES, (3 * 3,), hidden=(6, 6), context_encoder=torch.nn.Identity())
+    return Mix1(inside, width=6, components=3)
 
 
 def guided(move: Elementwise, conditions: Conditions, temperature: float, rule: Rule) -> Autoregressive:
@@ -316,9 +331,11 @@ CASES = {
     "autoregressive/spline": Case(partial(autoregressive, RationalQuadraticSpline())),
     "autoregressive/circular": Case(partial(autoregressive, CircularSpline())),
     "autoregressive/composed": Case(partial(autoregressive, Composed(Shift(), Affine(Tanh())))),
-    "autoregressive/logistic mixture": short(LogisticMixture(3)),
-    "autoregressive/gaussian mixture": short(GaussianMixture(3)),
-    "autoregressive/monotone": short(MonotoneNetwork(3)),
+    "autoregressive/logistic mixture": short(partial(LogisticMixture, 3)),
+    "autoregressive/gaussian mixture": short(partial(GaussianMixture, 3)),
+    "autoregressive/monotone": short(partial(MonotoneNetwork, 3)),
+    "autoregressive/mix-1": short(mix1, slow=frozenset({"compiles_back"})),
+    "autoregressive/mix-d": short(lambda: MixD(Gaussians(5, FEATURES)), slow=frozenset({"compiles_back"})),
     "autoregressive/labels": Case(partial(autoregressive, conditions=LABELS), conditions=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, conditions=VECTOR), conditions=VECTOR),
     "autoregressive/rotary": Case(partial(rotary, None, conditions=LABELS), conditions=LABELS, open=(None, FEATURES)),

@@ -19,8 +19,14 @@ AUTOREGRESSIVE = [
 
 
 @pytest.mark.filterwarnings("ignore:.*autograd.function.Function.* should not be instantiated")  # dynamo's own
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "law"),
+    [
+        pytest.param(name, law, id=f"{name}-{law.__name__}", marks=[pytest.mark.slow] * (law.__name__ in case.slow))
+        for name, case in CASES.items()
+        for law in LAWS
+    ],
+)
 def test_law(name, law):
     case = CASES[name]
     if excuse := case.excused.get(law.__name__):

@@ -4,6 +4,8 @@ from pushforward.moves.affine import Affine, AffineParams, Shift
 from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Softplus, Tanh
 from pushforward.moves.composed import Composed
 from pushforward.moves.concatenated import Concatenated
+from pushforward.moves.mix1 import Mix1
+from pushforward.moves.mixd import Gaussians, MixD
 from pushforward.moves.mixture import GaussianMixture, LogisticMixture
 from pushforward.moves.monotone import MonotoneNetwork
 from pushforward.moves.move import Elementwise, Move
@@ -19,7 +21,10 @@ __all__ = [
     "Elementwise",
     "Exp",
     "GaussianMixture",
+    "Gaussians",
     "LogisticMixture",
+    "Mix1",
+    "MixD",
     "MonotoneNetwork",
     "Move",
     "RationalQuadraticSpline",

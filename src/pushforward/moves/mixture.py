@@ -11,7 +11,8 @@ hazard h = G'/G the log-slope has no difference of large terms either,
 
     log dy/dx = log sum_k r_k h((x − mean_k) / scale_k) / scale_k − log h(y)        r_k = softmax of log w_k G(…)
 
-`mixture_forward` and `mixture_inverse` compute these formulas from `MixtureParams`. Ho et al. 2019 (Flow++, logistic),
+`mixture_forward` and `mixture_inverse` compute these formulas from `MixtureParams`; `log_mixture` is the log-density
+alone, without distribution functions. Ho et al. 2019 (Flow++, logistic),
 arXiv:1902.00275, where an affine move follows.
 """
 
@@ -158,6 +159,13 @@ def mixture_inverse(y: Tensor, params: MixtureParams, component: type[Component]
         return alone.amin(-1), alone.amax(-1)
 
     return inverted(y, lambda x: mixture_forward(x, params, component), newton, ends)
+
+
+def log_mixture(x: Tensor, params: MixtureParams, component: type[Component]) -> Tensor:
+    """The log-density of the mixture at x (*), in nats, for parameters (*, components)."""
+    log_weight, mean, log_scale = params
+    place = (x[..., None] - mean) * torch.exp(-log_scale)
+    return (log_weight + component.log_pdf(place) - log_scale).logsumexp(-1)
 
 
 @dataclass(frozen=True)
