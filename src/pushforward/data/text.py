@@ -31,13 +31,20 @@ class TextEncoder:
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (n, tokens, features), float32; zeros after a text's last token, and for the empty text.
 
-        Raises ValueError for a text of more tokens.
+        Raises ValueError for a text of more tokens, or with a character that the encoder does not know.
         """
         tokenizer, model = _loaded(self.name)
         read = tokenizer(list(texts), padding="max_length", max_length=self.tokens)
-        long = [text for text, ids in zip(texts, read["input_ids"], strict=True) if len(ids) > self.tokens]
-        if long:
-            raise ValueError(f"a text has {self.tokens} tokens at most; shorten {long[0][:80]!r}.")
+        for text, ids in zip(texts, read["input_ids"], strict=True):
+            if len(ids) > self.tokens:
+                raise ValueError(
+                    f"a text has {self.tokens} tokens at most, and {text[:80]!r} has {len(ids)}. Shorten it."
+                )
+            if tokenizer.unk_token_id in ids:
+                raise ValueError(
+                    f"the text encoder {self.name} does not know a part of {text[:80]!r}. Say it in words of a "
+                    "language that the encoder was trained on; minilm reads English."
+                )
         ids, mask = (torch.tensor(read[name]) for name in ("input_ids", "attention_mask"))
         mask = mask * torch.tensor([bool(text.strip()) for text in texts])[:, None]
         with torch.no_grad():
@@ -60,8 +67,14 @@ def _loaded(name: str) -> tuple[Any, Any]:
     if name in PACKAGED:
         require(PACKAGED[name], "text")
         place = str(files(PACKAGED[name]) / "model")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about weights for other tasks
-        kind = transformers.T5EncoderModel if "t5" in name.lower() else transformers.AutoModel
-        model = kind.from_pretrained(place).eval().requires_grad_(False)
-    return transformers.AutoTokenizer.from_pretrained(place), model
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about weights for other tasks
+            kind = transformers.T5EncoderModel if "t5" in name.lower() else transformers.AutoModel
+            model = kind.from_pretrained(place).eval().requires_grad_(False)
+        return transformers.AutoTokenizer.from_pretrained(place), model
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"there is no text encoder {name!r}. Give {', '.join(map(repr, PACKAGED))}, the path of a folder with a "
+            f"model of transformers and its tokenizer, or its name on the Hugging Face hub. ({error})"
+        ) from None

@@ -7,7 +7,8 @@ from pushforward.evaluation.likelihood import HeldOut, held_out, held_out_mean, 
 from pushforward.evaluation.pictures import captioned, check_picture, grid, save_picture, table
 from pushforward.evaluation.plots import plot_corner, plot_coverage, plot_history, plot_ranks
 from pushforward.evaluation.quality import Quality, c2st, compare, frechet_distance, kernel_distance, precision_recall
-from pushforward.evaluation.samples import sample_quality
+from pushforward.evaluation.samples import prompted_quality, sample_quality
+from pushforward.evaluation.text import Retrieval, caption_retrieval, image_text_score
 
 __all__ = [
     "Calibration",
@@ -15,7 +16,9 @@ __all__ = [
     "HeldOut",
     "Importance",
     "Quality",
+    "Retrieval",
     "c2st",
+    "caption_retrieval",
     "captioned",
     "check_calibration",
     "check_picture",
@@ -24,6 +27,7 @@ __all__ = [
     "grid",
     "held_out",
     "held_out_mean",
+    "image_text_score",
     "importance",
     "kernel_distance",
     "load_extractor",
@@ -33,6 +37,7 @@ __all__ = [
     "plot_history",
     "plot_ranks",
     "precision_recall",
+    "prompted_quality",
     "sample_quality",
     "save_picture",
     "table",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from pushforward.codecs import CodedFlow, placed
-from pushforward.data import Images
+from pushforward.data import Data, Images
 from pushforward.evaluation.features import Extractor
 from pushforward.evaluation.quality import Quality, compare
 from pushforward.sampling import Sampling, samples
+from pushforward.shapes import Events
 
 LEAST = 4  # samples that can be compared: precision and recall take the third neighbour of each
 
@@ -23,13 +26,38 @@ def sample_quality(
     Samples with pixels that are not finite are left out and counted. Raises FloatingPointError where too few are left.
     """
     n = min(n, len(images))
-    finite = (x[x.flatten(1).isfinite().all(1)] for x, _ in samples(coded, sampling, stop=n))
-    fake = [extract(x) for x in finite if len(x)]
+    parts = torch.arange(n, device="cpu").split(sampling.batch)
+    real = (placed(images.fetch(rows)[0], images.levels) for rows in parts)
+    return _compared(real, _finite(samples(coded, sampling, stop=n)), n, extract)
+
+
+def prompted_quality(
+    coded: CodedFlow, data: Data, extract: Extractor, n: int = 10_000, sampling: Sampling = Sampling()
+) -> Quality:
+    """Compare n images of the data with a sample of each one's context, such as its caption, decoded.
+
+    Otherwise as `sample_quality`.
+    """
+    n = min(n, len(data))
+    context = data.fetch(range(n))[1]
+    parts = torch.arange(n, device="cpu").split(sampling.batch)
+    drawn = _finite(samples(coded, sampling, context, stop=n))
+    return _compared((data.fetch(rows)[0] for rows in parts), map(coded.codec.decode, drawn), n, extract)
+
+
+def _finite(drawn: Iterable[tuple[Events, Tensor | None]]) -> Iterator[Events]:
+    """The samples that are finite."""
+    finite = (x[x.flatten(1).isfinite().all(1)] for x, _ in drawn)
+    return (x for x in finite if len(x))
+
+
+def _compared(images: Iterable[Tensor], drawn: Iterable[Tensor], n: int, extract: Extractor) -> Quality:
+    """The comparison of n images with what is left of n samples."""
+    fake = [extract(x) for x in drawn]
     left = sum(map(len, fake))
     if left < min(n, LEAST):
         raise FloatingPointError(
             f"{n - left} of {n} samples overflowed: too few are left to compare. Train for longer."
         )
-    parts = torch.arange(n, device="cpu").split(sampling.batch)
-    real = [extract(placed(images.fetch(rows)[0], images.levels)) for rows in parts]
+    real = [extract(x) for x in images]
     return replace(compare(torch.cat(real), torch.cat(fake), features=extract.name), overflowed=n - left)

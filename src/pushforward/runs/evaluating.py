@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
-from pushforward.data import TableSource
+from pushforward.data import Arrays, Captioned, Data, Order, TableSource
 from pushforward.diagnostics import Diagnostics
 from pushforward.evaluation import (
     HeldOut,
     Quality,
+    Retrieval,
+    caption_retrieval,
     check_calibration,
     held_out_mean,
     load_extractor,
+    prompted_quality,
     sample_quality,
 )
 from pushforward.randomness import keyed
@@ -87,6 +90,9 @@ def evaluate(
     Of a table it measures the log-density, in nats, and the calibration: how often regions of highest density hold
     held-out rows, and whether ranks of their values among samples are uniform. For rows with weights there is none.
 
+    Of a run on captions it also measures how often the caption of an image is the most probable of ten, for held-out
+    captions and for as many images of the training.
+
     Args:
         run: The run folder.
         samples: Draws of the codec for each event; more give a tighter bound.
@@ -104,14 +110,22 @@ def evaluate(
     check_sampling(run, recipe, sampling)
     coded = load_coded(run, device=device)
     extract = load_extractor(features, device=coded.flow.device) if features else None
-    rows = recipe.held_out_data() if data is None else images_of(run, data)
-    found: dict[str, HeldOut | Quality] = {}
+    found: dict[str, HeldOut | Quality | Retrieval] = {}
 
-    def tell(name: str, result: HeldOut | Quality) -> None:
+    def tell(name: str, result: HeldOut | Quality | Retrieval) -> None:
         name = name if data is None else f"{name}, {data}"
         found[name] = result
         note(run, {name: {"text": str(result), **asdict(result)}})
 
+    if isinstance(recipe.data, Captioned):
+        for name, rows in _captioned(recipe, data).items():
+            for what, result in _of_captions(coded, rows, samples, null=knows_null(recipe)):
+                tell(f"{name}{what}", result)
+            if extract:
+                quality = prompted_quality(coded, rows, extract, n, sampling)
+                tell(f"{name}, samples, guidance {sampling.guidance:g}", quality)
+        return found
+    rows = recipe.held_out_data() if data is None else images_of(run, data)
     tell("held-out", held_out_mean(coded, rows, samples=samples))
     if coded.flow.classes and knows_null(recipe):
         tell("held-out, without the class", held_out_mean(coded, rows, torch.tensor(-1, device="cpu"), samples=samples))
@@ -119,6 +133,24 @@ def evaluate(
         images = images_of(run, data)
         tell(f"samples, guidance {sampling.guidance:g}", sample_quality(coded, images, extract, n, sampling))
     return found
+
+
+def _captioned(recipe: Recipe, data: str | None) -> dict[str, Data]:
+    """Images whose captions were held out, and as many of the training."""
+    source, takes = recipe.data.at(data) if data else recipe.data, recipe.takes()
+    held_out, learned = source.held_out(takes), source.training(takes)
+    some = Order(len(learned), seed=0)[0 : min(len(held_out), len(learned))]
+    return {"held-out": held_out, "training": Arrays(*learned.fetch(some))}
+
+
+def _of_captions(
+    coded: CodedFlow, rows: Data, samples: int, *, null: bool
+) -> Iterator[tuple[str, HeldOut | Retrieval]]:
+    """The likelihood of images given their captions, and how well it tells the captions, by name."""
+    yield "", held_out_mean(coded, rows, samples=samples)
+    if null:
+        yield ", without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
+    yield ", captions", caption_retrieval(coded, rows)
 
 
 def _evaluate_table(

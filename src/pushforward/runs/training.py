@@ -91,8 +91,13 @@ def _codec(objective: Objective) -> Codec:
 
 
 def _prepared(data: Data, objective: Objective) -> Data:
-    """The data with what their codec computes of them once."""
-    return prepared(data, _codec(objective), cache_folder() / "latents")
+    """The data with what their codec computes of them once. Raises ValueError where the flow takes other latents."""
+    made, event = prepared(data, _codec(objective), cache_folder() / "latents"), tuple(objective.flow.event)
+    if made is not data:
+        shape = tuple(made.fetch([0])[0].shape[1:])
+        if len(shape) != len(event) or any(n not in (None, has) for n, has in zip(event, shape, strict=True)):
+            raise ValueError(f"the codec makes latents of shape {shape}, and model.image is {event}. Set it to that.")
+    return made
 
 
 def _measure(recipe: Recipe, objective: Objective) -> Callable[[Flow], Look] | None:

@@ -1,0 +1,77 @@
+"""Images and texts: how well the density of an image tells its caption from others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.codecs import CodedFlow
+from pushforward.conditions import Text
+from pushforward.data import Data
+from pushforward.flow import Flow
+from pushforward.randomness import Keyed, keyed
+from pushforward.shapes import Events, PerSample
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How often the true caption of an image is the most probable of some. Printed, it is one line."""
+
+    accuracy: float
+    images: int
+    candidates: int  # captions for each image, the true one among them
+
+    def __str__(self) -> str:
+        return (
+            f"{self.accuracy:.1%} ± {math.sqrt(self.accuracy * (1 - self.accuracy) / self.images):.1%} of "
+            f"{self.images:,} images have their caption as the most probable of {self.candidates} "
+            f"(chance: {1 / self.candidates:.0%})"
+        )
+
+
+def image_text_score(flow: Flow, x: Events, text: Tensor) -> PerSample:
+    """log p(x | text) − log p(x) in nats, (*batch): how much more probable an image is with the text than without.
+
+    `text` (*batch, token, features) are embeddings (`data.TextEncoder`), one for all images or one each. The score is
+    of use where texts were dropped in training. Raises ValueError where the flow is not conditioned on a text alone.
+    """
+    return flow.log_prob(x, text) - flow.log_prob(x, {_name(flow): None})
+
+
+@torch.no_grad()
+def caption_retrieval(
+    coded: CodedFlow, data: Data, *, candidates: int = 10, batch: int = 100, seed: int = 0
+) -> Retrieval:
+    """How often an image's own caption maximises log p(x | caption) over it and others of the data, drawn at random.
+
+    There are so many candidates, or all captions of the data where these are fewer. The context of the data are
+    embeddings of captions; images of the same caption have the same. An image's noise is a function of (seed, its
+    index). Raises ValueError where there are fewer than two captions.
+    """
+    _name(coded.flow)
+    context = data.fetch(range(len(data)))[1]
+    assert context is not None
+    texts, own = context.unique(dim=0, return_inverse=True)
+    candidates = min(candidates, len(texts))
+    if candidates < 2:
+        raise ValueError(f"compare two captions or more; there are {len(texts)}, and candidates={candidates}.")
+    right = 0
+    for rows in torch.arange(len(data), device="cpu").split(batch):
+        x = coded.codec.encode(data.fetch(rows)[0].to(coded.flow.device), Keyed(seed, rows=rows.tolist()))[0]
+        shuffled = [torch.randperm(len(texts) - 1, generator=keyed(seed, row), device="cpu") for row in rows.tolist()]
+        others = own[rows, None] + 1 + torch.stack(shuffled)[:, : candidates - 1]
+        tried = torch.cat([own[rows, None], others % len(texts)], 1)
+        true, *wrong = (coded.flow.log_prob(x, texts[column].to(x)) for column in tried.T)
+        right += (true > torch.stack(wrong).amax(0)).sum().item()  # where all are alike the flow has told nothing
+    return Retrieval(right / len(data), len(data), candidates)
+
+
+def _name(flow: Flow) -> str:
+    """The name of the flow's one condition, a text."""
+    if [type(kind) for kind in flow.conditions.values()] != [Text]:
+        told = ", ".join(flow.conditions) or "nothing"
+        raise ValueError(f"texts are compared by a flow that is conditioned on a text alone; this one has {told}.")
+    return next(iter(flow.conditions))
