@@ -28,7 +28,7 @@ LAYERS = [
     {"networks"},
     {"solve", "bases"},
     {"transforms"},
-    {"diagnostics", "distribution", "guidance", "denoising", "initialization"},
+    {"diagnostics", "distribution", "guidance", "denoising", "initialization", "streaming"},
     {"flow"},
     {"codecs", "importance", "graphed"},
     {"data"},

@@ -44,6 +44,7 @@ from pushforward.models import (
     Reverse,
     Shuffle,
     STARFlow,
+    STARFlowV,
     TarFlow,
     VectorFlowPlusPlus,
     VectorGlow,
@@ -133,6 +134,21 @@ OPTIONS = {
         "soft_clip": (4.0, None),
         "layer": (LayerOptions(), LayerOptions(norm="rms", gated=True, qk_norm=True, key_heads=1)),
     },
+    STARFlowV: {
+        "image": ((2, 4, 4), (1, 4, 6)),
+        "frames": (2, 3),
+        "patch": (2, 1),
+        "width": (32, 64),
+        "deep_width": (None, 64),
+        "depths": ((1, 1), (1, 1, 2)),
+        "text": (None, (3, 5)),
+        "classes": (0, 3),
+        "numbers": ((), ("rate",)),
+        "reverse_first": (True, False),
+        "extent": (32, 8),
+        "soft_clip": (4.0, None),
+        "layer": (LayerOptions(), LayerOptions(norm="rms", key_heads=1)),
+    },
     TarFlow: {**IMAGE, **SIZES, "patch": (2, 4), "depth": (1, 2), "move": (Affine(), Shift())},
 }
 
@@ -171,6 +187,8 @@ def context_of(model: Model, n: int) -> torch.Tensor | None:
         return torch.arange(n) % model.classes
     if getattr(model, "text", None):
         return torch.randn(n, *model.text, generator=torch.Generator().manual_seed(0))
+    if getattr(model, "numbers", ()):
+        return torch.linspace(0, 1, n)
     features = getattr(model, "context", 0)
     return torch.randn(n, features, generator=torch.Generator().manual_seed(0)) if features else None
 

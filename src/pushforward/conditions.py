@@ -200,6 +200,23 @@ class Array(Kind):
 
 
 @dataclass(frozen=True)
+class Number(Array):
+    """A real number: (*batch,).
+
+    >>> Number().read([0.5, 1.0]).null
+    tensor([False, False])
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def expected(self) -> str:
+        return "a number, or numbers of shape (batch,)"
+
+
+@dataclass(frozen=True)
 class Vector(Array):
     """A real vector: (*batch, features).
 

@@ -14,7 +14,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
-from pushforward import conditions, denoising, diagnostics, guidance
+from pushforward import conditions, denoising, diagnostics, guidance, streaming
 from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_on
 from pushforward.bases import Base
 from pushforward.computed import complete
@@ -210,6 +210,8 @@ class Flow(nn.Module):
     ) -> tuple[Events, Tensor]:
         """Draws and their log-densities, both with gradients."""
         return self._draw(shape, context, generator=generator)
+
+    stream = streaming.stream
 
     def trace(self, x: Events, context: Given = None) -> Iterator[Traced]:
         """Every transform of the chain in order, with its output z and its log-slopes, not summed.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -66,10 +66,30 @@ class Transform(nn.Module, ABC):
         """z -> x alone, likewise."""
         return self.inverse(z, context)[0]
 
+    def stream(
+        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
+    ) -> Iterator[Events]:
+        """z in parts along its first axis -> x in parts: by default one. Steps that decode one part of x before the
+        next part of z is taken, as autoregressive ones do, give parts of the same sizes.
+
+        `known` (batch, n, …) are the first elements of x, and z is that of the elements after them, for a transform
+        that is causal and takes events of n elements.
+        """
+        z = torch.cat([*z], 1)
+        if known is None:
+            yield self.decode(z, context)
+        else:
+            n = known.shape[1]
+            yield self.decode(torch.cat([self.encode(known, context), z], 1), context)[:, n:]
+
     @property
     def causal(self) -> bool:
         """Whether z[:, :n] depends on x[:, :n] alone, for every n: the first tokens can then be decoded first."""
         return False
+
+    def fitted_to(self, x: Events) -> Transform:  # noqa: ARG002
+        """The transform of events of x's shape; itself, unless its parts depend on that."""
+        return self
 
     def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of one z for events x of this shape."""
@@ -178,6 +198,18 @@ class Chain(Transform):
             z = part.decode(z, context)  # pyright: ignore[reportCallIssue]
         return z
 
+    def stream(
+        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
+    ) -> Iterator[Events]:
+        if not self.causal:
+            return super().stream(z, context, known)
+        given = [known]  # of each part
+        for part in self.parts[:-1]:
+            given.append(None if known is None else part.encode(given[-1], context))  # pyright: ignore[reportCallIssue]
+        for part, first in zip(reversed(self.parts), reversed(given), strict=True):
+            z = part.stream(z, context, first)  # pyright: ignore[reportCallIssue]
+        return iter(z)
+
 
 class Inverse(Transform):
     """A transform with forward and inverse exchanged: a MAF becomes an IAF."""
@@ -238,8 +270,14 @@ class Traced(NamedTuple):
 def trace(transform: Transform, x: Events, context: Context | None = None) -> Iterator[Traced]:
     """Apply every transform of a chain, and of the chains in it, in order."""
     for part in flattened(transform):
-        x, log_slopes = (part.slopes if isinstance(part, Triangular) else part)(x, context)
-        yield Traced(part, x, log_slopes)
+        fitted = part.fitted_to(x)
+        if fitted is part:
+            x, log_slopes = (part.slopes if isinstance(part, Triangular) else part)(x, context)
+            yield Traced(part, x, log_slopes)
+        else:
+            for traced in trace(fitted, x, context):
+                x = traced.z
+                yield traced
 
 
 def flattened(transform: Transform) -> Iterator[Transform]:

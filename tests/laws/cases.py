@@ -11,7 +11,7 @@ import torch
 from torch._dynamo.exc import Unsupported
 
 from pushforward import conditions
-from pushforward.conditions import Context, Image, Kind, Label, Text, Vector
+from pushforward.conditions import Context, Image, Kind, Label, Number, Text, Vector
 from pushforward.graphed import Graphed
 from pushforward.guidance import GaussianProduct, Linear, Rule
 from pushforward.moves import (
@@ -48,7 +48,9 @@ from pushforward.networks import (
     LayerOptions,
     Learned,
     MaskedMLP,
+    NumberPrefix,
     Positions,
+    Prefixes,
     PrefixTransformer,
     ResNet,
     Rotary,
@@ -71,7 +73,9 @@ from pushforward.transforms import (
     Continuous,
     Coupling,
     Flip,
+    Framewise,
     Gridded,
+    InSequence,
     Integers,
     Interval,
     Masked,
@@ -87,6 +91,7 @@ from pushforward.transforms import (
     Split,
     Squeeze,
     Unconstrain,
+    Unpatchify,
     alternating,
     checkerboard,
     columns,
@@ -160,6 +165,7 @@ class Case:
 Conditions = Mapping[str, Kind]
 NOTHING, LABELS, VECTOR, PICTURE = {}, {"label": Label(3)}, {"vector": Vector(5)}, {"image": Image(2, 2, 2)}
 TEXT = {"text": Text(3, 5)}
+TEXT_AND_RATE = {**TEXT, "rate": Number()}
 BLOCKS = partial(blockwise_jacobi, size=2)
 NO_VALUES = r"item\(\) cannot be called on meta tensors"
 SWEEPS = {
@@ -198,11 +204,23 @@ def rotary(*sizes: int | None, conditions: Conditions = NOTHING) -> Autoregressi
     return Autoregressive(network(Affine(), conditions, positions=Rotary(*sizes)), Affine())
 
 
-def prefixed(conditions: Conditions = NOTHING, features: int = FEATURES, **options) -> Autoregressive:
-    """An autoregressive step of STARFlow, over a grid of 2 × 2 tokens."""
+def prefixed(
+    conditions: Conditions = NOTHING,
+    features: int = FEATURES,
+    grid: tuple[int, int] = (2, 2),
+    frames: int | None = 1,
+    **options,
+) -> Autoregressive:
+    """An autoregressive step of STARFlow, over a grid of tokens, or over those of frames."""
     move, width = Affine(Softplus(), soft_clip=4.0), 32
-    prefix = TextPrefix(3, 5, width) if "text" in conditions else LabelPrefix(3, width) if conditions else None
-    positions = ScaledRotary((2, 2), prefix=0 if prefix is None else prefix.tokens, extent=4)
+    encoders = {
+        "text": lambda: TextPrefix(3, 5, width),
+        "label": lambda: LabelPrefix(3, width),
+        "rate": lambda: NumberPrefix(width, name="rate"),
+    }
+    found = [encoders[name]() for name in conditions]
+    prefix = Prefixes(*found) if len(found) > 1 else found[0] if found else None
+    positions = ScaledRotary(grid, prefix=0 if prefix is None else prefix.tokens, frames=frames, extent=4)
     layer = LayerOptions(head=16, **options)
     raw = move.raw_shape(features)
     net = PrefixTransformer(features, raw, positions=positions, width=width, depth=2, options=layer, prefix=prefix)
@@ -216,6 +234,17 @@ def by_product(step: Autoregressive) -> Autoregressive:
 def gridded() -> Gridded:
     patches = Patchify((2, 2, 2), 1)
     return Gridded(Chain(patches, prefixed(TEXT), Permuted(Flip(), prefixed()), Inverse(patches)))
+
+
+def clips(conditions: Conditions) -> Chain:
+    """The steps of STARFlow-V, over frames of 1 × 2 pixels, the deep one in reverse order."""
+    patches, shallow = Patchify((2, 1, 2), 1), partial(prefixed, grid=(1, 2))
+    deep = Permuted(Flip(axis=2), InSequence(shallow(conditions, frames=None)))
+    return Chain(
+        *(Framewise(step) for step in (patches, shallow(), Permuted(Flip(), shallow()))),
+        deep,
+        Framewise(Unpatchify(patches)),
+    )
 
 
 def short(make: Callable[[], Move], **options) -> Case:
@@ -485,6 +514,7 @@ CASES = {
         excused=GOES_BACK,
     ),
     "gridded": images(gridded, (2, 2, 3), conditions=TEXT, open=(2, None, None), excused=COPIES),
+    "clips": images(partial(clips, TEXT_AND_RATE), (2, 2, 1, 2), conditions=TEXT_AND_RATE, open=(None, 2, 1, 2)),
     "graphed": Case(
         lambda: Graphed(Chain(Flip(), autoregressive())),
         excused={

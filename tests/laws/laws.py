@@ -219,6 +219,18 @@ def known_prefixes_are_kept(case: Case) -> None:
         assert close(flow.encode(decoded, context)[:, n:], z[:, n:])
 
 
+def streams_are_decoded(case: Case) -> None:
+    """The parts that `stream` gives are those that `decode` gives; after a known prefix too, where sizes are open."""
+    transform, context, z = case.build(), case.context(N), case.z(N)
+    whole = transform.decode(z, context)
+    assert close(torch.cat([*transform.stream(z.split(1, 1), context)], 1), whole)
+    if case.open is None or case.open[0] is not None:
+        return
+    for n in range(1, z.shape[1]):
+        rest = [*transform.stream(z[:, n:].split(1, 1), context, whole[:, :n])]
+        assert close(torch.cat(rest, 1), whole[:, n:])
+
+
 def events_have_the_size_that_is_asked_for(case: Case) -> None:
     """A flow with open axes draws and scores events of any size; another refuses a size that is not its own."""
     transform, context = case.build(), case.context(N)
@@ -359,6 +371,7 @@ LAWS = (
     slopes_add_up,
     causal_says_the_truth,
     known_prefixes_are_kept,
+    streams_are_decoded,
     events_have_the_size_that_is_asked_for,
     compiles,
     compiles_back,
@@ -384,5 +397,6 @@ GRADIENT_FREE = (
     context_matters,
     slopes_add_up,
     known_prefixes_are_kept,
+    streams_are_decoded,
     events_have_the_size_that_is_asked_for,
 )

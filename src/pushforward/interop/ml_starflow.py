@@ -1,4 +1,4 @@
-"""Checkpoints of the STARFlow authors' code.
+"""Checkpoints of the STARFlow authors' code, of images and of video.
 
 Their state dict holds `blocks.{b}.…` for every step and `blocks.{b}.attn_blocks.{l}.…` for every layer; positions and
 masks in it are not read. It differs from ours in three ways: rotary pairs are neighbours, the output is all scales and
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pushforward.denoising import Learned
 from pushforward.flow import Flow
-from pushforward.models import STARFlow
+from pushforward.models import STARFlow, STARFlowV
 from pushforward.networks import LayerOptions, NoiseTransformer, PrefixTransformer, ScaledRotary, TextPrefix
 
 Source = Mapping[str, Tensor] | str | PathLike[str]
@@ -48,9 +48,10 @@ def load_ml_starflow(state_dict_or_path: Source, config: Mapping[str, Any] | str
     """A flow from a state dict, or from the path of a checkpoint (read with weights_only=True).
 
     `config` has the constructor arguments of the authors' model, or is the path of a JSON file of them. The flow takes
-    embeddings as {"text": (batch, token, feature)}; its latents have the image's shape. The authors' null is the
-    embedding of their template of an empty prompt: give it to `flow.guided(conditions={"text": …})`.
-    Raises ValueError where a setting is not served, or the shapes do not fit.
+    embeddings as {"text": (batch, token, feature)}; its latents have the shape of its events, images or clips. Clips
+    (frame, channel, row, column) have any number and size of frames. The authors' null is the embedding of their
+    template of an empty prompt: give it to `flow.guided(conditions={"text": …})`. Raises ValueError where a setting is
+    not served, or the shapes do not fit.
     """
     state, settings = _read(state_dict_or_path), _settings(config)
     flow = configuration(settings).build()
@@ -91,7 +92,7 @@ def denoiser(settings: Mapping[str, Any]) -> NoiseTransformer:
     )
 
 
-def configuration(settings: Mapping[str, Any]) -> STARFlow:
+def configuration(settings: Mapping[str, Any]) -> STARFlow | STARFlowV:
     """Our model for the authors' constructor arguments."""
     served = {
         "rope": 1,
@@ -105,14 +106,17 @@ def configuration(settings: Mapping[str, Any]) -> STARFlow:
     for name, value in served.items():
         if settings.get(name, value) not in (value, None):
             raise ValueError(f"the setting {name}={settings[name]!r} is not served; {value!r} is.")
-    side, patch = settings["img_size"], settings.get("patch_size", 1)
+    side, patch, video = settings["img_size"], settings.get("patch_size", 1), bool(settings.get("temporal_causal"))
+    if video and not (settings.get("shallow_block_local", 1) and settings.get("txt_size")):
+        raise ValueError("of video models those with shallow_block_local=1 and a text are served.")
     depths = settings["layers_per_block"]
     if isinstance(depths, int):
         depths = [depths] * settings["num_blocks"]
     top = settings.get("top_block_channels") or None
     text = (settings["txt_size"], settings["txt_dim"]) if settings.get("txt_size") else None
-    return STARFlow(
-        image=(settings["in_channels"], side, side),
+    model, size = (STARFlowV, None) if video else (STARFlow, side)
+    return model(
+        image=(settings["in_channels"], size, size),
         patch=patch,
         width=settings["channels"],
         deep_width=top,

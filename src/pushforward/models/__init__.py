@@ -21,6 +21,7 @@ from pushforward.models.parts import Part, Parts
 from pushforward.models.realnvp import ImageRealNVP, RealNVP, VectorRealNVP
 from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.starflow import STARFlow
+from pushforward.models.starflow_v import STARFlowV
 from pushforward.models.tarflow import TarFlow
 from pushforward.models.vector import VectorModel
 from pushforward.models.vector_or_image import VectorOrImage
@@ -73,6 +74,7 @@ __all__ = [
     "ResidualFlow",
     "Reverse",
     "STARFlow",
+    "STARFlowV",
     "Shuffle",
     "TarFlow",
     "VectorFlowPlusPlus",

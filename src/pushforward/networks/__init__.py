@@ -21,7 +21,8 @@ from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
 from pushforward.networks.noise import NoiseTransformer
 from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRotary
-from pushforward.networks.prefix import LabelPrefix, PrefixTransformer, TextPrefix
+from pushforward.networks.prefix import LabelPrefix, NumberPrefix, Prefixes, PrefixTransformer, TextPrefix
+from pushforward.networks.resumed import Resumed
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.velocity import GuidedVelocity, Velocity, VelocityMLP
 from pushforward.networks.velocity_images import VelocityViT
@@ -48,11 +49,14 @@ __all__ = [
     "Learned",
     "MaskedMLP",
     "NoiseTransformer",
+    "NumberPrefix",
     "OfAngles",
     "Positions",
+    "Prefixes",
     "PrefixTransformer",
     "Push",
     "ResNet",
+    "Resumed",
     "Rotary",
     "Rule",
     "ScaledRotary",

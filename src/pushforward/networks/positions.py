@@ -114,9 +114,9 @@ class ScaledRotary(Positions):
 
     An image of h × w tokens is laid on a square of area extent²: row r is at r · extent / √(h·w), and so are columns.
     Grids of all sizes and aspect ratios then lie in the range of one another. With `prefix` tokens before the image, or
-    with several `frames` of a video, there is a third axis: token j of the prefix is at (0, 0, j / prefix · extent),
-    those of frame k at k. Rows, columns and the third axis have 3/8, 3/8 and 1/4 of a head's features; without a third
-    axis rows and columns have half.
+    with several `frames` of a video (None: any number), there is a third axis: token j of the prefix is at (0, 0,
+    j / prefix · extent), those of frame k at k. Rows, columns and the third axis have 3/8, 3/8 and 1/4 of a head's
+    features; without a third axis rows and columns have half.
 
     Places are counted from the image's first token; those of the prefix are −prefix … −1. Gu et al. 2025 (STARFlow),
     arXiv:2506.06276; frequencies as in `Rotary`.
@@ -130,13 +130,19 @@ class ScaledRotary(Positions):
     """
 
     def __init__(
-        self, grid: tuple[int, int], *, prefix: int = 0, frames: int = 1, extent: float = 32, base: float = 10000.0
+        self,
+        grid: tuple[int, int],
+        *,
+        prefix: int = 0,
+        frames: int | None = 1,
+        extent: float = 32,
+        base: float = 10000.0,
     ):
         super().__init__()
         self.grid, self.prefix, self.frames, self.extent, self.base = grid, prefix, frames, extent, base
-        self.tokens = frames * math.prod(grid)
+        self.tokens = None if frames is None else frames * math.prod(grid)
 
-    def on(self, grid: tuple[int, int], frames: int = 1) -> ScaledRotary:
+    def on(self, grid: tuple[int, int], frames: int | None = 1) -> ScaledRotary:
         """The positions of another grid."""
         return ScaledRotary(grid, prefix=self.prefix, frames=frames, extent=self.extent, base=self.base)
 
@@ -153,7 +159,7 @@ class ScaledRotary(Positions):
         return h
 
     def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:
-        parts = (3, 3, 2) if self.prefix or self.frames > 1 else (1, 1)  # each axis's share of the pairs
+        parts = (3, 3, 2) if self.prefix or self.frames != 1 else (1, 1)  # each axis's share of the pairs
         pairs, rest = divmod(features, 2 * sum(parts))
         if rest:
             raise ValueError(f"attention heads have a multiple of {2 * sum(parts)} features; got {features}.")

@@ -23,7 +23,7 @@ from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.plain import computes_in, is_unchanged, keeps_forward
 from pushforward.networks.positions import Positions
 from pushforward.networks.transformer import Attention, Layer, Recall, recalled
-from pushforward.shapes import Tokens
+from pushforward.shapes import Tokens, at_least_float32
 
 
 class TextPrefix(nn.Module):
@@ -64,6 +64,46 @@ class LabelPrefix(nn.Module):
         return self.linear(one_hot.to(computes_in(self.linear)))[:, None]
 
 
+class NumberPrefix(nn.Module):
+    """A number, such as a noise level or a frame rate, as a prefix of one token. Context -> (batch, 1, width).
+
+    A linear map of the cosines and sines of v · 1000 · 10000^(−k / n), k = 0 … n − 1; the null is a learned vector.
+    `name` names the condition that it reads.
+    """
+
+    tokens, waves = 1, 64
+
+    def __init__(self, width: int, *, name: str):
+        super().__init__()
+        self.name = name
+        self.linear = nn.Linear(2 * self.waves, width)
+        self.null = nn.Parameter(torch.randn(width))
+
+    def forward(self, context: Context | None) -> Tensor:
+        number = find(context, self.name)
+        value = at_least_float32(number.value)[:, None]
+        angles = (
+            value * 1000 * 10000 ** -(torch.arange(self.waves, device=value.device, dtype=value.dtype) / self.waves)
+        )
+        features = torch.cat([angles.cos(), angles.sin()], 1).to(computes_in(self.linear))
+        return torch.where(number.null[:, None], self.null, self.linear(features))[:, None]
+
+
+class Prefixes(nn.Module):
+    """Prefixes one after another. Context -> (batch, tokens, width)."""
+
+    def __init__(self, *prefixes: TextPrefix | LabelPrefix | NumberPrefix):
+        super().__init__()
+        self.each = nn.ModuleList(prefixes)
+        self.tokens = sum(prefix.tokens for prefix in prefixes)
+
+    def forward(self, context: Context | None) -> Tensor:
+        return torch.cat([prefix(context) for prefix in self.each], 1)
+
+
+Prefix = TextPrefix | LabelPrefix | NumberPrefix | Prefixes
+
+
 class PrefixTransformer(CausalNetwork):
     """(B, T, D) -> (B, T, *raw): raw parameters of each token, from the prefix and the tokens before it.
 
@@ -88,7 +128,7 @@ class PrefixTransformer(CausalNetwork):
         width: int,
         depth: int,
         options: LayerOptions | None = None,
-        prefix: TextPrefix | LabelPrefix | None = None,
+        prefix: Prefix | None = None,
     ):
         super().__init__()
         options = options or LayerOptions()

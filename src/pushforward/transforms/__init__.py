@@ -1,6 +1,7 @@
 """Who moves: invertible transforms."""
 
 from pushforward.transforms.autoregressive import Autoregressive
+from pushforward.transforms.clips import Framewise, InSequence
 from pushforward.transforms.conditional import ConditionalAffine
 from pushforward.transforms.continuous import Continuous, Integrated
 from pushforward.transforms.coupling import (
@@ -26,6 +27,7 @@ from pushforward.transforms.reshape import (
     Rearrangement,
     Regroup,
     Squeeze,
+    Unpatchify,
     columns,
     numbered,
 )
@@ -44,7 +46,9 @@ __all__ = [
     "Coupling",
     "Exact",
     "Flip",
+    "Framewise",
     "Gridded",
+    "InSequence",
     "Integers",
     "Integrated",
     "Interval",
@@ -56,6 +60,7 @@ __all__ = [
     "ProductSupport",
     "Permutation",
     "Unconstrain",
+    "Unpatchify",
     "Rearrangement",
     "Regroup",
     "Permuted",

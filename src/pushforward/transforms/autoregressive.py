@@ -9,11 +9,13 @@ the network moves all tokens. From latent to data x_t depends on x_0 … x_{t−
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 
 from pushforward.conditions import Context
 from pushforward.moves import Move
-from pushforward.networks import CausalNetwork
+from pushforward.networks import CausalNetwork, Resumed
 from pushforward.shapes import PerSample, Tokens, sum_event
 from pushforward.solve import Solve, sequential
 from pushforward.transform import Diagnosis, Solving, Triangular
@@ -43,6 +45,19 @@ class Autoregressive(Triangular, Solving):
         x, log_slopes = zip(*self.solve(self.net, self.move, z, context), strict=True)
         x = torch.cat(x, dim=1)
         return x, sum_event(torch.cat(log_slopes, dim=1)).to(x.dtype)
+
+    def stream(
+        self, z: Iterable[Tokens], context: Context | None = None, known: Tokens | None = None
+    ) -> Iterator[Tokens]:
+        """One decoder reads every token but the last once, those that are known in one pass."""
+        decoder, unread = None, known
+        for part in z:
+            decoder = decoder or self.net.start(len(part), context)
+            answer = decoder.answer if unread is None else decoder.read(unread)[:, -1:]
+            begun, net = decoder.length, Resumed(self.net, decoder, answer)
+            x = torch.cat([tokens for tokens, _ in self.solve(net, self.move, part, context)], 1)
+            yield x
+            unread = x[:, decoder.length - begun :]
 
     def diagnose(self, x: Tokens, z: Tokens, context: Context | None = None) -> Diagnosis:
         return Diagnosis("Autoregressive", self.slopes(x, context)[1], outside=self.move.outside(x))

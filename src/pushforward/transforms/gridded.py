@@ -1,6 +1,9 @@
-"""A transform of images of any height and width."""
+"""A transform of images, or of clips, of any height and width."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from pushforward.conditions import Context
 from pushforward.networks import ScaledRotary
@@ -10,7 +13,7 @@ from pushforward.transforms.reshape import Patchify
 
 
 class Gridded(Transform):
-    """`step`, of images (B, C, H, W) to latents of the same shape, for any H and W.
+    """`step`, of images (B, …, C, H, W) to latents of the same shape, for any H and W.
 
     At every call its patches and positions are laid on the grid of the given images; all weights are shared. So `step`
     may have no parameters that belong to a place: its positions are `ScaledRotary`.
@@ -20,15 +23,26 @@ class Gridded(Transform):
         super().__init__()
         self.step = step
 
+    @property
+    def causal(self) -> bool:
+        return self.step.causal
+
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        return self._on(x)(x, context)
+        return self.fitted_to(x)(x, context)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        return self._on(z).inverse(z, context)
+        return self.fitted_to(z).inverse(z, context)
 
-    def _on(self, x: Events) -> Transform:
+    def stream(
+        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
+    ) -> Iterator[Events]:
+        parts = iter(z)
+        first = next(parts)
+        return self.fitted_to(first).stream(chain([first], parts), context, known)
+
+    def fitted_to(self, x: Events) -> Transform:
         height, width = x.shape[-2:]
         patches = replaced(self.step, Patchify, lambda part: part.on((height, width)))
         patch = next(part.patch for part in self.step.modules() if isinstance(part, Patchify))
         grid = height // patch, width // patch
-        return replaced(patches, ScaledRotary, lambda positions: positions.on(grid))  # pyright: ignore[reportReturnType]
+        return replaced(patches, ScaledRotary, lambda positions: positions.on(grid, positions.frames))  # pyright: ignore[reportReturnType]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -38,17 +39,25 @@ class Rearrangement(Triangular):
 
 
 class Flip(Rearrangement):
-    """The tokens in the opposite order: (batch, token, feature) -> the same.
+    """The tokens in the opposite order: (batch, token, feature) -> the same; with axis=2 those of each frame.
 
     >>> Flip()(torch.tensor([[[1.0], [2.0]]]))[0].flatten()
     tensor([2., 1.])
     """
 
+    def __init__(self, axis: int = 1):
+        super().__init__()
+        self.axis = axis
+
+    @property
+    def causal(self) -> bool:
+        return self.axis > 1
+
     def arrange(self, x: Tokens) -> Tokens:
-        return x.flip(1)
+        return x.flip(self.axis)
 
     def restore(self, z: Tokens) -> Tokens:
-        return z.flip(1)
+        return z.flip(self.axis)
 
 
 class Patchify(Rearrangement):
@@ -88,6 +97,27 @@ class Patchify(Rearrangement):
 
     def extra_repr(self) -> str:
         return f"image={self.image}, patch={self.patch}"
+
+
+class Unpatchify(Rearrangement):
+    """Patches as the image that they tile: the opposite of `patches`.
+
+    >>> Unpatchify(Patchify((3, 32, 32), patch=4))(torch.zeros(1, 64, 48))[0].shape
+    torch.Size([1, 3, 32, 32])
+    """
+
+    def __init__(self, patches: Patchify):
+        super().__init__()
+        self.patches = patches
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        return self.patches.image
+
+    def arrange(self, x: Tokens) -> Events:
+        return self.patches.restore(x)
+
+    def restore(self, z: Events) -> Tokens:
+        return self.patches.arrange(z)
 
 
 class Squeeze(Rearrangement):
@@ -179,6 +209,10 @@ class Permuted(Triangular):
         super().__init__()
         self.order, self.step = order, step
 
+    @property
+    def causal(self) -> bool:
+        return self.order.causal and self.step.causal
+
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         z, log_slopes = self.step.slopes(self.order.arrange(x), context)
         return self.order.restore(z), self.order.restore(log_slopes)
@@ -186,6 +220,14 @@ class Permuted(Triangular):
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x, log_det = self.step.inverse(self.order.arrange(z), context)
         return self.order.restore(x), log_det
+
+    def stream(
+        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
+    ) -> Iterator[Events]:
+        if not self.causal:
+            return super().stream(z, context, known)
+        first = None if known is None else self.order.arrange(known)
+        return map(self.order.restore, self.step.stream(map(self.order.arrange, z), context, first))
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
         return self.step.diagnose(self.order.arrange(x), self.order.arrange(z), context)

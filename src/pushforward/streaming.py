@@ -1,0 +1,108 @@
+"""Samples that are yielded while they are drawn: the frames of a clip, the tokens of a sequence.
+
+A causal flow decodes the first elements of an event first. So a sample can be shown while it grows, and it can be
+longer than any event that the flow learned: when a window of elements is full, the last of them are encoded as the
+first of the next window. Gu et al. 2025 (STARFlow-V), arXiv:2511.20462.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward import conditions
+from pushforward.arrays import sizes, tensor_on
+from pushforward.conditions import Context, Given
+from pushforward.randomness import Source, drawing
+from pushforward.shapes import Events
+from pushforward.transform import Transform
+
+
+class Window(NamedTuple):
+    """How many elements the flow has at most, and how many of the last it keeps when they are full."""
+
+    most: int
+    kept: int
+
+
+@drawing
+def stream(
+    flow: Any,
+    context: Given = None,
+    *,
+    size: tuple[int, ...],
+    known: Events | None = None,
+    window: tuple[int, int] | None = None,
+    temperature: float = 1.0,
+    generator: Source = None,
+) -> Iterator[Tensor]:
+    """Draw an event of shape `size` for each row of the context, and yield its elements along the first axis.
+
+    Each element, (*batch, *size[1:]), is yielded as soon as it is decoded. Together they are the draws of
+    `flow.sample(context=context, size=size)` with the same generator. `known` (*batch, n, …) are elements before them,
+    which are given and not yielded; without batch axes they are those of all rows.
+
+    With a `window` (most, kept) the flow has `most` elements at most, the known ones included: when they are full, the
+    last `kept` are its first, and earlier ones are forgotten. Memory then does not grow with size[0]. Raises ValueError
+    where the flow is not causal along an open first axis, or a size does not fit.
+    """
+    event = tuple(flow.event)
+    if event[0] is not None or not flow.transform.causal:
+        raise ValueError(
+            f"samples are streamed along an open first axis, along which a flow is causal; this one, of events "
+            f"{event}, is not. Call sample."
+        )
+    shape, within = sizes(size, "size"), Window(*window) if window else Window(2**62, 0)
+    if len(shape) != len(event) or any(axis not in (None, n) for axis, n in zip(event[1:], shape[1:], strict=True)):
+        raise ValueError(f"this flow has samples of shape {event}, where None is open; got size={tuple(shape)}.")
+    if window and not 0 < within.kept < within.most:
+        raise ValueError(f"a window of `most` elements keeps from 1 to most − 1 of them; got window={tuple(window)}.")
+    given = flow.embedded(flow.context(context))
+    batch = conditions.batch_shape(given)
+    rows = conditions.rows(given, batch)
+
+    def noise(n: int) -> Events:
+        latent = flow.transform.latent_shape((n, *shape[1:]))
+        return flow.base.sample(batch.numel(), rows, event=latent, temperature=temperature, generator=generator)
+
+    seen = None if known is None else _rows(tensor_on(flow.device, known, "known"), batch, shape)
+    drawn = _drawn(flow.transform, rows, noise, seen, shape[0], within)
+    return (element.reshape(*batch, *shape[1:]) for element in drawn)
+
+
+def _rows(known: Events, batch: torch.Size, shape: torch.Size) -> Events:
+    """The known elements of every row, (rows, n, …). Raises ValueError where they are none, or of another size."""
+    own = known.shape[max(known.dim() - len(shape), 0) :]
+    if own[1:] != shape[1:] or not own[0]:
+        raise ValueError(
+            f"known= has elements of shape {tuple(shape[1:])}, one at least, along its first axis after those of the "
+            f"batch; it is of shape {tuple(known.shape)}."
+        )
+    return known.expand((*batch, *own)).reshape(-1, *own)
+
+
+@torch.no_grad()
+def _drawn(
+    transform: Transform,
+    context: Context,
+    noise: Callable[[int], Events],
+    seen: Events | None,
+    left: int,
+    window: Window,
+) -> Iterator[Tensor]:
+    """The next `left` elements after those that were seen, (rows, 1, …) each."""
+    while left:
+        before = 0 if seen is None else seen.shape[1]
+        if seen is not None and before + left > window.most:
+            before = min(before, window.kept)
+            seen = seen[:, -before:]
+        n = min(left, window.most - before)
+        elements = []
+        for part in transform.stream(noise(n).split(1, 1), context, seen):
+            elements.append(part)
+            yield from part.split(1, 1)
+        seen = torch.cat(elements if seen is None else [seen.to(elements[0]), *elements], 1)
+        left -= n
