@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
@@ -19,6 +20,7 @@ from pushforward.moves import (
     Elementwise,
     Exp,
     GaussianMixture,
+    Histogram,
     LogisticMixture,
     MonotoneNetwork,
     RationalQuadraticSpline,
@@ -42,6 +44,8 @@ MOVES = {
     "logistic mixture": LogisticMixture(),
     "gaussian mixture": GaussianMixture(components=3),
     "monotone network": MonotoneNetwork(),
+    "histogram": Histogram(bins=16),
+    "histogram/knots": Histogram(knots=(-2.5, -1.0, -0.2, 0.5, 3.0)),
     "concatenated": Concatenated(2, RationalQuadraticSpline(bins=5), RationalQuadraticSpline()),
     "flow++": Composed(LogisticMixture(components=4), Affine(Tanh(1.0))),
 }
@@ -81,6 +85,11 @@ def test_every_move_is_in_the_table():
 
 def test_zero_parameters_are_the_identity(move):
     x = torch.cat([torch.linspace(-1e4, 1e4, 101), torch.linspace(-6, 6, 101)]).double()
+    if isinstance(move, Histogram):  # in its tails; at its knots the slope jumps
+        knots = move.edges(x)
+        y, _ = move.forward(knots, x.new_zeros(len(knots), move.params_per_element))
+        torch.testing.assert_close(y, knots, rtol=1e-14, atol=1e-14)
+        x = x[move.outside(x)]
     for door in doors(move):
         y, log_slopes = door(x, x.new_zeros(len(x), move.params_per_element))
         torch.testing.assert_close(y, x, rtol=1e-14, atol=1e-14)
@@ -185,3 +194,24 @@ def test_bounds_are_reached_and_not_passed(bound, limits):
     log_scale = bound(torch.tensor([-1e9, 0.0, 1e9]))
     torch.testing.assert_close(log_scale.aminmax(), torch.return_types.aminmax(map(torch.tensor, map(float, limits))))
     assert log_scale[1] == 0
+
+
+@pytest.mark.parametrize("knots", [(), (-2.5, -1.0, -0.2, 0.5, 3.0)])
+def test_a_histogram_has_the_density_that_its_bins_say(knots):
+    torch.manual_seed(0)
+    move, x = Histogram(bins=16, knots=knots), torch.linspace(-9, 9, 100_001).double()
+    raw = 2 * torch.randn(move.params_per_element).double()
+    edges, mass = move.edges(x), move.params(raw).log_mass.exp()
+    density = move.log_density(x, raw.expand(len(x), -1)).exp()
+    found = torch.zeros_like(mass).index_add(0, torch.bucketize(x, edges), density) * (x[1] - x[0])
+    torch.testing.assert_close(found, mass, rtol=0, atol=2e-3)  # a sum at steps of 2e-4
+    y, log_slopes = move.forward(x, raw.expand(len(x), -1))
+    torch.testing.assert_close(log_slopes - 0.5 * (y.square() + math.log(2 * math.pi)), density.log())
+    inside = density[(x > edges[1]) & (x < edges[2])]
+    torch.testing.assert_close(inside, inside[:1].expand_as(inside))
+
+
+@pytest.mark.parametrize("wrong", [{"bins": 0}, {"knots": (-1.0,)}, {"knots": (-1.0, 2.0, 1.0)}, {"knots": (0.5, 1.0)}])
+def test_knots_that_are_none_are_refused(wrong):
+    with pytest.raises(ValueError, match="between increasing knots"):
+        Histogram(**wrong)

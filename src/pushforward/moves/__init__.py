@@ -4,6 +4,7 @@ from pushforward.moves.affine import Affine, AffineParams, Shift
 from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Softplus, Tanh
 from pushforward.moves.composed import Composed
 from pushforward.moves.concatenated import Concatenated
+from pushforward.moves.histogram import Histogram
 from pushforward.moves.mix1 import Mix1
 from pushforward.moves.mixd import Gaussians, MixD
 from pushforward.moves.mixture import GaussianMixture, LogisticMixture
@@ -22,6 +23,7 @@ __all__ = [
     "Exp",
     "GaussianMixture",
     "Gaussians",
+    "Histogram",
     "LogisticMixture",
     "Mix1",
     "MixD",

@@ -53,7 +53,7 @@ class Move(ABC):
 class Elementwise(Move):
     """A move of each element by parameters of its own: raw is (*x.shape, params_per_element).
 
-    Zero raw parameters are the identity.
+    Zero raw parameters are the identity, or what the move's docstring says they are.
     """
 
     @property
