@@ -30,7 +30,7 @@ LAYERS = [
     {"transforms"},
     {"diagnostics", "distribution", "guidance", "denoising", "initialization", "streaming"},
     {"flow"},
-    {"codecs", "importance", "graphed"},
+    {"codecs", "importance", "graphed", "learned_inverse"},
     {"data"},
     {"objectives"},
     {"models", "sampling"},

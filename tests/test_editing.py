@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.editing import Langevin, RandomWalk, directions, edit, inpaint, interpolate, read
+from pushforward.editing import Langevin, RandomWalk, directions, edit, inpaint, interpolate, read, vary
 from pushforward.moves import Shift
 from pushforward.randomness import Keyed, keyed
 from tests.laws.cases import TOLERANCE
@@ -107,6 +107,31 @@ def test_a_stream_of_integers_is_encoded_by_row_number_a_chunk_at_a_time():
         [pf.codecs.UniformDequantization(256).encode(data.images[i : i + 1], Keyed(0, rows=[i]))[0] for i in range(100)]
     )
     torch.testing.assert_close(d, directions(flow, x, labels))
+
+
+def test_variations_keep_the_rest_of_the_latent(flow):
+    x, given = images(), CLASSES if flow.classes else None
+    z = flow.encode(x, given)
+    anew = torch.zeros(z.shape[1:], dtype=torch.bool)
+    anew.view(-1)[::3] = True
+    varied = vary(flow, x, anew, 2, context=given, generator=Keyed(0, rows=range(2 * N)))
+    assert varied.shape == (N, 2, *IMAGE)
+    for k in range(2):
+        again = flow.encode(varied[:, k], given)
+        close(again[:, ~anew], z[:, ~anew])
+        assert (again[:, anew] != z[:, anew]).all()
+    close(vary(flow, x, torch.tensor(False), 1, context=given)[:, 0], x)
+    alone = vary(flow, x[:1], anew, 2, context=None if given is None else given[:1], generator=Keyed(0, rows=range(2)))
+    close(alone, varied[:1])
+
+
+def test_errors_of_variations():
+    flow = MODELS["RealNVP"]().build()
+    for mask in (torch.ones(3, dtype=torch.bool), torch.ones(32)):
+        with pytest.raises(ValueError, match="bool that broadcasts to"):
+            vary(flow, images().float(), mask, 1)
+    with pytest.raises(ValueError, match="at least one variation"):
+        vary(flow, images().float(), torch.tensor(True), 0)
 
 
 PROPOSALS = [RandomWalk(0.3), Langevin(0.3)]

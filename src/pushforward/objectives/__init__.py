@@ -1,5 +1,6 @@
 """Objectives: what training minimises, and how a recipe or a model names it."""
 
+from pushforward.objectives.alignment import InverseAlignment
 from pushforward.objectives.continuous import ContinuousLikelihood, PenalisedLikelihood
 from pushforward.objectives.couplings import Coupling, Independent, MinibatchOT, Reflowed, SemidiscreteOT, TrainedFlow
 from pushforward.objectives.distillation import MapRegression, SelfDistillation
@@ -20,6 +21,7 @@ __all__ = [
     "Coupling",
     "General",
     "Independent",
+    "InverseAlignment",
     "Likelihood",
     "Linear",
     "MapRegression",

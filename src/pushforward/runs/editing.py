@@ -8,11 +8,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate as interpolate_nearest
 from torch.nn.functional import one_hot
 
 from pushforward import editing
-from pushforward.codecs import CodedFlow
-from pushforward.data import Images, Order, find
+from pushforward.codecs import CodedFlow, FrozenAutoencoder
+from pushforward.data import Captioned, Images, Order, find
 from pushforward.editing import Langevin, RandomWalk
 from pushforward.evaluation import captioned, check_picture, grid, save_picture
 from pushforward.randomness import Keyed
@@ -63,7 +64,8 @@ def edit(
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, x = _opened(run, out, data, n, device)
+    _refuse_captions(run, "an edit by class")
+    coded, x, _ = _opened(run, out, data, n, device)
     flow, (images, labels) = coded.flow, _labelled(run, tuple(coded.flow.event))
     if label is not None and not 0 <= label < images.classes:
         source = recipe_of(run).data
@@ -101,7 +103,8 @@ def interpolate(
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, x = _opened(run, out, data, 2 * pairs, device)
+    _refuse_captions(run, "interpolation")
+    coded, x, _ = _opened(run, out, data, 2 * pairs, device)
     flow = coded.flow
     if len(x) < 2:
         raise ValueError(f"a pair is two images; there is {len(x)}.")
@@ -124,7 +127,8 @@ def inpaint(
 
     One row for each image: the original, its known pixels, and completions drawn by Metropolis–Hastings chains. They
     are exact in the limit of many steps. The printed acceptance rate is that of the second half; near 0, the chains did
-    not move.
+    not move. Of a run on captions an image is completed given its own caption, and latents of an autoencoder are drawn
+    where the mask covers them.
 
     Args:
         run: The run folder.
@@ -134,31 +138,49 @@ def inpaint(
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, x = _opened(run, out, data, n, device)
+    coded, x, own = _opened(run, out, data, n, device)
     flow = coded.flow
     missing = editing.hole(mask, (x.shape[2], x.shape[3])).to(x.device)
     noise = Keyed(chains.seed, rows=range(len(x) * chains.fills))
-    draws = flow.sample(len(noise), -1 if flow.classes else None, generator=noise)
-    start = torch.where(missing, draws.nan_to_num(0).clamp(-1, 1), x.repeat_interleave(chains.fills, 0))
+    given = own.repeat_interleave(chains.fills, 0) if isinstance(own, Tensor) else own
+    draws = flow.sample(() if isinstance(own, Tensor) else len(noise), given, generator=noise)
+    start = torch.where(missing, draws.nan_to_num(0).clamp(*x.aminmax()), x.repeat_interleave(chains.fills, 0))
     proposal = (Langevin if chains.proposal == "langevin" else RandomWalk)(chains.scale)
-    filled = editing.inpaint(flow, start, missing, chains.steps, proposal=proposal, generator=noise)
-    fills = _denoised(coded, filled.images).unflatten(0, (len(x), chains.fills)).unbind(1)
-    x = _denoised(coded, x)
-    picture = _save("original, known, drawn", [x, torch.where(missing, 0, x), *fills], out)
+    filled = editing.inpaint(flow, start, missing, chains.steps, proposal=proposal, context=given, generator=noise)
+    fills = _seen(coded, filled.images, given).unflatten(0, (len(x), chains.fills)).unbind(1)
+    x = _seen(coded, x, own)
+    hidden = interpolate_nearest(missing[None, None].float(), x.shape[2:])[0, 0] > 0
+    picture = _save("original, known, drawn", [x, torch.where(hidden, 0, x), *fills], out)
     return {"chains": str(filled), "picture": picture}
 
 
-def _opened(run: Path, out: Path, data: str | None, n: int, device: str) -> tuple[CodedFlow, Tensor]:
-    """The flow of a run, and the first n held-out images, or those of other data, encoded."""
+def _refuse_captions(run: Path, what: str) -> None:
+    source = recipe_of(run).data
+    if isinstance(source, Captioned):
+        raise ValueError(
+            f"{what} needs the density without a caption, of images with classes; {run} learned captions. Complete "
+            f"images, pushforward inpaint {run}, or vary them, pf.editing.vary."
+        )
+
+
+def _opened(
+    run: Path, out: Path, data: str | None, n: int, device: str
+) -> tuple[CodedFlow, Tensor, Tensor | int | None]:
+    """The flow of a run, the first n held-out images, or those of other data, encoded, and what they are given: their
+    captions, or the null label."""
     if n < 1:
         raise ValueError(f"take at least one image; got {n}.")
     check_picture(out)
     recipe = recipe_of(run)
     check_null(run, recipe, "editing")
-    images, coded = images_of(run, data), load_coded(run, device=device)
-    chosen = range(min(n, len(images)))
+    captions = isinstance(recipe.data, Captioned)
+    source = recipe.data.at(data) if data else recipe.data
+    images = source.held_out(recipe.takes()) if captions else images_of(run, data)
+    coded, chosen = load_coded(run, device=device), range(min(n, len(images)))
+    integers, context = images.fetch(chosen)
+    given = context if captions else -1 if coded.flow.classes else None
     with torch.no_grad():
-        return coded, coded.codec.encode(images.fetch(chosen)[0], Keyed(0, rows=chosen))[0].to(coded.flow.device)
+        return coded, coded.codec.encode(integers, Keyed(0, rows=chosen))[0].to(coded.flow.device), given
 
 
 def _labelled(run: Path, image: tuple[int, ...]) -> tuple[Images, Tensor]:
@@ -176,6 +198,14 @@ def _labelled(run: Path, image: tuple[int, ...]) -> tuple[Images, Tensor]:
 def _denoised(coded: CodedFlow, x: Tensor) -> Tensor:
     """Images without the Gaussian noise of their codec, if it has any; a flow of labels is given the null label."""
     return coded.denoise(x, -1 if coded.flow.classes else None)
+
+
+def _seen(coded: CodedFlow, x: Tensor, given: Tensor | int | None) -> Tensor:
+    """Denoised images on [−1, 1]; latents of an autoencoder are decoded."""
+    x = coded.denoise(x, given)
+    if not isinstance(coded.codec, FrozenAutoencoder):
+        return x
+    return coded.codec.decode(x).to(x) / (coded.codec.levels - 1) * 2 - 1
 
 
 def _save(caption: str, columns: list[Tensor], out: Path) -> str:
