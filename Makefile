@@ -4,7 +4,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
-.PHONY: setup demo bench gpu docs lint test clean
+.PHONY: setup demo bench gpu docs lint test proofs clean
 
 setup: .venv/dev
 
@@ -46,7 +46,11 @@ lint: .venv/dev
 	$(BIN)/pyright
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not slow"
+
+# tests that take long: laws of stiff solves, many processes, many kills
+proofs: .venv/dev
+	$(BIN)/pytest -n 2 -m slow
 
 clean:
 	rm -rf .venv runs docs/_build docs/api

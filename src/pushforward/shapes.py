@@ -46,6 +46,6 @@ def device_type(t: Tensor) -> str:
 
 def sum_event(t: Events) -> PerSample:
     """The sum over all dimensions but the batch: (batch, *event) -> (batch,). An expanded batch is summed once."""
-    if not recorded() and t.shape[0] > 1 and t.stride(0) == 0:
+    if t.stride(0) == 0 and not recorded() and t.shape[0] > 1:
         return t[0].sum().expand(t.shape[0])
     return t.flatten(1).sum(1)

@@ -131,7 +131,10 @@ class Case:
     conditions: Mapping[str, Kind] = field(default_factory=dict)
     open: tuple[int | None, ...] | None = None  # the event of a flow of it, where that has open axes
     excused: dict[str, Excuse] = field(default_factory=dict)  # by the name of the law
-    slow: frozenset[str] = frozenset()  # names of laws that take long for it
+    slow: frozenset[str] | None = frozenset()  # names of laws that take long for it; None: all
+
+    def is_slow(self, law: str) -> bool:
+        return self.slow is None or law in self.slow
 
     def build(self, dtype: torch.dtype = torch.float64) -> Transform:
         """The transform with random parameters that are far from zero."""
@@ -453,13 +456,18 @@ CASES = {
     ),
     "continuous": vectors(partial(continuous, VECTOR), conditions=VECTOR, excused=STEPS),
     "continuous/pushed": Case(
-        lambda: continuous(hidden=(8, 8, 8), features=2, solve=Tsit5()), event=(2,), latent=(2,), excused=STEPS
+        lambda: continuous(hidden=(8, 8, 8), features=2, solve=Tsit5()),
+        event=(2,),
+        latent=(2,),
+        excused=STEPS,
+        slow=None,
     ),
     "continuous/image": images(
         lambda: Continuous(VelocityViT((1, 1, 2), patch=1, width=4, depth=1, context_encoder=LabelEmbedding(3, 4))),
         (1, 1, 2),
         conditions=LABELS,
         excused=STEPS,
+        slow=None,
     ),
     "continuous/guided": vectors(
         lambda: Continuous(GuidedVelocity(continuous(LABELS, (8,)).net, 0.7)), conditions=LABELS, excused=STEPS

@@ -22,7 +22,7 @@ AUTOREGRESSIVE = [
 @pytest.mark.parametrize(
     ("name", "law"),
     [
-        pytest.param(name, law, id=f"{name}-{law.__name__}", marks=[pytest.mark.slow] * (law.__name__ in case.slow))
+        pytest.param(name, law, id=f"{name}-{law.__name__}", marks=[pytest.mark.slow] * case.is_slow(law.__name__))
         for name, case in CASES.items()
         for law in LAWS
     ],
