@@ -15,7 +15,7 @@ from pushforward.training import Log, ranks
 ROOT = Path(__file__).parents[1]
 
 
-def together(processes: int, folder: Path, *arguments: int) -> subprocess.CompletedProcess[str]:
+def together(processes: int, folder: Path, *arguments: int | str) -> subprocess.CompletedProcess[str]:
     """Train with so many processes."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*torchrun, "-m", "tests.together", str(folder), *map(str, arguments)]
@@ -50,13 +50,16 @@ def test_two_processes_give_the_losses_of_one(alone, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 1), (1, 2)])
-def test_a_process_that_dies_takes_all_down_and_any_number_goes_on(alone, tmp_path, before, after):
-    told = together(before, tmp_path, 5)
+@pytest.mark.parametrize(
+    ("before", "after", "parallel"),
+    [(2, 2, "replicated"), (2, 1, "replicated"), (1, 2, "replicated"), (2, 3, "sharded"), (3, 1, "sharded")],
+)
+def test_a_process_that_dies_takes_all_down_and_any_number_goes_on(alone, tmp_path, before, after, parallel):
+    told = together(before, tmp_path, 5, parallel)
     assert told.returncode != 0
     assert "exitcode  : -9" in told.stderr
     assert "Signal 9 (SIGKILL)" in told.stderr
-    told = together(after, tmp_path)
+    told = together(after, tmp_path, -1, parallel)
     assert told.returncode == 0, told.stderr
     assert losses(tmp_path) == pytest.approx(losses(alone), abs=1e-5)
     same_density(tmp_path, alone)

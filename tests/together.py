@@ -1,4 +1,4 @@
-"""A program for torchrun that trains the digits' twin: `python -m tests.together FOLDER [DIE_AT]`."""
+"""A program for torchrun that trains the digits' twin: `python -m tests.together FOLDER [DIE_AT [PARALLEL]]`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pushforward as pf
 from pushforward.moves import Shift
 
 
-def recipe() -> pf.Recipe:
+def recipe(parallel: str = "replicated") -> pf.Recipe:
     """Two parts a process, and a base that observes: everything that processes have to agree on."""
     small = pf.recipes.digits().small()
-    plan = replace(small.train, batch=8, accumulate=2, log_every=1, precision="float32")
+    plan = replace(small.train, batch=12, accumulate=2, log_every=1, precision="float32", parallel=parallel)
     return replace(small, model=replace(small.model, move=Shift()), train=plan)
 
 
-def main(folder: Path, die_at: int = -1) -> None:
+def main(folder: Path, die_at: str = "-1", parallel: str = "replicated") -> None:
     torch.set_num_threads(1)
     calls = iter(range(1000))
 
@@ -29,15 +29,15 @@ def main(folder: Path, die_at: int = -1) -> None:
         """Images that kill the last process when it asks for the batch of a step."""
 
         def fetch(self, rows):
-            if next(calls) == die_at and int(os.environ["RANK"]) + 1 == int(os.environ["WORLD_SIZE"]):
+            if next(calls) == int(die_at) and int(os.environ["RANK"]) + 1 == int(os.environ["WORLD_SIZE"]):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().fetch(rows)
 
     data = recipe().training_data()
     mortal = Mortal(data.images, data.labels, data.levels, data.classes)
     pf.Recipe.training_data = lambda _: mortal
-    pf.train(recipe(), folder, device="cpu")
+    pf.train(recipe(parallel), folder, device="cpu")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -28,8 +28,8 @@ from pushforward.training.loop import Measure
 
 EVALUATED = 1000  # held-out images, for the curve of a training
 
-# fields that may change when a run is continued; only the first changes the weights
-CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train.measure_every"}
+# fields that may change when a run is continued; only the first changes the weights, but for rounding
+CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train.measure_every", "train.parallel"}
 
 PLACES = {"data.name", "data.path"}  # that may change where the data there are the same
 

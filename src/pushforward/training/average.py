@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+
+from pushforward.training.sharding import Mesh, copied, local
 
 
 class Average:
@@ -13,13 +15,13 @@ class Average:
 
     In early steps the decay is (1 + step) / (10 + step), where that is smaller, so that initial weights are forgotten.
     Buffers that a step has changed are copied: a variance that a base has observed belongs to the latents of the
-    present weights.
+    present weights. Where there is a mesh, the copy holds this process's share of the weights.
     """
 
-    def __init__(self, module: nn.Module, decay: float):
+    def __init__(self, module: nn.Module, decay: float, mesh: Mesh | None = None):
         self.decay = decay
-        self.module = copy.deepcopy(module).eval()
-        self.weights: tuple[list[Tensor], list[Tensor]] = [*self.module.parameters()], [*module.parameters()]
+        self.module = copied(module, mesh).eval()
+        self._of = module  # sharded later, where there is a mesh
         self._buffers = [*zip(self.module.buffers(), module.buffers(), strict=True)]
         self._versions = [now._version for _, now in self._buffers]
 
@@ -27,12 +29,18 @@ class Average:
         """1 − decay, at a step."""
         return 1 - min(self.decay, (1 + step) / (10 + step))
 
+    @cached_property
+    def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The averaged weights and the present ones, as this process holds them."""
+        averaged, present = ([local(p) for p in module.parameters()] for module in (self.module, self._of))
+        return averaged, present
+
     @torch.no_grad()
     def update(self, share: Tensor, taken: Tensor) -> None:
         """Average the weights of a step, by a share of `share_at`. Where the step was not taken nothing changes, and
         buffers of the module that it has changed become again what they were. Both are scalars on the module's device.
         """
-        _lerp(*self.weights, share * taken)
+        _lerp(*self._weights, share * taken)
         versions = [now._version for _, now in self._buffers]
         for (kept, now), before, after in zip(self._buffers, self._versions, versions, strict=True):
             if after != before:

@@ -24,6 +24,7 @@ from torch import nn
 from pushforward.files import begun_at, remove, replacing
 from pushforward.migrations import renamed
 from pushforward.training import ranks
+from pushforward.training.sharding import full
 from pushforward.training.state import State
 
 WEIGHTS, CODEC = "model.safetensors", "codec.safetensors"
@@ -81,11 +82,10 @@ class Checkpoints:
             self.release(state)
 
     def release(self, state: State) -> None:
-        """Write the weights so far, and those of the codec if it has any."""
-        if ranks.rank() == 0:
-            write_weights(state.flow, self.run / WEIGHTS)
-            if isinstance(codec := getattr(state.objective, "codec", None), nn.Module):
-                write_weights(codec, self.run / CODEC)
+        """Write the weights so far, and those of the codec if it has any. Every process takes part."""
+        write_weights(state.result, self.run / WEIGHTS)
+        if isinstance(codec := getattr(state.objective, "codec", None), nn.Module):
+            write_weights(codec, self.run / CODEC)
 
     def _places(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 8))
@@ -104,14 +104,18 @@ class Checkpoints:
 
 
 def write_weights(module: nn.Module, path: Path) -> None:
-    """Write the module's weights as safetensors, which has no tensors that share memory."""
+    """Write the module's weights as safetensors, which has no tensors that share memory. Sharded ones are gathered one
+    by one, every process takes part, and the first writes."""
     from safetensors.torch import save
 
-    weights = {
-        name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in module.state_dict().items()
-    }
-    with replacing(path) as begun:
-        begun.write_bytes(save(weights))
+    weights, first = {}, ranks.rank() == 0
+    for name, tensor in module.state_dict().items():
+        gathered = full(tensor)
+        if first:
+            weights[name] = gathered.cpu().clone(memory_format=torch.contiguous_format)
+    if first:
+        with replacing(path) as begun:
+            begun.write_bytes(save(weights))
 
 
 def _fault(place: Path) -> str | None:

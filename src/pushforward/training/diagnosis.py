@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 
-def first_not_finite(objective: nn.Module, gradients: Callable[[], Mapping[str, Tensor | None]]) -> str:
-    """Compute the gradients of the objective's weights, and name the first module inside it whose output is not finite.
-    Where all outputs are finite, name the weight nearest the loss whose gradient is not."""
+def first_not_finite(objective: nn.Module, gradients: Callable[[], list[str]]) -> str:
+    """Name the first module inside the objective whose output is not finite. Where all are finite, name the weight
+    nearest the loss whose gradient is not: `gradients` computes the loss, and returns the names of such weights."""
     found: list[str] = []
 
     def look(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -23,11 +23,10 @@ def first_not_finite(objective: nn.Module, gradients: Callable[[], Mapping[str, 
 
     hooks = [module.register_forward_hook(look(name)) for name, module in objective.named_modules() if name]
     try:
-        of = gradients()
+        broken = gradients()
     finally:
         for hook in hooks:
             hook.remove()
     if found:
         return f"the output of {found[0]}"
-    broken = [name for name, gradient in of.items() if gradient is not None and not gradient.isfinite().all()]
     return f"the gradient of {broken[-1]}" if broken else "the loss alone"

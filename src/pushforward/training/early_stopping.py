@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pushforward.flow import Flow
+from pushforward.training.sharding import Mesh, copied
 
 
 class Look(NamedTuple):
@@ -22,12 +22,13 @@ class Look(NamedTuple):
 class EarlyStopping:
     """Keeps the weights of the best evaluation; `enough` is True after `patience` evaluations without improvement.
 
-    Its state is `tensors()`, which a checkpoint saves, and loads in place.
+    Its state is `tensors()`, which a checkpoint saves, and loads in place. Where there is a mesh, it keeps this
+    process's share of the weights.
     """
 
-    def __init__(self, flow: Flow, patience: int):
+    def __init__(self, flow: Flow, patience: int, mesh: Mesh | None = None):
         self.patience = patience
-        self.flow = copy.deepcopy(flow).eval()  # with the best weights
+        self.flow = copied(flow, mesh).eval()  # with the best weights
         self._looks, self._best_look = torch.zeros(2, dtype=torch.int64, device="cpu").unbind()
         self._best = torch.tensor([torch.inf, torch.inf], dtype=torch.float64, device="cpu")  # cost, standard error
 

@@ -15,7 +15,7 @@ from pushforward.data import Data, Order
 from pushforward.flow import Flow
 from pushforward.objectives import Objective
 from pushforward.randomness import key
-from pushforward.training import ranks
+from pushforward.training import ranks, sharding
 from pushforward.training.checkpoint import Checkpoints
 from pushforward.training.early_stopping import Look
 from pushforward.training.interrupts import Interrupts
@@ -93,7 +93,14 @@ def proceed(
     shown = progress and ranks.rank() == 0
     bar = Progress(state.step, plan.steps, words=objective.words, shown=shown)
     with float32_by(tf32=plan.precision == "tf32"), prepared(objective, plan), bar:
-        _train(Step(ranks.wrapped(objective), state, plan), data, bar, checkpoints, log, measure)
+        _train(
+            Step(objective if state.sharded else ranks.wrapped(objective), state, plan),
+            data,
+            bar,
+            checkpoints,
+            log,
+            measure,
+        )
     stopping = state.early_stopping
     if stopping and stopping.looks and not stopping.best_look:
         raise FloatingPointError(
@@ -175,7 +182,8 @@ def _record(
     done, first = batch.step + 1, ranks.rank() == 0
     numbers: dict[str, float] = {state.objective.unit: values.value, "loss": values.loss, "gradient": values.gradient}
     if measure and _due(done, plan, plan.measure_every):
-        look = measure(state.average.module) if first else None  # pyright: ignore[reportArgumentType]
+        average: Flow = sharding.whole(state.average.module)  # pyright: ignore[reportAssignmentType]
+        look = measure(average) if first else None
         if look:
             numbers = {**numbers, look.name: look.cost}
         if state.early_stopping:

@@ -11,7 +11,11 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a flow is trained, by AdamW. Rows are counted over all processes."""
+    """How a flow is trained, by AdamW. Rows are counted over all processes.
+
+    `parallel` says which weights each of several processes holds: all ("replicated"), a share ("sharded"), or a share
+    of those that the processes of its node hold together ("hybrid").
+    """
 
     steps: int
     batch: int = 128  # rows a step
@@ -26,6 +30,7 @@ class Plan:
     skip_above: float | None = None  # after warm-up, steps whose gradient has a larger norm are skipped; None: none
     max_skipped: int = 10  # steps in a row; then training stops
     seed: int = 0  # of the order and the noise; in a recipe of the weights too
+    parallel: Literal["replicated", "sharded", "hybrid"] = "replicated"  # among processes
     accumulate: int = 1  # gradient accumulation: the number of parts of a batch
     recomputed: bool = False  # activation checkpointing: networks recompute activations for the gradient
     reversible: bool = False  # chains recompute intermediate values by their inverses for the gradient
@@ -39,6 +44,13 @@ class Plan:
     def __post_init__(self):
         if self.precision not in ("auto", "float32", "tf32", "bfloat16"):
             raise ValueError(f"networks train in float32, tf32, bfloat16 or auto; got precision={self.precision!r}.")
+        if self.parallel not in ("replicated", "sharded", "hybrid"):
+            raise ValueError(f"weights are replicated, sharded or hybrid; got parallel={self.parallel!r}.")
+        if self.reversible and self.parallel != "replicated":
+            raise ValueError(
+                f"reversible=True reads weights without calling networks, and parallel={self.parallel!r} gathers them "
+                "when networks are called. Give recomputed=True, which saves activations too, or parallel='replicated'."
+            )
         if self.on_nonfinite not in ("stop", "skip"):
             raise ValueError(f"where a loss is not finite, stop or skip; got on_nonfinite={self.on_nonfinite!r}.")
         for name in ("steps", "batch", "accumulate", "log_every", "checkpoint_every", "max_skipped"):

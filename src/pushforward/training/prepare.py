@@ -59,7 +59,9 @@ def recomputed(network: nn.Module) -> Callable[[], None]:
 
     def parts() -> set[tuple[str, Any]]:
         own = vars(network)
-        return {(name, "") for name in own} | {(name, key) for name in own if "_hooks" in name for key in own[name]}
+        return {(name, "") for name in own} | {
+            (name, key) for name in own if isinstance(own[name], dict) for key in own[name]
+        }
 
     before = parts()
     checkpoint(network)
@@ -68,7 +70,7 @@ def recomputed(network: nn.Module) -> Callable[[], None]:
     def end() -> None:
         for name, key in added:
             if key != "":
-                vars(network)[name].pop(key, None)
+                vars(network).get(name, {}).pop(key, None)
             else:
                 del vars(network)[name]
 

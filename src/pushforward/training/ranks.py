@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 --no-python pushforward train mnist --out runs/mnist
 
-Each process has the whole flow and an equal share of every batch; gradients are averaged. With a single process these
-functions do nothing, so the training loop is the same.
+Each process has an equal share of every batch, and the whole flow, or a share of its weights (`sharding`); gradients
+are averaged. With a single process these functions do nothing, so the training loop is the same.
 """
 
 from __future__ import annotations
@@ -83,6 +83,13 @@ def average(tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             dist.all_reduce(tensor)
             tensor /= size()
+
+
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by that of the first process."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 def any_of(flag: bool) -> bool:

@@ -10,19 +10,24 @@ from pushforward.objectives import Objective
 from pushforward.training.average import Average
 from pushforward.training.early_stopping import EarlyStopping
 from pushforward.training.plan import Plan
+from pushforward.training.sharding import mesh_of, shard, whole
 
 
 class State:
     """The weights, AdamW's moments, the averaged weights, the best of these, and the number of steps.
 
     `tensors()` is all of it, by name: a checkpoint saves it, and loads it in place. It has no learning rate and no
-    random state: both are functions of the plan and the step.
+    random state: both are functions of the plan and the step. Where the plan shards weights, the objective is sharded
+    here, in place, and all that is stored of weights is this process's share.
     """
 
     def __init__(self, objective: Objective, plan: Plan):
-        self.objective = objective
-        self.average = Average(objective.flow, plan.average_decay)
-        self.early_stopping = EarlyStopping(objective.flow, plan.patience) if plan.patience else None
+        self.objective, mesh = objective, mesh_of(plan, objective.flow.device)
+        self.sharded = mesh is not None
+        self.average = Average(objective.flow, plan.average_decay, mesh)
+        self.early_stopping = EarlyStopping(objective.flow, plan.patience, mesh) if plan.patience else None
+        if mesh is not None:
+            shard(objective, mesh)
         self.optimiser = torch.optim.AdamW(
             objective.parameters(),
             lr=torch.tensor(plan.lr, device=objective.flow.device),
@@ -43,7 +48,12 @@ class State:
 
     @property
     def flow(self) -> Flow:
-        """The result: the best averaged weights that were evaluated, or the averaged weights so far."""
+        """The result, of all weights. Where these are sharded it is made anew, and every process takes part."""
+        return whole(self.result)
+
+    @property
+    def result(self) -> Flow:
+        """The best averaged weights that were evaluated, or the averaged weights so far; sharded as the plan says."""
         stopping = self.early_stopping
         return stopping.flow if stopping and stopping.best_look else self.average.module  # pyright: ignore[reportReturnType]
 

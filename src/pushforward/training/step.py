@@ -15,10 +15,12 @@ from torch.utils import _pytree as pytree
 
 from pushforward.capture import Captured
 from pushforward.conditions import Given
+from pushforward.objectives import Objective
 from pushforward.randomness import Keyed
 from pushforward.training import ranks
 from pushforward.training.diagnosis import first_not_finite
 from pushforward.training.plan import Plan
+from pushforward.training.sharding import full
 from pushforward.training.state import State
 
 WARMUPS = 3  # steps before one is recorded: libraries choose their algorithms, compilers compile
@@ -82,7 +84,7 @@ class Update:
         lr, share, largest = rates.unbind()
         optimiser.zero_grad()  # what an interrupted step left
         losses, z = self._backward(data, context, weights, key)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.weights if p.grad is not None]).float()
+        norm = full(torch.nn.utils.get_total_norm([p.grad for p in self.weights if p.grad is not None])).float()
         taken = self._taken(losses[0].isfinite() & norm.isfinite(), norm > largest)
         for group in optimiser.param_groups:
             group["lr"] = lr
@@ -133,11 +135,15 @@ class Update:
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return objective(*given)
 
-    def gradients(self, data: Tensor, context: Given, weights: Tensor | None, key: Tensor) -> dict[str, Tensor | None]:
-        """The gradients of this process's share of a batch, by name of the weight: for a diagnosis."""
+    def not_finite(self, data: Tensor, context: Given, weights: Tensor | None, key: Tensor) -> list[str]:
+        """The names of the weights whose gradients are not finite: for a diagnosis. Gradients are those of this
+        process's rows; where weights are sharded, of all rows."""
+        named = dict(self.objective.named_parameters())
         loss, _ = self.loss(self.objective, data, context, Keyed.of(key, self.rows), weights)
-        names = dict(self.objective.named_parameters())
-        return dict(zip(names, torch.autograd.grad(loss, [*names.values()], allow_unused=True), strict=True))
+        loss.backward()
+        found = [name for name, p in named.items() if p.grad is not None and not full(p.grad).isfinite().all()]
+        self.state.optimiser.zero_grad()
+        return found
 
 
 class Step:
@@ -186,12 +192,13 @@ class Step:
         if math.isfinite(values.loss) and math.isfinite(values.gradient):
             told += f"its norm is above skip_above={self.plan.skip_above}"
         else:
-            where = first_not_finite(self.objective, partial(self._update.gradients, *given[:4]))
+            where = first_not_finite(self.objective, partial(self._update.not_finite, *given[:4]))
             told += f"the first not to be finite was {where}"
         if self.plan.on_nonfinite == "skip" or self.plan.skip_above:
             told += f"; steps skipped so far: {values.skipped}, where {self.plan.max_skipped} in a row stop training"
         data, context, _, key, _ = given
-        remedy = self.objective.remedy(batch.rows, data, context, Keyed.of(key, self._update.rows))
+        remedies = Objective if self.state.sharded else type(self.objective)  # some call the flow; its weights are here
+        remedy = remedies.remedy(self.objective, batch.rows, data, context, Keyed.of(key, self._update.rows))
         return f"{told}. The weights were not changed. {remedy}"
 
     def _why_not_captured(self) -> str | None:
