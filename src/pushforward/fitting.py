@@ -30,7 +30,7 @@ from pushforward.objectives import Annealing, MaximumLikelihood, Objective, Reve
 from pushforward.objectives.reverse_kl import scores_in_one_pass
 from pushforward.randomness import keyed
 from pushforward.rows import check_rows, real_rows, rows_of
-from pushforward.training import History, Look, Plan, State, begin, proceed
+from pushforward.training import History, Look, Plan, State, begin, proceed, ranks
 from pushforward.training.loop import Measure
 
 LOOKS = 50  # evaluations on held-out events in a training
@@ -262,6 +262,8 @@ def learned(
 
     Whatever ends the training: after an overflow or an interruption a warning says which weights the flow has.
     """
+    if plan.parallel != "replicated" and ranks.size() > 1:
+        raise ValueError(f"a fit trains in place, and parallel={plan.parallel!r} shards the flow. Train by a recipe.")
     state, history, stopped = begin(objective, data, plan), History(), None
     try:
         proceed(state, data, plan, log=history, measure=measure, progress=progress)

@@ -73,7 +73,7 @@ def train(
         proceed(state, data, recipe.train, checkpoints=Checkpoints(folder), log=log, measure=measure)
         if ranks.rank() == 0:
             _end(recipe, folder, state)
-    return state.flow
+        return state.flow
 
 
 def _plan(
