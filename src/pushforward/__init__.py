@@ -28,6 +28,7 @@ from pushforward.conditions import Condition
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.graphed import graphed
+from pushforward.hub import pretrained
 from pushforward.learned_inverse import LearnedInverse
 from pushforward.recipe import Recipe
 from pushforward.runs import evaluate, load, sample, save, train
@@ -61,6 +62,7 @@ __all__ = [
     "moves",
     "networks",
     "objectives",
+    "pretrained",
     "recipes",
     "runs",
     "sample",

@@ -1,4 +1,4 @@
-"""Releases: a run's recipe, weights and card, in a folder of their own or on the Hugging Face hub."""
+"""Releases: a run's recipe, weights and card, in a folder, on the Hugging Face hub, or in the package."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from pathlib import Path
 
 from pushforward.flow import Flow
 from pushforward.optional import require
-from pushforward.runs.folder import CARD, RECIPE, load, read_recipe
+from pushforward.runs.folder import CARD, PRETRAINED, RECIPE, folder_of, load, read_recipe
 from pushforward.training.checkpoint import CODEC, WEIGHTS
 
 RELEASED = (RECIPE, WEIGHTS, CARD, CODEC)
+
+
+def pretrained(name: str, *, device: str = "cpu") -> Flow:
+    """A flow whose weights come with the package: "digits", a TarFlow of images, or "moons", an NSF of two features.
+
+    Their model cards stand beside the weights. Commands take them as runs: `pushforward sample pretrained:digits`.
+
+    >>> pretrained("moons").sample(4).shape
+    torch.Size([4, 2])
+    """
+    return load(f"{PRETRAINED}{name}", device=device)
 
 
 def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> None:
@@ -19,8 +30,8 @@ def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> No
     read_recipe(run)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name in RELEASED:
-        if name != CODEC or (Path(run) / name).exists():  # most codecs have no weights
-            shutil.copyfile(Path(run) / name, Path(folder) / name)
+        if name != CODEC or (folder_of(run) / name).exists():  # most codecs have no weights
+            shutil.copyfile(folder_of(run) / name, Path(folder) / name)
 
 
 def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, device: str = "cpu") -> Flow:
@@ -40,4 +51,4 @@ def push_to_hub(run: str | PathLike[str], name: str, *, private: bool = False) -
     read_recipe(run)
     hub = require("huggingface_hub", "hub").HfApi()
     hub.create_repo(name, private=private, exist_ok=True)
-    return str(hub.upload_folder(repo_id=name, folder_path=str(run), allow_patterns=list(RELEASED)))
+    return str(hub.upload_folder(repo_id=name, folder_path=str(folder_of(run)), allow_patterns=list(RELEASED)))

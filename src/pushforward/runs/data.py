@@ -16,14 +16,14 @@ from pushforward.data import Data, Images, ImageSource, Mirrored, Shifted, Sourc
 from pushforward.data.catalogue import NAMED
 from pushforward.files import write
 from pushforward.recipe import Recipe
-from pushforward.runs.folder import read_recipe
+from pushforward.runs.folder import folder_of, read_recipe
 
 NOTE = "data.json"
 
 
 def read_note(run: str | PathLike[str]) -> dict[str, Any]:
     """What the run knows of its data; empty where it was made by an older version."""
-    path = Path(run) / NOTE
+    path = folder_of(run) / NOTE
     return json.loads(path.read_text()) if path.exists() else {}
 
 
@@ -42,12 +42,15 @@ def note_data(run: Path, recipe: Recipe, data: Data, fingerprint: str) -> None:
 
 
 def recipe_of(run: str | PathLike[str]) -> Recipe:
-    """The recipe of a run. A relative path that leads nowhere from here is replaced by where the data were."""
+    """The recipe of a run. A relative path that leads nowhere from here is one in the run, or where the data were."""
     recipe, known = read_recipe(run), read_note(run).get("path")
     path = _path(recipe.data)
-    if known and path and Path(known).exists() and not path.exists():
-        field = "name" if isinstance(recipe.data, ImageSource) else "path"
-        return replace(recipe, data=replace(recipe.data, **{field: known}))  # pyright: ignore[reportArgumentType]
+    if not path or not path.name or path.exists():
+        return recipe
+    for place in (folder_of(run) / path, *([Path(known)] if known else [])):
+        if place.exists():
+            field = "name" if isinstance(recipe.data, ImageSource) else "path"
+            return replace(recipe, data=replace(recipe.data, **{field: str(place)}))  # pyright: ignore[reportArgumentType]
     return recipe
 
 

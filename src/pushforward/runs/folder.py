@@ -9,6 +9,9 @@
     checkpoints/         from which training resumes
 
 `load` needs only the first three, a release. Recipes and weights of older formats can be read too.
+
+Some releases come with the package: "pretrained:NAME" stands for their folders wherever a run is given. Nothing is
+written into these.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pushforward.codecs import Codec, CodedFlow, Identity
@@ -30,6 +34,17 @@ from pushforward.training import Log, ranks
 from pushforward.training.checkpoint import CODEC, WEIGHTS
 
 RECIPE, RESULTS, CARD = "recipe.json", "results.json", "README.md"
+PRETRAINED, SHIPPED = "pretrained:", Path(__file__).parents[1] / "weights"
+
+
+def folder_of(run: str | PathLike[str]) -> Path:
+    """The folder of a run: `run` itself, or that of the release "pretrained:NAME". Raises ValueError without one."""
+    if not str(run).startswith(PRETRAINED):
+        return Path(run)
+    name, known = str(run).removeprefix(PRETRAINED), sorted(folder.name for folder in SHIPPED.iterdir())
+    if name not in known:
+        raise ValueError(f"the weights that come with the package are {', '.join(known)}; got {name!r}.")
+    return SHIPPED / name
 
 
 def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
@@ -40,7 +55,7 @@ def load(folder: str | PathLike[str], *, device: str = "cpu") -> Flow:
 def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow:
     """The flow of a run folder, or of a release, with the codec of its data."""
     place = ranks.chosen(device)
-    recipe, folder = read_recipe(folder), Path(folder)
+    recipe, folder = read_recipe(folder), folder_of(folder)
     objective = recipe.build()
     objective.flow.columns, objective.flow.context_columns = recipe.data.columns, recipe.data.context
     codec: Codec = getattr(objective, "codec", Identity())
@@ -53,7 +68,7 @@ def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow
 
 def read_recipe(folder: str | PathLike[str]) -> Recipe:
     """The recipe of a run folder. Raises FileNotFoundError where it is not one."""
-    path = Path(folder) / RECIPE
+    path = folder_of(folder) / RECIPE
     if not path.exists():
         raise FileNotFoundError(f"{folder} is not a run folder: it holds no {RECIPE}.")
     return from_json(path.read_text(), path)
@@ -61,12 +76,14 @@ def read_recipe(folder: str | PathLike[str]) -> Recipe:
 
 def read_results(folder: str | PathLike[str]) -> dict[str, Any]:
     """The results of a run, by name: each has a `text`, and its values."""
-    path = Path(folder) / RESULTS
+    path = folder_of(folder) / RESULTS
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def note(folder: str | PathLike[str], results: dict[str, Any]) -> None:
-    """Add results to results.json and to the model card."""
+    """Add results to results.json and to the model card; not of a release that comes with the package."""
+    if folder_of(folder).parent == SHIPPED:
+        return
     write(Path(folder) / RESULTS, json.dumps({**read_results(folder), **results}, indent=2) + "\n")
     write_card(Path(folder))
 
@@ -87,7 +104,7 @@ def _read_weights(module: nn.Module, path: Path) -> None:
         saved = load_file(path)
         dtypes = {tensor.dtype for tensor in saved.values() if tensor.is_floating_point()}
         if len(dtypes) == 1:
-            module.to(dtypes.pop())
+            module.to(torch.promote_types(dtypes.pop(), torch.float32))
         names = renamed(saved, known=module.state_dict())
         module.load_state_dict({names[name]: tensor for name, tensor in saved.items()})
     except Exception as error:

@@ -10,7 +10,7 @@ from pushforward.data import TableSource
 from pushforward.evaluation import plot_corner, plot_history
 from pushforward.randomness import keyed
 from pushforward.runs.data import recipe_of
-from pushforward.runs.folder import load_coded
+from pushforward.runs.folder import folder_of, load_coded
 from pushforward.training import Log
 
 BESIDES = ("step", "loss", "gradient", "lr", "seconds")  # what a line of a log holds besides the scores
@@ -28,9 +28,9 @@ def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto"
         n: How many samples.
         device: cpu, cuda, mps, or auto.
     """
-    recipe, out = recipe_of(run), run if out is None else out
+    recipe, out = recipe_of(run), folder_of(run) if out is None else out
+    history, name = _history(Log(folder_of(run)).read())
     out.mkdir(parents=True, exist_ok=True)
-    history, name = _history(Log(run).read())
     plot_history(history, name=name).savefig(out / "loss.png", dpi=150)
     if not isinstance(recipe.data, TableSource):
         return f"{out / 'loss.png'}"
