@@ -24,6 +24,7 @@ from pushforward.models import (
     MAF,
     NICE,
     NSF,
+    ArBG,
     CircularNSF,
     ContinuousModel,
     Dequantiser,
@@ -50,7 +51,7 @@ from pushforward.models import (
     VectorGlow,
     VectorRealNVP,
 )
-from pushforward.moves import Affine, RationalQuadraticSpline, Shift, SoftClip, Tanh
+from pushforward.moves import Affine, Histogram, RationalQuadraticSpline, Shift, SoftClip, Tanh
 from pushforward.networks import LayerOptions
 from pushforward.objectives import (
     ContinuousLikelihood,
@@ -92,6 +93,10 @@ CONTINUOUS = {
     "divergence": (None, Hutchinson(2)),
 }
 OPTIONS = {
+    ArBG: {
+        **{name: values for name, values in VECTOR.items() if name != "transforms"},
+        "move": (Histogram(bins=8), Histogram(bins=6, bound=3.0)),
+    },
     NICE: VECTOR,
     VectorRealNVP: {**VECTOR, "move": AFFINE},
     VectorGlow: {**VECTOR, **MIXED},

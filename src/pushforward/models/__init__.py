@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from pushforward.models.arbg import ArBG
 from pushforward.models.circular_nsf import CircularNSF
 from pushforward.models.continuous import ContinuousModel
 from pushforward.models.ffjord import FFJORD
@@ -27,6 +28,7 @@ from pushforward.models.vector import VectorModel
 from pushforward.models.vector_or_image import VectorOrImage
 
 BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors by their names on the command line
+    "arbg": ArBG,
     "nice": NICE,
     "realnvp": VectorRealNVP,
     "glow": VectorGlow,
@@ -46,6 +48,7 @@ BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors by t
 
 __all__ = [
     "BY_WORD",
+    "ArBG",
     "FFJORD",
     "IAF",
     "MAF",

@@ -22,7 +22,7 @@ from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
 from pushforward.networks.noise import NoiseTransformer
 from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRotary
-from pushforward.networks.prefix import LabelPrefix, NumberPrefix, Prefixes, PrefixTransformer, TextPrefix
+from pushforward.networks.prefix import LabelPrefix, NumberPrefix, Prefixes, PrefixTransformer, TextPrefix, VectorPrefix
 from pushforward.networks.resumed import Resumed
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.velocity import GuidedVelocity, Velocity, VelocityMLP
@@ -66,6 +66,7 @@ __all__ = [
     "SpreadConvolution",
     "TextPrefix",
     "VectorEmbedding",
+    "VectorPrefix",
     "Velocity",
     "VelocityMLP",
     "VelocityViT",

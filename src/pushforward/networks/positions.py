@@ -40,16 +40,19 @@ class Positions(nn.Module, ABC):
 class Learned(Positions):
     """A learned vector for each place, added to its token. N(0, 0.01²) at the start.
 
+    With `prefix` tokens before the sequence there are vectors for the places −prefix … −1, too.
+
     >>> Learned(4, 8)(torch.zeros(2, 3, 8)).shape
     torch.Size([2, 3, 8])
     """
 
-    def __init__(self, tokens: int, width: int):
+    def __init__(self, tokens: int, width: int, *, prefix: int = 0):
         super().__init__()
-        self.tokens = tokens
-        self.weight = nn.Parameter(0.01 * torch.randn(tokens, width))
+        self.tokens, self.prefix = tokens, prefix
+        self.weight = nn.Parameter(0.01 * torch.randn(prefix + tokens, width))
 
     def forward(self, h: Tensor, start: int = 0) -> Tensor:
+        start = start + self.prefix
         return h + self.weight[start : start + h.shape[1]]
 
     def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:  # noqa: ARG002

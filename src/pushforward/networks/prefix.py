@@ -19,6 +19,7 @@ from pushforward.conditions import Context, find
 from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder
+from pushforward.networks.embeddings import VectorEmbedding
 from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.plain import computes_in, is_unchanged, keeps_forward
 from pushforward.networks.positions import Positions
@@ -89,10 +90,26 @@ class NumberPrefix(nn.Module):
         return torch.where(number.null[:, None], self.null, self.linear(features))[:, None]
 
 
+class VectorPrefix(nn.Module):
+    """A standardised vector as a prefix of one token, with a learned null. Context -> (batch, 1, width).
+
+    `name` names the condition that it reads.
+    """
+
+    tokens = 1
+
+    def __init__(self, features: int, width: int, *, name: str = "vector", robust: bool = False):
+        super().__init__()
+        self.embedding = VectorEmbedding(features, width, name=name, robust=robust)
+
+    def forward(self, context: Context | None) -> Tensor:
+        return self.embedding(context)[:, None]
+
+
 class Prefixes(nn.Module):
     """Prefixes one after another. Context -> (batch, tokens, width)."""
 
-    def __init__(self, *prefixes: TextPrefix | LabelPrefix | NumberPrefix):
+    def __init__(self, *prefixes: TextPrefix | LabelPrefix | NumberPrefix | VectorPrefix):
         super().__init__()
         self.each = nn.ModuleList(prefixes)
         self.tokens = sum(prefix.tokens for prefix in prefixes)
@@ -101,7 +118,7 @@ class Prefixes(nn.Module):
         return torch.cat([prefix(context) for prefix in self.each], 1)
 
 
-Prefix = TextPrefix | LabelPrefix | NumberPrefix | Prefixes
+Prefix = TextPrefix | LabelPrefix | NumberPrefix | VectorPrefix | Prefixes
 
 
 class PrefixTransformer(CausalNetwork):

@@ -231,7 +231,7 @@ class CausalTransformer(CausalNetwork):
             return None
         read, answer = (kernel.Linear(part.weight, part.bias) for part in (self.read, self.answer))
         positions: Any = self.positions
-        added = positions.weight if type(positions) is Learned else None
+        added = positions.weight[positions.prefix :] if type(positions) is Learned else None
         weights = kernel.Weights(read, added, [*map(_layer_weights, layers)], answer, layers[0].attention.heads)
         return None if any(t is None for t in weights.tensors()) else weights
 
