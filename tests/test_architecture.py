@@ -38,7 +38,7 @@ LAYERS = [
     {"recipe", "fitting"},
     {"recipes"},
     {"runs"},
-    {"hub", "demo"},
+    {"hub", "demo", "compression"},
     {"cli"},
 ]
 FLOOR = {room: i for i, layer in enumerate(LAYERS) for room in layer}
@@ -126,7 +126,7 @@ loaded = set(sys.modules)
 import pushforward
 assert before == (torch.get_default_dtype(), torch.get_num_threads(), torch.distributions.Distribution._validate_args)
 new = {name.split(".")[0] for name in set(sys.modules) - loaded}
-optional = "rich tyro PIL sklearn lampe pyro zuko sbi safetensors matplotlib scipy pyarrow datasets"
+optional = "constriction rich tyro PIL sklearn lampe pyro zuko sbi safetensors matplotlib scipy pyarrow datasets"
 print(sorted(new & set(optional.split())))
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -8,6 +8,7 @@ Everything here is one of those three, or assembles them.
 from pushforward import (
     bases,
     codecs,
+    compression,
     conditions,
     data,
     editing,
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "bases",
     "codecs",
+    "compression",
     "conditions",
     "data",
     "editing",

@@ -1,0 +1,229 @@
+"""Lossless compression by a flow: `compress` and `decompress`.
+
+Data are integers or decimal numbers, so each value is a cell of the line. The encoder pops a point of the cell from the
+stack, codes the event by every step of the chain (`steps`), and pushes the latent with its normal distribution. The
+length is −log₂ of the flow's density times the volume of the cells, and a little more. The first rows need bits to pop:
+these are random, are part of the file, and are counted.
+
+**Encoder and decoder must compute the same numbers**, so both work in float64 with one thread, in batches of the same
+rows, and call networks alike. On another machine, or with another version of torch, last bits may differ. Then the
+digest of the data does not fit, and `decompress` says so.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.arrays import as_tensor
+from pushforward.bases import StandardNormal
+from pushforward.codecs import Codec, CodedFlow, Identity, codec_of
+from pushforward.compression.cells import Cells, cells_of, decimals_of
+from pushforward.compression.container import VERSION, Header, digest, packed, unpacked
+from pushforward.compression.stack import ExhaustedError, Stack
+from pushforward.compression.steps import Grid, Step, steps_of
+from pushforward.flow import Flow
+from pushforward.models import Parts
+from pushforward.runs import load_coded
+
+Model = Flow | CodedFlow | str | PathLike[str]  # a flow, with its codec, or a run folder
+
+SIGMA = 256.0  # units: the noise of a step, in which rounding to units is negligible
+NARROWEST, LARGEST = 2.0**-4, 512  # the widest cell of which sigma is a 64th; rows of a batch
+MARGIN = 12  # bits of each element, beyond those of its cell, that a batch may pop before it pushes
+
+
+@dataclass(frozen=True)
+class Coder:
+    """A flow as the steps between cells and standard normal latents."""
+
+    cells: Cells
+    steps: list[Step]
+    latent: tuple[int, ...]
+    grid: Grid
+
+    def encode(self, data: Tensor, stack: Stack) -> None:
+        first, counts = self.places(data)
+        x = first + torch.from_numpy(stack.pop_uniform(counts.numpy().reshape(-1))).view(first.shape)
+        for step in self.steps:
+            x = step.encode(x, stack, self.grid)
+        stack.push_normal(x.reshape(-1).numpy(), *self._base(x))
+
+    def decode(self, rows: int, stack: Stack) -> Tensor:
+        blank = torch.zeros(rows, *self.latent, dtype=torch.int64)
+        z = torch.from_numpy(stack.pop_normal(*self._base(blank))).view(blank.shape)
+        for step in reversed(self.steps):
+            z = step.decode(z, stack, self.grid)
+        data = self.cells.values(self.grid.real(z))
+        first, counts = self.places(data)
+        stack.push_uniform((z - first).reshape(-1).numpy(), counts.numpy().reshape(-1))
+        return data
+
+    def places(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """The first unit of each cell, and how many units it has."""
+        low, high = (self.grid.units(end) for end in self.cells.ends(data))
+        first = low.ceil().long() + 1  # never at an end, which rounding may put into another cell
+        return first, (high - first - 1).long()
+
+    def _base(self, z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(z.numel()), np.full(z.numel(), 2.0**self.grid.bits)
+
+
+def compress(model: Model, data: Any, *, verify: bool = True) -> bytes:
+    """Data as the bytes of a file, from which `decompress` makes them again with the same model.
+
+    `model` is a flow, a flow with its codec, or a run folder. `data` are integers (rows, *event), such as images, for
+    flows whose codec is `UniformDequantization`; or a table (rows, columns) of decimal numbers, in which −0 becomes 0.
+    With `verify` the file is decoded and compared, so that it takes twice the time.
+
+    Served are unconditional flows with a standard normal base, of couplings, autoregressive steps with moves of single
+    elements, `ActNorm` and rearrangements. Raises ValueError, naming what it cannot code. Needs the extra
+    `compression`.
+    """
+    coded, data = _coded(model), as_tensor(data, "the data").cpu()
+    flow, codec = coded.flow, coded.codec
+    _check(flow, codec, data)
+    decimals = decimals_of(data) if data.is_floating_point() else []
+    data = data + 0  # a negative zero becomes 0, which is its cell
+    with torch.no_grad(), _one_thread():
+        coder = _coder(coded, decimals, data)
+        words, batches, initial = _encoded(coder, data)
+        header = Header(
+            VERSION, torch.__version__, *_digests(coded), _digest(data), str(data.dtype).removeprefix("torch."),
+            list(data.shape), decimals, coder.grid.bits, coder.grid.sigma, batches, initial,
+        )  # fmt: skip
+    file = packed(header, words)
+    if verify and not torch.equal(decompress(coded, file), data):
+        raise RuntimeError("the file does not decode to the data: arithmetic here is not deterministic.")
+    return file
+
+
+def decompress(model: Model, file: bytes) -> Tensor:
+    """The data of a file of `compress`, of their dtype and shape.
+
+    Raises ValueError, saying which, for a foreign, damaged or truncated file, for another model or other weights, and
+    where arithmetic here differs from that of the encoder: never other data.
+    """
+    header, words = unpacked(file)
+    coded = _coded(model)
+    wanted = {"of another model": header.model, "with other weights": header.weights}
+    for (which, there), here in zip(wanted.items(), _digests(coded), strict=True):
+        if here != there:
+            raise ValueError(f"this file was compressed by a flow {which}: {there[:12]}; this one is {here[:12]}.")
+    with torch.no_grad(), _one_thread():
+        coder = _coder(coded, header.decimals, grid=Grid(header.bits, header.sigma))
+        data = _decoded(coder, header, words)
+    if data is None or _digest(data) != header.data:
+        raise ValueError(
+            "the decoded data are not those that were encoded: arithmetic here differs from the encoder's, which had "
+            f"torch {header.torch}; here it is {torch.__version__}. Decode on the machine that encoded."
+        )
+    return data
+
+
+def _encoded(coder: Coder, data: Tensor) -> tuple[np.ndarray, list[int], int]:
+    """The stack, the rows of each batch, and how many words there were before. The least that suffice are found."""
+    most = coder.places(data[:1])[1].double().log2().sum().item() if len(data) else 0
+    initial = int(most / 32) + 8
+    while (found := _attempt(coder, data, initial)) is None:
+        initial += initial // 8 + 1
+    return *found, initial
+
+
+def _attempt(coder: Coder, data: Tensor, initial: int) -> tuple[np.ndarray, list[int]] | None:
+    words, batches, start = _random(initial), [], 0
+    need = max(coder.places(data[:LARGEST])[1].double().log2().mean().item() + MARGIN, 1) * data[:1].numel()
+    while start < len(data):
+        rows = max(1, min(int(32 * len(words) / need), LARGEST, len(data) - start))
+        while True:
+            stack = Stack(words)
+            try:
+                coder.encode(data[start : start + rows], stack)
+                break
+            except ExhaustedError:
+                if rows == 1:
+                    return None
+                rows //= 2
+        words, start = stack.words, start + rows
+        batches.append(rows)
+    return words, batches
+
+
+def _decoded(coder: Coder, header: Header, words: np.ndarray) -> Tensor | None:
+    """The data; None where the stack is not as the encoder left it."""
+    stack, event = Stack(words), tuple(header.shape[1:])
+    try:
+        parts = [coder.decode(rows, stack) for rows in reversed(header.batches)]
+    except (ExhaustedError, ValueError):
+        return None
+    data = torch.cat([torch.zeros(0, *event, dtype=torch.float64), *reversed(parts)])
+    return data.to(getattr(torch, header.dtype))
+
+
+def _random(words: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 2**32, words, dtype=np.uint32)
+
+
+def _coder(coded: CodedFlow, decimals: list[int], data: Tensor | None = None, grid: Grid | None = None) -> Coder:
+    flow = copy.deepcopy(coded.flow).double().eval()
+    cells, transform = cells_of(coded.codec, flow.transform, decimals)
+    if grid is None:
+        assert data is not None
+        low, high = cells.ends(data)
+        width = min((high - low).min().item(), NARROWEST) if data.numel() else NARROWEST
+        grid = Grid(math.ceil(math.log2(64 * SIGMA / width)), SIGMA)
+    return Coder(cells, list(steps_of(transform)), tuple(flow.base.event), grid)
+
+
+def _coded(model: Model) -> CodedFlow:
+    if isinstance(model, Flow):
+        return CodedFlow(model, codec_of(model))
+    return model if isinstance(model, CodedFlow) else load_coded(model)
+
+
+def _check(flow: Flow, codec: Codec, data: Tensor) -> None:
+    if flow.conditions:
+        raise ValueError(f"only unconditional flows can code; this one is conditioned on {[*flow.conditions]}.")
+    if type(flow.base) is not StandardNormal:
+        raise ValueError(f"only latents with a standard normal base can be coded; this is {type(flow.base).__name__}.")
+    if data.shape[1:] != flow.event:
+        raise ValueError(f"this flow codes data of shape (rows, {', '.join(map(str, flow.event))}); got {data.shape}.")
+    if data.is_floating_point() and (data.dim() != 2 or not isinstance(codec, Identity)):
+        raise ValueError(f"real numbers are coded as tables (rows, columns) by flows without a codec; got {codec}.")
+    if data.is_floating_point() and not data.isfinite().all():
+        raise ValueError("the data have values that are not finite.")
+    codec.encode(data[:1] if data.is_floating_point() else data)  # raises where integers are out of range
+
+
+def _digests(coded: CodedFlow) -> tuple[str, str]:
+    """Of the flow's description and its codec, and of its weights."""
+    state = coded.flow.state_dict()
+    weights = [part for name in sorted(state) for part in (name.encode(), _bytes(state[name]))]
+    return digest(repr(Parts.of(coded.flow).flow).encode(), repr(coded.codec).encode()), digest(*weights)
+
+
+def _digest(data: Tensor) -> str:
+    return digest(str((data.dtype, tuple(data.shape))).encode(), _bytes(data))
+
+
+def _bytes(t: Tensor) -> bytes:
+    return t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

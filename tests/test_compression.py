@@ -1,0 +1,145 @@
+"""Lossless compression: what is coded comes back, at the stated rate, and no other file is decoded."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.codecs import CodedFlow, GaussianNoise, UniformDequantization
+from pushforward.compression import coding, compress, decompress, files
+from pushforward.compression.container import unpacked
+from pushforward.compression.stack import Stack
+from pushforward.models import MAF, NSF, ArBG, RealNVP, TarFlow
+from tests.toys import randomised
+
+pytest.importorskip("constriction")
+
+IMAGES = pf.data.find("digits", "test").fetch(range(80))[0]
+VECTORS = {"MAF": MAF, "RealNVP": RealNVP, "ArBG": ArBG}
+
+
+def table(rows: int = 400) -> torch.Tensor:
+    """Two columns of two decimals and one of integers, which depend on each other."""
+    x = torch.randn(rows, 3, generator=torch.Generator().manual_seed(0))
+    x = x @ torch.tensor([[1.0, 0.5, 30.0], [0.0, 0.2, 20.0], [0.0, 0.0, 5.0]])
+    return torch.cat([(100 * x[:, :2]).round() / 100, x[:, 2:].round()], 1) + 0.0
+
+
+def vectors(name: str) -> CodedFlow:
+    options = {} if name == "ArBG" else {"transforms": 2}
+    flow = randomised(VECTORS[name](features=3, hidden=(16, 16), **options).build(), 0.1)
+    flow.initialize(table())
+    return CodedFlow(flow, pf.codecs.Identity())
+
+
+def pictures() -> CodedFlow:
+    model = TarFlow(image=(1, 8, 8), patch=2, transforms=2, width=16, depth=1)
+    return CodedFlow(randomised(model.build(), 0.1), UniformDequantization(17))
+
+
+@pytest.fixture(scope="module", params=[*VECTORS, "TarFlow"])
+def case(request) -> tuple[CodedFlow, torch.Tensor]:
+    return (pictures(), IMAGES) if request.param == "TarFlow" else (vectors(request.param), table())
+
+
+def test_what_is_coded_comes_back_at_the_stated_rate(case):
+    coded, data = case
+    file = compress(coded, data, verify=False)
+    assert torch.equal(decompress(coded, file), data)
+    header, words = unpacked(file)
+    with torch.no_grad():
+        volume = -math.log(100) * 2 * len(data) if data.dim() == 2 else 0.0  # of the cells of two columns
+        stated = -(coded.bound(data).sum().item() + volume) / math.log(2)
+    bits = 32 * (len(words) - header.initial)
+    assert abs(bits / stated - 1) < 0.03
+    assert 32 * header.initial < 40 * data[0].numel() + 512, "what the first row needs"
+
+
+def test_the_random_bits_are_left_behind(case):
+    coded, data = case
+    header, words = unpacked(compress(coded, data[:20], verify=False))
+    coder = coding._coder(coded, header.decimals, grid=coding.Grid(header.bits, header.sigma))
+    stack = Stack(words)
+    with torch.no_grad(), coding._one_thread():
+        for rows in reversed(header.batches):
+            coder.decode(rows, stack)
+    assert np.array_equal(stack.words, coding._random(header.initial))
+
+
+def test_every_damaged_truncated_or_foreign_file_is_refused():
+    coded, random = vectors("MAF"), np.random.default_rng(0)
+    file = compress(coded, table(50))
+    wrong = [file[: random.integers(len(file))] for _ in range(50)]
+    wrong += [random.bytes(int(random.integers(300))) for _ in range(50)]
+    for _ in range(100):
+        damaged = bytearray(file)
+        damaged[random.integers(len(file))] ^= 1 << random.integers(8)
+        wrong.append(bytes(damaged))
+    for each in wrong:
+        with pytest.raises(ValueError, match="damaged or truncated|is not a file of"):
+            decompress(coded, each)
+
+
+def test_another_model_and_other_weights_are_refused_by_name():
+    file = compress(vectors("MAF"), table(20))
+    with pytest.raises(ValueError, match="of another model"):
+        decompress(vectors("RealNVP"), file)
+    other = vectors("MAF")
+    with torch.no_grad():
+        next(other.flow.parameters()).add_(1e-6)
+    with pytest.raises(ValueError, match="other weights"):
+        decompress(other, file)
+
+
+def test_other_arithmetic_is_noticed(monkeypatch):
+    coded = vectors("MAF")
+    file = compress(coded, table(20))
+    inverse = pf.moves.Affine.inverse
+    monkeypatch.setattr(pf.moves.Affine, "inverse", lambda self, y, raw: inverse(self, y * (1 + 1e-7), raw))
+    with pytest.raises(ValueError, match="arithmetic here differs"):
+        decompress(coded, file)
+
+
+def test_a_later_version_is_refused(monkeypatch):
+    coded = vectors("MAF")
+    monkeypatch.setattr(coding, "VERSION", 2)
+    file = compress(coded, table(3), verify=False)
+    with pytest.raises(ValueError, match="has version 2"):
+        decompress(coded, file)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "says"),
+    [
+        (NSF(features=3).build(), table(3), "step LU, which cannot be coded"),
+        (MAF(features=3, classes=2).build(), table(3), "only unconditional flows"),
+        (MAF(features=3).build(), torch.randn(3, 3).double(), "more than 9 decimals"),
+        (MAF(features=3).build(), torch.full((3, 3), math.nan), "not finite"),
+        (MAF(features=3).build(), table(3)[:, :2], "codes data of shape"),
+        (CodedFlow(pictures().flow, GaussianNoise(17, 0.1)), IMAGES[:2], "cannot be coded"),
+        (pictures(), IMAGES[:2] + 9, "takes 0 … 16"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_served_is_said(model, data, says):
+    with pytest.raises(ValueError, match=says):
+        compress(model, data)
+
+
+def test_no_rows():
+    assert decompress(vectors("MAF"), compress(vectors("MAF"), table(0))).shape == (0, 3)
+
+
+def test_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "recipe_of", lambda _: pf.recipes.digits())  # whose data are images
+    monkeypatch.setattr(coding, "load_coded", lambda _: pictures())
+    np.save(tmp_path / "x.npy", IMAGES[:5].numpy())
+    assert "5 rows" in files.compress(tmp_path / "x.npy", tmp_path, tmp_path / "x.pf")
+    assert "5 rows" in files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.npy")
+    assert (tmp_path / "again.npy").read_bytes() == (tmp_path / "x.npy").read_bytes()
+    with pytest.raises(ValueError, match=r"to a \.npy file"):
+        files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.png")
