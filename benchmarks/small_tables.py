@@ -1,6 +1,6 @@
 """Defaults on small tables: `pf.fit` with nothing set, beside the defaults of zuko and sbi, on 12 sets of rows.
 
-    OMP_NUM_THREADS=1 PUSHFORWARD_DATA=folder python benchmarks/small_tables.py [MAF | NSF] [seed …]
+    OMP_NUM_THREADS=1 PUSHFORWARD_DATA=folder python benchmarks/small_tables.py [model …] [set …] [seed …]
 
 The folder holds tabular_small.npz and sbibm_reference_posteriors.npz. Finished runs are lines of
 benchmarks/small_tables.csv and are not repeated. Prints the table of docs/results.md.
@@ -171,6 +171,8 @@ SIDES = {
         "zuko": lambda *given: of_zuko(zuko.flows.NSF, *given),
         "sbi": lambda *given: of_sbi("nsf", *given),
     },
+    "FlowMatching": {"ours": lambda *given: ours(pf.models.FlowMatching, *given)},
+    "FFJORD": {"ours": lambda *given: ours(pf.models.FFJORD, *given)},
 }
 
 
@@ -221,7 +223,7 @@ def report() -> None:
     for name in SETS:
         for model in SIDES:
             runs = [row for row in finished() if (row["set"], row["model"]) == (name, model)]
-            by_side = {side: [row for row in runs if row["side"] == side] for side in SIDES[model]}
+            by_side = {side: [row for row in runs if row["side"] == side] for side in ("ours", "zuko", "sbi")}
             if not by_side["ours"]:
                 continue
             scores = {side: f"{mean(rows, 'test'):.3f} ± {mean(rows, 'error'):.3f}" if rows else "–"
@@ -238,11 +240,12 @@ def mean(rows: list[dict[str, str]], field: str) -> float:
 
 def main(words: list[str]) -> None:
     models = [word for word in words if word in SIDES] or [*SIDES]
-    seeds = [int(word) for word in words if word not in SIDES] or range(SEEDS)
+    sets = [word for word in words if word in SETS] or [*SETS]
+    seeds = [int(word) for word in words if word not in {*SIDES, *SETS}] or range(SEEDS)
     folder = Path(os.environ["PUSHFORWARD_DATA"])
     done = {(row["set"], row["model"], row["side"], int(row["seed"])) for row in finished()}
     for seed in seeds:
-        for name in SETS:
+        for name in sets:
             for model in models:
                 for side in SIDES[model]:
                     conditional = load(name, folder)[0].context is not None

@@ -17,6 +17,7 @@ from pushforward.cli.main import main
 from pushforward.codecs import CodedFlow
 from pushforward.data import ImageSource, find
 from pushforward.editing.holes import HOLES
+from pushforward.recipes import digits_matching
 from pushforward.sampling import Sampling, samples
 from pushforward.training import MaximumLikelihood
 from tests.test_run import twin
@@ -125,6 +126,15 @@ def test_a_sample_does_not_depend_on_those_beside_it(run):
     one = torch.cat([x for x, _ in samples(coded, Sampling(batch=7), stop=20)])
     two = torch.cat([x for x, _ in samples(coded, Sampling(batch=64), start=13, stop=20)])
     torch.testing.assert_close(one[13:], two, atol=1e-4, rtol=1e-4)
+
+
+def test_a_run_by_flow_matching_samples_and_evaluates(typed, tmp_path):
+    """Guided samples, and bits/dim that are said to be estimates."""
+    folder = tmp_path / "run"
+    pf.train(digits_matching().small(), folder)
+    typed("sample", folder, "--n", 10, "--guidance", 1, "--out", tmp_path / "samples.npz")
+    assert np.load(tmp_path / "samples.npz")["images"].shape == (10, 1, 8, 8)
+    assert "a bound on average, log-dets estimated" in typed("evaluate", folder)
 
 
 def test_evaluate_prints_and_notes_what_it_found(typed, run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -11,8 +12,8 @@ from torch import nn
 
 from pushforward import Flow, Inverse, models
 from pushforward.bases import StandardNormal
-from pushforward.conditions import Label
-from pushforward.networks import LabelEmbedding, Velocity, VelocityMLP
+from pushforward.conditions import Label, each, read
+from pushforward.networks import LabelEmbedding, Velocity, VelocityMLP, VelocityUNet, VelocityViT
 from pushforward.solve import (
     RK4,
     Bosh3,
@@ -265,3 +266,37 @@ def test_a_density_integrates_to_one():
     with torch.no_grad():
         log_prob = flow.solved_by(Dopri5(rtol=1e-6, atol=1e-6)).log_prob(grid)
     assert log_prob.exp().sum().item() * (24 / 160) ** 2 == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        VelocityUNet((2, 4, 2), width=4, levels=2, context_encoder=LabelEmbedding(3, 8)),
+        VelocityViT((2, 4, 2), patch=2, width=8, depth=1, heads=2, context_encoder=LabelEmbedding(3, 8)),
+    ],
+    ids=["U-Net", "ViT"],
+)
+def test_velocities_of_images_have_the_divergence_of_autograd_and_its_gradient(net):
+    """In forward mode and then in reverse, which for some functions of torch is wrong; rows do not see each other."""
+    net = copy.deepcopy(net).double()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(0))
+    x, t = torch.randn(3, 2, 4, 2, dtype=torch.float64), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    context = read({"label": Label(3)}, torch.arange(3))
+    v, divergence = ExactDivergence()(net, x, t, context, None)
+    alone = [net(x[i : i + 1], t[i : i + 1], each(context, lambda c, i=i: c[i : i + 1])) for i in range(3)]
+    torch.testing.assert_close(torch.cat(alone), v)
+
+    def trace(i: int) -> torch.Tensor:
+        one = each(context, lambda c: c[i : i + 1])
+        found = torch.autograd.functional.jacobian(
+            lambda x: net(x[None], t[i : i + 1], one)[0], x[i], create_graph=True
+        )
+        return found.reshape(16, 16).trace()
+
+    traces = torch.stack([trace(i) for i in range(3)])
+    torch.testing.assert_close(divergence, traces)
+    weights = [p for name, p in net.named_parameters() if not name.endswith("answer.bias")]
+    ours, theirs = (torch.autograd.grad(d.square().sum(), weights, allow_unused=True) for d in (divergence, traces))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)

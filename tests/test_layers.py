@@ -51,7 +51,7 @@ def of_rows(context, rows: int):
 
 
 @pytest.mark.parametrize("gradients", [False, True])
-@pytest.mark.parametrize("name", but("jumps alone call a flow map's correction", "FlowMap"))
+@pytest.mark.parametrize("name", but("jumps alone call a flow map's correction", "VectorFlowMap"))
 def test_every_layer_is_called_in_scoring_and_in_sampling(name, gradients):
     rows = MANY if name in ("MAF", "NICE", "VectorRealNVP", "NSF") else 8
     flow, x, context = case(name, rows)

@@ -29,18 +29,16 @@ from pushforward.models import (
     ContinuousModel,
     Dequantiser,
     FlowMap,
-    FlowMatching,
     FlowPlusPlus,
     Glow,
+    ImageContinuous,
     ImageFlowPlusPlus,
     ImageGlow,
     ImageRealNVP,
     InvertibleConvolution,
     Jet,
     Model,
-    OTFlowMatching,
     RealNVP,
-    RectifiedFlow,
     ResidualFlow,
     Reverse,
     Shuffle,
@@ -52,7 +50,7 @@ from pushforward.models import (
     VectorRealNVP,
 )
 from pushforward.moves import Affine, Histogram, RationalQuadraticSpline, Shift, SoftClip, Tanh
-from pushforward.networks import LayerOptions
+from pushforward.networks import LayerOptions, UNetOptions, ViTOptions
 from pushforward.objectives import (
     ContinuousLikelihood,
     Matching,
@@ -92,6 +90,19 @@ CONTINUOUS = {
     "solve": (Dopri5(), Tsit5(rtol=1e-4, atol=1e-4), RK4(16)),
     "divergence": (None, Hutchinson(2)),
 }
+PIXELS = {
+    **IMAGE,
+    "image": ((1, 2, 2), (2, 4, 2)),
+    "net": (UNetOptions(width=4, levels=1, blocks=1), ViTOptions(patch=2, width=4, depth=1, heads=1)),
+    "solve": (Dopri5(), Dopri5(rtol=1e-2, atol=1e-2)),
+    "divergence": (None, Hutchinson()),
+}
+OBJECTIVES = {
+    "FlowMap": (SelfDistillation(), SelfDistillation(condition_dropout=0.1)),
+    "FlowMatching": (Matching(), Matching(path=VariancePreserving())),
+    "OTFlowMatching": (Matching(coupling=MinibatchOT()), Matching()),
+    "RectifiedFlow": (Matching(reflows=1), Matching(reflows=2)),
+}
 OPTIONS = {
     ArBG: {
         **{name: values for name, values in VECTOR.items() if name != "transforms"},
@@ -106,10 +117,11 @@ OPTIONS = {
     NSF: {**VECTOR, "move": (RationalQuadraticSpline(), RationalQuadraticSpline(4)), "autoregressive": (False, True)},
     CircularNSF: {**VECTOR, "supports": ((), (Circle(0, 360), Interval(0), Circle(), Integers(0, 9))), "bins": (4, 8)},
     ResidualFlow: {**VECTOR, "limit": (0.9, 0.5), "log_det": (Exact(), Roulette(seed=0))},
-    FlowMap: {**CONTINUOUS, "objective": (SelfDistillation(), SelfDistillation(condition_dropout=0.1))},
-    FlowMatching: {**CONTINUOUS, "objective": (Matching(), Matching(path=VariancePreserving()))},
-    OTFlowMatching: {**CONTINUOUS, "objective": (Matching(coupling=MinibatchOT()), Matching())},
-    RectifiedFlow: {**CONTINUOUS, "objective": (Matching(reflows=1), Matching(reflows=2))},
+    **{
+        getattr(models, f"{kind}{name}"): {**options, "objective": objectives}
+        for name, objectives in OBJECTIVES.items()
+        for kind, options in (("Vector", CONTINUOUS), ("Image", PIXELS))
+    },
     FFJORD: {
         **CONTINUOUS,
         "objective": (ContinuousLikelihood(), ContinuousLikelihood(jacobian=0.01), MaximumLikelihood()),
@@ -158,6 +170,9 @@ OPTIONS = {
 }
 
 
+QUICK = "ImageFlowMatching classes=3"  # the one continuous flow of images that is tried in every run of the suite
+
+
 def tried() -> Iterator[tuple[str, Model]]:
     for model, options in OPTIONS.items():
         first = model(**{option: values[0] for option, values in options.items()})
@@ -168,8 +183,12 @@ def tried() -> Iterator[tuple[str, Model]]:
 
 
 TRIED = dict(tried())
-FIRST = {kind.__name__: TRIED[kind.__name__] for kind in OPTIONS}
-CONTINUOUS = ("FFJORD", "FlowMatching", "OTFlowMatching", "RectifiedFlow", "FlowMap")
+EACH = [  # a solve for each of many options of images takes long
+    pytest.param(model, id=name, marks=[pytest.mark.slow] * (isinstance(model, ImageContinuous) and name != QUICK))
+    for name, model in TRIED.items()
+]
+FIRST = {kind.__name__: TRIED[kind.__name__] for kind in OPTIONS if not issubclass(kind, ImageContinuous)}
+CONTINUOUS = [name for name, model in FIRST.items() if isinstance(model, ContinuousModel)]
 
 
 def concrete(kind: type) -> set[type]:
@@ -207,7 +226,7 @@ def test_every_option_of_every_model_is_tried():
 
 
 @pytest.mark.parametrize("default", [torch.float32, torch.float64])
-@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+@pytest.mark.parametrize("model", EACH)
 def test_a_flow_has_one_dtype_and_answers_in_that_of_rows_where_it_is_wider(model, default):
     torch.manual_seed(0)
     with default_dtype(default):
@@ -228,7 +247,7 @@ def test_a_flow_has_one_dtype_and_answers_in_that_of_rows_where_it_is_wider(mode
     assert flow.sample(() if context is not None else 2, context).dtype == default
 
 
-@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+@pytest.mark.parametrize("model", EACH)
 def test_samples_lie_in_the_support(model):
     torch.manual_seed(0)
     context = context_of(model, 20)
@@ -240,7 +259,7 @@ def test_samples_lie_in_the_support(model):
     assert flow(context).support.event_dim == x.dim() - 1
 
 
-@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+@pytest.mark.parametrize("model", EACH)
 def test_models_build_and_score_on_the_meta_device(model):
     with torch.device("meta"):
         flow = model.build()
@@ -252,7 +271,7 @@ def test_models_build_and_score_on_the_meta_device(model):
 
 
 @pytest.mark.parametrize("assign", [False, True])
-@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+@pytest.mark.parametrize("model", EACH)
 def test_a_flow_of_the_meta_device_is_complete_once_it_is_loaded(model, assign):
     """Masks and orders, which are not saved, included; memory is made by `to_empty`, or taken from the state."""
     flow, context = randomised(model.build(), 0.1), context_of(model, 8)
@@ -273,7 +292,7 @@ def test_a_flow_of_the_meta_device_is_complete_once_it_is_loaded(model, assign):
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
-@pytest.mark.parametrize("model", list(TRIED.values()), ids=list(TRIED))
+@pytest.mark.parametrize("model", EACH)
 def test_rows_with_an_infinite_element_have_a_density_of_zero(model, value):
     """And finite gradients; the other rows are as they were, and NaN stays NaN."""
     flow, context = randomised(model.build()), context_of(model, 6)
@@ -307,6 +326,7 @@ def test_a_dequantiser_has_one_dtype(default):
 # models of vectors and of images under one name
 TWINS = {Glow: (VectorGlow, ImageGlow), RealNVP: (VectorRealNVP, ImageRealNVP)}
 TWINS[FlowPlusPlus] = (VectorFlowPlusPlus, ImageFlowPlusPlus)
+TWINS[FlowMap] = (models.VectorFlowMap, models.ImageFlowMap)
 
 
 @pytest.mark.parametrize("name", TWINS)

@@ -24,6 +24,8 @@ from pushforward import hub, recipe
 from pushforward.cli.main import main
 from pushforward.data import ImageSource, TableSource
 from pushforward.files import alone_in, replacing
+from pushforward.models import RectifiedFlow
+from pushforward.objectives import Matching, VelocityRegression
 from pushforward.recipes import digits
 from pushforward.sampling import Sampling
 from pushforward.training import Checkpoints, Log
@@ -374,6 +376,24 @@ def test_a_full_disk_loses_nothing(trained, tmp_path, monkeypatch):
     assert checkpoints(tmp_path) == ["step-00000003"]
     pf.train(twin(), tmp_path)
     assert weights(tmp_path) == weights(trained)
+
+
+def test_a_run_of_reflow_has_its_rounds_and_can_be_interrupted_in_the_second(tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+    path.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in torch.randn(60, 2).tolist()))
+    objective = Matching(reflows=1)
+    plan = {"model": RectifiedFlow, "steps": 6, "batch": 20, "measure_every": 3, "checkpoint_every": 3, "warmup": 0}
+    recipe = replace(pf.recipes.table(path, **plan), model=RectifiedFlow(features=2, hidden=(8,)), objective=objective)
+    one, two = tmp_path / "one", tmp_path / "two"
+    pf.train(recipe, one)
+    assert weights(one) != weights(one / "round 1")
+    following = VelocityRegression.following
+    monkeypatch.setattr(VelocityRegression, "following", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pf.train(recipe, two)
+    monkeypatch.setattr(VelocityRegression, "following", following)
+    pf.train(recipe, two)
+    assert weights(two) == weights(one)
 
 
 def test_a_folder_in_use_or_not_writable_is_refused(tmp_path):

@@ -2,11 +2,13 @@
 
     NPE(prior, density_estimator=pf.interop.sbi.estimator(pf.models.NSF, transforms=5))
     NLE(prior, density_estimator=pf.interop.sbi.estimator(pf.models.MAF, of="likelihood"))
+    NPE(prior, density_estimator=pf.interop.sbi.estimator(pf.models.FlowMatching))          for the first round alone
 
 sbi simulates pairs of parameters θ and outcomes x, passes the first of them to a function that builds an estimator, and
 trains the estimator itself. Its `ZukoFlow` needs a network for which network(context) is a torch Distribution, as it is
 for a `Flow`. This module standardises both sides from these pairs: `Flow.initialize` the events, and `Summary` what
-they are conditioned on. The estimator that `train` returns has both:
+they are conditioned on. A model with `Matching` as its objective learns by flow matching, as in sbi's FMPE, and has
+densities by its own solver. The estimator that `train` returns has both:
 
     check_calibration(trained.net, theta, trained.embedding_net(x))        (pushforward.evaluation)
 
@@ -22,17 +24,19 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from pushforward.flow import Flow
 from pushforward.models import NSF, VectorModel
+from pushforward.objectives import Matching
 from pushforward.transforms import ActNorm
 
 if TYPE_CHECKING:
-    from sbi.neural_nets.estimators import ConditionalDensityEstimator
+    from sbi.neural_nets.estimators import ConditionalDensityEstimator, ZukoFlow
 
 INITIAL = 4096  # rows for data-dependent initialisation, of those that sbi trains on; sbi has shuffled them
 
 
 def estimator(
-    model: type[VectorModel] = NSF,
+    model: Callable[..., VectorModel] = NSF,
     *,
     of: Literal["posterior", "likelihood"] = "posterior",
     embedding: nn.Module | None = None,
@@ -50,8 +54,6 @@ def estimator(
         raise ValueError(f'an estimator is of the "posterior" (NPE) or of the "likelihood" (NLE); got {of!r}.')
 
     def build(theta: Tensor, x: Tensor) -> ConditionalDensityEstimator:
-        from sbi.neural_nets.estimators import ZukoFlow
-
         pairs = (theta, x) if of == "posterior" else (x, theta)
         events, conditions = (rows[:INITIAL] for rows in pairs)
         summary = Summary(conditions, nn.Identity() if embedding is None else copy.deepcopy(embedding))
@@ -59,9 +61,20 @@ def estimator(
             context = summary(conditions)
         flow = model(features=events.shape[1], context=context.shape[1], **options).build()  # pyright: ignore[reportArgumentType]
         flow.initialize(events, context)
-        return ZukoFlow(flow, summary, events.shape[1:], conditions.shape[1:])  # pyright: ignore[reportArgumentType]
+        return _kind(flow)(flow, summary, events.shape[1:], conditions.shape[1:])  # pyright: ignore[reportArgumentType]
 
     return build
+
+
+def _kind(flow: Flow) -> type[ZukoFlow]:
+    """The class of sbi's that trains this flow. Imported here, as sbi takes seconds to import."""
+    if isinstance(flow.objective, Matching):
+        from pushforward.interop.sbi_matching import MatchedFlow
+
+        return MatchedFlow
+    from sbi.neural_nets.estimators import ZukoFlow
+
+    return ZukoFlow
 
 
 class Summary(nn.Module):

@@ -5,10 +5,20 @@ from functools import partial
 
 from pushforward.models.arbg import ArBG
 from pushforward.models.circular_nsf import CircularNSF
-from pushforward.models.continuous import ContinuousModel
+from pushforward.models.continuous import ContinuousModel, ImageContinuous, VectorContinuous
 from pushforward.models.ffjord import FFJORD
-from pushforward.models.flow_map import FlowMap
-from pushforward.models.flow_matching import FlowMatching, OTFlowMatching, RectifiedFlow
+from pushforward.models.flow_map import FlowMap, ImageFlowMap, VectorFlowMap
+from pushforward.models.flow_matching import (
+    FlowMatching,
+    ImageFlowMatching,
+    ImageOTFlowMatching,
+    ImageRectifiedFlow,
+    OTFlowMatching,
+    RectifiedFlow,
+    VectorFlowMatching,
+    VectorOTFlowMatching,
+    VectorRectifiedFlow,
+)
 from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPlus, VectorFlowPlusPlus
 from pushforward.models.glow import Glow, ImageGlow, InvertibleConvolution, Mixing, Reverse, Shuffle, VectorGlow
 from pushforward.models.iaf import IAF
@@ -40,13 +50,23 @@ BY_WORD: dict[str, Callable[..., VectorModel]] = {  # the models of vectors by t
     "circularnsf": CircularNSF,
     "residualflow": ResidualFlow,
     "ffjord": FFJORD,
-    "flowmap": FlowMap,
-    "flowmatching": FlowMatching,
-    "otflowmatching": OTFlowMatching,
-    "rectifiedflow": RectifiedFlow,
+    "flowmap": VectorFlowMap,
+    "flowmatching": VectorFlowMatching,
+    "otflowmatching": VectorOTFlowMatching,
+    "rectifiedflow": VectorRectifiedFlow,
 }
 
 __all__ = [
+    "ImageContinuous",
+    "VectorContinuous",
+    "ImageRectifiedFlow",
+    "VectorRectifiedFlow",
+    "ImageOTFlowMatching",
+    "VectorOTFlowMatching",
+    "ImageFlowMatching",
+    "VectorFlowMatching",
+    "ImageFlowMap",
+    "VectorFlowMap",
     "BY_WORD",
     "ArBG",
     "FFJORD",

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pushforward.models.continuous import ContinuousModel
+from pushforward.models.continuous import VectorContinuous
 from pushforward.objectives import ContinuousLikelihood, ObjectiveConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class FFJORD(ContinuousModel):
+class FFJORD(VectorContinuous):
     """The configuration of an FFJORD; `build()` makes the flow.
 
     >>> FFJORD(features=6, context=2).build().sample((), torch.zeros(4, 2)).shape
     torch.Size([4, 6])
     """
 
-    objective: ObjectiveConfig = ContinuousLikelihood()  # pyright: ignore
+    objective: ObjectiveConfig | None = ContinuousLikelihood()

@@ -9,21 +9,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pushforward.models.continuous import ContinuousModel
-from pushforward.networks import FlowMapNet, Velocity
+from pushforward.models.continuous import ContinuousModel, ImageContinuous, VectorContinuous
+from pushforward.models.vector_or_image import VectorOrImage
+from pushforward.networks import Encoded, FlowMapNet, Velocity
 from pushforward.objectives import ObjectiveConfig, SelfDistillation
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowMap(ContinuousModel):
-    """The configuration of a flow map; `build()` makes the flow.
+class FlowMap(VectorOrImage, ContinuousModel):
+    """A flow map of vectors where `features` is given, of images (C, H, W) where `image` is.
 
     >>> from pushforward.solve import Jumps
     >>> FlowMap(features=6, classes=3).build().sample((), torch.arange(3), solve=Jumps(1)).shape
     torch.Size([3, 6])
     """
 
-    objective: ObjectiveConfig = SelfDistillation()  # pyright: ignore
+    objective: ObjectiveConfig | None = SelfDistillation()
 
     def network(self) -> Velocity:
-        return FlowMapNet(self.velocity(), hidden=self.hidden, residual=self.residual)
+        return FlowMapNet(self.velocity(), self.velocity(times=2, encoder=Encoded()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorFlowMap(FlowMap, VectorContinuous):
+    """The configuration of a `FlowMap` of vectors; `build()` makes the flow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFlowMap(FlowMap, ImageContinuous):
+    """The configuration of a `FlowMap` of images; `build()` makes the flow."""

@@ -33,7 +33,8 @@ class ImageModel(Model):
     def build(self) -> Flow:
         conditions = {"label": Label(self.classes)} if self.classes else {}
         chain = Chain(*self.assemble())
-        flow = Flow(chain, StandardNormal(*chain.latent_shape(self.image)), event=self.image, conditions=conditions)
+        base = StandardNormal(*chain.latent_shape(self.image))
+        flow = Flow(chain, base, event=self.image, conditions=conditions, objective=self.objective)
         # the layout in which convolutions are fastest, on CPUs too
         return flow.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 

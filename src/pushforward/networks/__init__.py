@@ -13,7 +13,7 @@ from pushforward.networks.convolutional import (
 )
 from pushforward.networks.decoder import Decoder
 from pushforward.networks.embeddings import Embedded, LabelEmbedding, VectorEmbedding
-from pushforward.networks.flow_map import FlowMapNet
+from pushforward.networks.flow_map import Encoded, FlowMapNet
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.inverse import InverseTransformer
@@ -25,12 +25,14 @@ from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRot
 from pushforward.networks.prefix import LabelPrefix, NumberPrefix, Prefixes, PrefixTransformer, TextPrefix, VectorPrefix
 from pushforward.networks.resumed import Resumed
 from pushforward.networks.transformer import CausalTransformer
+from pushforward.networks.unet import UNetOptions, VelocityUNet
 from pushforward.networks.velocity import GuidedVelocity, Velocity, VelocityMLP
-from pushforward.networks.velocity_images import VelocityViT
+from pushforward.networks.velocity_images import VelocityViT, ViTOptions
 from pushforward.networks.vit import ViT
 
 __all__ = [
     "Embedded",
+    "Encoded",
     "MLP",
     "CausalNetwork",
     "CausalTransformer",
@@ -65,10 +67,13 @@ __all__ = [
     "Shallow",
     "SpreadConvolution",
     "TextPrefix",
+    "UNetOptions",
     "VectorEmbedding",
     "VectorPrefix",
     "Velocity",
     "VelocityMLP",
+    "VelocityUNet",
     "VelocityViT",
     "ViT",
+    "ViTOptions",
 ]

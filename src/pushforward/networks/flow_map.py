@@ -9,30 +9,34 @@ where t = s. Boffi et al. 2025, "Flow map matching", arXiv:2406.07507 and arXiv:
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pushforward.conditions import Context
-from pushforward.networks.mlp import MLP
-from pushforward.networks.velocity import WAVES, Velocity, VelocityMLP, waves
+from pushforward.conditions import Condition, Context, find
+from pushforward.networks.velocity import Velocity
 from pushforward.shapes import Events, PerSample
 
 
+class Encoded(nn.Module):
+    """The context encoder of the correction in a `FlowMapNet`: what the velocity's made. Context -> (batch, width)."""
+
+    def forward(self, context: Context | None) -> Tensor:
+        return find(context, "encoded").value
+
+
 class FlowMapNet(Velocity):
-    """The velocity of a `VelocityMLP`, with jumps along its trajectories: (batch, features) -> the same.
+    """A velocity, with jumps along its trajectories: (batch, *event) -> the same.
 
-    w is an `MLP` of x, the `waves` of both times and the context as the velocity's encoder encodes it.
+    The `correction` w is a velocity network that is told two times, (batch, 2), and whose context encoder is `Encoded`.
 
-    >>> net = FlowMapNet(VelocityMLP(2), hidden=(64, 64))
+    >>> from pushforward.networks import VelocityMLP
+    >>> net = FlowMapNet(VelocityMLP(2), VelocityMLP(2, times=2, context_encoder=Encoded()))
     >>> net.jump(torch.zeros(3, 2), torch.zeros(3), torch.ones(3)).shape
     torch.Size([3, 2])
     """
 
-    def __init__(self, velocity: VelocityMLP, *, hidden: tuple[int, ...] = (128, 128), residual: bool = False):
+    def __init__(self, velocity: Velocity, correction: Velocity):
         super().__init__()
-        features = velocity.answer.out_features
-        encoded = 0 if velocity.context_encoder is None else velocity.sizes[0]
-        self.velocity = velocity
-        self.correction = MLP(features + 2 * WAVES + encoded, (features,), hidden=hidden, residual=residual)
+        self.velocity, self.correction = velocity, correction
 
     def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events:
         return self.velocity(x, t, context)
@@ -49,7 +53,9 @@ class FlowMapNet(Velocity):
         self, x: Events, velocity: Tensor, start: PerSample, stop: PerSample, context: Context | None = None
     ) -> Events:
         """X(x; start, stop), where the velocity of x at `start` is known."""
-        size = (stop - start)[:, None]
-        read, encoder = [x, waves(start), waves(stop)], self.velocity.context_encoder
-        added = self.correction(torch.cat(read if encoder is None else [*read, encoder(context)], 1))
+        size = (stop - start).reshape(-1, *(1,) * (x.dim() - 1))
+        encoder = self.velocity.context_encoder
+        value = x.new_zeros(()) if encoder is None else encoder(context)
+        encoded = {"encoded": Condition(value, torch.zeros_like(start, dtype=torch.bool))}
+        added = self.correction(x, torch.stack([start, stop], 1), encoded)
         return x + size * (velocity + size * added)

@@ -1,6 +1,8 @@
 """Velocity networks: how fast an event of a continuous flow moves, and where to, at a time.
 
 v(x, t; context): events (batch, *event) and times (batch,), 0 … 1 -> velocities (batch, *event)
+
+A network with `times=2` is told two, (batch, 2): that of a `FlowMapNet`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ class Velocity(nn.Module, ABC):
     `F.layer_norm` gives wrong gradients without an error, and fused attention raises (torch 2.13).
     """
 
+    context_encoder: nn.Module | None  # context -> (batch, width)
+
     @abstractmethod
     def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events: ...
 
@@ -43,10 +47,10 @@ class Velocity(nn.Module, ABC):
         return None
 
 
-def waves(t: PerSample) -> Tensor:
-    """cos(π k t) / k for k = 1 … 4, (batch, 4)."""
+def waves(t: Tensor) -> Tensor:
+    """cos(π k t) / k for k = 1 … 4, of one time (batch,) -> (batch, 4) or several (batch, n) -> (batch, 4 n)."""
     k = torch.arange(1, WAVES + 1, dtype=t.dtype, device=t.device)
-    return torch.cos(math.pi * t[:, None] * k) / k
+    return (torch.cos(math.pi * t[..., None] * k) / k).flatten(1)
 
 
 class VelocityMLP(Velocity):
@@ -74,13 +78,14 @@ class VelocityMLP(Velocity):
         *,
         hidden: tuple[int, ...] = (128, 128),
         residual: bool = False,
+        times: int = 1,
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
         self.residual, self.context_encoder = residual, context_encoder
         self.sizes = widths(hidden, residual)
         self.maps = nn.ModuleList(nn.Linear(*size) for size in pairwise((features, *self.sizes)))
-        self.times = nn.Linear(WAVES, sum(self.sizes), bias=False)
+        self.times = nn.Linear(times * WAVES, sum(self.sizes), bias=False)
         self.answer = nn.Linear(self.sizes[-1], features)
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +17,13 @@ from pushforward.shapes import Events, PerSample
 
 
 class TimeEmbedding(nn.Module):
-    """swish of a linear map of `waves`, plus the encoded context: (batch,) -> (batch, width)."""
+    """swish of a linear map of `waves`, plus the encoded context: (batch,) or (batch, times) -> (batch, width)."""
 
-    def __init__(self, width: int, *, context_encoder: nn.Module | None = None):
+    def __init__(self, width: int, *, times: int = 1, context_encoder: nn.Module | None = None):
         super().__init__()
-        self.linear, self.context_encoder = nn.Linear(WAVES, width), context_encoder
+        self.linear, self.context_encoder = nn.Linear(times * WAVES, width), context_encoder
 
-    def forward(self, t: PerSample, context: Context | None = None) -> Tensor:
+    def forward(self, t: Tensor, context: Context | None = None) -> Tensor:
         e = self.linear(waves(t).to(computes_in(self.linear)))
         return F.silu(e if self.context_encoder is None else e + self.context_encoder(context))
 
@@ -45,6 +47,7 @@ class VelocityViT(Velocity):
         width: int,
         depth: int,
         heads: int = 1,
+        times: int = 1,
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
@@ -53,13 +56,17 @@ class VelocityViT(Velocity):
             raise ValueError(f"patches of {patch} × {patch} pixels do not divide an image of {size[0]} × {size[1]}.")
         self.patch, self.grid = patch, [side // patch for side in size]
         features = channels * patch**2
-        self.embedding = TimeEmbedding(width, context_encoder=context_encoder)
+        self.embedding = TimeEmbedding(width, times=times, context_encoder=context_encoder)
         self.read = nn.Linear(features, width)
         self.positions = nn.Parameter(torch.randn(math.prod(self.grid), width) / math.sqrt(width))
         self.layers = nn.ModuleList(ModulatedLayer(width, heads) for _ in range(depth))
         self.answer = nn.Linear(width, features)
         nn.init.zeros_(self.answer.weight)
         nn.init.zeros_(self.answer.bias)
+
+    @property
+    def context_encoder(self) -> nn.Module | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.embedding.context_encoder
 
     def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events:
         (rows, columns), p = self.grid, self.patch
@@ -97,11 +104,30 @@ class ModulatedLayer(nn.Module):
         return self.joined((weights @ v).transpose(1, 2).flatten(2))
 
 
-def normalised(h: Tensor) -> Tensor:
-    """The last dimension with mean 0 and deviation 1: `F.layer_norm`, written out.
+def normalised(h: Tensor, dims: tuple[int, ...] = (-1,)) -> Tensor:
+    """h with mean 0 and deviation 1 over these dimensions: `F.layer_norm`, written out.
 
     Where torch differentiates layer_norm in forward mode and then in reverse, as training by an exact divergence does,
     the gradient is wrong, without an error (torch 2.13).
     """
-    centred = h - h.mean(-1, keepdim=True)
-    return centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + 1e-5)
+    centred = h - h.mean(dims, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(dims, keepdim=True) + 1e-5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTOptions:
+    """The configuration of a `VelocityViT`."""
+
+    patch: int = 2  # side of a patch, in pixels
+    width: int = 256
+    depth: int = 8
+    heads: int = 4
+
+    def build(
+        self, image: tuple[int, int, int], context_encoder: Callable[[int], nn.Module | None], *, times: int = 1
+    ) -> VelocityViT:
+        sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
+        return VelocityViT(image, **sizes, times=times, context_encoder=context_encoder(self.width))
+
+    def small(self) -> ViTOptions:
+        return replace(self, width=8, depth=1, heads=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -33,13 +33,19 @@ class Pairs(NamedTuple):
     context: Context
 
 
+class Everything(Protocol):
+    """All of the data: the pairs of these rows (n,) int64, or of all, with noise and codec noise by the generator."""
+
+    def __call__(self, rows: Tensor | None = None, generator: Source = None) -> Pairs: ...
+
+
 class Coupling(ABC):
     """The contract of a coupling: a frozen dataclass, without state."""
 
     waits: ClassVar[bool] = False  # whether the host waits for the device when it pairs
 
-    def learn(self, everything: Callable[[], Pairs]) -> Coupling:
-        """The coupling that is used with these data, `everything()`: what has nothing to learn returns itself."""
+    def learn(self, everything: Everything) -> Coupling:
+        """The coupling that is used with these data: what has nothing to learn returns itself."""
         return self
 
     @abstractmethod
@@ -79,8 +85,8 @@ class SemidiscreteOT(Coupling):
 
     Row j is the partner of the noise z where g_j + 2 z·x_j − |x_j|² is greatest. The g_j, one number a row, are learned
     before training by stochastic gradient ascent of the dual, g_j += rate · (1 − N · share of a batch that chose j),
-    where the rate falls, and averaged over the second half. A batch then has fresh noise, each with its row, so the
-    noise is exactly normal; the shares of the rows are 1 / N up to the `chi2` of what `learn` returns,
+    where the rate falls, and averaged over the second half. A batch then has fresh noise, each with its row, encoded
+    anew, so the noise is exactly normal; the shares of the rows are 1 / N up to the `chi2` of what `learn` returns,
 
         χ² = Σ_j (share_j − 1/N)² / (1/N), without bias,        0 where all shares are equal
 
@@ -95,11 +101,11 @@ class SemidiscreteOT(Coupling):
     rate: float = 0.1  # in units of the data's deviation; falls like one over the root of the step
     seed: int = 0
 
-    def learn(self, everything: Callable[[], Pairs]) -> SemidiscretePairs:
+    def learn(self, everything: Everything) -> SemidiscretePairs:
         pairs = everything()
         rows = groups(pairs.context, len(pairs.data), labels=True)
         potentials, chi2 = zip(*(self.potentials(pairs.data[part].flatten(1)) for part in rows), strict=True)
-        return SemidiscretePairs(pairs, tuple(rows), potentials, max(chi2))
+        return SemidiscretePairs(everything, pairs, tuple(rows), potentials, max(chi2))
 
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
         raise ValueError("a semidiscrete coupling learns from all the data first: coupling = coupling.learn(data).")
@@ -129,7 +135,8 @@ class SemidiscretePairs(Coupling):
 
     waits: ClassVar[bool] = True
 
-    pairs: Pairs
+    everything: Everything
+    pairs: Pairs  # of all rows
     rows: tuple[Tensor, ...]  # of each group, (m,)
     potentials: tuple[Tensor, ...]  # (m,)
     chi2: float  # the largest of the groups
@@ -143,8 +150,7 @@ class SemidiscretePairs(Coupling):
             here = (theirs == key).all(1).nonzero()[:, 0]
             data = self.pairs.data[rows].flatten(1)
             chosen[here] = rows[partner(pairs.noise[here].flatten(1), data, g)]
-        context = conditions.each(self.pairs.context, lambda t: t[chosen])
-        return Pairs(pairs.noise, self.pairs.data[chosen], self.pairs.events[chosen], context)
+        return self.everything(chosen, generator)._replace(noise=pairs.noise)
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ class Reflowed(Coupling):
     batch: int = 2000  # pairs that are made at a time
 
     @torch.no_grad()
-    def learn(self, everything: Callable[[], Pairs]) -> FixedPairs:
+    def learn(self, everything: Everything) -> FixedPairs:
         pairs = everything()
         n = max(self.count, len(pairs.data))
         rows = torch.arange(n, device=pairs.data.device) % len(pairs.data)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -73,7 +74,7 @@ class VelocityRegression(Objective):
     def __init__(self, flow: Flow, codec: Codec = Identity(), config: Matching = Matching()):
         super().__init__()
         self.flow, self.codec, self.config = flow, codec, config
-        self.coupling, self.changes = config.coupling, config.coupling.waits
+        self.coupling, self.changes, self.rounds = config.coupling, config.coupling.waits, 1 + config.reflows
         *before, last = flattened(flow.transform)
         if not isinstance(last, Continuous) or any(isinstance(part, Continuous) for part in before):
             raise ValueError("flow matching trains a flow whose last transform, and no other, is Continuous.")
@@ -88,15 +89,19 @@ class VelocityRegression(Objective):
     def forward(
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        pairs = self.coupling.pair(self.pairs(data, context, generator), generator)
-        rows = with_dropout(self.flow, pairs.data, pairs.context, self.config.condition_dropout, generator)
-        u = draw(torch.rand, pairs.noise.shape[:1], pairs.noise, generator)
-        t = (torch.arange(len(u), device=u.device) + u) / len(u)  # one in each n-th of 0 … 1: a smaller variance
-        error = self.error(pairs._replace(context=rows), t, generator)
+        error = self.errors(data, context, generator)
         if weights is not None and not isinstance(self.coupling, FixedPairs):  # its samples have the weighted density
             error = weights * error
         loss = error.mean()
         return loss, {self.unit: loss.detach()}
+
+    def errors(self, data: Tensor, context: Given = None, generator: Source = None) -> PerSample:
+        """The squared error of the velocity for each row of a batch, at random times, an element of the event."""
+        pairs = self.coupling.pair(self.pairs(data, context, generator), generator)
+        rows = with_dropout(self.flow, pairs.data, pairs.context, self.config.condition_dropout, generator)
+        u = draw(torch.rand, pairs.noise.shape[:1], pairs.noise, generator)
+        t = (torch.arange(len(u), device=u.device) + u) / len(u)  # one in each n-th of 0 … 1: a smaller variance
+        return self.error(pairs._replace(context=rows), t, generator)
 
     def error(self, pairs: Pairs, t: PerSample, generator: Source) -> PerSample:
         """The squared error of the velocity at times t, an element of the event."""
@@ -111,7 +116,7 @@ class VelocityRegression(Objective):
         """Let the coupling learn what it needs from all of the data. Raises ValueError where it cannot weigh them."""
         if data.weights is not None and isinstance(self.config.coupling, SemidiscreteOT):
             raise ValueError("semidiscrete pairs give every row the same weight: fit without weights, or otherwise.")
-        self.coupling = self.config.coupling.learn(lambda: self._all(data))
+        self.coupling = self.config.coupling.learn(partial(self._rows, data))
 
     def following(self) -> VelocityRegression | None:
         """The next round: pairs are noise and its samples by the flow as it is now."""
@@ -133,8 +138,9 @@ class VelocityRegression(Objective):
             x = part(x, rows)[0]
         return Pairs(draw(torch.randn, x.shape, x, generator), x, events, rows)
 
-    def _all(self, data: Data) -> Pairs:
-        """All rows of the data, with noise that does not depend on the training's seed."""
-        events, context = data.fetch(range(len(data)))
-        generator = torch.Generator("cpu").manual_seed(0)
+    def _rows(self, data: Data, rows: Tensor | None = None, generator: Source = None) -> Pairs:
+        """These rows of the data; or all, with noise that does not depend on the training's seed."""
+        if rows is None:
+            rows, generator = torch.arange(len(data), device="cpu"), torch.Generator("cpu").manual_seed(0)
+        events, context = data.fetch(rows.cpu())
         return self.pairs(events.to(self.flow.device), context, generator)

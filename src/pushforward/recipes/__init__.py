@@ -22,6 +22,7 @@ from pushforward.recipes.classics import (
     mnist_realnvp,
 )
 from pushforward.recipes.latent import emoji
+from pushforward.recipes.matching import cifar10_matching, digits_matching, fashion_mnist_matching, mnist_matching
 from pushforward.recipes.published import (
     afhq256,
     imagenet64_bits,
@@ -49,6 +50,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         cifar10_glow,
         cifar10_flowpp,
         imagenet64_jet,
+        digits_matching,
+        mnist_matching,
+        fashion_mnist_matching,
+        cifar10_matching,
         emoji,
         imagenet64_bits,
         imagenet64_unconditional,

@@ -49,8 +49,9 @@ def train(
     the last checkpoint, and ends with the weights of an uninterrupted training. Under torchrun the processes share
     every batch. `device` is cpu, cuda, mps or auto. With `minutes`, a new run has as many steps as take so long here;
     their number is fixed in its recipe, and a run that is continued keeps it. With `pictures`, samples are drawn at
-    each evaluation on held-out images, into the folder `pictures` of the run. Raises ValueError where `out` is a run of
-    another recipe or of other data, RuntimeError where another process uses the folder.
+    each evaluation on held-out images, into the folder `pictures` of the run. An objective of several rounds, such as
+    reflow, has all steps of the plan in each, and the earlier ones in folders of their own. Raises ValueError where
+    `out` is a run of another recipe or of other data, RuntimeError where another process uses the folder.
     """
     folder, place = Path(out), ranks.chosen(device)
     recipe = from_json(to_json(recipe), "the recipe")  # as it will be read; raises ValueError where it cannot be
@@ -63,10 +64,11 @@ def train(
         if isinstance(data, Arrays) and data.events.dim() == 2:
             check_rows(CodedFlow(objective.flow, _codec(objective)), data, recipe.data.columns)
         if minutes is not None:
-            recipe = replace(recipe, train=_plan(recipe, folder, minutes, objective, data, measure))
+            recipe = replace(recipe, train=_plan(recipe, folder, minutes / objective.rounds, objective, data, measure))
         if ranks.rank() == 0:
             _begin(recipe, folder, data)
         ranks.wait()
+        objective = _rounds_before(objective, data, recipe.train, folder, measure)
         state = begin(objective, data, recipe.train, checkpoints=Checkpoints(folder))
         if measure and pictures:
             measure = drawing(measure, _codec(objective), state, log)
@@ -74,6 +76,22 @@ def train(
         if ranks.rank() == 0:
             _end(recipe, folder, state)
         return state.flow
+
+
+def _rounds_before(objective: Objective, data: Data, plan: Plan, folder: Path, measure: Measure | None) -> Objective:
+    """The objective of the last round of training, after the others, each in a folder of its own: "round 1", ….
+
+    A round that is finished ends at once, and one that was interrupted goes on.
+    """
+    for number in range(1, objective.rounds):
+        place = folder / f"round {number}"
+        state = begin(objective, data, plan, checkpoints=Checkpoints(place))
+        proceed(state, data, plan, checkpoints=Checkpoints(place), log=Log(place), measure=measure)
+        objective.flow.load_state_dict(state.flow.state_dict())
+        following = objective.following()
+        assert following is not None
+        objective = following
+    return objective
 
 
 def _plan(
