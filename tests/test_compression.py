@@ -112,6 +112,19 @@ def test_a_later_version_is_refused(monkeypatch):
         decompress(coded, file)
 
 
+@pytest.mark.parametrize("move", [pf.moves.Affine(), pf.moves.Histogram(bins=16)])
+def test_one_autoregressive_step_codes_integers_directly(move):
+    model = TarFlow(image=(1, 8, 8), patch=2, transforms=1, width=16, depth=1, move=move)
+    coded = CodedFlow(randomised(model.build(), 0.1), UniformDequantization(17))
+    header, words = unpacked(compress(coded, IMAGES))
+    coder = coding._coder(coded, [])
+    with torch.no_grad():
+        tokens, tables = coder.tables(IMAGES)
+    chosen = [np.take_along_axis(p, v.reshape(-1, 1).numpy(), 1) for v, p in zip(tokens, tables, strict=True)]
+    assert header.initial == 0
+    assert abs(32 * len(words) / -np.log2(np.concatenate(chosen)).sum() - 1) < 0.01
+
+
 @pytest.mark.parametrize(
     ("model", "data", "says"),
     [

@@ -1,6 +1,7 @@
 """Lossless compression by a flow: `compress` and `decompress`.
 
-Data are integers or decimal numbers, so each value is a cell of the line. The encoder pops a point of the cell from the
+Integers and a flow of one autoregressive step are coded directly (`direct`). All else is coded by bits back: data are
+integers or decimal numbers, so each value is a cell of the line. The encoder pops a point of the cell from the
 stack, codes the event by every step of the chain (`steps`), and pushes the latent with its normal distribution. The
 length is −log₂ of the flow's density times the volume of the cells, and a little more. The first rows need bits to pop:
 these are random, are part of the file, and are counted.
@@ -29,6 +30,7 @@ from pushforward.bases import StandardNormal
 from pushforward.codecs import Codec, CodedFlow, Identity, codec_of
 from pushforward.compression.cells import Cells, cells_of, decimals_of
 from pushforward.compression.container import VERSION, Header, digest, packed, unpacked
+from pushforward.compression.direct import Direct, direct
 from pushforward.compression.stack import ExhaustedError, Stack
 from pushforward.compression.steps import Grid, Step, steps_of
 from pushforward.flow import Flow
@@ -43,7 +45,7 @@ MARGIN = 12  # bits of each element, beyond those of its cell, that a batch may 
 
 
 @dataclass(frozen=True)
-class Coder:
+class BitsBack:
     """A flow as the steps between cells and standard normal latents."""
 
     cells: Cells
@@ -99,7 +101,7 @@ def compress(model: Model, data: Any, *, verify: bool = True) -> bytes:
         words, batches, initial = _encoded(coder, data)
         header = Header(
             VERSION, torch.__version__, *_digests(coded), _digest(data), str(data.dtype).removeprefix("torch."),
-            list(data.shape), decimals, coder.grid.bits, coder.grid.sigma, batches, initial,
+            list(data.shape), decimals, *_grid(coder), batches, initial,
         )  # fmt: skip
     file = packed(header, words)
     if verify and not torch.equal(decompress(coded, file), data):
@@ -130,8 +132,13 @@ def decompress(model: Model, file: bytes) -> Tensor:
     return data
 
 
-def _encoded(coder: Coder, data: Tensor) -> tuple[np.ndarray, list[int], int]:
+def _encoded(coder: BitsBack | Direct, data: Tensor) -> tuple[np.ndarray, list[int], int]:
     """The stack, the rows of each batch, and how many words there were before. The least that suffice are found."""
+    if isinstance(coder, Direct):
+        stack, batches = Stack(_random(0)), [len(rows) for rows in data.split(LARGEST) if len(rows)]
+        for rows in data.split(LARGEST):
+            coder.encode(rows, stack)
+        return stack.words, batches, 0
     most = coder.places(data[:1])[1].double().log2().sum().item() if len(data) else 0
     initial = int(most / 32) + 8
     while (found := _attempt(coder, data, initial)) is None:
@@ -139,7 +146,7 @@ def _encoded(coder: Coder, data: Tensor) -> tuple[np.ndarray, list[int], int]:
     return *found, initial
 
 
-def _attempt(coder: Coder, data: Tensor, initial: int) -> tuple[np.ndarray, list[int]] | None:
+def _attempt(coder: BitsBack, data: Tensor, initial: int) -> tuple[np.ndarray, list[int]] | None:
     words, batches, start = _random(initial), [], 0
     need = max(coder.places(data[:LARGEST])[1].double().log2().mean().item() + MARGIN, 1) * data[:1].numel()
     while start < len(data):
@@ -158,7 +165,7 @@ def _attempt(coder: Coder, data: Tensor, initial: int) -> tuple[np.ndarray, list
     return words, batches
 
 
-def _decoded(coder: Coder, header: Header, words: np.ndarray) -> Tensor | None:
+def _decoded(coder: BitsBack | Direct, header: Header, words: np.ndarray) -> Tensor | None:
     """The data; None where the stack is not as the encoder left it."""
     stack, event = Stack(words), tuple(header.shape[1:])
     try:
@@ -169,19 +176,29 @@ def _decoded(coder: Coder, header: Header, words: np.ndarray) -> Tensor | None:
     return data.to(getattr(torch, header.dtype))
 
 
+def _grid(coder: BitsBack | Direct) -> tuple[int, float]:
+    return (0, 0.0) if isinstance(coder, Direct) else (coder.grid.bits, coder.grid.sigma)
+
+
 def _random(words: int) -> np.ndarray:
     return np.random.default_rng(0).integers(1, 2**32, words, dtype=np.uint32)
 
 
-def _coder(coded: CodedFlow, decimals: list[int], data: Tensor | None = None, grid: Grid | None = None) -> Coder:
+def _coder(
+    coded: CodedFlow, decimals: list[int], data: Tensor | None = None, grid: Grid | None = None
+) -> BitsBack | Direct:
+    """The coder of a flow, on a grid that suits the data where none is given."""
     flow = copy.deepcopy(coded.flow).double().eval()
     cells, transform = cells_of(coded.codec, flow.transform, decimals)
+    steps = list(steps_of(transform))
+    if (found := direct(coded.codec, steps, tuple(flow.event))) is not None:
+        return found
     if grid is None:
         assert data is not None
         low, high = cells.ends(data)
         width = min((high - low).min().item(), NARROWEST) if data.numel() else NARROWEST
         grid = Grid(math.ceil(math.log2(64 * SIGMA / width)), SIGMA)
-    return Coder(cells, list(steps_of(transform)), tuple(flow.base.event), grid)
+    return BitsBack(cells, steps, tuple(flow.base.event), grid)
 
 
 def _coded(model: Model) -> CodedFlow:

@@ -32,6 +32,7 @@ class Stack:
         self._coder: Any = stream.stack.AnsCoder(np.ascontiguousarray(words))
         self._normal: Any = stream.model.QuantizedGaussian(-REACH, REACH)
         self._uniform: Any = stream.model.Uniform()
+        self._choice: Any = stream.model.Categorical(perfect=False)
 
     @property
     def words(self) -> np.ndarray:
@@ -66,6 +67,14 @@ class Stack:
     def pop_uniform(self, counts: Integers) -> Integers:
         digits, top = _leading(counts)
         return (self._decoded(self._uniform, top) << digits) + self._pop_digits(digits)
+
+    def push_choice(self, n: Integers, table: Reals) -> None:
+        """Push integers 0 … levels − 1 with the probabilities (elements, levels) of a table."""
+        self._coder.encode_reverse(n.astype(np.int32), self._choice, table)
+
+    def pop_choice(self, table: Reals) -> Integers:
+        """The next integers; of those that were pushed, since the stack may become empty."""
+        return self._coder.decode(self._choice, table).astype(np.int64)
 
     def _push_digits(self, n: Integers, digits: Integers) -> None:
         for start in range(0, int(digits.max(initial=0)), DIGIT):

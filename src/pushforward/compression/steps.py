@@ -58,13 +58,13 @@ class Rearranged(Step):
     """Elements in another order: nothing is coded."""
 
     def __init__(self, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]):
-        self._there, self._back = there, back
+        self.there, self.back = there, back
 
     def encode(self, x: Tensor, stack: Stack, grid: Grid) -> Tensor:  # noqa: ARG002
-        return self._there(x)
+        return self.there(x)
 
     def decode(self, z: Tensor, stack: Stack, grid: Grid) -> Tensor:  # noqa: ARG002
-        return self._back(z)
+        return self.back(z)
 
 
 class Scaled(Step):
@@ -103,21 +103,21 @@ class Sequential(Step):
     """An autoregressive step, token by token: the encoder from the last to the first."""
 
     def __init__(self, step: Autoregressive):
-        self._net, self._move = step.net, step.move
+        self.net, self.move = step.net, step.move
 
     def encode(self, x: Tensor, stack: Stack, grid: Grid) -> Tensor:
-        decoder, tokens = self._net.start(len(x), None), x.split(1, 1)
+        decoder, tokens = self.net.start(len(x), None), x.split(1, 1)
         raw = [decoder.answer.clone()]
         raw += [decoder.read(grid.real(token)).clone() for token in tokens[:-1]]
-        z = [_encoded(token, _given(self._move, raw.pop()), stack, grid) for token in reversed(tokens)]
+        z = [_encoded(token, _given(self.move, raw.pop()), stack, grid) for token in reversed(tokens)]
         return torch.cat(z[::-1], 1)
 
     def decode(self, z: Tensor, stack: Stack, grid: Grid) -> Tensor:
-        decoder, x = self._net.start(len(z), None), []
+        decoder, x = self.net.start(len(z), None), []
         for token in z.split(1, 1):
             if x:
                 decoder.read(grid.real(x[-1]))
-            x.append(_decoded(token, _given(self._move, decoder.answer), stack, grid))
+            x.append(_decoded(token, _given(self.move, decoder.answer), stack, grid))
         return torch.cat(x, 1)
 
 

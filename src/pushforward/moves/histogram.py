@@ -118,7 +118,7 @@ class Histogram(Elementwise):
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         x, edges = at_least_float32(x), self.edges(x)
-        place = torch.bucketize(x, edges, right=True)
+        place = _place(x, edges)
         slots, sums = _slots(place, edges), _sums(self.params(raw)).at(place)
         share, rest, log_tail = _shares(x, slots)
         mass = sums.log_mass.exp()
@@ -151,7 +151,7 @@ class Histogram(Elementwise):
 
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
         x, edges = at_least_float32(x), self.edges(x)
-        place = torch.bucketize(x, edges, right=True)
+        place = _place(x, edges)
         log_mass = self.params(raw).log_mass.gather(-1, place[..., None]).squeeze(-1)
         return log_mass + _log_density(x, _slots(place, edges))
 
@@ -160,6 +160,11 @@ def _sums(masses: Masses) -> Sums:
     mass = masses.log_mass.exp()
     below, above = mass.cumsum(-1)[..., :-1], mass.flip(-1).cumsum(-1).flip(-1)[..., 1:]
     return Sums(masses.log_mass, F.pad(below, (1, 0)), F.pad(above, (0, 1)))
+
+
+def _place(x: Tensor, edges: Tensor) -> Tensor:
+    """How many knots are at or below x: 0 in the lower tail."""
+    return torch.bucketize(x.contiguous(), edges, right=True)  # torch warns of other memory
 
 
 def _slots(place: Tensor, edges: Tensor) -> Slots:
