@@ -11,7 +11,7 @@ import torch
 
 import pushforward as pf
 from pushforward.codecs import CodedFlow
-from pushforward.data import Arrays, Images, Mirrored
+from pushforward.data import Arrays, Images, Mirrored, TextSource
 from pushforward.evaluation import mean_cost
 from pushforward.models import BY_WORD
 from pushforward.randomness import keyed
@@ -22,7 +22,10 @@ from pushforward.transforms import Interval
 
 
 def stripes(recipe: pf.Recipe) -> Images | Arrays:
-    """Images that are easy to learn, of the recipe's kind: each row of one grey, that of its class or text."""
+    """Data that are easy to learn, of the recipe's kind: images of which each row is of one grey, that of its class or
+    text; or texts of two tokens in turn."""
+    if isinstance(recipe.data, TextSource):
+        return Arrays((torch.arange(recipe.model.tokens) + torch.arange(64)[:, None]) % 2)
     channels, height, width = recipe.model.image
     levels, classes, text = recipe.codec.levels, recipe.model.classes, getattr(recipe.model, "text", None)
     labels = torch.arange(64) % max(classes, 2)

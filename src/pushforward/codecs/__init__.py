@@ -12,7 +12,9 @@ side. Integers 0 … levels − 1 are encoded on [−1, 1].
 
 from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder
 from pushforward.codecs.base import Codec, CodecConfig, Identity
+from pushforward.codecs.cells import TokenCells
 from pushforward.codecs.coarse import Coarse
+from pushforward.codecs.codebook import GaussianCodebook, Terms, TokenCodebook
 from pushforward.codecs.coded_flow import CodedFlow
 from pushforward.codecs.columns import ColumnDequantization, codec_of
 from pushforward.codecs.dequantization import UniformDequantization
@@ -28,9 +30,13 @@ __all__ = [
     "CodedFlow",
     "ColumnDequantization",
     "FrozenAutoencoder",
+    "GaussianCodebook",
     "GaussianNoise",
     "Identity",
     "IntegerCodec",
+    "Terms",
+    "TokenCells",
+    "TokenCodebook",
     "UniformDequantization",
     "VariationalDequantization",
     "bits_per_dim",

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.flow import Flow
 from pushforward.randomness import Source, keyed
 from pushforward.shapes import Events, PerSample
 
@@ -56,6 +57,9 @@ class Codec(CodecConfig):
     def prepare(self, data: Tensor) -> Tensor:
         """What `encode` computes of the data before it draws anything: it takes this as it takes the data."""
         return data
+
+    def join(self, flow: Flow) -> None:
+        """Share weights with the flow of an objective, where codec and flow have some in common."""
 
     def initialize(self, data: Tensor, generator: Source = None) -> None:
         """Data-dependent initialisation, where the codec has weights that need it."""

@@ -10,15 +10,21 @@ from pushforward.data.prepared import prepared
 from pushforward.data.sources import ImageSource, Source, TableSource, Takes
 from pushforward.data.splits import NoSplitError
 from pushforward.data.text import TextEncoder
+from pushforward.data.texts import TextSource, Windows
+from pushforward.data.tokenizers import BPE, Bytes, Characters, Letters, Tokenizer
 from pushforward.data.torch_datasets import FromTorch
 
 __all__ = [
+    "BPE",
     "Arrays",
+    "Bytes",
     "Captioned",
+    "Characters",
     "Data",
     "FromTorch",
     "ImageSource",
     "Images",
+    "Letters",
     "Mirrored",
     "NoSplitError",
     "Order",
@@ -28,6 +34,9 @@ __all__ = [
     "TableSource",
     "Takes",
     "TextEncoder",
+    "TextSource",
+    "Tokenizer",
+    "Windows",
     "digits",
     "find",
     "read_table",

@@ -46,6 +46,10 @@ class Source(ABC):
     def at(self, place: str) -> Source:
         """The same kind of source at another name or path, without augmentation."""
 
+    def learned(self) -> Source:
+        """The source with what it learns from its data before a training: the vocabulary of a tokenizer."""
+        return self
+
 
 @dataclass(frozen=True)
 class ImageSource(Source):

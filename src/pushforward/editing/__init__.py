@@ -1,6 +1,7 @@
-"""Editing images with a flow: attribute directions, interpolation, inpainting, variations."""
+"""Editing with a flow: attribute directions, interpolation, inpainting, variations; continuing sequences."""
 
 from pushforward.editing.attributes import directions, edit, read
+from pushforward.editing.continuation import Continued, continued, tempered
 from pushforward.editing.holes import hole
 from pushforward.editing.inpainting import Inpainted, inpaint
 from pushforward.editing.interpolation import interpolate
@@ -8,15 +9,18 @@ from pushforward.editing.proposals import Langevin, Proposal, RandomWalk
 from pushforward.editing.variations import vary
 
 __all__ = [
+    "Continued",
     "Inpainted",
     "Langevin",
     "Proposal",
     "RandomWalk",
+    "continued",
     "directions",
     "edit",
     "hole",
     "inpaint",
     "interpolate",
     "read",
+    "tempered",
     "vary",
 ]

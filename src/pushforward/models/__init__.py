@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from pushforward.models.arbg import ArBG
+from pushforward.models.autoregressive_lm import AutoregressiveLM
 from pushforward.models.circular_nsf import CircularNSF
 from pushforward.models.continuous import ContinuousModel, ImageContinuous, VectorContinuous
 from pushforward.models.ffjord import FFJORD
@@ -34,6 +35,7 @@ from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.starflow import STARFlow
 from pushforward.models.starflow_v import STARFlowV
 from pushforward.models.tarflow import TarFlow
+from pushforward.models.tarflowlm import Mix1Options, MixDOptions, TarFlowLM
 from pushforward.models.vector import VectorModel
 from pushforward.models.vector_or_image import VectorOrImage
 
@@ -74,6 +76,7 @@ __all__ = [
     "MAF",
     "NICE",
     "NSF",
+    "AutoregressiveLM",
     "CircularNSF",
     "ContinuousModel",
     "Dequantiser",
@@ -87,6 +90,8 @@ __all__ = [
     "ImageRealNVP",
     "InvertibleConvolution",
     "Jet",
+    "Mix1Options",
+    "MixDOptions",
     "Mixing",
     "Model",
     "OTFlowMatching",
@@ -100,6 +105,7 @@ __all__ = [
     "STARFlowV",
     "Shuffle",
     "TarFlow",
+    "TarFlowLM",
     "VectorFlowPlusPlus",
     "VectorGlow",
     "VectorModel",

@@ -2,6 +2,7 @@
 
 from pushforward.moves.affine import Affine, AffineParams, Shift
 from pushforward.moves.bounds import Bound, Exp, Sigmoid, SoftClip, Softplus, Tanh
+from pushforward.moves.categorical import Categorical
 from pushforward.moves.composed import Composed
 from pushforward.moves.concatenated import Concatenated
 from pushforward.moves.histogram import Histogram
@@ -11,12 +12,14 @@ from pushforward.moves.mixture import GaussianMixture, LogisticMixture
 from pushforward.moves.monotone import MonotoneNetwork
 from pushforward.moves.move import Elementwise, Move
 from pushforward.moves.spline import CircularSpline, RationalQuadraticSpline
+from pushforward.moves.tempered import Tempered
 
 __all__ = [
     "Affine",
     "AffineParams",
     "Concatenated",
     "Bound",
+    "Categorical",
     "CircularSpline",
     "Composed",
     "Elementwise",
@@ -35,4 +38,5 @@ __all__ = [
     "SoftClip",
     "Softplus",
     "Tanh",
+    "Tempered",
 ]

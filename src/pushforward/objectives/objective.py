@@ -111,6 +111,7 @@ class Likelihood(Objective):
     def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
         super().__init__()
         self.flow, self.codec, self.condition_dropout = flow, codec, condition_dropout
+        codec.join(flow)
         self.unit, self.quantity = codec.unit, codec.quantity if codec.unit == "nats" else ""
 
     def forward(

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushforward.data import Data, Images, ImageSource, Mirrored, Shifted, Source, TableSource
+from pushforward.data import Data, Images, ImageSource, Mirrored, Shifted, Source, TableSource, TextSource
 from pushforward.data.catalogue import NAMED
 from pushforward.files import write
 from pushforward.recipe import Recipe
@@ -49,13 +49,15 @@ def recipe_of(run: str | PathLike[str]) -> Recipe:
         return recipe
     for place in (folder_of(run) / path, *([Path(known)] if known else [])):
         if place.exists():
-            field = "name" if isinstance(recipe.data, ImageSource) else "path"
+            field = "name" if isinstance(recipe.data, ImageSource | TextSource) else "path"
             return replace(recipe, data=replace(recipe.data, **{field: str(place)}))  # pyright: ignore[reportArgumentType]
     return recipe
 
 
 def _path(source: Source) -> Path | None:
     """The path of a source; None where it is another kind of name."""
+    if isinstance(source, TextSource):
+        return Path(source.name) if Path(source.name).suffix else None
     if isinstance(source, ImageSource):
         return None if source.name in NAMED or source.name.startswith("hf:") else Path(source.name)
     return Path(source.path) if isinstance(source, TableSource) else None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
-from pushforward.data import Arrays, Captioned, Data, Order, TableSource
+from pushforward.data import Arrays, Captioned, Data, Order, TableSource, TextSource
 from pushforward.diagnostics import Diagnostics
 from pushforward.evaluation import (
     HeldOut,
@@ -28,6 +28,7 @@ from pushforward.recipe import Recipe
 from pushforward.runs.data import images_of, read_note, recipe_of
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
+from pushforward.runs.texts import evaluate_text
 from pushforward.sampling import Sampling
 
 RANKED = 200  # rows of a table, to check calibration
@@ -93,6 +94,8 @@ def evaluate(
     Of a run on captions it also measures how often the caption of an image is the most probable of ten, for held-out
     captions and for as many images of the training.
 
+    Of text it measures the bound, for each character too, and its terms.
+
     Args:
         run: The run folder.
         samples: Draws of the codec for each event; more give a tighter bound.
@@ -107,6 +110,10 @@ def evaluate(
         if features:
             raise ValueError(f"--features is for images, and {run} learned the table {recipe.data}.")
         return _evaluate_table(run, load_coded(run, device=device), recipe, data, samples)
+    if isinstance(recipe.data, TextSource):
+        texts = evaluate_text(run, recipe, data, samples, device)
+        note(run, {name: {**asdict(result), "text": str(result)} for name, result in texts.items()})
+        return texts
     check_sampling(run, recipe, sampling)
     coded = load_coded(run, device=device)
     extract = load_extractor(features, device=coded.flow.device) if features else None

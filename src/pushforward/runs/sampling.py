@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
-from pushforward.data import Captioned, Source
+from pushforward.data import Captioned, Source, TextSource
 from pushforward.data.columns import check_writable, write_table
 from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
@@ -21,6 +21,7 @@ from pushforward.runs.folder import load_coded, read_recipe
 from pushforward.runs.given import Given, read_given
 from pushforward.runs.null import check_sampling
 from pushforward.runs.pictures import sheet
+from pushforward.runs.texts import sample_text
 from pushforward.sampling import Sampling, samples
 
 SHARD = 1000  # samples in a file
@@ -42,12 +43,15 @@ def sample(
 
     Of a run on captions: `pushforward sample DIR --n 4 --prompt "red heart" "smiling cat" --guidance 2 --out grid.png`.
 
+    Of a run on text: `pushforward sample DIR --n 5 --length 400 --prompt "ROMEO:"`. Texts are printed, or written to
+    `out`.
+
     Of a run on a table: `pushforward sample DIR --n 1000 --given mass=1 energy=5e4 --out samples.csv`.
 
     Args:
         run: The run folder.
-        out: A picture, a .npz file or a folder; for a run on a table a .csv, .tsv, .parquet or .npz file. By default
-            samples.png or samples.csv.
+        out: A picture, a .npz file or a folder; for a run on a table a .csv, .tsv, .parquet or .npz file; for a run on
+            text a text file. By default samples.png or samples.csv; texts are printed.
         n: How many; for each row, where `given` is a file, and for each prompt.
         given: What samples of a table are conditioned on: NAME=VALUE for each column of the context, or a file with
             these columns; its rows then come before their samples.
@@ -58,6 +62,8 @@ def sample(
         raise ValueError(f"draw at least one sample; got n={n}.")
     recipe = read_recipe(run)
     source = recipe.data
+    if isinstance(source, TextSource):
+        return sample_text(run, out, n, sampling, device)
     out = Path(out or ("samples.csv" if source.columns else "samples.png"))
     if source.columns:
         return _sample_table(run, source, out, n, read_given(source, given), sampling, device)
@@ -68,6 +74,11 @@ def sample(
     if sampling.prompt:
         raise ValueError(f"--prompt is for runs on captions; {run} learned {source}. Its samples take --label.")
     check_sampling(run, recipe, sampling)
+    return _sample_images(run, out, n, png, sampling, device)
+
+
+def _sample_images(run: Path, out: Path, n: int, png: bool, sampling: Sampling, device: str) -> str:
+    """Write n images into a picture, a file or a folder."""
     if out.suffix not in ("", ".npz"):
         check_picture(out)
     coded, lost = load_coded(run, device=device), 0

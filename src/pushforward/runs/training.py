@@ -54,6 +54,7 @@ def train(
     `out` is a run of another recipe or of other data, RuntimeError where another process uses the folder.
     """
     folder, place = Path(out), ranks.chosen(device)
+    recipe = replace(recipe, data=recipe.data.learned())
     recipe = from_json(to_json(recipe), "the recipe")  # as it will be read; raises ValueError where it cannot be
     if pictures and not (recipe.train.measure_every and isinstance(recipe.data, ImageSource)):
         raise ValueError("pictures are drawn at evaluations on held-out images: give train.measure_every.")

@@ -1,0 +1,41 @@
+"""A temperature of the weights of a move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pushforward.moves.categorical import Categorical
+from pushforward.moves.mixd import MixD
+from pushforward.moves.move import Move
+
+
+@dataclass(frozen=True, eq=False)
+class Tempered(Move):
+    """A move whose raw parameters are logits, divided by a temperature: below 1 likely tokens become likelier.
+
+    >>> from pushforward.moves import Categorical
+    >>> Tempered(Categorical(2), 0.5).params(torch.tensor([0.0, 1.0])).exp()
+    tensor([0.1192, 0.8808])
+    """
+
+    move: Categorical | MixD
+    temperature: float
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise ValueError(f"a temperature of weights is above 0; got {self.temperature}.")
+
+    def raw_shape(self, features: int) -> tuple[int, ...]:
+        return self.move.raw_shape(features)
+
+    def params(self, raw: Tensor) -> Any:
+        return self.move.params(raw / self.temperature)
+
+    def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self.move.forward(x, raw / self.temperature)
+
+    def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        return self.move.inverse(y, raw / self.temperature)

@@ -1,0 +1,129 @@
+"""Runs on texts: their bounds in bits/char, and texts drawn from them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pushforward.codecs import CodedFlow, GaussianCodebook
+from pushforward.data import TextSource, Windows
+from pushforward.editing.continuation import continued, tempered
+from pushforward.evaluation import HeldOut, held_out_mean
+from pushforward.files import write
+from pushforward.randomness import Keyed
+from pushforward.recipe import Recipe
+from pushforward.runs.folder import load_coded, read_recipe
+from pushforward.sampling import Sampling
+
+BATCH = 32  # windows at once, where the bound's terms are computed
+
+
+@dataclass(frozen=True)
+class PerCharacter:
+    """A bound on held-out text for each of its characters, in bits."""
+
+    mean: float
+    standard_error: float
+    characters: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.standard_error:.3f} bits/char (a bound; {self.characters:,} characters)"
+
+
+@dataclass(frozen=True)
+class BoundTerms:
+    """The terms of the bound, each with the sign that it has in minus log P, in the codec's unit: they add up to it."""
+
+    reconstruction: float
+    prior: float
+    entropy: float
+    unit: str
+
+    def __str__(self) -> str:
+        return (
+            f"reconstruction {self.reconstruction:.3f}, prior {self.prior:.3f}, entropy {self.entropy:.3f} {self.unit}"
+        )
+
+
+def evaluate_text(
+    run: Path, recipe: Recipe, data: str | None, samples: int, device: str
+) -> dict[str, HeldOut | PerCharacter | BoundTerms]:
+    """The bound on held-out text, or all of the text `data`; for each character, and term by term."""
+    source, coded = recipe.data, load_coded(run, device=device)
+    assert isinstance(source, TextSource)
+    takes = recipe.takes()
+    rows = source.held_out(takes) if data is None else source.at(data).whole(takes)
+    mean = held_out_mean(coded, rows, samples=samples, batch=BATCH)
+    found: dict[str, HeldOut | PerCharacter | BoundTerms] = {"held-out": mean}
+    if source.tokenizer.unit == "token":
+        found["per character"] = _per_character(mean, rows, source)
+    if isinstance(coded.codec, GaussianCodebook):
+        found["terms of the bound"] = bound_terms(coded, rows)
+    return found if data is None else {f"{name}, {data}": result for name, result in found.items()}
+
+
+def _per_character(mean: HeldOut, rows: Windows, source: TextSource) -> PerCharacter:
+    tokens = rows.fetch(range(len(rows)))[0]
+    characters = sum(len(source.tokenizer.decode(row)) for row in tokens.tolist())
+    bits = tokens.numel() / characters / (1 if mean.unit.startswith("bits") else math.log(2))
+    return PerCharacter(mean.mean * bits, mean.standard_error * bits, characters)
+
+
+@torch.no_grad()
+def bound_terms(coded: CodedFlow, rows: Windows) -> BoundTerms:
+    """The mean over all windows of the terms of a bound by a `GaussianCodebook`."""
+    codec, sums = coded.codec, torch.zeros(3, dtype=torch.float64)
+    assert isinstance(codec, GaussianCodebook)
+    for part in torch.arange(len(rows)).split(BATCH):
+        tokens = rows.fetch(part)[0].to(coded.flow.device)
+        x, _ = codec.encode(tokens, Keyed(0, rows=part))
+        terms = codec.terms(tokens, x, coded.flow.log_prob(x))
+        sums += torch.stack([codec.in_unit(term, tokens).double().sum().cpu() for term in terms])
+    return BoundTerms(*(sums / len(rows)).tolist(), unit=codec.unit)
+
+
+def sample_text(run: Path, out: Path | None, n: int, sampling: Sampling, device: str) -> str:
+    """Draw n texts of a run, or n that continue each prompt; returns them, or where they were written."""
+    source = read_recipe(run).data
+    assert isinstance(source, TextSource)
+    tokenizer, coded, told, texts = source.tokenizer, load_coded(run, device=device), set[str](), list[str]()
+    for i, prompt in enumerate(sampling.prompt or ("",)):
+        begun = torch.from_numpy(tokenizer.encode(prompt)).expand(n, -1)
+        for rows in torch.arange(n).split(sampling.batch):
+            tokens, how = written(coded, begun[rows], sampling, (i, *rows[:1].tolist()))
+            texts += [tokenizer.decode(row) for row in tokens.tolist()]
+            told |= {how}
+    drawn = "\n".join(f"--- {i}\n{text}" for i, text in enumerate(texts, 1))
+    drawn += "".join(f"\n--- {how}" for how in sorted(told) if how)
+    if out is None:
+        return drawn
+    write(out, drawn + "\n")
+    return f"{len(texts)} texts in {out}"
+
+
+def written(coded: CodedFlow, tokens: Tensor, sampling: Sampling, key: tuple[int, ...]) -> tuple[Tensor, str]:
+    """Tokens (n, k), and `sampling.length` more; and in words how they follow, where it is not exactly.
+
+    A window is drawn given the tokens before it, half of its length at most: `editing.continued` of their events.
+    """
+    flow, window = coded.flow, coded.flow.event[0]
+    tempers = tempered(flow, sampling.temperature)
+    left, least, step = sampling.length or window - min(tokens.shape[1], window // 2), math.inf, 0
+    while left > 0:
+        known = tokens[:, max(0, tokens.shape[1] - window // 2) :]
+        noise = Keyed(sampling.seed, *key, step, rows=range(len(tokens)))
+        if known.shape[1]:
+            events, effective = continued(tempers, coded.codec.encode(known.to(flow.device), noise)[0], generator=noise)
+            least = least if effective is None else min(least, effective.min().item())
+        else:
+            temperature = sampling.temperature if tempers is flow else 1.0
+            events = tempers.sample(len(tokens), temperature=temperature, generator=noise)
+        new = coded.codec.decode(events)[:, known.shape[1] :].cpu()[:, :left]
+        tokens, left, step = torch.cat([tokens, new], 1), left - new.shape[1], step + 1
+    if math.isinf(least):
+        return tokens, ""
+    return tokens, f"windows follow by importance resampling; effective sample size {least:.1f} or more"
