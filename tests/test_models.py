@@ -25,6 +25,7 @@ from pushforward.models import (
     NICE,
     NSF,
     ArBG,
+    AutoregressiveLM,
     CircularNSF,
     ContinuousModel,
     Dequantiser,
@@ -37,6 +38,8 @@ from pushforward.models import (
     ImageRealNVP,
     InvertibleConvolution,
     Jet,
+    Mix1Options,
+    MixDOptions,
     Model,
     RealNVP,
     ResidualFlow,
@@ -45,6 +48,7 @@ from pushforward.models import (
     STARFlow,
     STARFlowV,
     TarFlow,
+    TarFlowLM,
     VectorFlowPlusPlus,
     VectorGlow,
     VectorRealNVP,
@@ -167,6 +171,16 @@ OPTIONS = {
         "layer": (LayerOptions(), LayerOptions(norm="rms", key_heads=1)),
     },
     TarFlow: {**IMAGE, **SIZES, "patch": (2, 4), "depth": (1, 2), "move": (Affine(), Shift())},
+    TarFlowLM: {
+        "tokens": (6, 4),
+        "features": (2, 3),
+        "patch": (1, 2),
+        "width": (16, 32),
+        "depths": ((1, 1), (1,)),
+        "move": (Mix1Options(3, (8,)), Affine(Tanh())),
+        "first": (None, MixDOptions(5)),
+    },
+    AutoregressiveLM: {"tokens": (6, 4), "vocabulary": (5, 7), "width": (16, 32), "depth": (1, 2)},
 }
 
 
@@ -207,7 +221,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def context_of(model: Model, n: int) -> torch.Tensor | None:
-    if model.classes:
+    if getattr(model, "classes", 0):
         return torch.arange(n) % model.classes
     if getattr(model, "text", None):
         return torch.randn(n, *model.text, generator=torch.Generator().manual_seed(0))
