@@ -72,4 +72,4 @@ class CellEmbedding(nn.Module):
 
     def forward(self, x: Tokens) -> Tensor:
         place = (x[..., 0] + 1) * (self.cells / 2)
-        return self.table(place.floor().clamp(0, self.cells).long())
+        return self.table(place.nan_to_num().floor().clamp(0, self.cells).long())

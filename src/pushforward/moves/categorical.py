@@ -59,10 +59,11 @@ class Categorical(Move):
         return side * x, _log_normal(y) - self._log_density(log_w, k)
 
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
-        return self._log_density(self.params(raw), self._cell((at_least_float32(x) + 1) * (self.cells / 2)))
+        place = (at_least_float32(x) + 1) * (self.cells / 2)
+        return self._log_density(self.params(raw), self._cell(place)) + 0 * place  # NaN stays NaN
 
     def _cell(self, place: Tensor) -> Tensor:
-        return place.detach().floor().clamp(0, self.cells - 1).long()
+        return place.detach().nan_to_num().floor().clamp(0, self.cells - 1).long()
 
     def _log_density(self, log_w: Tensor, k: Tensor) -> Tensor:
         return _at(log_w, k) + math.log(self.cells / 2)
