@@ -111,9 +111,7 @@ def evaluate(
             raise ValueError(f"--features is for images, and {run} learned the table {recipe.data}.")
         return _evaluate_table(run, load_coded(run, device=device), recipe, data, samples)
     if isinstance(recipe.data, TextSource):
-        texts = evaluate_text(run, recipe, data, samples, device)
-        note(run, {name: {**asdict(result), "text": str(result)} for name, result in texts.items()})
-        return texts
+        return evaluate_text(run, recipe, data, samples, device)
     check_sampling(run, recipe, sampling)
     coded = load_coded(run, device=device)
     extract = load_extractor(features, device=coded.flow.device) if features else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from pushforward.evaluation import HeldOut, held_out_mean
 from pushforward.files import write
 from pushforward.randomness import Keyed
 from pushforward.recipe import Recipe
-from pushforward.runs.folder import load_coded, read_recipe
+from pushforward.runs.folder import load_coded, note, read_recipe
 from pushforward.sampling import Sampling
 
 BATCH = 32  # windows at once, where the bound's terms are computed
@@ -52,7 +52,7 @@ class BoundTerms:
 def evaluate_text(
     run: Path, recipe: Recipe, data: str | None, samples: int, device: str
 ) -> dict[str, HeldOut | PerCharacter | BoundTerms]:
-    """The bound on held-out text, or all of the text `data`; for each character, and term by term."""
+    """The bound on held-out text, or all of the text `data`; for each character, and term by term. It is noted."""
     source, coded = recipe.data, load_coded(run, device=device)
     assert isinstance(source, TextSource)
     takes = recipe.takes()
@@ -63,7 +63,10 @@ def evaluate_text(
         found["per character"] = _per_character(mean, rows, source)
     if isinstance(coded.codec, GaussianCodebook):
         found["terms of the bound"] = bound_terms(coded, rows)
-    return found if data is None else {f"{name}, {data}": result for name, result in found.items()}
+    if data is not None:
+        found = {f"{name}, {data}": result for name, result in found.items()}
+    note(run, {name: {**asdict(result), "text": str(result)} for name, result in found.items()})
+    return found
 
 
 def _per_character(mean: HeldOut, rows: Windows, source: TextSource) -> PerCharacter:
