@@ -92,23 +92,20 @@ def evaluate(
     held-out rows, and whether ranks of their values among samples are uniform. For rows with weights there is none.
 
     Of a run on captions it also measures how often the caption of an image is the most probable of ten, for held-out
-    captions and for as many images of the training.
-
-    Of text it measures the bound, for each character too, and its terms.
+    captions and for as many images of the training. Of text it measures the bound on each character, and its terms.
 
     Args:
         run: The run folder.
         samples: Draws of the codec for each event; more give a tighter bound.
-        data: A name, a file or a folder: its held-out images, or all where it has no splits; or a table, all of it. By
-            default the run's held-out data.
+        data: A name, a file or a folder: what it holds out, or all of it; by default the run's held-out data.
         features: Evaluate samples of images too, in features of efficientnet-lite0 or of a TorchScript file.
         n: How many samples, against as many held-out images.
         device: cpu, cuda, mps, or auto.
     """
     recipe = recipe_of(run)
+    if features and isinstance(recipe.data, TableSource | TextSource):
+        raise ValueError(f"--features is for images, and {run} learned {recipe.data}.")
     if isinstance(recipe.data, TableSource):
-        if features:
-            raise ValueError(f"--features is for images, and {run} learned the table {recipe.data}.")
         return _evaluate_table(run, load_coded(run, device=device), recipe, data, samples)
     if isinstance(recipe.data, TextSource):
         return evaluate_text(run, recipe, data, samples, device)
