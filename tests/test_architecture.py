@@ -126,7 +126,7 @@ loaded = set(sys.modules)
 import pushforward
 assert before == (torch.get_default_dtype(), torch.get_num_threads(), torch.distributions.Distribution._validate_args)
 new = {name.split(".")[0] for name in set(sys.modules) - loaded}
-optional = "constriction rich tyro PIL sklearn lampe pyro zuko sbi safetensors matplotlib scipy pyarrow datasets"
+optional = "constriction rich tyro PIL sklearn lampe pyro zuko sbi safetensors matplotlib scipy pyarrow datasets av"
 print(sorted(new & set(optional.split())))
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

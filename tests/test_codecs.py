@@ -16,6 +16,7 @@ from pushforward.codecs import (
     CodedFlow,
     ColumnDequantization,
     FrozenAutoencoder,
+    FrozenClipAutoencoder,
     GaussianNoise,
     Identity,
     UniformDequantization,
@@ -159,6 +160,12 @@ ALL = [
     (
         FrozenAutoencoder(nn.PixelUnshuffle(2), nn.PixelShuffle(2), levels=17),
         torch.arange(16).reshape(2, 1, 2, 4),
+        "nats/dim",
+        8,
+    ),
+    (
+        FrozenClipAutoencoder(FrozenAutoencoder(nn.PixelUnshuffle(2), nn.PixelShuffle(2), levels=17), later=0.5),
+        torch.arange(16).reshape(2, 2, 1, 2, 2),
         "nats/dim",
         8,
     ),

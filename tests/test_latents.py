@@ -14,7 +14,15 @@ from PIL import Image
 from torch import nn
 
 import pushforward as pf
-from pushforward.codecs import Autoencoder, CodedFlow, FrozenAutoencoder, GaussianNoise, Identity
+from pushforward.codecs import (
+    Autoencoder,
+    ClipAutoencoder,
+    CodedFlow,
+    FrozenAutoencoder,
+    FrozenClipAutoencoder,
+    GaussianNoise,
+    Identity,
+)
 from pushforward.conditions import Text
 from pushforward.data import Arrays, Captioned, TextEncoder, prepared
 from pushforward.data.captions import is_held_out
@@ -58,6 +66,21 @@ def test_latents_decode_to_the_images_and_noise_is_of_sigma():
     ready = codec.prepare(images)
     assert torch.equal(codec.encode(ready, keyed(0))[0], x)
     assert codec.count(images).tolist() == codec.count(ready).tolist() == [64.0] * 500
+
+
+def test_frames_have_latents_on_the_scale_of_first_or_later_ones():
+    frames = FrozenClipAutoencoder(autoencoder(), first=2.0, later=0.5)
+    clips = pictures(60).unflatten(0, (20, 3))
+    clean = frames.clean(clips)
+    for k, scale in enumerate((2.0, 0.5, 0.5)):
+        assert torch.equal(clean[:, k], scale * frames.image.clean(clips[:, k]))
+    assert torch.equal(frames.decode(clean), clips)
+    x, log_q = frames.encode(clips, keyed(0))
+    assert not log_q.any()
+    torch.testing.assert_close((x - clean).std(), torch.tensor(0.1), rtol=0.05, atol=0)
+    assert frames.count(clips).tolist() == frames.count(frames.prepare(clips)).tolist() == [3 * 64.0] * 20
+    with pytest.raises(ValueError, match="above 0"):
+        ClipAutoencoder(later=0.0)
 
 
 def test_a_flow_of_latents_learns_and_the_autoencoder_stays():

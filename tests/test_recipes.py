@@ -13,7 +13,7 @@ import pushforward as pf
 from pushforward.codecs import CodedFlow
 from pushforward.data import Arrays, Images, Mirrored, TextSource
 from pushforward.evaluation import mean_cost
-from pushforward.models import BY_WORD
+from pushforward.models import BY_WORD, STARFlowV
 from pushforward.randomness import keyed
 from pushforward.recipe import differences
 from pushforward.recipes import RECIPES
@@ -31,8 +31,12 @@ def stripes(recipe: pf.Recipe) -> Images | Arrays:
     labels = torch.arange(64) % max(classes, 2)
     rows = (torch.arange(height) + labels[:, None]) % 2 * (levels // 2)
     images = rows[:, None, :, None].expand(64, channels, height, width)
+    if isinstance(recipe.model, STARFlowV):
+        images = images[:, None].expand(-1, 2, -1, -1, -1)  # of two frames
     if text:
         return Arrays(images, labels[:, None, None].float().expand(-1, *text))
+    if images.dim() == 5:
+        return Arrays(images)
     return Images(images, labels if classes else None, levels, classes)
 
 

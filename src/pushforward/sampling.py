@@ -28,12 +28,14 @@ class Sampling:
     attention_temperature: float = 1.0  # of the network that guidance subtracts; other than 1, no labels are needed
     temperature: float = 1.0  # of the base's noise
     denoised: bool = True  # by the flow's score, where its codec adds Gaussian noise
+    frames: int | None = None  # of a clip; left out: as many as the run learned
+    first_frame: str | None = None  # an image with which clips begin
     seed: int = 0
     batch: int = 64
 
     def __post_init__(self):
-        for name, least in (("temperature", 0), ("guidance", 0), ("batch", 1)):
-            if not getattr(self, name) >= least:
+        for name, least in (("temperature", 0), ("guidance", 0), ("batch", 1), ("frames", 1)):
+            if not (getattr(self, name) is None or getattr(self, name) >= least):
                 raise ValueError(f"sampling needs {name} of at least {least}; got {getattr(self, name)}.")
 
 

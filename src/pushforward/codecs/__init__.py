@@ -13,6 +13,7 @@ side. Integers 0 … levels − 1 are encoded on [−1, 1].
 from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder
 from pushforward.codecs.base import Codec, CodecConfig, Identity
 from pushforward.codecs.cells import TokenCells
+from pushforward.codecs.clips import ClipAutoencoder, FrozenClipAutoencoder
 from pushforward.codecs.coarse import Coarse
 from pushforward.codecs.codebook import GaussianCodebook, Terms, TokenCodebook
 from pushforward.codecs.coded_flow import CodedFlow
@@ -24,12 +25,14 @@ from pushforward.codecs.variational import VariationalDequantization
 
 __all__ = [
     "Autoencoder",
+    "ClipAutoencoder",
     "Coarse",
     "Codec",
     "CodecConfig",
     "CodedFlow",
     "ColumnDequantization",
     "FrozenAutoencoder",
+    "FrozenClipAutoencoder",
     "GaussianCodebook",
     "GaussianNoise",
     "Identity",

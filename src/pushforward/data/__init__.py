@@ -2,6 +2,7 @@
 
 from pushforward.data.captions import Captioned
 from pushforward.data.catalogue import digits, find
+from pushforward.data.clips import Clips, ClipSource
 from pushforward.data.columns import Table, read_table, write_table
 from pushforward.data.data import Arrays, Data
 from pushforward.data.images import Images, Mirrored, Shifted
@@ -9,10 +10,12 @@ from pushforward.data.order import Order
 from pushforward.data.prepared import prepared
 from pushforward.data.sources import ImageSource, Source, TableSource, Takes
 from pushforward.data.splits import NoSplitError
-from pushforward.data.text import TextEncoder
+from pushforward.data.sprites import Sprites
+from pushforward.data.text import PhraseEncoder, TextEncoder
 from pushforward.data.texts import TextSource, Windows
 from pushforward.data.tokenizers import BPE, Bytes, Characters, Letters, Tokenizer
 from pushforward.data.torch_datasets import FromTorch
+from pushforward.data.videos import read_videos, write_video
 
 __all__ = [
     "BPE",
@@ -20,6 +23,8 @@ __all__ = [
     "Bytes",
     "Captioned",
     "Characters",
+    "ClipSource",
+    "Clips",
     "Data",
     "FromTorch",
     "ImageSource",
@@ -28,8 +33,10 @@ __all__ = [
     "Mirrored",
     "NoSplitError",
     "Order",
+    "PhraseEncoder",
     "Shifted",
     "Source",
+    "Sprites",
     "Table",
     "TableSource",
     "Takes",
@@ -40,6 +47,8 @@ __all__ = [
     "digits",
     "find",
     "read_table",
+    "read_videos",
     "write_table",
+    "write_video",
     "prepared",
 ]

@@ -60,6 +60,35 @@ class TextEncoder:
         return _loaded(self.name)[1].config.hidden_size
 
 
+@dataclass(frozen=True)
+class PhraseEncoder(TextEncoder):
+    """A token for each phrase of a text, between commas: the mean of its words' embeddings by a `TextEncoder`.
+
+    Texts of a few phrases in any number of combinations are then encoded at the cost of the phrases.
+    """
+
+    phrases: int = 8  # of a text at most
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (n, phrases, features), float32; zeros after a text's last phrase. Raises ValueError for more."""
+        places, table = self.table(texts)
+        return table[places]
+
+    def table(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The phrases of each text (n, phrases), as rows of a table (number, features) whose row 0 is zeros."""
+        split = [[phrase.strip() for phrase in text.split(",") if phrase.strip()] for text in texts]
+        long = [text for text, phrases in zip(texts, split, strict=True) if len(phrases) > self.phrases]
+        if long:
+            raise ValueError(f"a text has {self.phrases} phrases at most; shorten {long[0][:80]!r}.")
+        known = sorted({phrase for phrases in split for phrase in phrases})
+        row = {phrase: i for i, phrase in enumerate(known, 1)}
+        rows = [[row[phrase] for phrase in phrases] + [0] * (self.phrases - len(phrases)) for phrases in split]
+        words = super().__call__(known) if known else torch.zeros(0, 1, self.features)
+        count = words.any(-1).sum(1, keepdim=True).clamp(min=1)
+        table = torch.cat([words.new_zeros(1, words.shape[2]), words.sum(1) / count])
+        return torch.tensor(rows, device="cpu").reshape(len(rows), self.phrases), table
+
+
 @lru_cache(maxsize=1)
 def _loaded(name: str) -> tuple[Any, Any]:
     transformers: Any = require("transformers", "text")

@@ -76,26 +76,36 @@ class ObjectiveConfig(ABC):
         """The objective for this flow, on data with this codec."""
 
 
+Dropout = float | tuple[tuple[str, float], ...]  # of all conditions of a row together, or of named ones, each by itself
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaximumLikelihood(ObjectiveConfig):
-    """Maximum likelihood: builds a `Likelihood`."""
+    """Maximum likelihood: builds a `Likelihood`.
 
-    condition_dropout: float = 0.0  # probability that a row's conditions are dropped: for guidance
+    `condition_dropout` is the probability that all conditions of a row are dropped, for guidance; or pairs, such as
+    (("text", 0.1), ("rate", 0.5)), by which each named condition is dropped by itself.
+    """
+
+    condition_dropout: Dropout = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.condition_dropout <= 1:
-            raise ValueError(f"condition_dropout is a probability, 0 … 1; got {self.condition_dropout}.")
+        given = self.condition_dropout
+        if not all(0 <= p <= 1 for p in ([p for _, p in given] if isinstance(given, tuple) else [given])):
+            raise ValueError(f"condition_dropout is a probability, 0 … 1; got {given}.")
 
     def build(self, flow: Flow, codec: Codec) -> Likelihood:
         return Likelihood(flow, codec, condition_dropout=self.condition_dropout)
 
 
-def with_dropout(flow: Flow, x: Events, context: Given, probability: float, generator: Source) -> Context:
-    """The context of the rows of x, in which all conditions of a row are null with this probability."""
+def with_dropout(flow: Flow, x: Events, context: Given, dropout: Dropout, generator: Source) -> Context:
+    """The context of the rows of x, in which conditions of a row are null with these probabilities."""
     rows = conditions.expand(flow.context(context), x.shape[:1])
-    if not rows or not probability:
+    if not rows or not dropout:
         return rows
-    return conditions.drop(rows, draw(torch.rand, x.shape[:1], x, generator) < probability)
+    for names, probability in [((name,), p) for name, p in dropout] if isinstance(dropout, tuple) else [((), dropout)]:
+        rows = conditions.drop(rows, draw(torch.rand, x.shape[:1], x, generator) < probability, *names)
+    return rows
 
 
 class Likelihood(Objective):
@@ -103,12 +113,12 @@ class Likelihood(Objective):
 
         loss = mean over the batch of w · (log_q − log p(x | context)) / elements,        w of mean 1 over the data
 
-    so that the mean over an epoch is the weighted mean. A codec with parameters is trained too. `condition_dropout` is
-    the probability that all conditions of a row are null: then one network learns the conditional and the unconditional
-    density. The unit is the codec's.
+    so that the mean over an epoch is the weighted mean. A codec with parameters is trained too. With
+    `condition_dropout`, as in `MaximumLikelihood`, one network learns the density with conditions and without. The unit
+    is the codec's.
     """
 
-    def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
+    def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: Dropout = 0.0):
         super().__init__()
         self.flow, self.codec, self.condition_dropout = flow, codec, condition_dropout
         codec.join(flow)

@@ -33,6 +33,7 @@ from pushforward.recipes.published import (
 )
 from pushforward.recipes.small_scale import cifar10, digits, fashion_mnist, letters, mnist
 from pushforward.recipes.tables import table
+from pushforward.recipes.video import sprites, vtest
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
@@ -60,6 +61,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         brown_words,
         text8,
         openwebtext,
+        sprites,
+        vtest,
         imagenet64_bits,
         imagenet64_unconditional,
         imagenet64_by_class,

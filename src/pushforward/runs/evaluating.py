@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
-from pushforward.data import Arrays, Captioned, Data, Order, TableSource, TextSource
+from pushforward.data import Arrays, Captioned, Data, Order, Sprites, TableSource, TextSource
 from pushforward.diagnostics import Diagnostics
 from pushforward.evaluation import (
     HeldOut,
@@ -128,13 +128,23 @@ def evaluate(
                 tell(f"{name}, samples, guidance {sampling.guidance:g}", quality)
         return found
     rows = recipe.held_out_data() if data is None else images_of(run, data)
-    tell("held-out", held_out_mean(coded, rows, samples=samples))
-    if coded.flow.classes and knows_null(recipe):
-        tell("held-out, without the class", held_out_mean(coded, rows, torch.tensor(-1, device="cpu"), samples=samples))
+    for name, result in _likelihoods(coded, recipe, rows, samples):
+        tell(name, result)
     if extract:
         images = images_of(run, data)
         tell(f"samples, guidance {sampling.guidance:g}", sample_quality(coded, images, extract, n, sampling))
     return found
+
+
+def _likelihoods(coded: CodedFlow, recipe: Recipe, rows: Data, samples: int) -> Iterator[tuple[str, HeldOut]]:
+    """That of held-out rows, with what they are conditioned on and without; and of unseen pairs of sprites, by name."""
+    yield "held-out", held_out_mean(coded, rows, samples=samples)
+    if coded.flow.classes and knows_null(recipe):
+        null = torch.tensor(-1, device="cpu")
+        yield "held-out, without the class", held_out_mean(coded, rows, null, samples=samples)
+    if isinstance(recipe.data, Sprites):
+        yield "held-out, without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
+        yield "unseen pairs", held_out_mean(coded, recipe.data.pairs(recipe.takes()), samples=samples)
 
 
 def _captioned(recipe: Recipe, data: str | None) -> dict[str, Data]:

@@ -10,7 +10,7 @@ from pushforward.sampling import Sampling
 
 def knows_null(recipe: Recipe) -> bool:
     """Whether labels were dropped in training. Of an objective that does not say so, it is assumed."""
-    return getattr(recipe.objective, "condition_dropout", 1.0) > 0
+    return bool(getattr(recipe.objective, "condition_dropout", True))
 
 
 def check_null(run: str | PathLike[str], recipe: Recipe, what: str) -> None:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
-from pushforward.data import Captioned, Source, TextSource
+from pushforward.data import Captioned, ClipSource, Source, Sprites, TextSource
 from pushforward.data.columns import check_writable, write_table
 from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
+from pushforward.runs.clips import sample_clips
 from pushforward.runs.data import class_names
 from pushforward.runs.folder import load_coded, read_recipe
 from pushforward.runs.given import Given, read_given
@@ -41,6 +42,9 @@ def sample(
     Into a folder it writes files samples-000000.npz, samples-001000.npz … of a thousand each, with integer `images` and
     `labels`. One file is in memory at a time. After an interruption, the same command continues.
 
+    Of a run on clips: `pushforward sample DIR --n 1 --prompt "walking left, blue robe" --frames 24 --out walk.gif`, or
+    a .png, .webp or .mp4. With `--first-frame start.png` they begin with that image.
+
     Of a run on captions: `pushforward sample DIR --n 4 --prompt "red heart" "smiling cat" --guidance 2 --out grid.png`.
 
     Of a run on text: `pushforward sample DIR --n 5 --length 400 --prompt "ROMEO:"`. Texts are printed, or written to
@@ -51,7 +55,7 @@ def sample(
     Args:
         run: The run folder.
         out: A picture, a .npz file or a folder; for a run on a table a .csv, .tsv, .parquet or .npz file; for a run on
-            text a text file. By default samples.png or samples.csv; texts are printed.
+            text a text file. By default samples.png, samples.gif of clips, or samples.csv; texts are printed.
         n: How many; for each row, where `given` is a file, and for each prompt.
         given: What samples of a table are conditioned on: NAME=VALUE for each column of the context, or a file with
             these columns; its rows then come before their samples.
@@ -64,9 +68,14 @@ def sample(
     source = recipe.data
     if isinstance(source, TextSource):
         return sample_text(run, out, n, sampling, device)
-    out = Path(out or ("samples.csv" if source.columns else "samples.png"))
+    clips = isinstance(source, ClipSource | Sprites)
+    out = Path(out or ("samples.csv" if source.columns else "samples.gif" if clips else "samples.png"))
     if source.columns:
         return _sample_table(run, source, out, n, read_given(source, given), sampling, device)
+    if clips:
+        return sample_clips(run, source, out, n, sampling, device)
+    if sampling.frames or sampling.first_frame:
+        raise ValueError(f"--frames and --first-frame are for runs on clips; {run} learned {source}.")
     if given:
         raise ValueError(f"--given is for runs on tables; {run} learned {source}. Its samples take --label.")
     if isinstance(source, Captioned):
@@ -79,6 +88,7 @@ def sample(
 
 def _sample_images(run: Path, out: Path, n: int, png: bool, sampling: Sampling, device: str) -> str:
     """Write n images into a picture, a file or a folder."""
+    """Write n samples: a picture, a file of arrays, or a folder of files."""
     if out.suffix not in ("", ".npz"):
         check_picture(out)
     coded, lost = load_coded(run, device=device), 0

@@ -1,0 +1,123 @@
+"""Clips: windows of frames of videos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pushforward.data.data import Data, Rows, digest, naming, row_numbers
+from pushforward.data.encoded import Encoded
+from pushforward.data.sources import Source, Takes
+from pushforward.data.videos import Video, read_videos
+
+Context = Tensor | Mapping[str, Tensor] | None
+
+
+class Clips(Data):
+    """All windows of `frames` frames of videos, each a row: (n, frames, C, H, W) of uint8.
+
+    A window takes every `every`-th frame from its start on. Row i is a function of i alone: the windows of the first
+    video in order of their starts, then those of the second, and so on. Training draws rows by (seed, step), so which
+    windows are in a batch is a function of these. `context` has a row for each video: labels, or embeddings; or it is
+    a dict of such, by the names of the flow's conditions.
+
+    >>> clips = Clips([torch.zeros(5, 3, 8, 8, dtype=torch.uint8)], frames=2, every=2)
+    >>> len(clips), clips.fetch([0, 2])[0].shape
+    (3, torch.Size([2, 2, 3, 8, 8]))
+    """
+
+    def __init__(self, videos: Sequence[Video], frames: int, *, every: int = 1, context: Context = None):
+        if frames < 1 or every < 1:
+            raise ValueError(f"a clip has one frame at least, and takes every first, second, …; got {frames}, {every}.")
+        shapes = {tuple(video.shape[1:]) for video in videos}
+        if len(shapes) != 1:
+            raise ValueError(f"clips are of one shape (C, H, W); the videos have {sorted(shapes) or 'none'}. Fit them.")
+        span = (frames - 1) * every + 1
+        counts = torch.tensor([max(0, video.shape[0] - span + 1) for video in videos], device="cpu")
+        if not counts.sum():
+            longest = max(video.shape[0] for video in videos)
+            raise ValueError(
+                f"a clip of {frames} frames, every {every}, spans {span}; the longest video has {longest}."
+            )
+        for name, values in _named(context):
+            if len(values) != len(videos):
+                raise ValueError(f"give one row of {name} for each of {len(videos)} videos; got {tuple(values.shape)}.")
+        self.videos, self.frames, self.every, self.context = videos, frames, every, context
+        self._ends = counts.cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Any]:
+        rows = row_numbers(rows)
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
+            raise IndexError(f"clips are 0 … {len(self) - 1}; got {rows.tolist()}.")
+        video = torch.searchsorted(self._ends, rows, right=True)
+        starts = rows - torch.where(video > 0, self._ends[video - 1], 0)
+        within = self.every * torch.arange(self.frames, device="cpu")
+        pairs = zip(video.tolist(), starts.tolist(), strict=True)
+        clips, context = torch.stack([self.videos[v][start + within] for v, start in pairs]), self.context
+        if isinstance(context, Mapping):
+            return clips, {name: values[video] for name, values in context.items()}
+        return clips, None if context is None else context[video]
+
+    def fingerprint(self) -> str:
+        blobs = (b for video in self.videos for b in (video.spread_blobs() if isinstance(video, Encoded) else [video]))
+        return digest([self.frames, self.every, *blobs, *(part for pair in _named(self.context) for part in pair)])
+
+
+def _named(context: Context) -> list[tuple[str, Tensor]]:
+    if isinstance(context, Mapping):
+        return sorted(context.items())
+    return [] if context is None else [("context", context)]
+
+
+@dataclass(frozen=True)
+class ClipSource(Source):
+    """Clips of the videos at a path (`data.videos.read_videos`), or of a pack of the folder PUSHFORWARD_DATA.
+
+    The last share `validation` of each video's frames is held out.
+    """
+
+    path: str  # or the name of a .npz there
+    frames: int  # of a clip
+    every: int = 1  # takes every so many-th frame
+    validation: float = 0.2
+    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __post_init__(self):
+        if not 0 < self.validation < 1:
+            raise ValueError(f"the share of frames to hold out is above 0 and below 1; got {self.validation}.")
+
+    def __str__(self) -> str:
+        return self.path
+
+    def training(self, takes: Takes) -> Clips:
+        return self._part(takes, held_out=False)
+
+    def held_out(self, takes: Takes) -> Clips:
+        return self._part(takes, held_out=True)
+
+    def at(self, place: str) -> ClipSource:
+        return replace(self, path=place)
+
+    def _part(self, takes: Takes, *, held_out: bool) -> Clips:
+        path = Path(self.path)
+        if not path.suffix and not path.exists():
+            path = Path(os.environ.get("PUSHFORWARD_DATA", ".")) / f"{self.path}.npz"
+        channels, height, width = takes.event[-3:]
+        parts = []
+        for video in read_videos(path, image=(channels, height, width)):
+            rows = torch.arange(video.shape[0], device="cpu")
+            first = round(len(rows) * (1 - self.validation))  # of those that are held out
+            kept = rows[first:] if held_out else rows[:first]
+            parts.append(video.part(kept) if isinstance(video, Encoded) else video[kept])
+        with naming(path):
+            return Clips(parts, self.frames, every=self.every)

@@ -1,0 +1,189 @@
+"""Videos read from files and folders: each is (frame, C, H, W) of uint8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.data.data import naming
+from pushforward.data.encoded import Encoded, Shape, fitted
+from pushforward.data.folders import ENDINGS, Stretch, Stretches
+from pushforward.optional import require
+
+Video = Tensor | Encoded  # frames in memory, or decoded when they are indexed
+ANIMATED = (".gif", ".png", ".apng", ".webp")  # what Pillow reads
+MOVIES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg")  # what PyAV reads
+ARRAYS = ("clips", "videos", "frames", "video")  # of a .npz file
+
+
+def read_videos(path: str | Path, *, image: Shape | None = None) -> list[Video]:
+    """The videos at a path, in the order of their names.
+
+        clips.npz          an array `clips` (n, F, H, W, C) or (n, F, C, H, W), or `frames`, of one video; or `delta`,
+                           the differences of its frames modulo 256
+        walk.gif           an animated .gif, .png or .webp
+        walk.mp4           a video file, by PyAV (`pip install 'pushforward[video]'`)
+        folder             of images, the frames of one video by their names; of such folders; or of files as above
+
+    Given `image`, (C, H, W), frames are scaled to cover it, cropped to its centre, and made grey or colour. Raises
+    FileNotFoundError where there is nothing, and ValueError, naming the file, where it cannot be read to its end, has
+    no frames, or has frames of several sizes.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _in_folder(path, image)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}.")
+    with naming(path):
+        if path.suffix == ".npz":
+            return _in_npz(path, image)
+        if path.suffix.lower() in ANIMATED:
+            return [_animation(path, image)]
+        if path.suffix.lower() in MOVIES:
+            return [_movie(path, image)]
+        raise ValueError(f"videos are .npz, {', '.join((*ANIMATED, *MOVIES))}, or folders of frames.")
+
+
+def _in_folder(path: Path, image: Shape | None) -> list[Video]:
+    inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    frames = [entry for entry in inside if entry.suffix.lower() in ENDINGS]
+    others = [entry for entry in inside if entry.is_dir() or entry.suffix.lower() in (".npz", *MOVIES)]
+    if frames and others:
+        raise ValueError(f"{path} holds images, the frames of a video, and also {others[0].name}. Move one of them.")
+    if frames and all(_is_animated(frame) for frame in frames):
+        return [video for frame in frames for video in read_videos(frame, image=image)]
+    if frames:
+        return [Encoded(Stretches([Stretch(frame) for frame in frames]), image=image)]
+    if not others:
+        raise ValueError(f"there are no frames in {path}: it holds no image, video or folder of them.")
+    return [video for entry in others for video in read_videos(entry, image=image)]
+
+
+def _is_animated(path: Path) -> bool:
+    from PIL import Image, UnidentifiedImageError
+
+    if path.suffix.lower() not in ANIMATED:
+        return False
+    try:
+        with Image.open(path) as picture:
+            return getattr(picture, "n_frames", 1) > 1
+    except UnidentifiedImageError:
+        return False
+
+
+def _in_npz(path: Path, image: Shape | None) -> list[Video]:
+    with np.load(path) as arrays:
+        if "delta" in arrays:
+            found = np.cumsum(arrays["delta"], axis=0, dtype=np.uint8)
+        else:
+            name = next((name for name in ARRAYS if name in arrays), None)
+            if name is None:
+                raise ValueError(f"it has the arrays {', '.join(arrays)}; expected one of {', '.join(ARRAYS)}.")
+            found = arrays[name]
+    if found.dtype != np.uint8 or found.ndim not in (4, 5) or 0 in found.shape:
+        raise ValueError(
+            f"videos are uint8 of shape (n, frames, H, W, C), or (frames, H, W, C) for one; got {found.dtype} of "
+            f"{found.shape}."
+        )
+    if found.shape[-1] not in (1, 3):
+        found = np.moveaxis(found, -3, -1)
+    if found.shape[-1] not in (1, 3):
+        raise ValueError(f"frames have 1 or 3 channels, first or last; these are of shape {found.shape[-3:]}.")
+    return [_stacked(video, image) for video in (found if found.ndim == 5 else found[None])]
+
+
+def _animation(path: Path, image: Shape | None) -> Tensor:
+    from PIL import Image, ImageSequence, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            if getattr(picture, "n_frames", 1) < 2:
+                raise ValueError("it is an image of one frame, not an animation. Give a video, or a folder of frames.")
+            frames = [
+                fitted(frame.copy(), image or (3, frame.height, frame.width))
+                for frame in ImageSequence.Iterator(picture)
+            ]
+    except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"it ends early, or is no image that Pillow reads: {error}") from error
+    return torch.from_numpy(np.stack(frames))
+
+
+def _movie(path: Path, image: Shape | None) -> Tensor:
+    av = require("av", "video")
+    try:
+        with av.open(str(path)) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                raise ValueError("it has no video stream.")
+            told, frames = stream.frames, [*_decoded(container, stream, image)]
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"it ends early, or is no video that FFmpeg reads: {error}") from error
+    if not frames:
+        raise ValueError("it has no frames.")
+    if len(frames) < told:
+        raise ValueError(f"it ends early: it says that it has {told} frames, and {len(frames)} can be decoded.")
+    if len({frame.shape for frame in frames}) > 1:
+        raise ValueError("its frames change their size. Give image=(C, H, W) to fit them all to it.")
+    return torch.from_numpy(np.stack(frames))
+
+
+def _decoded(container: Any, stream: Any, image: Shape | None) -> Iterator[np.ndarray]:
+    for frame in container.decode(stream):
+        picture = frame.to_image()
+        yield fitted(picture, image or (3, picture.height, picture.width))
+
+
+def _stacked(frames: np.ndarray, image: Shape | None) -> Tensor:
+    """Frames (F, H, W, C) as a video."""
+    if image is None or (frames.shape[-1], *frames.shape[1:3]) == tuple(image):
+        return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+    from PIL import Image
+
+    pictures = (Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in frames)
+    return torch.from_numpy(np.stack([fitted(picture, image) for picture in pictures]))
+
+
+def write_video(frames: Sequence[Tensor] | Tensor, path: str | Path, *, rate: float = 8.0) -> None:
+    """Write frames (F, C, H, W) of uint8 as an animated .gif, .png or .webp, or by PyAV as another video.
+
+    `rate` is in frames per second. Raises ValueError where there are no frames or the ending is of no such file.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    check_video(path)
+    if not len(frames):
+        raise ValueError(f"{path}: a video has one frame at least.")
+    if not rate > 0:
+        raise ValueError(f"a rate is above 0 frames per second; got {rate}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = [frame.permute(1, 2, 0).expand(-1, -1, 3).contiguous().numpy() for frame in frames]
+    if path.suffix.lower() in ANIMATED:
+        first, *others = (Image.fromarray(array) for array in arrays)
+        options: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {}
+        first.save(path, save_all=True, append_images=others, duration=round(1000 / rate), loop=0, **options)
+        return
+    av = require("av", "video")
+    height, width = arrays[0].shape[:2]
+    even = (height + height % 2, width + width % 2)  # as most encoders need
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264" if path.suffix.lower() != ".webm" else "vp9", rate=round(rate))
+        stream.height, stream.width, stream.pix_fmt = *even, "yuv420p"
+        for array in arrays:
+            padded = np.pad(array, ((0, even[0] - height), (0, even[1] - width), (0, 0)), mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def check_video(path: str | Path) -> None:
+    """Raise ValueError where the ending is of no video, ModuleNotFoundError where what writes it is missing."""
+    ending = Path(path).suffix.lower()
+    if ending not in (*ANIMATED, *MOVIES):
+        raise ValueError(f"{path} does not end as a video does: give a name that ends in .gif, .png, .webp or .mp4.")
+    if ending in MOVIES:
+        require("av", "video")
