@@ -37,6 +37,7 @@ from pushforward.models import (
     ImageGlow,
     ImageRealNVP,
     InvertibleConvolution,
+    ITARFlow,
     Jet,
     Mix1Options,
     MixDOptions,
@@ -133,6 +134,13 @@ OPTIONS = {
     ImageRealNVP: {**IMAGE, "levels": (2, 1), "width": (8, 4), "blocks": (1, 2), "move": AFFINE},
     ImageGlow: {**IMAGE, **MIXED, **SIZES, "levels": (2, 1)},
     ImageFlowPlusPlus: {**IMAGE, "width": (8, 16), "blocks": (1, 2), "components": (3, 2)},
+    ITARFlow: {
+        **IMAGE,
+        "patch": (2, 4),
+        "width": (16, 8),
+        "depths": ((1, 1), (1, 2, 1)),
+        "noise": ((0.01, 0.3), (0.1, 0.1)),
+    },
     Jet: {
         **IMAGE,
         **SIZES,
@@ -408,9 +416,16 @@ TARFLOWS = {
 }
 
 
-@pytest.mark.parametrize("name", TARFLOWS)
+ITARFLOWS = {
+    "itarflow 64": (ITARFlow(image=(3, 64, 64), patch=2, width=1280, classes=1000), 771_394_656),
+    "itarflow 128": (ITARFlow(image=(3, 128, 128), patch=4, width=1600, classes=1000), 1_202_502_784),
+    "itarflow 256": (ITARFlow(image=(3, 256, 256), patch=8, width=2176, classes=1000), 2_220_731_392),
+}
+
+
+@pytest.mark.parametrize("name", TARFLOWS | ITARFLOWS)
 def test_tarflow_has_the_published_parameter_count(name):
-    model, parameters, _ = TARFLOWS[name]
+    model, parameters, *_ = (TARFLOWS | ITARFLOWS)[name]
     with torch.device("meta"):
         flow = model.build()
     assert sum(p.numel() for p in flow.parameters()) == parameters

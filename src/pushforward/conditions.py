@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Size, Tensor
@@ -114,7 +114,12 @@ def find(context: Context | None, name: str) -> Condition:
 
 
 class Kind(ABC):
-    """A kind of condition: how it is read from the user's values, and its null."""
+    """A kind of condition: how it is read from the user's values, and its null.
+
+    Where an `optional` one is not given it is null.
+    """
+
+    optional: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -296,10 +301,46 @@ class Text(Array):
         return super().null()._replace(mask=torch.zeros(self.tokens, dtype=torch.bool, device="cpu"))
 
 
+@dataclass(frozen=True)
+class NoiseLevel(Kind):
+    """The deviation of the Gaussian noise in x, above 0: a float or real numbers of shape (*batch,).
+
+    A flow that was trained at the levels `low` … `high` knows them all. It is optional: the null is `high`. It may be
+    dropped, as in guidance, and keeps its value.
+
+    >>> NoiseLevel(0.01, 0.3).null().value
+    tensor(0.3000)
+    """
+
+    low: float
+    high: float
+    optional: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if not 0 < self.low <= self.high:
+            raise ValueError(f"noise levels run from a low above 0 to a high; got {self.low} … {self.high}.")
+
+    @property
+    def expected(self) -> str:
+        return f"noise levels {self.low:g} … {self.high:g}, or None for the highest"
+
+    def read(self, given: Given) -> Condition:
+        levels = as_tensor(given, "the noise level")
+        if not levels.is_floating_point():
+            levels = levels.to(torch.get_default_dtype())
+        if readable(levels) and not (levels > 0).all():
+            raise ValueError(f"this flow takes {self.expected}; got {levels[~(levels > 0)][0]:g}.")
+        return Condition(levels, torch.zeros_like(levels, dtype=torch.bool))
+
+    def null(self) -> Condition:
+        return Condition(torch.tensor(self.high, device="cpu"), torch.tensor(True, device="cpu"))
+
+
 def read(kinds: Mapping[str, Kind], given: Given) -> Context:
     """The user's values -> the context of a flow with these conditions, all of one batch shape.
 
     For one condition `given` is its value; for several it is a dict of values by name, where None stands for the null.
+    Optional ones may be left out.
     A `Condition` or a `Context` is returned as it is. Raises ValueError, with the name, where a condition is missing,
     unknown or of the wrong kind.
     """
@@ -307,15 +348,18 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
         if given is None or given == {}:
             return {}
         raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
-    if given is None:
+    optional = {name: None for name, kind in kinds.items() if kind.optional}
+    if given is None and len(optional) < len(kinds):
         raise ValueError(
             f"this flow is conditional ({_expected(kinds)}) and was called without a context. "
             "Give one for each row, or one for all."
         )
     if not isinstance(given, Mapping):
-        if len(kinds) > 1:
+        names = [name for name in kinds if name not in optional] or kinds
+        if len(names) > 1:
             raise ValueError(f"this flow has several conditions: give a dict of them ({_expected(kinds)}).")
-        given = dict.fromkeys(kinds, given)
+        given = dict.fromkeys(names, given)
+    given = {**optional, **given}
     if given.keys() != kinds.keys():
         raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {_names(given)}.")
     context = {name: _read(kind, given[name]) for name, kind in kinds.items()}

@@ -4,26 +4,31 @@ A `Denoiser` is a function of noisy events and their context. It is given to `fl
 
     Score()        one step along the score of the flow's density: the mean of the clean event, by Tweedie's formula
     Learned(net)   the same step, by a network that learned the score beside the flow: one pass, without a gradient
+    Iterative()    many steps, along the scores of a flow that knows every level of noise
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import nn
 
-from pushforward.conditions import Context, each
+from pushforward.conditions import Condition, Context, each
+from pushforward.randomness import Keyed, draw, hashed
 from pushforward.shapes import Events, PerSample
 
+NOISE = "noise"  # the name of the condition that tells a flow its noise level
 LogProb = Callable[[Events, Context], PerSample]
 
 
 class Denoiser(nn.Module, ABC):
     """(log_prob, x, sigma, context) -> clean events of x's shape, not clipped, without a gradient.
 
-    x = clean + sigma · noise, with sigma (batch,), is a draw from the density `log_prob`.
+    x = clean + sigma · noise, with sigma (batch,), is a draw from the density `log_prob`. Where the flow is told the
+    noise level, as the condition "noise", the level is sigma, whatever the context says.
     """
 
     @abstractmethod
@@ -45,7 +50,8 @@ class Score(Denoiser):
         self.chunk = chunk
 
     def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:
-        gradient = torch.cat([score(log_prob, *part) for part in _chunks(x, context, self.chunk)])
+        given = at_level(context, sigma)
+        gradient = torch.cat([score(log_prob, *part) for part in _chunks(x, given, self.chunk)])
         return x.detach() + as_factor(sigma, gradient).square() * gradient
 
 
@@ -64,6 +70,52 @@ class Learned(Denoiser):
         with torch.no_grad():
             noise = self.net(x, context).to(x.dtype)
             return x - (as_factor(sigma, noise) if self.step is None else self.step) * noise
+
+
+class Iterative(Denoiser):
+    """Steps from one noise level to the next, t_1 = sigma > t_2 > … > `low` > 0, along the scores of these levels:
+
+        clean <- x + t² · d log p(x | t) / dx        x <- clean + t_next / t · (x − clean)
+
+    The result is the last `clean`. The `steps` levels are equally spaced; one step is `Score()`. If `stochastic`, a
+    part of the old noise v = (x − clean) / t is replaced by noise that is a function of (seed, x):
+
+        v <- √a · v + √(1 − a) · noise,  a = (t_next / t)²        x <- clean + t_next · v
+
+    For a flow with the condition "noise", such as `models.ITARFlow`, whose lowest level `low` is. A step costs a pass
+    and its gradient. iTARFlow, arXiv:2604.20041, which takes sigma / 0.01 steps.
+    """
+
+    def __init__(self, steps: int = 10, *, low: float = 0.01, stochastic: bool = False, seed: int = 0, chunk: int = 64):
+        super().__init__()
+        if steps < 1 or not low > 0:
+            raise ValueError(f"denoising takes at least one step, to a level above 0; got steps={steps}, low={low}.")
+        self.steps, self.low, self.stochastic, self.seed = steps, low, stochastic, seed
+        self.step = Score(chunk)
+
+    def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:
+        if NOISE not in context:
+            raise ValueError(
+                "this flow is not told the noise level, and has one level's score: denoise by Score(), or train a flow "
+                "of all levels, such as models.ITARFlow."
+            )
+        x, source = x.detach(), Keyed(self.seed, rows=hashed(x))
+        low, shares = sigma.clamp(max=self.low), torch.linspace(1, 0, self.steps, device="cpu").tolist()
+        levels = [low + share * (sigma - low) for share in shares]
+        for t, t_next in pairwise([*levels, 0 * sigma]):
+            clean, ratio = self.step(log_prob, x, t, context), as_factor(t_next / t, x)
+            v = (x - clean) / as_factor(t, x)
+            if self.stochastic:
+                v = ratio * v + (1 - ratio.square()).sqrt() * draw(torch.randn, x.shape, x, source)
+            x = clean + as_factor(t_next, x) * v
+        return x
+
+
+def at_level(context: Context, sigma: PerSample) -> Context:
+    """The context with sigma as its noise level, where it has one."""
+    if NOISE not in context:
+        return context
+    return {**context, NOISE: Condition(sigma, torch.zeros_like(sigma, dtype=torch.bool))}
 
 
 def score(log_prob: LogProb, x: Events, context: Context) -> Events:

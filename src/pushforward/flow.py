@@ -55,6 +55,9 @@ class Flow(nn.Module):
     columns: tuple[str, ...] = ()  # names of its features, where a run on a table says them
     context_columns: tuple[str, ...] = ()  # and of what they are conditioned on
     embedding: Callable[[Condition], Condition] | None  # of its one condition, for all networks; see `fit`
+    denoiser: (
+        denoising.Denoiser | None
+    )  # that was trained beside it, for `denoise(by=…)`; see `objectives.WithDenoiser`
     initialized: Tensor | None  # whether `initialize` was called; None if no part is initialised from data
 
     def __init__(
@@ -71,6 +74,7 @@ class Flow(nn.Module):
         self.event = tuple(event) if None in event else Size(event)  # pyright: ignore
         self.conditions = dict(conditions or {})
         self.register_module("embedding", None)
+        self.register_module("denoiser", None)
         self.register_buffer("initialized", torch.tensor(False) if needs_data(self) else None)
         self.register_load_state_dict_post_hook(_complete)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class Autoencoder(CodecConfig):
     levels: int = 256
     sigma: float = 0.3  # deviation of the noise on latents, whose own is near one
     folder: str | None = None
+    tuned: bool = False  # whether a decoder of noisy latents is trained beside the flow, by `objectives.WithDenoiser`
 
     def build(self) -> FrozenAutoencoder:
         encoder, decoder = taef2.encoder(), taef2.decoder()
@@ -44,7 +46,7 @@ class Autoencoder(CodecConfig):
                 module.load_state_dict(torch.load(folder / name, weights_only=True, map_location="cpu"))
             except Exception as error:
                 raise ValueError(f"{folder / name} does not hold the weights of TAEF2: {error}") from None
-        return FrozenAutoencoder(encoder, decoder, levels=self.levels, sigma=self.sigma)
+        return FrozenAutoencoder(encoder, decoder, levels=self.levels, sigma=self.sigma, tuned=self.tuned)
 
     def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:
         """Noise on images: a small flow learns them as they are."""
@@ -58,17 +60,22 @@ class FrozenAutoencoder(nn.Module, Codec):
     of noisy latents, in nats for each of their elements: no bound on images follows. Data of real numbers are latents
     already, as `prepare` makes them. Rombach et al. 2022, arXiv:2112.10752; Gu et al. 2025 (STARFlow),
     arXiv:2506.06276.
+
+    If `tuned` it has a second decoder, of noisy latents, which begins as the first and takes the noise out.
     """
 
     unit = "nats/dim"
     quantity = "log p of noisy latents"
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, levels: int = 256, sigma: float = 0.3):
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, *, levels: int = 256, sigma: float = 0.3, tuned: bool = False
+    ):
         super().__init__()
         if not sigma > 0:
             raise ValueError(f"noise on latents needs a sigma above 0; got {sigma}.")
         self.encoder, self.decoder = encoder.requires_grad_(False), decoder.requires_grad_(False)
         self.levels, self.sigma = levels, sigma
+        self.tuned = copy.deepcopy(decoder).requires_grad_(True) if tuned else None
 
     def __repr__(self) -> str:
         return f"FrozenAutoencoder(sigma={self.sigma:g})"
@@ -81,9 +88,28 @@ class FrozenAutoencoder(nn.Module, Codec):
         latents = self.clean(data)
         return latents + self.sigma * draw(torch.randn, latents.shape, latents, generator), latents.new_zeros(len(data))
 
-    @torch.no_grad()
     def decode(self, x: Events) -> Tensor:
-        return as_integers((self.decoder(x).clamp(0, 1) * (self.levels - 1)).round(), self.levels)
+        return self._decoded(x, self.decoder)
+
+    def decode_noisy(self, x: Events) -> Tensor:
+        """Noisy latents -> images without noise, by the tuned decoder."""
+        if self.tuned is None:
+            raise ValueError("this autoencoder has no decoder of noisy latents: train it with tuned=True.")
+        return self._decoded(x, self.tuned)
+
+    def decoding_error(self, x: Events, data: Tensor) -> PerSample:
+        """The squared error of the tuned decoder on noisy latents x, an element of the image, (batch,).
+
+        It is against the images; where data are latents, against what the frozen decoder makes of them.
+        """
+        assert self.tuned is not None
+        with torch.no_grad():
+            images = self.decoder(data) if data.is_floating_point() else as_real(data, self.levels) / (self.levels - 1)
+        return (self.tuned(x) - images).square().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def _decoded(self, x: Events, decoder: nn.Module) -> Tensor:
+        return as_integers((decoder(x).clamp(0, 1) * (self.levels - 1)).round(), self.levels)
 
     @torch.no_grad()
     def clean(self, data: Tensor) -> Events:

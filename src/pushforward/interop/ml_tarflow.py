@@ -47,16 +47,16 @@ def load_ml_tarflow(
     The configuration follows from the shapes, except for `channels` of the image. `image_size`, the side or (height,
     width) in pixels, is needed only for images that are not square. Raises ValueError where the shapes do not fit.
     """
-    state = _read(state_dict_or_path)
+    state = read(state_dict_or_path)
     flow = _configuration(state, channels, image_size).build()
     if not torch.all(state["var"] == 1):  # their sampler uses it with either move
         flow.base = ObservedNormal(*state["var"].shape)
     if isinstance(flow.base, ObservedNormal):
         flow.base.load_state_dict({"variance": state["var"]})
-    for block, net in enumerate(_networks(flow)):
+    for block, net in enumerate(networks(flow)):
         net.load_state_dict(
             {
-                name: _reordered(name, state[_their_name(block, name)], block, raw=net.raw[::-1]).view_as(ours)
+                name: reordered(name, state[their_name(block, name)], block, raw=net.raw[::-1]).view_as(ours)
                 for name, ours in net.state_dict().items()
             }
         )
@@ -65,22 +65,22 @@ def load_ml_tarflow(
 
 def save_ml_tarflow(flow: Flow, path: str | PathLike[str] | None = None) -> dict[str, Tensor]:
     """The authors' state dict of a TarFlow, written to `path` where one is given."""
-    networks = _networks(flow)
+    steps = networks(flow)
     tokens = flow.base.event[0]
     state = {"var": torch.ones(flow.base.event, device="cpu")}
     if isinstance(flow.base, ObservedNormal):
         state["var"] = flow.base.variance.detach().clone()
-    for block, net in enumerate(networks):
+    for block, net in enumerate(steps):
         for name, value in net.state_dict().items():
-            value = _reordered(name, value, block, raw=net.raw).clone()
-            state[_their_name(block, name)] = value[:, None] if name == "context_encoder.table" else value
+            value = reordered(name, value, block, raw=net.raw).clone()
+            state[their_name(block, name)] = value[:, None] if name == "context_encoder.table" else value
         state[f"blocks.{block}.attn_mask"] = torch.ones(tokens, tokens, device="cpu").tril()
     if path is not None:
         torch.save(state, path)
     return state
 
 
-def _read(source: Mapping[str, Tensor] | str | PathLike[str]) -> Mapping[str, Tensor]:
+def read(source: Mapping[str, Tensor] | str | PathLike[str]) -> Mapping[str, Tensor]:
     return source if isinstance(source, Mapping) else torch.load(source, map_location="cpu", weights_only=True)
 
 
@@ -110,21 +110,23 @@ def _configuration(state: Mapping[str, Tensor], channels: int, image_size: int |
     )
 
 
-def _networks(flow: Flow) -> list[CausalTransformer]:
-    networks = [part.net for part in flow.modules() if isinstance(part, Autoregressive)]
-    if not networks or not all(isinstance(net, CausalTransformer) for net in networks):
+def networks(flow: Flow) -> list[CausalTransformer]:
+    """The networks of the steps, from the data on."""
+    steps = [part.net for part in flow.modules() if isinstance(part, Autoregressive)]
+    if not steps or not all(isinstance(net, CausalTransformer) for net in steps):
         raise ValueError("this flow is not a TarFlow: every step must be autoregressive, by a causal transformer.")
-    return networks  # pyright: ignore[reportReturnType]
+    return steps  # pyright: ignore[reportReturnType]
 
 
-def _their_name(block: int, ours: str) -> str:
+def their_name(block: int, ours: str) -> str:
+    """The name of a weight of a block in the authors' state dict."""
     name = f".{ours}."
     for our, their in NAMES.items():
         name = name.replace(f".{our}.", f".{their}.")
     return f"blocks.{block}{name}".rstrip(".")
 
 
-def _reordered(name: str, value: Tensor, block: int, raw: tuple[int, ...]) -> Tensor:
+def reordered(name: str, value: Tensor, block: int, raw: tuple[int, ...]) -> Tensor:
     """A weight with its rows in the order of the other code; `raw` is the present shape of an output."""
     if name == "positions.weight" and block % 2:
         return value.flip(0)

@@ -24,6 +24,7 @@ from pushforward.models.flowpp import Dequantiser, FlowPlusPlus, ImageFlowPlusPl
 from pushforward.models.glow import Glow, ImageGlow, InvertibleConvolution, Mixing, Reverse, Shuffle, VectorGlow
 from pushforward.models.iaf import IAF
 from pushforward.models.image import ImageModel
+from pushforward.models.itarflow import ITARFlow
 from pushforward.models.jet import Jet
 from pushforward.models.maf import MAF
 from pushforward.models.model import Model
@@ -73,6 +74,7 @@ __all__ = [
     "ArBG",
     "FFJORD",
     "IAF",
+    "ITARFlow",
     "MAF",
     "NICE",
     "NSF",

@@ -12,7 +12,7 @@ from pushforward.networks.convolutional import (
     Shallow,
 )
 from pushforward.networks.decoder import Decoder
-from pushforward.networks.embeddings import Embedded, LabelEmbedding, VectorEmbedding
+from pushforward.networks.embeddings import Embedded, LabelEmbedding, NoiseEmbedding, Summed, VectorEmbedding
 from pushforward.networks.flow_map import Encoded, FlowMapNet
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
@@ -52,6 +52,7 @@ __all__ = [
     "LayerOptions",
     "Learned",
     "MaskedMLP",
+    "NoiseEmbedding",
     "NoiseTransformer",
     "NumberPrefix",
     "OfAngles",
@@ -66,6 +67,7 @@ __all__ = [
     "ScaledRotary",
     "Shallow",
     "SpreadConvolution",
+    "Summed",
     "TextPrefix",
     "UNetOptions",
     "VectorEmbedding",

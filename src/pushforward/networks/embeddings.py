@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Condition, Context, find
+from pushforward.networks.plain import computes_in
 from pushforward.shapes import at_least_float32
 from pushforward.statistics import Measured, central, moments
 
@@ -26,6 +27,37 @@ class LabelEmbedding(nn.Module):
     def forward(self, context: Context | None) -> Tensor:
         label = find(context, self.name)
         return torch.where(label.null[:, None], self.table.mean(0), self.table[label.value])
+
+
+class NoiseEmbedding(nn.Module):
+    """A perceptron of the waves of a noise level t: sin and cos of f_k · log t. Context -> (batch, width).
+
+    f_k = 10000^(−2k / width) for k < width / 2. `name` names the condition that it reads. iTARFlow, arXiv:2604.20041.
+    """
+
+    def __init__(self, width: int, *, name: str = "noise"):
+        super().__init__()
+        if width % 2:
+            raise ValueError(f"sines and cosines of a noise level need an even width; got {width}.")
+        self.name, self.width = name, width
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, context: Context | None) -> Tensor:
+        level = at_least_float32(find(context, self.name).value)
+        k = torch.arange(self.width // 2, device=level.device, dtype=level.dtype)
+        angles = level.log()[:, None] * 10000 ** (-2 * k / self.width)
+        return self.mlp(torch.cat([angles.sin(), angles.cos()], -1).to(computes_in(self.mlp[0])))
+
+
+class Summed(nn.Module):
+    """The sum of the vectors of several context encoders. Context -> (batch, width)."""
+
+    def __init__(self, *parts: nn.Module):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, context: Context | None) -> Tensor:
+        return torch.stack([part(context) for part in self.parts]).sum(0)
 
 
 class Units(Measured):

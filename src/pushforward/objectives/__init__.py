@@ -1,10 +1,12 @@
 """Objectives: what training minimises, and how a recipe or a model names it."""
 
 from pushforward.objectives.alignment import InverseAlignment
+from pushforward.objectives.beside import DenoiserBeside, WithDenoiser
 from pushforward.objectives.continuous import ContinuousLikelihood, PenalisedLikelihood
 from pushforward.objectives.couplings import Coupling, Independent, MinibatchOT, Reflowed, SemidiscreteOT, TrainedFlow
 from pushforward.objectives.distillation import MapRegression, SelfDistillation
 from pushforward.objectives.matching import Matching, VelocityRegression
+from pushforward.objectives.noise_levels import LeveledLikelihood, NoiseLevels
 from pushforward.objectives.objective import (
     Likelihood,
     MaximumLikelihood,
@@ -19,15 +21,18 @@ __all__ = [
     "Annealing",
     "ContinuousLikelihood",
     "Coupling",
+    "DenoiserBeside",
     "General",
     "Independent",
     "InverseAlignment",
+    "LeveledLikelihood",
     "Likelihood",
     "Linear",
     "MapRegression",
     "Matching",
     "MaximumLikelihood",
     "MinibatchOT",
+    "NoiseLevels",
     "Objective",
     "ObjectiveConfig",
     "Path",
@@ -39,5 +44,6 @@ __all__ = [
     "TrainedFlow",
     "VariancePreserving",
     "VelocityRegression",
+    "WithDenoiser",
     "with_dropout",
 ]

@@ -1,0 +1,75 @@
+"""Checkpoints of the iTARFlow authors' code.
+
+Their state dict is that of TarFlow (`ml_tarflow`), with `head_blocks` in place of `attn_blocks`, and in each block the
+perceptron of the noise level, `time_embed.mlp`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pushforward.flow import Flow
+from pushforward.interop.ml_tarflow import networks, read, reordered, their_name
+from pushforward.models import ITARFlow
+
+
+def load_ml_itarflow(
+    state_dict_or_path: Mapping[str, Tensor] | str | PathLike[str], config: Mapping[str, Any] | str | PathLike[str]
+) -> Flow:
+    """A flow from a state dict, or from the path of a checkpoint (read with weights_only=True).
+
+    `config` is a mapping, or the path of a JSON file: in_channels, img_size, patch_size, channels, layers_per_block (a
+    number for each block), num_classes, and the range of noise levels t0, t1. Raises ValueError where a setting is not
+    served, or the shapes do not fit.
+    """
+    state = read(state_dict_or_path)
+    settings = json.loads(Path(config).read_text()) if isinstance(config, str | PathLike) else dict(config)
+    flow = configuration(settings).build()
+    for block, net in enumerate(networks(flow)):
+        own = {}
+        for name, ours in net.state_dict().items():
+            value = reordered(name, _their(state, block, name), block, raw=net.raw[::-1])
+            if value.numel() != ours.numel():
+                raise ValueError(f"{name} has the shape {tuple(value.shape)} there, and {tuple(ours.shape)} here.")
+            own[name] = value.view_as(ours)
+        net.load_state_dict(own)
+    return flow
+
+
+def configuration(settings: Mapping[str, Any]) -> ITARFlow:
+    """Our model for the authors' settings."""
+    for name in ("shared_backbone", "input_scale"):
+        if settings.get(name) not in (None, False, 0, 1):
+            raise ValueError(f"the setting {name}={settings[name]!r} is not served: leave it out.")
+    for name in ("patch_size", "channels"):
+        if not isinstance(settings[name], int):
+            raise ValueError(f"one {name} for all blocks is served; got {settings[name]!r}.")
+    side = settings["img_size"]
+    return ITARFlow(
+        image=(settings["in_channels"], side, side),
+        patch=settings["patch_size"],
+        width=settings["channels"],
+        depths=tuple(settings["layers_per_block"]),
+        classes=settings.get("num_classes", 0),
+        noise=(settings["t0"], settings["t1"]),
+    )
+
+
+def _their(state: Mapping[str, Tensor], block: int, ours: str) -> Tensor:
+    """A weight of a block, by our name of it. Older checkpoints have `attn_blocks`."""
+    if ours.startswith("context_encoder."):
+        inner = ours.removeprefix("context_encoder.").removeprefix("parts.0.").removeprefix("parts.1.")
+        names = [f"blocks.{block}." + ("class_embed" if inner == "table" else f"time_embed.{inner}")]
+    else:
+        old = their_name(block, ours)
+        names = [old.replace(".attn_blocks.", ".head_blocks."), old]
+    for name in names:
+        if name in state:
+            return state[name]
+    raise ValueError(f"this is not a checkpoint of this iTARFlow configuration: it has no {names[0]!r}.")

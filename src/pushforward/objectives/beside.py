@@ -1,0 +1,93 @@
+"""What takes the noise out, trained beside the flow: a network that learns its score, and the codec's decoder.
+
+The gradient of the flow's density by x is the score, and training makes most of it anyway. Gu et al. 2025 (STARFlow-V),
+arXiv:2511.20462, section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.codecs import Codec, FrozenAutoencoder
+from pushforward.conditions import Given, Label, Text
+from pushforward.denoising import Learned
+from pushforward.flow import Flow
+from pushforward.networks import LabelPrefix, LayerOptions, NoiseTransformer, ScaledRotary, TextPrefix
+from pushforward.objectives.objective import Likelihood, MaximumLikelihood, with_dropout
+from pushforward.randomness import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithDenoiser(MaximumLikelihood):
+    """Maximum likelihood, and a denoiser beside the flow: builds a `DenoiserBeside`.
+
+    The denoiser is a `NoiseTransformer`, and becomes part of the flow, as `flow.denoiser`. It reads the flow's label or
+    text.
+    """
+
+    width: int = 64  # of the denoiser's residual stream
+    depth: int = 4  # its layers
+    patch: int = 1  # side of its patches
+
+    def build(self, flow: Flow, codec: Codec) -> DenoiserBeside:
+        if len(flow.event) != 3 or codec.noise_sigma is None:
+            raise ValueError(
+                "a denoiser beside the flow learns to take Gaussian noise out of images: give a model of images and a "
+                f"codec that adds noise, such as GaussianNoise; got events {tuple(flow.event)} and {codec}."
+            )
+        channels, height, width = flow.event
+        prefix = self._prefix(flow)
+        positions = ScaledRotary(
+            (1, 1), prefix=prefix.tokens if prefix else 0, extent=math.sqrt((height or 1) * (width or 1)) / self.patch
+        )
+        net = NoiseTransformer(
+            (channels, self.patch),
+            positions=positions,
+            width=self.width,
+            depth=self.depth,
+            options=LayerOptions(),
+            prefix=prefix,
+        )
+        flow.denoiser = Learned(net)
+        return DenoiserBeside(flow, codec, condition_dropout=self.condition_dropout)
+
+    def _prefix(self, flow: Flow) -> LabelPrefix | TextPrefix | None:
+        for name, kind in flow.conditions.items():
+            if isinstance(kind, Label):
+                return LabelPrefix(kind.classes, self.width, name=name)
+            if isinstance(kind, Text):
+                return TextPrefix(kind.tokens, kind.features, self.width, name=name)
+        return None
+
+
+class DenoiserBeside(Likelihood):
+    """Maximum likelihood as by `Likelihood`, plus the error of the denoiser's noise:
+
+        mean over elements of (net(x, context) − noise)²,        noise = −sigma · d log p(x | context) / dx
+
+    Neither has a gradient by the other's weights. Where the codec has a decoder that is tuned, plus its error too. A
+    step costs one more backward pass of the flow.
+    """
+
+    def forward(
+        self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        x, log_q = self.codec.encode(data, generator)
+        given = with_dropout(self.flow, x, context, self.condition_dropout, generator)
+        x = x.detach().requires_grad_()
+        log_p, z = self.flow.log_prob_and_latent(x, given)
+        (score,) = torch.autograd.grad(log_p.sum(), x, retain_graph=True)
+        learned = self.flow.denoiser
+        assert isinstance(learned, Learned)
+        sigma = self.codec.noise_sigma
+        assert sigma is not None
+        error = (learned.net(x.detach(), given) + sigma * score.detach()).square().flatten(1).mean(1)
+        if isinstance(self.codec, FrozenAutoencoder) and self.codec.tuned is not None:
+            error = error + self.codec.decoding_error(x.detach(), data)
+        cost = (log_q - log_p) / x[0].numel() + error
+        logs = {self.unit: self.codec.in_unit((log_p - log_q).detach(), data).mean(), "z": z.detach()}
+        return (cost if weights is None else weights * cost).mean(), logs

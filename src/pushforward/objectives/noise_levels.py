@@ -1,0 +1,69 @@
+"""Maximum likelihood at every level of noise, for a flow that is told the level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.codecs import Codec, Identity
+from pushforward.conditions import Condition, Context, Given, NoiseLevel
+from pushforward.flow import Flow
+from pushforward.objectives.objective import Likelihood, MaximumLikelihood, with_dropout
+from pushforward.randomness import Source, draw
+from pushforward.shapes import Events
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseLevels(MaximumLikelihood):
+    """Maximum likelihood at every level of noise: builds a `LeveledLikelihood`."""
+
+    def build(self, flow: Flow, codec: Codec) -> LeveledLikelihood:
+        return LeveledLikelihood(flow, codec, condition_dropout=self.condition_dropout)
+
+
+class LeveledLikelihood(Likelihood):
+    """Maximum likelihood of x = clean + t · noise, each row at a level t that is uniform in low … high:
+
+        loss = − mean over the batch of w · t · log p(x | context, t) / elements,        w of mean 1 over the data
+
+    Without the factor t the low levels, whose densities are steep, dominate the gradient. The flow has a condition
+    `NoiseLevel`. The codec adds the noise of the highest level, at which samples are drawn, or has none. iTARFlow,
+    arXiv:2604.20041. Raises ValueError for another flow or codec.
+    """
+
+    def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
+        super().__init__(flow, codec, condition_dropout=condition_dropout)
+        self.unit, self.quantity = "nats/dim", ""
+        levels = {name: kind for name, kind in flow.conditions.items() if isinstance(kind, NoiseLevel)}
+        if len(levels) != 1:
+            raise ValueError("this objective trains a flow that is told the noise level, such as models.ITARFlow.")
+        ((self.name, self.levels),) = levels.items()
+        if codec.noise_sigma not in (None, self.levels.high):
+            raise ValueError(
+                f"samples are drawn at the highest noise level, {self.levels.high:g}, and the codec adds noise of "
+                f"{codec.noise_sigma:g}. Give both one value."
+            )
+
+    def forward(
+        self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        x, given, t = self.noisy(data, context, generator)
+        log_p, z = self.flow.log_prob_and_latent(x, given)
+        log_p = log_p / x[0].numel()
+        weighted = t * log_p if weights is None else weights * t * log_p
+        return -weighted.mean(), {self.unit: -log_p.detach().mean(), "z": z.detach()}
+
+    def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
+        self.codec.initialize(data, generator)
+        self.flow.initialize(*self.noisy(data, context, generator)[:2])
+
+    def noisy(self, data: Tensor, context: Given, generator: Source) -> tuple[Events, Context, Tensor]:
+        """Events with noise, their context, and their levels (batch,)."""
+        clean = self.codec.clean(data)
+        u = draw(torch.rand, clean.shape[:1], clean, generator)
+        t = self.levels.low + (self.levels.high - self.levels.low) * u
+        x = clean + t.reshape(-1, *[1] * (clean.dim() - 1)) * draw(torch.randn, clean.shape, clean, generator)
+        rows = with_dropout(self.flow, x, context, self.condition_dropout, generator)
+        return x, {**rows, self.name: Condition(t, torch.zeros_like(t, dtype=torch.bool))}, t
