@@ -30,7 +30,7 @@ def main(run: Path, out: Path) -> None:
     print("| guidance | " + " | ".join(f"σ = {sigma:g}" for sigma in SIGMAS) + " |")
     print("|---" * (1 + len(SIGMAS)) + "|")
     for weight in WEIGHTS:
-        drawn = list(samples(coded, Sampling(guidance=weight, denoised=False), stop=COUNT))
+        drawn = list(samples(coded, Sampling(guidance=weight, denoise="none"), stop=COUNT))
         row = {}
         for sigma in SIGMAS:
             x = torch.cat([coded.flow.denoise(x, sigma, labels) if sigma else x for x, labels in drawn])

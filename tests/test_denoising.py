@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pushforward.codecs import FrozenAutoencoder, GaussianNoise, Identity, UniformDequantization
+import pushforward as pf
+from pushforward.codecs import CodedFlow, FrozenAutoencoder, GaussianNoise, Identity, UniformDequantization
 from pushforward.conditions import NoiseLevel, Text
 from pushforward.data import Arrays
 from pushforward.denoising import Iterative, Learned, Score
@@ -19,6 +22,8 @@ from pushforward.interop.ml_starflow import denoiser
 from pushforward.models import MAF, ITARFlow, TarFlow
 from pushforward.networks import NoiseEmbedding, NoiseTransformer, ScaledRotary
 from pushforward.objectives import Likelihood, NoiseLevels, WithDenoiser
+from pushforward.recipes import RECIPES
+from pushforward.sampling import Sampling
 from pushforward.training import Plan, minimise
 from tests.toys import randomised
 
@@ -238,7 +243,7 @@ def test_a_tuned_decoder_takes_the_noise_out():
     data = torch.randint(17, (6, 3, 4, 4))
     assert codec.tuned is not None
     latents = codec.clean(data)
-    assert torch.equal(codec.decode_noisy(latents), codec.decode(latents))
+    assert torch.equal(codec.of_noisy().decode(latents), codec.decode(latents))
     torch.testing.assert_close(codec.decoding_error(latents, latents), torch.zeros(6))
     expected = (codec.decoder(latents) - data / 16).square().flatten(1).mean(1)
     torch.testing.assert_close(codec.decoding_error(latents, data), expected)
@@ -261,7 +266,7 @@ ERRORS = {
     ),
     "levels": (lambda: NoiseLevel(0.3, 0.1), r"got 0\.3 … 0\.1"),
     "no tuned decoder": (
-        lambda: FrozenAutoencoder(torch.nn.Identity(), torch.nn.Identity()).decode_noisy(torch.zeros(1, 2)),
+        lambda: FrozenAutoencoder(torch.nn.Identity(), torch.nn.Identity()).of_noisy(),
         "tuned=True",
     ),
 }
@@ -277,3 +282,51 @@ def test_errors(error):
 def test_no_learned_denoiser():
     with pytest.raises(ValueError, match="learnable_self_denoiser"):
         load_ml_denoiser({}, {"in_channels": 4, "img_size": 8})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with a learned denoiser and a tuned decoder, and one of all noise levels: on the digits, hardly trained."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("digits_denoiser", "digits_itarflow"):
+        recipe = RECIPES[name]()
+        pf.train(replace(recipe, model=recipe.small().model, train=recipe.small().train), folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"), [("digits_denoiser", ("score", "learned")), ("digits_itarflow", ("score", "iterative"))]
+)
+def test_commands_choose_among_the_denoisers_of_a_run(run, name, kinds, tmp_path):
+    drawn = {}
+    for by in ("none", *kinds):
+        told = pf.runs.denoise(run / name, tmp_path / "d.png", n=3, by=by)
+        assert (told["noisy"] == told["denoised"]) == (by == "none")
+        pf.sample(run / name, tmp_path / f"{by}.npz", n=3, sampling=Sampling(denoise=by))
+        drawn[by] = np.load(tmp_path / f"{by}.npz")["images"]
+    assert not np.array_equal(drawn["none"], drawn["score"])
+
+
+@pytest.mark.parametrize(
+    ("name", "by", "message"),
+    [
+        ("digits_itarflow", "learned", "no learned denoiser: train it with the objective WithDenoiser"),
+        ("digits_denoiser", "iterative", r"knows one level of noise: train models\.ITARFlow"),
+        ("digits_denoiser", "decoder", r"codec Autoencoder\(tuned=True\), or denoise by score"),
+    ],
+)
+def test_a_run_without_this_denoiser_says_how_to_get_one(run, name, by, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        pf.runs.denoise(run / name, tmp_path / "d.png", by=by)
+    with pytest.raises(ValueError, match=message):
+        pf.sample(run / name, tmp_path / "s.png", n=3, sampling=Sampling(denoise=by))
+
+
+def test_events_that_a_tuned_decoder_reads_keep_their_noise():
+    decoder, flow = torch.nn.Conv2d(3, 3, 1), TarFlow(image=(3, 4, 4), patch=2, transforms=2, width=16, depth=1).build()
+    coded = CodedFlow(flow, FrozenAutoencoder(torch.nn.Identity(), decoder, levels=17, sigma=0.3, tuned=True))
+    by, x = coded.denoised_by("decoder"), torch.randn(2, 3, 4, 4)
+    assert torch.equal(by.denoise(x), x)
+    torch.nn.init.zeros_(coded.codec.tuned.weight)
+    assert not torch.equal(by.codec.decode(x), coded.codec.decode(x))
+    assert torch.equal(by.denoised_by("none").codec.decode(x), by.codec.decode(x))

@@ -210,7 +210,7 @@ def test_samples_that_overflow_are_counted_left_out_and_lose_nothing_else(traine
         return sample
 
     monkeypatch.setattr(pf.Flow, "sample", overflowing(0.25))
-    plain = Sampling(denoised=False)
+    plain = Sampling(denoise="none")
     found = pf.evaluate(run, features=str(features), n=40, sampling=plain)["samples, guidance 0"]
     assert (found.fake, found.overflowed) == (30, 10)
     assert "10 more overflowed and are left out" in str(found)
@@ -227,7 +227,7 @@ def test_samples_that_overflow_are_counted_left_out_and_lose_nothing_else(traine
 
 def test_a_folder_of_png_files_can_be_read_back_with_its_classes(tmp_path):
     pf.save(pf.codecs.CodedFlow(picture(3), pf.codecs.GaussianNoise(256, 0.1)), tmp_path / "run")
-    plain = Sampling(denoised=False)
+    plain = Sampling(denoise="none")
     pf.sample(tmp_path / "run", tmp_path / "pngs", n=7, png=True, sampling=plain)
     pf.sample(tmp_path / "run", tmp_path / "s.npz", n=7, sampling=plain)
     pngs, arrays = pf.data.find(tmp_path / "pngs"), pf.data.find(tmp_path / "s.npz")

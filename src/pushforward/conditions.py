@@ -340,14 +340,28 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
     """The user's values -> the context of a flow with these conditions, all of one batch shape.
 
     For one condition `given` is its value; for several it is a dict of values by name, where None stands for the null.
-    Optional ones may be left out.
-    A `Condition` or a `Context` is returned as it is. Raises ValueError, with the name, where a condition is missing,
-    unknown or of the wrong kind.
+    Optional ones may be left out. A `Condition` or a `Context` is returned as it is. Raises ValueError, with the name,
+    where a condition is missing, unknown or of the wrong kind.
     """
     if not kinds:
         if given is None or given == {}:
             return {}
         raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
+    given = by_name(kinds, given)
+    if given.keys() != kinds.keys():
+        raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {_names(given)}.")
+    context = {name: _read(kind, given[name]) for name, kind in kinds.items()}
+    shapes = {name: tuple(condition.null.shape) for name, condition in context.items()}
+    try:
+        shape = torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        got = ", ".join(f"{name} of batch shape {shape}" for name, shape in shapes.items())
+        raise ValueError(f"conditions have batch shapes that broadcast; got {got}.") from None
+    return {name: expand({name: condition}, shape)[name] for name, condition in context.items()}
+
+
+def by_name(kinds: Mapping[str, Kind], given: Given) -> dict[str, Given]:
+    """The user's values as a dict by name, None where an optional one was left out. Raises ValueError as `read`."""
     optional = {name: None for name, kind in kinds.items() if kind.optional}
     if given is None and len(optional) < len(kinds):
         raise ValueError(
@@ -359,17 +373,7 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
         if len(names) > 1:
             raise ValueError(f"this flow has several conditions: give a dict of them ({_expected(kinds)}).")
         given = dict.fromkeys(names, given)
-    given = {**optional, **given}
-    if given.keys() != kinds.keys():
-        raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {_names(given)}.")
-    context = {name: _read(kind, given[name]) for name, kind in kinds.items()}
-    shapes = {name: tuple(condition.null.shape) for name, condition in context.items()}
-    try:
-        shape = torch.broadcast_shapes(*shapes.values())
-    except RuntimeError:
-        got = ", ".join(f"{name} of batch shape {shape}" for name, shape in shapes.items())
-        raise ValueError(f"conditions have batch shapes that broadcast; got {got}.") from None
-    return {name: expand({name: condition}, shape)[name] for name, condition in context.items()}
+    return {**optional, **given}
 
 
 def _read(kind: Kind, given: Given) -> Condition:

@@ -5,6 +5,7 @@ A `Denoiser` is a function of noisy events and their context. It is given to `fl
     Score()        one step along the score of the flow's density: the mean of the clean event, by Tweedie's formula
     Learned(net)   the same step, by a network that learned the score beside the flow: one pass, without a gradient
     Iterative()    many steps, along the scores of a flow that knows every level of noise
+    Kept()         nothing: for raw events, and for those that a decoder of noisy latents reads
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ class Score(Denoiser):
         given = at_level(context, sigma)
         gradient = torch.cat([score(log_prob, *part) for part in _chunks(x, given, self.chunk)])
         return x.detach() + as_factor(sigma, gradient).square() * gradient
+
+
+class Kept(Denoiser):
+    """The events as they are: their noise stays, or is left to a decoder."""
+
+    def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:  # noqa: ARG002
+        return x.detach()
 
 
 class Learned(Denoiser):

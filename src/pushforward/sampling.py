@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pushforward.codecs import CodedFlow
+from pushforward.codecs import CodedFlow, DenoiserKind
 from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed
 from pushforward.shapes import Events
@@ -27,7 +27,7 @@ class Sampling:
     guidance_rule: Literal["linear", "product"] = "linear"  # `guidance.Linear`, or `guidance.GaussianProduct`
     attention_temperature: float = 1.0  # of the network that guidance subtracts; other than 1, no labels are needed
     temperature: float = 1.0  # of the base's noise
-    denoised: bool = True  # by the flow's score, where its codec adds Gaussian noise
+    denoise: DenoiserKind = "score"  # what takes out Gaussian noise of the codec: see `CodedFlow.denoised_by`
     frames: int | None = None  # of a clip; left out: as many as the run learned
     first_frame: str | None = None  # an image with which clips begin
     seed: int = 0
@@ -46,9 +46,10 @@ def samples(
 
     Sample i is drawn with the generator of (seed, i): to rounding, it does not depend on its batch.
     `context`, where the flow is conditioned on a vector or a text, has a row for each sample, from sample 0 on.
-    `coded.codec.decode` turns events into data.
+    `coded.denoised_by(sampling.denoise).codec.decode` turns events into data.
     """
-    flow, how = coded.flow, sampling
+    coded, how = coded.denoised_by(sampling.denoise), sampling
+    flow = coded.flow
     if how.label is not None and not -1 <= how.label < flow.classes:
         raise ValueError(f"the flow has {flow.classes} classes; got label {how.label}. Give 0 … classes − 1, or −1.")
     guided = flow
@@ -63,4 +64,4 @@ def samples(
         shape = (len(numbers),) if given is None else ()
         noise = Keyed(how.seed, rows=numbers.tolist())
         x = guided.sample(shape, given, temperature=how.temperature, generator=noise)
-        yield (coded.denoise(x, given) if how.denoised else x), labels
+        yield coded.denoise(x, given), labels

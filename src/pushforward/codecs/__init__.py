@@ -16,7 +16,7 @@ from pushforward.codecs.cells import TokenCells
 from pushforward.codecs.clips import ClipAutoencoder, FrozenClipAutoencoder
 from pushforward.codecs.coarse import Coarse
 from pushforward.codecs.codebook import GaussianCodebook, Terms, TokenCodebook
-from pushforward.codecs.coded_flow import CodedFlow
+from pushforward.codecs.coded_flow import CodedFlow, DenoiserKind
 from pushforward.codecs.columns import ColumnDequantization, codec_of
 from pushforward.codecs.dequantization import UniformDequantization
 from pushforward.codecs.integers import IntegerCodec, bits_per_dim, placed
@@ -40,6 +40,7 @@ __all__ = [
     "Terms",
     "TokenCells",
     "TokenCodebook",
+    "DenoiserKind",
     "UniformDequantization",
     "VariationalDequantization",
     "bits_per_dim",

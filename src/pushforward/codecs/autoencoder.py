@@ -33,6 +33,10 @@ class Autoencoder(CodecConfig):
     folder: str | None = None
     tuned: bool = False  # whether a decoder of noisy latents is trained beside the flow, by `objectives.WithDenoiser`
 
+    @property
+    def noise_sigma(self) -> float:
+        return self.sigma
+
     def build(self) -> FrozenAutoencoder:
         encoder, decoder = taef2.encoder(), taef2.decoder()
         folder = Path(self.folder or Path(os.environ.get("PUSHFORWARD_DATA", ".")) / "taef2")
@@ -88,14 +92,17 @@ class FrozenAutoencoder(nn.Module, Codec):
         latents = self.clean(data)
         return latents + self.sigma * draw(torch.randn, latents.shape, latents, generator), latents.new_zeros(len(data))
 
+    @torch.no_grad()
     def decode(self, x: Events) -> Tensor:
-        return self._decoded(x, self.decoder)
+        return as_integers((self.decoder(x).clamp(0, 1) * (self.levels - 1)).round(), self.levels)
 
-    def decode_noisy(self, x: Events) -> Tensor:
-        """Noisy latents -> images without noise, by the tuned decoder."""
+    def of_noisy(self) -> FrozenAutoencoder:
+        """The same with the tuned decoder, which takes noisy latents. Raises ValueError where there is none."""
         if self.tuned is None:
-            raise ValueError("this autoencoder has no decoder of noisy latents: train it with tuned=True.")
-        return self._decoded(x, self.tuned)
+            raise ValueError("the autoencoder has no decoder of noisy latents: train with tuned=True (codec.tuned).")
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "decoder": self.tuned}
+        return twin
 
     def decoding_error(self, x: Events, data: Tensor) -> PerSample:
         """The squared error of the tuned decoder on noisy latents x, an element of the image, (batch,).
@@ -106,10 +113,6 @@ class FrozenAutoencoder(nn.Module, Codec):
         with torch.no_grad():
             images = self.decoder(data) if data.is_floating_point() else as_real(data, self.levels) / (self.levels - 1)
         return (self.tuned(x) - images).square().flatten(1).mean(1)
-
-    @torch.no_grad()
-    def _decoded(self, x: Events, decoder: nn.Module) -> Tensor:
-        return as_integers((decoder(x).clamp(0, 1) * (self.levels - 1)).round(), self.levels)
 
     @torch.no_grad()
     def clean(self, data: Tensor) -> Events:

@@ -61,7 +61,7 @@ class LabelPrefix(nn.Module):
     def forward(self, context: Context | None) -> Tensor:
         label = find(context, self.name)
         classes = torch.where(label.null, self.classes, label.value)
-        one_hot = nn.functional.one_hot(classes, self.classes + 1)
+        one_hot = classes[:, None] == torch.arange(self.classes + 1, device=classes.device)
         return self.linear(one_hot.to(computes_in(self.linear)))[:, None]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import Codec, Identity
-from pushforward.conditions import Condition, Context, Given, NoiseLevel
+from pushforward.conditions import Context, Given, NoiseLevel, by_name
 from pushforward.flow import Flow
 from pushforward.objectives.objective import Likelihood, MaximumLikelihood, with_dropout
 from pushforward.randomness import Source, draw
@@ -65,5 +65,5 @@ class LeveledLikelihood(Likelihood):
         u = draw(torch.rand, clean.shape[:1], clean, generator)
         t = self.levels.low + (self.levels.high - self.levels.low) * u
         x = clean + t.reshape(-1, *[1] * (clean.dim() - 1)) * draw(torch.randn, clean.shape, clean, generator)
-        rows = with_dropout(self.flow, x, context, self.condition_dropout, generator)
-        return x, {**rows, self.name: Condition(t, torch.zeros_like(t, dtype=torch.bool))}, t
+        given = {**by_name(self.flow.conditions, context), self.name: t}
+        return x, with_dropout(self.flow, x, given, self.condition_dropout, generator), t

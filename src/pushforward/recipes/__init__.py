@@ -31,7 +31,15 @@ from pushforward.recipes.published import (
     imagenet64_unconditional,
     imagenet128_by_class,
 )
-from pushforward.recipes.small_scale import cifar10, digits, fashion_mnist, letters, mnist
+from pushforward.recipes.small_scale import (
+    cifar10,
+    digits,
+    digits_denoiser,
+    digits_itarflow,
+    fashion_mnist,
+    letters,
+    mnist,
+)
 from pushforward.recipes.tables import table
 from pushforward.recipes.video import sprites, vtest
 
@@ -39,6 +47,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (
         digits,
+        digits_denoiser,
+        digits_itarflow,
         mnist,
         fashion_mnist,
         letters,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from pushforward.codecs import Coarse, Codec, CodedFlow, GaussianNoise
+from pushforward.codecs import Coarse, Codec, CodedFlow, DenoiserKind, FrozenAutoencoder, GaussianNoise, placed
+from pushforward.data import Captioned
 from pushforward.evaluation import captioned, check_picture, grid, save_picture
 from pushforward.runs.data import images_of, recipe_of
 from pushforward.runs.folder import load_coded
+from pushforward.shapes import Events
 
 
 def denoise(
@@ -19,18 +22,21 @@ def denoise(
     data: str | None = None,
     n: int = 10,
     sigma: float | None = None,
+    by: DenoiserKind = "score",
     device: str = "auto",
 ) -> dict[str, str]:
-    """Add noise to images and denoise them by the run's score: a picture, and signal-to-noise ratios.
+    """Add noise to images and take it out again: a picture, and signal-to-noise ratios.
 
-    The ratio is 10 log10(4 / mean square error), in decibels, on [-1, 1].
+    The ratio is 10 log10(4 / mean square error), in decibels, on [-1, 1]. Latents are compared as images.
 
     Args:
         run: The run folder.
         out: The picture.
         data: A name, a file or a folder of images; by default the run's held-out images.
         n: How many images.
-        sigma: Of the noise, on [-1, 1]; by default that of the training.
+        sigma: Of the noise, on [-1, 1], or on latents; by default that of the training.
+        by: The run's score; the learned denoiser that was trained beside it; iterative steps along the noise levels of
+            an iTARFlow; or the tuned decoder of an autoencoder.
         device: cpu, cuda, mps, or auto.
     """
     recipe = recipe_of(run)
@@ -42,26 +48,40 @@ def denoise(
             f"{run} was trained without Gaussian noise ({recipe.codec}), and has not learned the score of noisy "
             "images. Train with a codec of GaussianNoise, as the recipe fashion_mnist does."
         )
-    images, coded = images_of(run, data), load_coded(run, device=device)
+    rows = recipe.held_out_data() if isinstance(recipe.data, Captioned) and data is None else images_of(run, data)
+    coded = load_coded(run, device=device)
     if sigma is not None:
         coded = CodedFlow(coded.flow, _with_noise(coded.codec, sigma))
-    flow, codec = coded.flow, coded.codec
-    integers, labels = images.fetch(range(min(n, len(images))))
-    if labels is None and flow.classes:
-        labels = coded.classify(integers)
-    clean = codec.clean(integers).to(flow.device)
-    noisy = codec.encode(integers, torch.Generator().manual_seed(0))[0].to(flow.device)
-    freed = coded.denoise(noisy, labels)
-    pictures = {"images": clean, f"with noise of {codec.noise_sigma:g}": noisy, "denoised": freed}
+    flow, codec, coded = coded.flow, coded.codec, coded.denoised_by(by)
+    integers, context = rows.fetch(range(min(n, len(rows))))
+    if context is None and flow.classes:
+        context = coded.classify(integers)
+    noisy = codec.encode(integers.to(flow.device), torch.Generator().manual_seed(0))[0].to(flow.device)
+    latent = isinstance(codec, FrozenAutoencoder)
+    clean = (placed(integers, codec.levels) if latent else codec.clean(integers)).to(flow.device)
+    pictures = {
+        "images": clean,
+        f"with noise of {codec.noise_sigma:g}": _images(codec, noisy),
+        "denoised": _images(coded.codec, coded.denoise(noisy, context)),
+    }
     save_picture(captioned({name: grid(x, len(x)) for name, x in pictures.items()}, columns=1, zoom=3), out)
     return {
         name: f"{(10 * torch.log10(4 / (x - clean).square().mean())).item():.2f} dB"
-        for name, x in (("noisy", noisy), ("denoised", freed))
+        for name, x in zip(("noisy", "denoised"), [*pictures.values()][1:], strict=True)
     }
+
+
+def _images(codec: Codec, x: Events) -> Events:
+    """Events as images on [−1, 1]: latents are decoded."""
+    return placed(codec.decode(x), codec.levels) if isinstance(codec, FrozenAutoencoder) else x
 
 
 def _with_noise(codec: Codec, sigma: float) -> Codec:
     """The same codec with another deviation of its noise."""
+    if isinstance(codec, FrozenAutoencoder):
+        twin = copy.copy(codec)
+        twin.sigma = sigma
+        return twin
     if isinstance(codec, Coarse):
         return replace(codec, coarse=_with_noise(codec.coarse, sigma))
     return GaussianNoise(codec.levels, sigma)

@@ -91,7 +91,7 @@ def _sample_images(run: Path, out: Path, n: int, png: bool, sampling: Sampling, 
     """Write n samples: a picture, a file of arrays, or a folder of files."""
     if out.suffix not in ("", ".npz"):
         check_picture(out)
-    coded, lost = load_coded(run, device=device), 0
+    coded, lost = load_coded(run, device=device).denoised_by(sampling.denoise), 0
     if out.suffix == ".npz":
         lost = _write_file(coded, out, sampling, range(n))
     elif out.suffix:
@@ -111,7 +111,7 @@ def _sample_prompts(run: Path, source: Captioned, out: Path, n: int, sampling: S
         raise ValueError(f'{run} learned captions: say what to draw, as in --prompt "red heart" "smiling cat".')
     check_picture(out)
     text = source.text(sampling.prompt).repeat_interleave(n, 0)
-    coded = load_coded(run, device=device)
+    coded = load_coded(run, device=device).denoised_by(sampling.denoise)
     drawn = torch.cat([coded.codec.decode(x).cpu() for x, _ in samples(coded, sampling, text, stop=len(text))])
     save_picture(grid(drawn / (coded.codec.levels - 1) * 2 - 1, n), out)
     return f"{len(drawn)} samples in {out}"
