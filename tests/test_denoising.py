@@ -19,7 +19,7 @@ from pushforward.denoising import Iterative, Learned, Score
 from pushforward.guidance import GaussianProduct, Linear
 from pushforward.interop import load_ml_denoiser, load_ml_itarflow, save_ml_tarflow
 from pushforward.interop.ml_starflow import denoiser
-from pushforward.models import MAF, ITARFlow, TarFlow
+from pushforward.models import MAF, ITARFlow, STARFlowV, TarFlow
 from pushforward.networks import NoiseEmbedding, NoiseTransformer, ScaledRotary
 from pushforward.objectives import Likelihood, NoiseLevels, WithDenoiser
 from pushforward.recipes import RECIPES
@@ -185,7 +185,10 @@ def test_a_checkpoint_of_itarflow():
     torch.testing.assert_close(flow.log_prob(x, labels), tarflow.log_prob(x, labels))
     state["blocks.1.time_embed.mlp.2.bias"] = torch.ones(64)
     assert not torch.allclose(load_ml_itarflow(state, config).log_prob(x, labels), tarflow.log_prob(x, labels))
-    for wrong, message in (({"shared_backbone": 2}, "shared_backbone=2"), ({"channels": [64, 64]}, "one channels")):
+    for wrong, message in (
+        ({"shared_backbone": True}, "shared_backbone=True is not served; False is"),
+        ({"channels": [64, 64]}, "one channels"),
+    ):
         with pytest.raises(ValueError, match=message):
             load_ml_itarflow(state, config | wrong)
     with pytest.raises(ValueError, match=r"has no 'blocks.0"):
@@ -235,6 +238,18 @@ def test_a_denoiser_beside_the_flow_learns_its_score():
     minimise(objective, Arrays(data, context=labels), plan, progress=False)
     noise = (x - fresh.denoise(x, 0.3, labels, by=fresh.denoiser)) / 0.3
     assert (noise - 0.3 * x).square().mean() < 0.2 * (0.3 * x).square().mean()
+
+
+def test_a_denoiser_of_clips_sees_the_window():
+    flow = STARFlowV(image=(1, 2, 2), frames=4, width=64, depths=(1, 1)).build()
+    objective = WithDenoiser(width=16, depth=1, window=(0, 1)).build(flow, GaussianNoise(17, 0.3))
+    assert objective(torch.randint(17, (3, 4, 1, 2, 2)))[0].isfinite()
+    net = randomised(flow.denoiser.net)
+    x = torch.randn(1, 4, 1, 2, 2)
+    later = torch.cat([x[:, :2], torch.randn(1, 2, 1, 2, 2)], 1)
+    same = (flow.denoise(x, 0.3, by=flow.denoiser) == flow.denoise(later, 0.3, by=flow.denoiser)).flatten(2).all(2)
+    assert same.tolist() == [[True, False, False, False]]
+    assert net.window == (0, 1)
 
 
 def test_a_tuned_decoder_takes_the_noise_out():

@@ -91,7 +91,7 @@ class Iterative(Denoiser):
         v <- √a · v + √(1 − a) · noise,  a = (t_next / t)²        x <- clean + t_next · v
 
     For a flow with the condition "noise", such as `models.ITARFlow`, whose lowest level `low` is. A step costs a pass
-    and its gradient. iTARFlow, arXiv:2604.20041, which takes sigma / 0.01 steps.
+    and its gradient. iTARFlow 2026, arXiv:2604.20041, which takes sigma / 0.01 steps.
     """
 
     def __init__(self, steps: int = 10, *, low: float = 0.01, stochastic: bool = False, seed: int = 0, chunk: int = 64):

@@ -55,9 +55,7 @@ class Flow(nn.Module):
     columns: tuple[str, ...] = ()  # names of its features, where a run on a table says them
     context_columns: tuple[str, ...] = ()  # and of what they are conditioned on
     embedding: Callable[[Condition], Condition] | None  # of its one condition, for all networks; see `fit`
-    denoiser: (
-        denoising.Denoiser | None
-    )  # that was trained beside it, for `denoise(by=…)`; see `objectives.WithDenoiser`
+    denoiser: denoising.Denoiser | None  # trained beside it, by `objectives.WithDenoiser`; for `denoise(by=…)`
     initialized: Tensor | None  # whether `initialize` was called; None if no part is initialised from data
 
     def __init__(

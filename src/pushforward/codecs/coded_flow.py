@@ -17,7 +17,7 @@ from pushforward.flow import Flow
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 
-DenoiserKind = Literal["score", "learned", "iterative", "decoder", "none"]  # of denoisers
+DenoiserKind = Literal["score", "learned", "iterative", "decoder", "none"]
 
 
 class CodedFlow:

@@ -44,9 +44,9 @@ def load_ml_itarflow(
 
 def configuration(settings: Mapping[str, Any]) -> ITARFlow:
     """Our model for the authors' settings."""
-    for name in ("shared_backbone", "input_scale"):
-        if settings.get(name) not in (None, False, 0, 1):
-            raise ValueError(f"the setting {name}={settings[name]!r} is not served: leave it out.")
+    for name, served in (("shared_backbone", False), ("input_scale", 1)):
+        if (value := settings.get(name, served)) != served:
+            raise ValueError(f"the setting {name}={value!r} is not served; {served!r} is.")
     for name in ("patch_size", "channels"):
         if not isinstance(settings[name], int):
             raise ValueError(f"one {name} for all blocks is served; got {settings[name]!r}.")

@@ -6,7 +6,7 @@ A TarFlow whose networks are told how much noise x has: one flow has the densiti
 sample is drawn at the highest level, and taken down level by level along their scores (`denoising.Iterative`). The last
 step, next to the base, is the deep one.
 
-iTARFlow, "Iterative denoising of normalizing flows", arXiv:2604.20041.
+iTARFlow 2026, arXiv:2604.20041.
 """
 
 from __future__ import annotations

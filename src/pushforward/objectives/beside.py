@@ -26,20 +26,21 @@ class WithDenoiser(MaximumLikelihood):
     """Maximum likelihood, and a denoiser beside the flow: builds a `DenoiserBeside`.
 
     The denoiser is a `NoiseTransformer`, and becomes part of the flow, as `flow.denoiser`. It reads the flow's label or
-    text.
+    text. Of clips (frame, C, H, W) it sees in each layer the frames of the `window` (before, after), or all.
     """
 
     width: int = 64  # of the denoiser's residual stream
     depth: int = 4  # its layers
     patch: int = 1  # side of its patches
+    window: tuple[int, int] | None = None  # of frames; None: all
 
     def build(self, flow: Flow, codec: Codec) -> DenoiserBeside:
-        if len(flow.event) != 3 or codec.noise_sigma is None:
+        if len(flow.event) not in (3, 4) or codec.noise_sigma is None:
             raise ValueError(
-                "a denoiser beside the flow learns to take Gaussian noise out of images: give a model of images and a "
-                f"codec that adds noise, such as GaussianNoise; got events {tuple(flow.event)} and {codec}."
+                "a denoiser beside the flow learns to take Gaussian noise out of images: give a model of images or "
+                f"clips, and a codec that adds noise, as GaussianNoise; got events {tuple(flow.event)} and {codec}."
             )
-        channels, height, width = flow.event
+        channels, height, width = flow.event[-3:]
         prefix = self._prefix(flow)
         positions = ScaledRotary(
             (1, 1), prefix=prefix.tokens if prefix else 0, extent=math.sqrt((height or 1) * (width or 1)) / self.patch
@@ -51,6 +52,7 @@ class WithDenoiser(MaximumLikelihood):
             depth=self.depth,
             options=LayerOptions(),
             prefix=prefix,
+            window=self.window,
         )
         flow.denoiser = Learned(net)
         return DenoiserBeside(flow, codec, condition_dropout=self.condition_dropout)

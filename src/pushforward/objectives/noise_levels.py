@@ -29,7 +29,7 @@ class LeveledLikelihood(Likelihood):
         loss = − mean over the batch of w · t · log p(x | context, t) / elements,        w of mean 1 over the data
 
     Without the factor t the low levels, whose densities are steep, dominate the gradient. The flow has a condition
-    `NoiseLevel`. The codec adds the noise of the highest level, at which samples are drawn, or has none. iTARFlow,
+    `NoiseLevel`. The codec adds the noise of the highest level, at which samples are drawn, or has none. iTARFlow 2026,
     arXiv:2604.20041. Raises ValueError for another flow or codec.
     """
 
