@@ -21,7 +21,7 @@ from pushforward.interop import load_ml_denoiser, load_ml_itarflow, save_ml_tarf
 from pushforward.interop.ml_starflow import denoiser
 from pushforward.models import MAF, ITARFlow, STARFlowV, TarFlow
 from pushforward.networks import NoiseEmbedding, NoiseTransformer, ScaledRotary
-from pushforward.objectives import Likelihood, NoiseLevels, WithDenoiser
+from pushforward.objectives import Likelihood, MaximumLikelihood, NoiseLevels, WithDenoiser
 from pushforward.recipes import RECIPES
 from pushforward.sampling import Sampling
 from pushforward.training import Plan, minimise
@@ -252,7 +252,8 @@ def test_a_denoiser_of_clips_sees_the_window():
     assert net.window == (0, 1)
 
 
-def test_a_tuned_decoder_takes_the_noise_out():
+@pytest.mark.parametrize("config", [MaximumLikelihood(), WithDenoiser(width=16, depth=1)])
+def test_a_tuned_decoder_takes_the_noise_out(config):
     """It begins as the frozen decoder, learns beside the flow, and sees images, or what the other makes of latents."""
     codec = FrozenAutoencoder(torch.nn.Identity(), torch.nn.Conv2d(3, 3, 1), levels=17, sigma=0.3, tuned=True)
     data = torch.randint(17, (6, 3, 4, 4))
@@ -263,8 +264,8 @@ def test_a_tuned_decoder_takes_the_noise_out():
     expected = (codec.decoder(latents) - data / 16).square().flatten(1).mean(1)
     torch.testing.assert_close(codec.decoding_error(latents, data), expected)
     flow = TarFlow(image=(3, 4, 4), patch=2, transforms=2, width=16, depth=1).build()
-    objective = WithDenoiser(width=16, depth=1).build(flow, codec)
     x = codec.encode(data, torch.Generator().manual_seed(1))[0]
+    objective = config.build(flow, codec)
     frozen, before = codec.decoder.weight.clone(), codec.decoding_error(x, data).mean()
     minimise(objective, Arrays(data), Plan(steps=60, batch=6, lr=3e-2), progress=False)
     assert codec.decoding_error(x, data).mean() < 0.5 * before

@@ -14,11 +14,12 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
-from pushforward import conditions, denoising, diagnostics, guidance, streaming
+from pushforward import conditions, diagnostics, guidance, streaming
 from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_on
 from pushforward.bases import Base
 from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label, each, read
+from pushforward.denoising import Denoiser, Score
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source, drawing
@@ -55,7 +56,7 @@ class Flow(nn.Module):
     columns: tuple[str, ...] = ()  # names of its features, where a run on a table says them
     context_columns: tuple[str, ...] = ()  # and of what they are conditioned on
     embedding: Callable[[Condition], Condition] | None  # of its one condition, for all networks; see `fit`
-    denoiser: denoising.Denoiser | None  # trained beside it, by `objectives.WithDenoiser`; for `denoise(by=…)`
+    denoiser: Denoiser | None  # trained beside it, by `objectives.WithDenoiser`; for `denoise(by=…)`
     initialized: Tensor | None  # whether `initialize` was called; None if no part is initialised from data
 
     def __init__(
@@ -267,18 +268,15 @@ class Flow(nn.Module):
         how = {"conditions": null, "attention_temperature": attention_temperature, "transforms": transforms}
         return self._with(guidance.guide(self.transform, rule, **how))
 
-    def denoise(
-        self, x: Events, sigma: float | Tensor, context: Given = None, *, by: denoising.Denoiser | None = None
-    ) -> Events:
-        """The clean event, given x = clean + sigma · noise, `by` a denoiser of `pushforward.denoising`.
+    def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, by: Denoiser | None = None) -> Events:
+        """The clean event, given x = clean + sigma · noise, `by` a denoiser of `pushforward.denoising`, or `Score()`.
 
-        None is `Score()`: the mean of the clean event by Tweedie's formula, exact if the flow is. `sigma` is one value
-        for all rows or (*batch). The result is not clipped.
+        `sigma` is one value for all rows or (*batch). The result is not clipped.
         """
         with torch.inference_mode(False):  # gradients are needed, context encoders included
             x, rows, batch = self._rows(x, self.event, context, embedded=False)
             sigma = as_tensor(sigma, "sigma").to(x.device).expand(batch).flatten()
-            return _unflattened((by or denoising.Score())(self.log_prob, x, sigma, rows), batch)
+            return _unflattened((by or Score())(self.log_prob, x, sigma, rows), batch)
 
     @torch.no_grad()
     def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:

@@ -31,7 +31,7 @@ class Autoencoder(CodecConfig):
     levels: int = 256
     sigma: float = 0.3  # deviation of the noise on latents, whose own is near one
     folder: str | None = None
-    tuned: bool = False  # whether a decoder of noisy latents is trained beside the flow, by `objectives.WithDenoiser`
+    tuned: bool = False  # whether a decoder of noisy latents is trained beside the flow, by likelihood
 
     @property
     def noise_sigma(self) -> float:
@@ -65,7 +65,8 @@ class FrozenAutoencoder(nn.Module, Codec):
     already, as `prepare` makes them. Rombach et al. 2022, arXiv:2112.10752; Gu et al. 2025 (STARFlow),
     arXiv:2506.06276.
 
-    If `tuned` it has a second decoder, of noisy latents, which begins as the first and takes the noise out.
+    If `tuned` it has a second decoder, of noisy latents, which begins as the first, learns beside the flow to take the
+    noise out, and decodes in `of_noisy()`.
     """
 
     unit = "nats/dim"
@@ -99,17 +100,20 @@ class FrozenAutoencoder(nn.Module, Codec):
     def of_noisy(self) -> FrozenAutoencoder:
         """The same with the tuned decoder, which takes noisy latents. Raises ValueError where there is none."""
         if self.tuned is None:
-            raise ValueError("the autoencoder has no decoder of noisy latents: train with tuned=True (codec.tuned).")
+            raise ValueError(
+                "the autoencoder has no decoder of noisy latents: train with Autoencoder(tuned=True), --codec.tuned."
+            )
         twin = copy.copy(self)
         twin._modules = {**self._modules, "decoder": self.tuned}
         return twin
 
-    def decoding_error(self, x: Events, data: Tensor) -> PerSample:
+    def decoding_error(self, x: Events, data: Tensor) -> PerSample | None:
         """The squared error of the tuned decoder on noisy latents x, an element of the image, (batch,).
 
         It is against the images; where data are latents, against what the frozen decoder makes of them.
         """
-        assert self.tuned is not None
+        if self.tuned is None:
+            return None
         with torch.no_grad():
             images = self.decoder(data) if data.is_floating_point() else as_real(data, self.levels) / (self.levels - 1)
         return (self.tuned(x) - images).square().flatten(1).mean(1)

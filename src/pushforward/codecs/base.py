@@ -64,6 +64,10 @@ class Codec(CodecConfig):
     def initialize(self, data: Tensor, generator: Source = None) -> None:
         """Data-dependent initialisation, where the codec has weights that need it."""
 
+    def decoding_error(self, x: Events, data: Tensor) -> PerSample | None:  # noqa: ARG002
+        """The error, on events x of these data, of a decoder that is trained beside the flow, (batch,); None: no such."""
+        return None
+
     def count(self, data: Tensor) -> Tensor:
         """How many elements a bound is divided by, (batch,) float: 1 where the unit is nats an event."""
         return torch.ones(len(data), device=data.device)

@@ -1,4 +1,4 @@
-"""What takes the noise out, trained beside the flow: a network that learns its score, and the codec's decoder.
+"""A denoiser that is trained beside the flow, on its score.
 
 The gradient of the flow's density by x is the score, and training makes most of it anyway. Gu et al. 2025 (STARFlow-V),
 arXiv:2511.20462, section 3.3.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.codecs import Codec, FrozenAutoencoder
+from pushforward.codecs import Codec
 from pushforward.conditions import Given, Label, Text
 from pushforward.denoising import Learned
 from pushforward.flow import Flow
@@ -71,8 +71,7 @@ class DenoiserBeside(Likelihood):
 
         mean over elements of (net(x, context) − noise)²,        noise = −sigma · d log p(x | context) / dx
 
-    Neither has a gradient by the other's weights. Where the codec has a decoder that is tuned, plus its error too. A
-    step costs one more backward pass of the flow.
+    Neither has a gradient by the other's weights. A step costs one more backward pass of the flow.
     """
 
     def forward(
@@ -88,8 +87,8 @@ class DenoiserBeside(Likelihood):
         sigma = self.codec.noise_sigma
         assert sigma is not None
         error = (learned.net(x.detach(), given) + sigma * score.detach()).square().flatten(1).mean(1)
-        if isinstance(self.codec, FrozenAutoencoder) and self.codec.tuned is not None:
-            error = error + self.codec.decoding_error(x.detach(), data)
+        if (decoding := self.codec.decoding_error(x.detach(), data)) is not None:
+            error = error + decoding
         cost = (log_q - log_p) / x[0].numel() + error
         logs = {self.unit: self.codec.in_unit((log_p - log_q).detach(), data).mean(), "z": z.detach()}
         return (cost if weights is None else weights * cost).mean(), logs

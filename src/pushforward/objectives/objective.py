@@ -113,9 +113,9 @@ class Likelihood(Objective):
 
         loss = mean over the batch of w · (log_q − log p(x | context)) / elements,        w of mean 1 over the data
 
-    so that the mean over an epoch is the weighted mean. A codec with parameters is trained too. With
-    `condition_dropout`, as in `MaximumLikelihood`, one network learns the density with conditions and without. The unit
-    is the codec's.
+    so that the mean over an epoch is the weighted mean. A codec with parameters is trained too, and its decoder's error
+    is added where it has one. With `condition_dropout`, as in `MaximumLikelihood`, one network learns the density with
+    conditions and without. The unit is the codec's.
     """
 
     def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: Dropout = 0.0):
@@ -131,8 +131,10 @@ class Likelihood(Objective):
         given = with_dropout(self.flow, x, context, self.condition_dropout, generator)
         log_p, z = self.flow.log_prob_and_latent(x, given)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
-        cost = self.codec.in_unit(bound.detach(), data)
-        return -bound.mean() / x[0].numel(), {self.unit: cost.mean(), "z": z.detach()}
+        loss, cost = -bound.mean() / x[0].numel(), self.codec.in_unit(bound.detach(), data)
+        if (error := self.codec.decoding_error(x.detach(), data)) is not None:
+            loss = loss + (error if weights is None else weights * error).mean()
+        return loss, {self.unit: cost.mean(), "z": z.detach()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         self.codec.initialize(data, generator)

@@ -40,7 +40,7 @@ def digits_denoiser() -> Recipe:
 
     pushforward train digits_denoiser --out runs/digits_denoiser
     pushforward denoise runs/digits_denoiser --by learned
-    Some minutes on one CPU core.
+    For one CPU core.
     Expect no result yet: it has not been run to its end.
     """
     recipe = digits()
@@ -56,7 +56,7 @@ def digits_itarflow() -> Recipe:
 
     pushforward train digits_itarflow --out runs/digits_itarflow
     pushforward sample runs/digits_itarflow --denoise iterative --guidance 1
-    Some minutes on one CPU core.
+    For one CPU core.
     Expect no result yet: it has not been run to its end.
     """
     recipe, noise = digits(), (0.02, 0.3)

@@ -33,7 +33,7 @@ def sample_clips(run: Path, source: ClipSource | Sprites, out: Path, n: int, sam
     if isinstance(source, Sprites) and not prompts:
         raise ValueError(f'{run} learned captions: say what to draw, as in --prompt "walking left, blue robe".')
     text = source.text(prompts).repeat_interleave(n, 0) if isinstance(source, Sprites) else None
-    coded, rows = load_coded(run, device=device), n * max(len(prompts), 1)
+    coded, rows = load_coded(run, device=device).denoised_by(sampling.denoise), n * max(len(prompts), 1)
     known = None if sampling.first_frame is None else _first(coded, sampling)
     clips = [
         _drawn(coded, None if text is None else text[row], known, source.frames, sampling, row) for row in range(rows)
@@ -65,10 +65,8 @@ def _drawn(
             generator=Keyed(how.seed, rows=[row]),
         )
         given.extend(drawn)
-    clip = torch.stack(given)
-    if not how.denoised:
-        return clip
-    return torch.cat([coded.denoise(part, text) for part in clip.split(learned)])  # the lengths that it learned
+    parts = torch.stack(given).split(learned)  # of the lengths that it learned
+    return torch.cat([coded.denoise(part, text) for part in parts])
 
 
 def _first(coded: CodedFlow, how: Sampling) -> Tensor:
