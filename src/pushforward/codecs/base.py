@@ -65,7 +65,7 @@ class Codec(CodecConfig):
         """Data-dependent initialisation, where the codec has weights that need it."""
 
     def decoding_error(self, x: Events, data: Tensor) -> PerSample | None:  # noqa: ARG002
-        """The error, on events x of these data, of a decoder that is trained beside the flow, (batch,); None: no such."""
+        """The error, on events x of these data, of a decoder trained beside the flow, (batch,); None: there is none."""
         return None
 
     def count(self, data: Tensor) -> Tensor:
