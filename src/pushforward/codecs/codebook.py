@@ -136,5 +136,6 @@ class GaussianCodebook(nn.Module, Codec):
         mean, log_scale = self.gaussians.mean, self.gaussians.log_scale
         return F.embedding(data.long(), mean), F.embedding(data.long(), log_scale)[..., 0].exp()
 
-    def extra_repr(self) -> str:
-        return f"unit={self.unit!r}"
+    def __repr__(self) -> str:
+        vocabulary, features = self.gaussians.mean.shape
+        return f"GaussianCodebook(vocabulary={vocabulary}, features={features}, unit={self.unit!r})"

@@ -15,6 +15,8 @@ def shakespeare_characters() -> Recipe:
     """Shakespeare by characters: Mix-d over 65 characters, then two steps of Mix-1.
 
     PUSHFORWARD_DATA=DIR pushforward train shakespeare_characters --out runs/shakespeare
+    Seven and a half minutes of one CPU core. DIR holds tinyshakespeare.txt.
+    Expect 2.76 bits/char, held out, where the autoregressive model of as many layers has 2.48; it is still falling.
     """
     return Recipe(
         data=TextSource("tinyshakespeare", Characters(SHAKESPEARE)),
