@@ -241,7 +241,7 @@ def test_a_language_model_learns_and_is_saved(name, tmp_path):
         terms, mean = found["terms of the bound"], found["held-out"].mean
         assert terms.reconstruction + terms.prior + terms.entropy == pytest.approx(mean, abs=1e-4)
     for prompt in ((), ("cdef", "ab")):
-        sampling = Sampling(prompt=prompt, length=5, temperature=0.7)
+        sampling = Sampling(prompt=prompt, length=5, temperature=0.7 if name in ("mix-d", "autoregressive") else 1.0)
         told = pf.runs.sample(tmp_path / "run", n=2, sampling=sampling, device="cpu")
         texts = re.findall(r"--- \d+\n(.*)", told)
         assert [len(text) for text in texts] == [5 + len(p) for p in prompt or ("",) for _ in range(2)]

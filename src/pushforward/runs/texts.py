@@ -112,9 +112,12 @@ def written(coded: CodedFlow, tokens: Tensor, sampling: Sampling, key: tuple[int
     """Tokens (n, k), and `sampling.length` more; and in words how they follow, where it is not exactly.
 
     A window is drawn given the tokens before it, half of its length at most: `editing.continued` of their events.
+    Raises ValueError for a temperature of a flow that has no weights of tokens.
     """
     flow, window = coded.flow, coded.flow.event[0]
     tempers = tempered(flow, sampling.temperature)
+    if sampling.temperature != 1 and tempers is flow:
+        raise ValueError("a temperature is of the weights of tokens, and this flow has none: its moves are no Mix-d.")
     left, least, step = sampling.length or window - min(tokens.shape[1], window // 2), math.inf, 0
     while left > 0:
         known = tokens[:, max(0, tokens.shape[1] - window // 2) :]
@@ -123,8 +126,7 @@ def written(coded: CodedFlow, tokens: Tensor, sampling: Sampling, key: tuple[int
             events, effective = continued(tempers, coded.codec.encode(known.to(flow.device), noise)[0], generator=noise)
             least = least if effective is None else min(least, effective.min().item())
         else:
-            temperature = sampling.temperature if tempers is flow else 1.0
-            events = tempers.sample(len(tokens), temperature=temperature, generator=noise)
+            events = tempers.sample(len(tokens), generator=noise)
         new = coded.codec.decode(events)[:, known.shape[1] :].cpu()[:, :left]
         tokens, left, step = torch.cat([tokens, new], 1), left - new.shape[1], step + 1
     if math.isinf(least):
