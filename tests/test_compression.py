@@ -154,5 +154,7 @@ def test_files(tmp_path, monkeypatch):
     assert "5 rows" in files.compress(tmp_path / "x.npy", tmp_path, tmp_path / "x.pf")
     assert "5 rows" in files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.npy")
     assert (tmp_path / "again.npy").read_bytes() == (tmp_path / "x.npy").read_bytes()
+    with pytest.raises(ValueError, match="--run DIR"):
+        files.decompress(tmp_path / "x.pf")
     with pytest.raises(ValueError, match=r"to a \.npy file"):
         files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.png")

@@ -1,12 +1,13 @@
 r"""The file: a mark, a header, the stack, and a checksum of all of it.
 
-"PFLOSSLESS\n"    length of the header, 4 bytes    header, JSON    stack, 4 bytes a word    SHA-256, 32 bytes
+"PFLOSSLESS\n"    length of the header, 4 bytes    header, JSON, deflated    stack, 4 bytes a word    SHA-256
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ class Header:
 
 
 def packed(header: Header, words: np.ndarray) -> bytes:
-    text = json.dumps(asdict(header), separators=(",", ":")).encode()
+    text = zlib.compress(json.dumps(asdict(header), separators=(",", ":")).encode(), 9)
     body = MARK + len(text).to_bytes(4, "little") + text + words.astype("<u4").tobytes()
     return body + hashlib.sha256(body).digest()
 
@@ -47,14 +48,15 @@ def unpacked(file: bytes) -> tuple[Header, np.ndarray]:
         raise ValueError("this file is damaged or truncated: its checksum does not fit.")
     start = len(MARK) + 4
     end = start + int.from_bytes(body[len(MARK) : start], "little")
-    fields = json.loads(body[start:end])
+    fields = json.loads(zlib.decompress(body[start:end]))
     if fields.get("version") != VERSION:
         raise ValueError(f"this file has version {fields.get('version')}; this pushforward reads version {VERSION}.")
     return Header(**fields), np.frombuffer(body[end:], "<u4").astype(np.uint32)
 
 
 def digest(*parts: bytes) -> str:
+    """The first 128 bits of a SHA-256, in hexadecimals."""
     found = hashlib.sha256()
     for part in parts:
         found.update(len(part).to_bytes(8, "little") + part)
-    return found.hexdigest()
+    return found.hexdigest()[:32]

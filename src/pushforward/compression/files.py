@@ -17,7 +17,7 @@ from pushforward.files import replacing
 from pushforward.runs.data import images_of, recipe_of
 
 
-def compress(path: Path, run: Path, out: Path, verify: bool = True) -> str:
+def compress(path: Path, run: Path | None = None, out: Path = Path("compressed.pf"), verify: bool = True) -> str:
     """Compress images or a table without loss, by a run: `pushforward compress PATH --run DIR --out FILE`.
 
     The same run decompresses it, on a machine with the same arithmetic. The run is unconditional. On images its codec
@@ -25,10 +25,11 @@ def compress(path: Path, run: Path, out: Path, verify: bool = True) -> str:
 
     Args:
         path: A .npy file of integers (rows, channels, height, width), a set or a folder of images; or a table.
-        run: The run folder.
+        run: The run folder, which must be given.
         out: The compressed file.
         verify: Decompress the file and compare.
     """
+    run = _given(run)
     data = _read(path, run)
     file = coding.compress(run, data, verify=verify)
     with replacing(out) as begun:
@@ -37,16 +38,17 @@ def compress(path: Path, run: Path, out: Path, verify: bool = True) -> str:
     return f"{len(data)} rows in {out}: {len(file)} bytes, {bits:.3f} bits for each of {data.numel()} values"
 
 
-def decompress(path: Path, run: Path, out: Path) -> str:
+def decompress(path: Path, run: Path | None = None, out: Path = Path("decompressed.npy")) -> str:
     """Decompress a file of `pushforward compress`, by the same run: `pushforward decompress FILE --run DIR --out PATH`.
 
     A foreign, damaged or truncated file, another run, and arithmetic that differs are refused, each by name.
 
     Args:
         path: The compressed file.
-        run: The run folder.
+        run: The run folder, which must be given.
         out: A .npy file for images; a .csv, .tsv, .parquet or .npz file for a table.
     """
+    run = _given(run)
     source = recipe_of(run).data
     is_table = isinstance(source, TableSource)
     if is_table:
@@ -60,6 +62,12 @@ def decompress(path: Path, run: Path, out: Path) -> str:
         with replacing(out) as begun, begun.open("wb") as file:
             np.save(file, data.numpy())
     return f"{len(data)} rows in {out}"
+
+
+def _given(run: Path | None) -> Path:
+    if run is None:
+        raise ValueError("give the run folder whose flow codes: --run DIR.")
+    return run
 
 
 def _read(path: Path, run: Path) -> Tensor:
