@@ -22,7 +22,7 @@ def within(minutes: float, plan: Plan, objective: Objective, data: Data, measure
     if not minutes > 0:
         raise ValueError(f"a training takes minutes above 0; got {minutes}.")
     started = time.monotonic()
-    each = _seconds(WARM, plan, objective, data) / WARM
+    (each,) = ranks.from_first([_seconds(WARM, plan, objective, data) / WARM])  # all make the same number of steps
     some = max(WARM, min(100, int(TIMED / each)))
     each = _seconds(some, plan, objective, data) / some
     if measure and plan.measure_every:
