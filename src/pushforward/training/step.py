@@ -197,8 +197,8 @@ class Step:
         if self.plan.on_nonfinite == "skip" or self.plan.skip_above:
             told += f"; steps skipped so far: {values.skipped}, where {self.plan.max_skipped} in a row stop training"
         data, context, _, key, _ = given
-        remedies = Objective if self.state.sharded else type(self.objective)  # some call the flow; its weights are here
-        remedy = remedies.remedy(self.objective, batch.rows, data, context, Keyed.of(key, self._update.rows))
+        kind = Objective if self.state.sharded else type(self.objective)  # a sharded flow's methods lack its weights
+        remedy = kind.remedy(self.objective, batch.rows, data, context, Keyed.of(key, self._update.rows))
         return f"{told}. The weights were not changed. {remedy}"
 
     def _why_not_captured(self) -> str | None:
