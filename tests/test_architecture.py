@@ -38,7 +38,7 @@ LAYERS = [
     {"recipe", "fitting"},
     {"recipes"},
     {"runs"},
-    {"hub", "demo", "compression"},
+    {"hub", "demo", "compression", "explore"},
     {"cli"},
 ]
 FLOOR = {room: i for i, layer in enumerate(LAYERS) for room in layer}

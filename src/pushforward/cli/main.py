@@ -131,11 +131,12 @@ def main() -> None:
     import tyro
 
     from pushforward import runs
+    from pushforward.cli.exploring import explore
     from pushforward.compression import files
     from pushforward.version import __version__
 
     known = {name: getattr(runs, name) for name in COMMANDS}
-    known |= {"compress": files.compress, "decompress": files.decompress}
+    known |= {"compress": files.compress, "decompress": files.decompress, "explore": explore}
     known = {"recipes": recipes, "train": train, **known, "demo": demo, "build": build}
     try:
         if sys.argv[1:] == ["--version"]:

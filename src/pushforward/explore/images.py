@@ -1,0 +1,190 @@
+"""Images of a flow: held-out ones, samples and uploads, and what the flow makes of one of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import math
+from collections import OrderedDict
+from functools import cached_property, reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward import editing
+from pushforward.bases import StandardNormal
+from pushforward.codecs import CodedFlow
+from pushforward.data import Images
+from pushforward.randomness import Keyed
+from pushforward.sampling import Sampling, samples
+from pushforward.transforms import Rearrangement
+
+MOST = 64  # images in an answer
+COMPARED = 128  # held-out images, among which one is ranked
+KEPT = 32  # uploads
+
+
+class Block(NamedTuple):
+    """What one transform made of an image: its output and its bits a pixel, both as an image, and its log-det."""
+
+    name: str
+    image: Tensor
+    bits: Tensor  # (1, H, W): −log2 of its slopes
+    log_det: float
+
+
+class Pictures:
+    """The images of a flow. One is named "data:7", held out; "sample:7", drawn as `Sampling` says; or "upload:3".
+
+    A sample is rounded to integers before it is looked at, as the data are.
+    """
+
+    def __init__(self, coded: CodedFlow, held_out: Images | None):
+        self.coded, self.flow, self.held_out = coded, coded.flow, held_out
+        self.uploads: OrderedDict[str, Tensor] = OrderedDict()
+        self.numbers = itertools.count()
+
+    def keep(self, integers: Tensor) -> str:
+        """Keep an upload, (1, C, H, W), for as long as there are not too many others; its name."""
+        name = f"upload:{next(self.numbers)}"
+        self.uploads[name] = integers
+        while len(self.uploads) > KEPT:
+            self.uploads.popitem(last=False)
+        return name
+
+    def data(self, start: int, n: int) -> list[dict[str, Any]]:
+        """Held-out images from `start` on."""
+        if self.held_out is None:
+            return []
+        rows = range(start, min(start + n, len(self.held_out)))
+        integers, labels = self.held_out.fetch(rows)
+        return self._listed("data", rows, self.coded.codec.clean(integers), labels)
+
+    def drawn(self, sampling: Sampling, n: int) -> list[dict[str, Any]]:
+        """The first n samples."""
+        x, labels = next(iter(samples(self.coded, sampling, stop=n)))
+        return self._listed("sample", range(n), x, labels)
+
+    def picked(self, name: str, sampling: Sampling) -> dict[str, Any]:
+        """What the flow makes of an image, given its label; of an upload, given its most probable label."""
+        codec, flow = self.coded.codec, self.flow
+        integers, label = self._named(name, sampling)
+        clean = codec.clean(integers)
+        posterior = flow.class_log_probs(clean)[0].exp().tolist() if flow.classes else []
+        if flow.classes and label is None:
+            label = int(np.argmax(posterior))
+        x, log_q = codec.encode(integers, Keyed(0, rows=[0]))
+        blocks = self._blocks(x, label)
+        with torch.no_grad():
+            z, log_p = flow.encode(x, label), flow.log_prob(x, label)
+            back = flow.decode(z, label)
+        return {
+            "name": name,
+            "label": label,
+            "posterior": posterior,
+            "unit": codec.unit,
+            "cost": codec.in_unit(log_p - log_q, integers).item(),
+            "log_p": log_p.item(),
+            "round_trip": (back - x).abs().max().item(),
+            "same": bool((codec.decode(back) == codec.decode(x)).all()),
+            "clean": _png(clean[0]),
+            "encoded": _png(x[0]),
+            "blocks": [
+                {"name": block.name, "image": _png(_shown(block.image)), "log_det": block.log_det} for block in blocks
+            ],
+            "bits": self._bits(blocks, log_p.item(), log_q.item()).round(decimals=4).tolist() if blocks else [],
+        }
+
+    def line(self, names: list[str], sampling: Sampling, n: int) -> list[str]:
+        """n images from one to another along a straight line of latents, without the class."""
+        a, b = (self.coded.codec.clean(self._named(name, sampling)[0]) for name in names)
+        return [_png(x) for x in editing.interpolate(self.flow, a, b, n)[0]]
+
+    @cached_property
+    def costs(self) -> list[float]:
+        """Bits/dim of held-out images, given their labels, sorted."""
+        if self.held_out is None:
+            return []
+        rows = range(min(COMPARED, len(self.held_out)))
+        integers, labels = self.held_out.fetch(rows)
+        with torch.no_grad():
+            bound = self.coded.bound(integers, labels, generator=Keyed(0, rows=rows))
+        return self.coded.codec.in_unit(bound, integers).sort().values.tolist()
+
+    def _named(self, name: str, sampling: Sampling) -> tuple[Tensor, int | None]:
+        """The integers of an image, (1, C, H, W), and its label. Raises ValueError where there is none."""
+        kind, _, number = name.partition(":")
+        if kind == "upload" and name in self.uploads:
+            return self.uploads[name], None
+        if kind in ("data", "sample") and number.isdecimal() and len(number) < 9:
+            i = int(number)
+            if kind == "data" and self.held_out is not None and i < len(self.held_out):
+                integers, labels = self.held_out.fetch([i])
+                return integers, None if labels is None else int(labels[0])
+            if kind == "sample" and i < MOST:
+                x, labels = next(iter(samples(self.coded, sampling, start=i, stop=i + 1)))
+                label = None if labels is None or labels[0] < 0 else int(labels[0])
+                return self.coded.codec.decode(x), label
+        raise ValueError(f'there is no image "{name[:40]}".')
+
+    def _listed(self, kind: str, numbers: range, x: Tensor, labels: Tensor | None) -> list[dict[str, Any]]:
+        given = [None] * len(x) if labels is None else labels.tolist()
+        return [
+            {"name": f"{kind}:{number}", "image": _png(image), "label": label}
+            for number, image, label in zip(numbers, x, given, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _blocks(self, x: Tensor, label: int | None) -> list[Block]:
+        """Every transform that changes values. Before one is shown, elements go back to their places in the image.
+
+        Empty where a transform leaves no place for each element, as a multi-scale one.
+        """
+        found, moved = [], []
+        for part, z, log_slopes in self.flow.trace(x, label):
+            if isinstance(part, Rearrangement):
+                moved.insert(0, part)
+                continue
+            if z.numel() != x.numel():
+                return []
+            log_det = log_slopes.sum().item()
+            if log_slopes.shape != z.shape:
+                log_slopes = torch.full_like(z, log_det / z.numel())
+            image, slopes = (reduce(lambda t, part: part.restore(t), moved, t) for t in (z, log_slopes))
+            if image.shape != x.shape:
+                return []
+            name = f"block {len(found) + 1}"
+            found.append(Block(name, image[0], -slopes[0].sum(0, keepdim=True) / math.log(2), log_det))
+        return found
+
+    def _bits(self, blocks: list[Block], log_p: float, log_q: float) -> Tensor:
+        """Where the bits of an image are, (H, W): they sum to −log2 of the bound on its probability.
+
+        A pixel has the bits of its latent, and those of its slopes in every block. What the codec adds is spread
+        evenly, and so is the log-density of a base whose elements are not standard normal.
+        """
+        found = torch.stack([block.bits[0] for block in blocks]).sum(0)
+        if isinstance(self.flow.base, StandardNormal):
+            z = blocks[-1].image
+            found = found + (0.5 * z.square() + 0.5 * math.log(2 * math.pi)).sum(0) / math.log(2)
+        rest = (log_q - log_p) / math.log(2) - found.sum()
+        return found + rest / found.numel()
+
+
+def _shown(z: Tensor) -> Tensor:
+    """The output of a block on [−1, 1]: three deviations of a latent are white."""
+    return z / 3
+
+
+def _png(x: Tensor) -> str:
+    """An image (C, H, W) on [−1, 1] as a data URL."""
+    from PIL import Image
+
+    pixels = ((x.detach().float().cpu().nan_to_num(0, 1, -1) + 1) / 2).clamp(0, 1) * 255
+    array = pixels.round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()
+    written = io.BytesIO()
+    Image.fromarray(array).save(written, "PNG")
+    return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()

@@ -1,0 +1,95 @@
+"""A run that is explored: loaded when it is first looked at, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pushforward.codecs import CodedFlow
+from pushforward.codecs.integers import IntegerCodec
+from pushforward.explore.images import Pictures
+from pushforward.explore.plane import Plane
+from pushforward.flow import Flow
+from pushforward.recipe import Recipe
+from pushforward.runs.data import class_names, images_of, recipe_of
+from pushforward.runs.folder import PRETRAINED, load_coded, read_results
+from pushforward.transform import flattened
+
+ROWS = 600  # of a table, drawn as points
+
+
+class Opened:
+    """A run, and what can be shown of it: `kind` is "plane" for an unconditional flow of two features, "images" for
+    one of images of integers, by class or unconditional, and "" for a flow that cannot be shown."""
+
+    def __init__(self, run: str | PathLike[str], name: str):
+        self.run, self.name = run, name
+        self.recipe: Recipe = recipe_of(run)
+        with torch.device("meta"):
+            self.built: Flow = self.recipe.model.build()
+
+    @property
+    def kind(self) -> str:
+        event, conditions = tuple(self.built.event), set(self.built.conditions)
+        if event == (2,) and not conditions and self.built.exact:
+            return "plane"
+        images = len(event) == 3 and None not in event and event[0] in (1, 3) and conditions <= {"label"}
+        return "images" if images and isinstance(self.recipe.codec, IntegerCodec) else ""
+
+    def described(self) -> dict[str, Any]:
+        """What the page says of it."""
+        return {
+            "name": self.name,
+            "run": str(self.run),
+            "kind": self.kind,
+            "model": type(self.recipe.model).__name__,
+            "configuration": str(self.recipe.model),
+            "data": str(self.recipe.data).removesuffix(".npz").rpartition("/")[2],
+            "parameters": sum(p.numel() for p in self.built.parameters()),
+            "parts": [str(type(part).__name__) for part in flattened(self.built.transform)],
+            "classes": list(class_names(self.run, self.built.classes)),
+            "noise": self.recipe.codec.noise_sigma if isinstance(self.recipe.codec, IntegerCodec) else None,
+            "results": {name: result["text"] for name, result in read_results(self.run).items()},
+        }
+
+    @cached_property
+    def coded(self) -> CodedFlow:
+        return load_coded(self.run)
+
+    @cached_property
+    def plane(self) -> Plane:
+        """Raises ValueError where it is no flow of two features."""
+        if self.kind != "plane":
+            raise ValueError(f"{self.name} is not an unconditional flow of two features.")
+        try:
+            rows = self.recipe.held_out_data().fetch(range(ROWS))[0]
+        except (ValueError, OSError):  # the data are not here
+            rows = self.coded.flow.sample((ROWS,), generator=torch.Generator().manual_seed(0))
+        return Plane(self.coded.flow, rows)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Raises ValueError where it is no flow of images."""
+        if self.kind != "images":
+            raise ValueError(f"{self.name} is not a flow of images.")
+        try:
+            return Pictures(self.coded, images_of(self.run))
+        except (ValueError, OSError):  # the data are not here
+            return Pictures(self.coded, None)
+
+
+def opened(runs: Iterable[str | PathLike[str]]) -> dict[str, Opened]:
+    """Runs by short names, which are all that a request can name."""
+    found: dict[str, Opened] = {}
+    for run in runs:
+        base = name = Path(str(run).removeprefix(PRETRAINED)).name or "run"
+        count = 2
+        while name in found:
+            name, count = f"{base}-{count}", count + 1
+        found[name] = Opened(run, name)
+    return found

@@ -1,0 +1,124 @@
+"""A flow of two features, stage by stage: stage k is the plane after the first k transforms, 0 of the data."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pushforward.flow import Flow
+from pushforward.transform import flattened
+
+RESOLUTION = 112  # points along a side of the density
+LINES, ALONG, REACH = 17, 81, 3.2  # of the grid, which is straight at the latent
+
+
+class Plane:
+    """The stages of a flow of two features, with some rows of its data.
+
+    >>> plane = Plane(pf.pretrained("moons"), torch.zeros(1, 2))
+    >>> path = plane.point(stage=0, x=0.5, y=0.0)
+    >>> round(path["base"] + sum(path["log_dets"]) - path["log_p"], 4)
+    0.0
+    """
+
+    def __init__(self, flow: Flow, rows: Tensor):
+        self.flow, self.rows = flow, rows
+        self.parts = [*flattened(flow.transform)]
+        self.scene, self.density = cache(self._scene), cache(self._density)
+
+    def point(self, stage: int, x: float, y: float) -> dict[str, Any]:
+        """Where a point of one stage is at every stage, (stages, 2), the log-det of each transform, and log p, nats."""
+        self._check(stage)
+        start = self._to_data(torch.tensor([[x, y]]), stage)
+        path, log_dets = self._pushed(start)
+        base = self.flow.base.log_prob(path[-1]).item()
+        back = self._to_data(path[-1], len(self.parts))
+        return {
+            "path": [at[0].tolist() for at in path],
+            "log_dets": [log_det.item() for log_det in log_dets],
+            "base": base,
+            "log_p": base + sum(log_det.item() for log_det in log_dets),
+            "round_trip": (back - start).abs().max().item(),
+        }
+
+    def _scene(self) -> dict[str, Any]:
+        """Every stage: its transform, the square that is shown (centre, half of its side), the grid and the rows."""
+        points, _ = self._pushed(self.rows)
+        latent = self._latent_grid()
+        lines = [self._from_latent(latent, stage) for stage in range(len(self.parts) + 1)]
+        names = ["data", *(type(part).__name__ for part in self.parts)]
+        return {
+            "stages": [
+                {
+                    "name": name,
+                    "square": _square(at, latent=stage == len(self.parts)),
+                    "points": at.round(decimals=3).tolist(),
+                    "lines": line.unflatten(0, (2 * LINES, ALONG)).round(decimals=3).tolist(),
+                }
+                for stage, (name, at, line) in enumerate(zip(names, points, lines, strict=True))
+            ],
+        }
+
+    def _density(self, stage: int) -> dict[str, Any]:
+        """The density of a stage on its square, by rows from below: 0 … 255 is the root of its share of the highest."""
+        self._check(stage)
+        left, bottom, half = self.scene()["stages"][stage]["square"]
+        ends = torch.linspace(-half, half, RESOLUTION)
+        y, x = torch.meshgrid(bottom + ends, left + ends, indexing="ij")
+        log_p = self._log_density(torch.stack([x, y], -1).flatten(0, 1), stage)
+        root = ((log_p - log_p.max()) / 2).exp() * 255
+        return {"side": RESOLUTION, "root": root.round().int().tolist(), "highest": log_p.max().item()}
+
+    def _check(self, stage: int) -> None:
+        if not 0 <= stage <= len(self.parts):
+            raise ValueError(f"the stages are 0 … {len(self.parts)}; got {stage}.")
+
+    @torch.no_grad()
+    def _pushed(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """x at every stage, and the log-det of every transform."""
+        path, log_dets = [x], []
+        for part in self.parts:
+            z, log_det = part(path[-1])
+            path.append(z)
+            log_dets.append(log_det)
+        return path, log_dets
+
+    @torch.no_grad()
+    def _to_data(self, y: Tensor, stage: int) -> Tensor:
+        """Points of a stage as data."""
+        for part in reversed(self.parts[:stage]):
+            y = part.decode(y)
+        return y
+
+    @torch.no_grad()
+    def _from_latent(self, z: Tensor, stage: int) -> Tensor:
+        """Latents as points of a stage."""
+        for part in reversed(self.parts[stage:]):
+            z = part.decode(z)
+        return z
+
+    @torch.no_grad()
+    def _log_density(self, y: Tensor, stage: int) -> Tensor:
+        """The log-density of a stage at its points, (n,)."""
+        total = torch.zeros(len(y))
+        for part in self.parts[stage:]:
+            y, log_det = part(y)
+            total = total + log_det
+        return total + self.flow.base.log_prob(y)
+
+    def _latent_grid(self) -> Tensor:
+        """Upright and level lines at the latent, (2 · LINES · ALONG, 2)."""
+        across, along = torch.linspace(-REACH, REACH, LINES), torch.linspace(-REACH, REACH, ALONG)
+        upright = torch.stack(torch.meshgrid(across, along, indexing="ij"), -1)
+        return torch.cat([upright, upright.flip(-1)]).flatten(0, 1)
+
+
+def _square(points: Tensor, *, latent: bool) -> list[float]:
+    """A square around points: left and bottom of its centre, and half of its side."""
+    if latent:
+        return [0.0, 0.0, max(1.1 * REACH, points.abs().max().item())]
+    least, most = points.amin(0), points.amax(0)
+    return [*((least + most) / 2).tolist(), 0.62 * (most - least).max().item()]

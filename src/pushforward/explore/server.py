@@ -1,0 +1,202 @@
+"""The explorer as a web application, and its server on the loopback address."""
+
+# no `from __future__ import annotations`: the framework needs annotations as objects, not strings
+
+import os
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pushforward.explore.guard import Guard
+from pushforward.explore.images import MOST, Pictures
+from pushforward.explore.opened import Opened, opened
+from pushforward.explore.uploads import BYTES, read_upload
+from pushforward.explore.worker import BusyError, SupersededError, Worker
+from pushforward.optional import require
+from pushforward.runs.folder import PRETRAINED
+from pushforward.runs.null import check_null, check_sampling
+from pushforward.sampling import Sampling
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter, FastAPI
+
+Run = str | PathLike[str]
+STATIC = Path(__file__).parent / "static"
+SHIPPED = (f"{PRETRAINED}moons", f"{PRETRAINED}digits")
+HERE = "127.0.0.1"
+
+
+def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
+    """The page and its API, for some runs: folders, or "pretrained:NAME".
+
+    A request names a run by a short name of this list, and never a path. Raises ValueError or FileNotFoundError where
+    a run is none.
+    """
+    require("fastapi", "explore")
+    from fastapi import FastAPI, HTTPException, Request
+    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi.staticfiles import StaticFiles
+
+    shown, worker, token = opened(runs or SHIPPED), Worker(), secrets.token_urlsafe(32)
+    made = FastAPI(title="Pushforward", docs_url=None, redoc_url=None, openapi_url=None)
+    page = (STATIC / "index.html").read_text(encoding="utf-8").replace("{token}", token)
+
+    async def answer(request: Request, name: str, function: Callable[[Opened], Any]) -> Any:
+        """What a function says of a run, computed by the worker."""
+        if name not in shown:
+            raise HTTPException(404, f'there is no run "{name[:40]}" here.')
+        return await worker.run(lambda: function(shown[name]), request.headers.get("x-latest", "")[:80])
+
+    @made.get("/", response_class=HTMLResponse)
+    def index() -> str:
+        return page
+
+    @made.get("/api/runs")
+    def listed() -> list[dict[str, Any]]:
+        return [run.described() for run in shown.values()]
+
+    @made.exception_handler(ValueError)
+    @made.exception_handler(OSError)  # weights that are not there yet
+    def wrong(_: Request, error: ValueError | OSError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 422)
+
+    @made.exception_handler(SupersededError)
+    def superseded(_: Request, __: SupersededError) -> JSONResponse:
+        return JSONResponse({"detail": "a later request took its place"}, 409)
+
+    @made.exception_handler(BusyError)
+    def busy(_: Request, __: BusyError) -> JSONResponse:
+        return JSONResponse({"detail": "too many requests are waiting; try again"}, 503)
+
+    for routes in (_of_planes, _of_images, _of_uploads):
+        made.include_router(routes(answer))
+    made.mount("/static", StaticFiles(directory=STATIC))
+    made.add_middleware(Guard, token=token)  # pyright: ignore[reportArgumentType]
+    return made
+
+
+def _of_planes(answer: Callable[..., Any]) -> "APIRouter":
+    """Requests about flows of two features."""
+    from fastapi import APIRouter, Query, Request
+
+    routes = APIRouter(prefix="/api/runs/{name}")
+
+    @routes.get("/scene")
+    async def scene(request: Request, name: str) -> Any:
+        return await answer(request, name, lambda run: run.plane.scene())
+
+    @routes.get("/density")
+    async def density(request: Request, name: str, stage: int) -> Any:
+        return await answer(request, name, lambda run: run.plane.density(stage))
+
+    @routes.get("/point")
+    async def point(
+        request: Request,
+        name: str,
+        stage: int,
+        x: float = Query(ge=-1e6, le=1e6, allow_inf_nan=False),
+        y: float = Query(ge=-1e6, le=1e6, allow_inf_nan=False),
+    ) -> Any:
+        return await answer(request, name, lambda run: run.plane.point(stage, x, y))
+
+    return routes
+
+
+def _of_images(answer: Callable[..., Any]) -> "APIRouter":
+    """Requests about flows of images."""
+    from fastapi import APIRouter, Depends, Query, Request
+
+    routes = APIRouter(prefix="/api/runs/{name}")
+    few = Query(20, ge=1, le=MOST)
+
+    def drawing(
+        label: int | None = None,
+        guidance: float = Query(0, ge=0, le=10),
+        temperature: float = Query(1, ge=0, le=2),
+        seed: int = Query(0, ge=0, lt=2**31),
+    ) -> Sampling:
+        return Sampling(label=label, guidance=guidance, temperature=temperature, seed=seed)
+
+    how = Depends(drawing)
+
+    async def of_pictures(request: Request, name: str, sampling: Sampling, function: Callable[[Pictures], Any]) -> Any:
+        def checked(run: Opened) -> Any:
+            check_sampling(run.run, run.recipe, sampling)
+            return function(run.pictures)
+
+        return await answer(request, name, checked)
+
+    @routes.get("/gallery")
+    async def gallery(
+        request: Request,
+        name: str,
+        of: Literal["data", "samples"],
+        start: int = Query(0, ge=0, lt=2**31),
+        n: int = few,
+        sampling: Sampling = how,
+    ) -> Any:
+        def listed(pictures: Pictures) -> Any:
+            return pictures.data(start, n) if of == "data" else pictures.drawn(sampling, n)
+
+        return await of_pictures(request, name, sampling, listed)
+
+    @routes.get("/picked")
+    async def picked(request: Request, name: str, picture: str, sampling: Sampling = how) -> Any:
+        return await of_pictures(request, name, sampling, lambda pictures: pictures.picked(picture, sampling))
+
+    @routes.get("/costs")
+    async def costs(request: Request, name: str) -> Any:
+        return await answer(request, name, lambda run: run.pictures.costs)
+
+    @routes.get("/line")
+    async def interpolated(request: Request, name: str, a: str, b: str, n: int = few, sampling: Sampling = how) -> Any:
+        def line(run: Opened) -> list[str]:
+            check_null(run.run, run.recipe, "a line of latents")
+            return run.pictures.line([a, b], sampling, max(2, n))
+
+        return await answer(request, name, line)
+
+    return routes
+
+
+def _of_uploads(answer: Callable[..., Any]) -> "APIRouter":
+    """Uploads of images."""
+    from fastapi import APIRouter, HTTPException, Request
+
+    routes = APIRouter(prefix="/api/runs/{name}")
+
+    @routes.post("/images")
+    async def upload(request: Request, name: str) -> Any:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > BYTES:
+                raise HTTPException(413, f"a picture may have {BYTES:,} bytes.")
+
+        def kept(run: Opened) -> dict[str, str]:
+            channels, height, width = run.pictures.flow.event
+            read = read_upload(bytes(body), (channels, height, width), run.recipe.codec.levels)
+            return {"name": run.pictures.keep(read)}
+
+        return await answer(request, name, kept)
+
+    return routes
+
+
+def serve(runs: Sequence[Run] = SHIPPED, port: int = 8642, browser: bool = True) -> None:
+    """Serve the explorer on the loopback address until it is interrupted. Raises OSError where the port is taken."""
+    uvicorn, made = require("uvicorn", "explore"), app(runs)
+    try:
+        listening = socket.create_server((HERE, port))
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise OSError(f"port {port} cannot be used: {why}. Give another; --port 0 finds a free one.") from None
+    address = f"http://{HERE}:{listening.getsockname()[1]}"
+    print(f"exploring at {address}; Ctrl-C ends it", flush=True)
+    if browser:
+        webbrowser.open(address)
+    uvicorn.Server(uvicorn.Config(made, log_level="warning")).run(sockets=[listening])

@@ -1,0 +1,219 @@
+// A flow of images: a gallery, what the flow makes of the picked image, and the line to another.
+
+import { plain, say, signed, still, uploading } from "./server.js";
+
+const $ = (id) => document.getElementById(id);
+const SHOWN = 20, STRIP = 9, PAUSE = 600;
+
+export async function images({ run, query, ask, keep, leaving }) {
+  const path = `runs/${run.name}`;
+  const chosen = {
+    of: query.get("of") === "samples" ? "samples" : "data",
+    start: Number(query.get("start")) || 0,
+    seed: Number(query.get("seed")) || 0,
+    label: query.get("label") ?? "",
+    guidance: Number(query.get("guidance")) || 0,
+    temperature: query.has("temperature") ? Number(query.get("temperature")) : 1,
+    picture: query.get("picture") ?? "data:0",
+    other: query.get("other") ?? "data:1",
+    stage: Number(query.get("stage")) || 0,
+  };
+  let costs = [], found = null, timer = 0;
+  const sampling = () => ({ label: chosen.label, guidance: chosen.guidance, temperature: chosen.temperature, seed: chosen.seed });
+  const failed = (error) => say(error.message);
+
+  async function gallery() {
+    for (const button of document.querySelectorAll("[data-of]")) button.setAttribute("aria-pressed", button.dataset.of === chosen.of);
+    $("how").hidden = $("reproduce").hidden = chosen.of === "data";
+    keep(chosen);
+    reproduce();
+    const began = performance.now();
+    const listed = await ask(`${path}/gallery`, { of: chosen.of, start: chosen.start, n: SHOWN, ...sampling() }, "gallery");
+    if (!listed) return;
+    $("gallery").replaceChildren(...listed.map((one) => {
+      const button = document.createElement("button"), image = document.createElement("img");
+      button.type = "button";
+      button.dataset.name = one.name;
+      image.src = one.image;
+      image.alt = `${one.name.replace(":", " ")}${one.label === null ? "" : `, class ${run.classes[one.label]}`}`;
+      button.append(image);
+      button.addEventListener("click", () => pick(one.name));
+      return button;
+    }));
+    mark();
+    if (chosen.of === "samples") say(`${listed.length} samples in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  }
+
+  function mark() {
+    for (const button of $("gallery").children) button.setAttribute("aria-pressed", [chosen.picture, chosen.other].includes(button.dataset.name));
+  }
+
+  function reproduce() {
+    const words = ["pushforward sample", run.run, `--n ${SHOWN}`, chosen.label === "" ? "" : `--label ${chosen.label}`];
+    words.push(chosen.guidance ? `--guidance ${chosen.guidance}` : "", chosen.temperature === 1 ? "" : `--temperature ${chosen.temperature}`);
+    words.push(chosen.seed ? `--seed ${chosen.seed}` : "", "--out samples.png");
+    $("reproduce").querySelector("code").textContent = words.filter(Boolean).join(" ");
+  }
+
+  function pick(name) {
+    const other = $("other").getAttribute("aria-pressed") === "true";
+    chosen[other ? "other" : "picture"] = name;
+    $("other").setAttribute("aria-pressed", false);
+    $("other").textContent = "Pick the other";
+    mark();
+    keep(chosen);
+    if (!other) look().catch(failed);
+    line().catch(failed);
+  }
+
+  async function look() {
+    const answer = await ask(`${path}/picked`, { picture: chosen.picture, ...sampling() }, "picked");
+    if (!answer) return;
+    found = answer;
+    $("original").src = found.clean;
+    $("original").alt = chosen.picture.replace(":", " ");
+    $("said").textContent = found.label === null ? "image" : `class ${run.classes[found.label]}`;
+    $("cost").textContent = plain(found.cost);
+    $("unit").textContent = found.unit;
+    $("trip").textContent = `${found.round_trip.toExponential(1)}, on [−1, 1]${found.same ? ": the same pixels" : ": other pixels"}`;
+    $("slider").max = found.blocks.length;
+    bars();
+    heat($("heat"), found.bits);
+    stage(Math.min(chosen.stage, found.blocks.length));
+    rank();
+    say(`${plain(found.cost)} ${found.unit}`);
+  }
+
+  function rank() {
+    if (!costs.length || !found) return;
+    const below = costs.filter((cost) => cost < found.cost).length;
+    $("rank").textContent = `more than ${Math.round(100 * below / costs.length)} % of ${costs.length} held-out images`;
+  }
+
+  function bars() {
+    $("bayes").hidden = !found.posterior.length;
+    $("posterior").replaceChildren(...found.posterior.map((share, k) => {
+      const item = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("span");
+      const inner = document.createElement("span"), text = document.createElement("span");
+      name.textContent = run.classes[k];
+      bar.className = "bar";
+      inner.style.left = "0";
+      inner.style.width = `${100 * share}%`;
+      text.className = "value";
+      text.textContent = `${(100 * share).toFixed(1)} %`;
+      bar.append(inner);
+      item.append(name, bar, text);
+      return item;
+    }));
+  }
+
+  function stage(k) {
+    chosen.stage = k;
+    const block = found.blocks[k - 1], sum = found.blocks.slice(0, k).reduce((total, one) => total + one.log_det, 0);
+    $("slider").value = k;
+    $("block").src = block ? block.image : found.encoded;
+    const last = k && k === found.blocks.length;
+    $("where").textContent = last ? `noise z, after ${block.name}` : block ? `after ${block.name}` : run.noise ? "with noise" : "encoded";
+    $("block").alt = $("where").textContent;
+    $("slider").setAttribute("aria-valuetext", $("where").textContent);
+    $("sum").textContent = `${signed(sum, 1)} nats`;
+    keep(chosen);
+  }
+
+  function play() {
+    clearInterval(timer);
+    let way = chosen.stage === found.blocks.length ? -1 : 1;
+    if (still()) { stage(way < 0 ? 0 : found.blocks.length); return; }
+    timer = setInterval(() => {
+      stage(chosen.stage + way);
+      if (chosen.stage === 0 || chosen.stage === found.blocks.length) clearInterval(timer);
+    }, PAUSE);
+  }
+
+  async function line() {
+    const strip = await ask(`${path}/line`, { a: chosen.picture, b: chosen.other, n: STRIP, ...sampling() }, "line");
+    if (!strip) return;
+    $("line").replaceChildren(...strip.map((source, i) => {
+      const image = document.createElement("img");
+      image.src = source;
+      image.alt = i === 0 ? "the picked image" : i === STRIP - 1 ? "the other image" : `${Math.round(100 * i / (STRIP - 1))} % of the way`;
+      return image;
+    }));
+  }
+
+  async function again() {
+    await gallery();
+    if (chosen.picture.startsWith("sample") || chosen.other.startsWith("sample")) { await look(); await line(); }
+  }
+
+  form(run, chosen, () => again().catch(failed));
+  for (const button of document.querySelectorAll("[data-of]")) {
+    button.addEventListener("click", () => { chosen.of = button.dataset.of; gallery().catch(failed); });
+  }
+  $("more").addEventListener("click", () => {
+    if (chosen.of === "data") chosen.start += SHOWN; else chosen.seed += 1;
+    again().catch(failed);
+  });
+  $("upload").querySelector("input").addEventListener("change", async (event) => {
+    try {
+      if (event.target.files.length) pick((await ask(`${path}/images`, {}, "", uploading(event.target.files[0]))).name);
+    } catch (error) {
+      failed(error);
+    }
+    event.target.value = "";
+  });
+  $("other").addEventListener("click", () => {
+    const on = $("other").getAttribute("aria-pressed") !== "true";
+    $("other").setAttribute("aria-pressed", on);
+    $("other").textContent = on ? "Now pick it in the gallery" : "Pick the other";
+  });
+  $("slider").addEventListener("input", (event) => { clearInterval(timer); stage(Number(event.target.value)); });
+  $("play").addEventListener("click", play);
+  $("reproduce").querySelector("button").addEventListener("click", async () => {
+    await navigator.clipboard.writeText($("reproduce").querySelector("code").textContent);
+    say("copied");
+  });
+  leaving.push(() => clearInterval(timer));
+  await gallery();
+  await look();
+  await line();
+  costs = await ask(`${path}/costs`);
+  rank();
+}
+
+// The controls of sampling.
+function form(run, chosen, changed) {
+  const how = $("how"), label = how.elements.label;
+  label.append(new Option("every class in turn", ""), ...run.classes.map((name, k) => new Option(name, k)));
+  if (!run.classes.length) for (const control of [label, how.elements.guidance]) control.parentElement.hidden = true;
+  for (const control of how.elements) {
+    if (!control.name) continue;
+    const output = control.parentElement.querySelector("output");
+    const tell = () => { if (output) output.textContent = control.value; };
+    control.value = chosen[control.name];
+    tell();
+    control.addEventListener("input", () => {
+      chosen[control.name] = control === label ? control.value : Number(control.value);
+      tell();
+      changed();
+    });
+  }
+}
+
+// Bits of each pixel: darker where they are more, from the least to the most of this image.
+function heat(canvas, bits) {
+  if (!bits.length) return;
+  const all = bits.flat(), least = Math.min(...all), most = Math.max(...all), context = canvas.getContext("2d");
+  [canvas.height, canvas.width] = [bits.length, bits[0].length];
+  const image = context.createImageData(canvas.width, canvas.height);
+  all.forEach((value, i) => image.data.set([...viridis((value - least) / (most - least || 1)), 255], 4 * i));
+  context.putImageData(image, 0, 0);
+  $("scale").textContent = `${plain(least, 1)} … ${plain(most, 1)}`;
+  canvas.setAttribute("aria-label", `bits of each pixel, from ${plain(least, 1)} to ${plain(most, 1)}, ${plain(all.reduce((a, b) => a + b, 0), 1)} in all`);
+}
+
+const STOPS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+function viridis(t) {
+  const at = Math.max(0, Math.min(0.9999, t)) * (STOPS.length - 1), k = Math.floor(at);
+  return STOPS[k].map((from, i) => Math.round(from + (STOPS[k + 1][i] - from) * (at - k)));
+}

@@ -1,0 +1,55 @@
+// The page: which run is shown. The address after # is its state: NAME?stage=…
+
+import { ask, say, visit } from "./server.js";
+import { plane } from "./plane.js";
+import { images } from "./images.js";
+
+const main = document.getElementById("main");
+const runs = await ask("runs");
+let leaving = []; // what ends when another run is shown
+
+function state() {
+  const [name, query] = decodeURI(location.hash.slice(1)).split("?");
+  return { name, query: new URLSearchParams(query) };
+}
+
+// Write the state of the shown run into the address, without a step of the history.
+function keep(name, values) {
+  const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== "" && value !== null);
+  history.replaceState(null, "", `#${name}?${new URLSearchParams(given)}`);
+}
+
+async function show() {
+  const { name, query } = state();
+  const run = runs.find((run) => run.name === name) ?? runs[0];
+  leaving.forEach((end) => end());
+  leaving = [];
+  document.getElementById("runs").replaceChildren(...runs.map((other) => {
+    const link = document.createElement("a");
+    link.href = `#${other.name}`;
+    link.textContent = other.name;
+    if (other === run) link.setAttribute("aria-current", "page");
+    return link;
+  }));
+  document.title = `${run.name} · Pushforward`;
+  document.getElementById("about").textContent = `${run.model} of ${run.data || run.name}, ${run.parameters.toLocaleString("en")} parameters`;
+  document.getElementById("about").title = run.configuration;
+  if (!run.kind) {
+    const text = document.createElement("p");
+    text.textContent = `${run.run} is a ${run.model}, which this page cannot show yet: it shows unconditional flows of two features, and flows of images.`;
+    main.replaceChildren(text);
+    return;
+  }
+  main.replaceChildren(document.getElementById(run.kind).content.cloneNode(true));
+  say(`${run.name} is loading`);
+  try {
+    const page = { run, query, ask: visit(), keep: (values) => keep(run.name, values), leaving };
+    await (run.kind === "plane" ? plane : images)(page);
+    say("");
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+addEventListener("hashchange", show);
+show();

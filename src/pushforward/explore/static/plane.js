@@ -1,0 +1,225 @@
+// A flow of two features: a point in data and after some transforms, both dragged; the grid bent by each transform.
+
+import { plain, say, signed, still } from "./server.js";
+
+const $ = (id) => document.getElementById(id);
+const PAUSE = 700; // ms for a transform, when playing
+
+export async function plane({ run, query, ask, keep, leaving }) {
+  const path = `runs/${run.name}`;
+  const { stages } = await ask(`${path}/scene`);
+  const last = stages.length - 1;
+  const number = (name, otherwise) => (query.has(name) && isFinite(query.get(name)) ? Number(query.get(name)) : otherwise);
+  const within = (k) => Math.max(0, Math.min(last, Math.round(k)));
+  let target = within(number("stage", last)), shown = target, playing = false, frame = 0, found = null;
+  const held = { stage: within(number("at", 0)), x: number("x", stages[0].points[0][0]), y: number("y", stages[0].points[0][1]) };
+  const densities = new Map();
+  const canvases = { data: () => 0, stage: () => shown };
+
+  async function fetchDensity(stage) {
+    if (densities.has(stage)) return;
+    densities.set(stage, null);
+    densities.set(stage, picture(await ask(`${path}/density`, { stage })));
+    draw();
+  }
+
+  async function locate() {
+    const answer = await ask(`${path}/point`, held, "point");
+    if (!answer) return;
+    found = answer;
+    tell();
+    draw();
+    keep({ stage: target, at: held.stage, x: held.x.toPrecision(9), y: held.y.toPrecision(9) });
+  }
+
+  function tell() {
+    const sum = found.log_dets.reduce((a, b) => a + b, 0);
+    $("logp").textContent = plain(found.log_p, 4);
+    $("x").textContent = pair(found.path[0]);
+    $("z").textContent = pair(found.path[last]);
+    $("base").textContent = plain(found.base, 4);
+    $("sum").textContent = signed(sum, 4);
+    $("trip").textContent = found.round_trip.toExponential(1);
+    terms();
+    $("data").setAttribute("aria-label", `data, the point is at ${pair(found.path[0])}`);
+    $("stage").setAttribute("aria-label", `after ${target} transforms, the point is at ${pair(found.path[target])}`);
+    say(`log p is ${plain(found.log_p)} nats at ${pair(found.path[0], 2)}`);
+  }
+
+  function terms() {
+    const most = Math.max(0.5, ...found.log_dets.map(Math.abs));
+    $("terms").replaceChildren(...found.log_dets.map((value, k) => {
+      const item = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("span");
+      const inner = document.createElement("span"), text = document.createElement("span");
+      name.textContent = `${k + 1} ${stages[k + 1].name}`;
+      bar.className = "bar";
+      inner.className = value < 0 ? "less" : "";
+      const share = 50 * Math.abs(value) / most;
+      inner.style.left = `${value < 0 ? 50 - share : 50}%`;
+      inner.style.width = `${share}%`;
+      text.className = "value";
+      text.textContent = signed(value);
+      bar.append(inner);
+      item.className = k < target ? "" : "ahead";
+      item.append(name, bar, text);
+      return item;
+    }));
+  }
+
+  function choose(stage) {
+    target = within(stage);
+    $("slider").value = target;
+    $("count").textContent = target;
+    $("slider").setAttribute("aria-valuetext", `${target} of ${last}: ${stages[target].name}`);
+    const what = target === last ? "latent <i>z</i>" : target ? `after <b>${target}</b> of ${last}: ${stages[target].name}` : "data <i>x</i>";
+    $("after").innerHTML = what;
+    fetchDensity(target);
+    if (found) locate();
+    if (still()) shown = target;
+    move();
+  }
+
+  // Move the picture towards its target; between two stages points and lines are on straight lines.
+  let before = 0;
+  function move(now = performance.now()) {
+    cancelAnimationFrame(frame);
+    const step = Math.min(50, now - before) / PAUSE;
+    before = now;
+    if (shown !== target) {
+      shown = Math.abs(target - shown) <= step ? target : shown + Math.sign(target - shown) * step * Math.max(1, Math.abs(target - shown));
+      frame = requestAnimationFrame(move);
+    } else if (playing && target < last) {
+      choose(target + 1);
+      return;
+    } else if (playing) {
+      play(false);
+    }
+    draw();
+  }
+
+  function play(on) {
+    playing = on;
+    $("play").textContent = on ? "Stop" : "Play";
+    if (on && target === last) { shown = 0; target = 0; }
+    if (on && still()) { playing = false; $("play").textContent = "Play"; }
+    if (on) choose(target + 1);
+  }
+
+  function draw() {
+    for (const [id, at] of Object.entries(canvases)) if ($(id)) paint($(id), at());
+  }
+
+  function paint(canvas, at) {
+    const size = canvas.clientWidth, ratio = devicePixelRatio || 1;
+    if (canvas.width !== Math.round(size * ratio)) canvas.width = canvas.height = Math.round(size * ratio);
+    const context = canvas.getContext("2d"), colour = colours(canvas);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, size, size);
+    const low = Math.floor(at), high = Math.ceil(at), t = at - low;
+    const [cx, cy, half] = stages[low].square.map((a, i) => mix(a, stages[high].square[i], t));
+    const place = ([x, y]) => [(x - cx + half) / (2 * half) * size, (cy + half - y) / (2 * half) * size];
+    const between = (a, b) => (t ? [mix(a[0], b[0], t), mix(a[1], b[1], t)] : a);
+    if ($("density").checked) {
+      for (const [stage, share] of [[low, 1 - t], [high, t]]) {
+        const image = densities.get(stage);
+        if (image && share > 0) { context.globalAlpha = share; context.drawImage(image(colour.accent), 0, 0, size, size); }
+      }
+      context.globalAlpha = 1;
+    }
+    if ($("grid").checked) {
+      context.strokeStyle = colour.warm;
+      context.lineWidth = 0.8;
+      context.globalAlpha = 0.75;
+      context.beginPath();
+      stages[low].lines.forEach((line, i) => line.forEach((point, j) => {
+        const [u, v] = place(between(point, stages[high].lines[i][j]));
+        if (j) context.lineTo(u, v); else context.moveTo(u, v);
+      }));
+      context.stroke();
+      context.globalAlpha = 1;
+    }
+    if ($("points").checked) {
+      context.fillStyle = colour.ink;
+      context.globalAlpha = 0.55;
+      stages[low].points.forEach((point, i) => {
+        const [u, v] = place(between(point, stages[high].points[i]));
+        context.fillRect(u - 1, v - 1, 2, 2);
+      });
+      context.globalAlpha = 1;
+    }
+    if (found) {
+      const [u, v] = place(between(found.path[low], found.path[high]));
+      context.beginPath();
+      context.arc(u, v, 8, 0, 7);
+      context.fillStyle = colour.ink;
+      context.fill();
+      context.lineWidth = 3;
+      context.strokeStyle = colour.panel;
+      context.stroke();
+    }
+  }
+
+  function hold(id, x, y) {
+    Object.assign(held, { stage: within(canvases[id]()), x, y });
+    if (found) found.path[held.stage] = [x, y]; // at once; the other picture follows
+    draw();
+    locate().catch((error) => say(error.message));
+  }
+
+  for (const id of Object.keys(canvases)) {
+    const canvas = $(id);
+    const at = (event) => {
+      const box = canvas.getBoundingClientRect(), [cx, cy, half] = stages[within(canvases[id]())].square;
+      const share = (value, start, length) => Math.max(0, Math.min(1, (value - start) / length));
+      return [cx - half + 2 * half * share(event.clientX, box.left, box.width), cy + half - 2 * half * share(event.clientY, box.top, box.height)];
+    };
+    canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); hold(id, ...at(event)); });
+    canvas.addEventListener("pointermove", (event) => { if (canvas.hasPointerCapture(event.pointerId)) hold(id, ...at(event)); });
+    canvas.addEventListener("keydown", (event) => {
+      const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+      const way = ways[event.key], stage = within(canvases[id]());
+      if (!way || !found) return;
+      event.preventDefault();
+      const step = stages[stage].square[2] * (event.shiftKey ? 0.1 : 0.02), [x, y] = found.path[stage];
+      hold(id, x + step * way[0], y + step * way[1]);
+    });
+  }
+  $("slider").max = last;
+  $("slider").addEventListener("input", (event) => { playing = false; $("play").textContent = "Play"; choose(Number(event.target.value)); });
+  $("play").addEventListener("click", () => play(!playing));
+  for (const id of ["density", "grid", "points"]) $(id).addEventListener("change", draw);
+  const dark = matchMedia("(prefers-color-scheme: dark)"), sized = new ResizeObserver(draw);
+  dark.addEventListener("change", draw);
+  sized.observe($("data"));
+  leaving.push(() => { cancelAnimationFrame(frame); sized.disconnect(); dark.removeEventListener("change", draw); });
+  choose(target);
+  await fetchDensity(0);
+  await locate();
+  if (!query.has("stage")) play(true);
+  for (let k = 1; k <= last; k++) await fetchDensity(k);
+}
+
+const mix = (a, b, t) => a + (b - a) * t;
+const pair = ([x, y], digits = 3) => `(${plain(x, digits)}, ${plain(y, digits)})`;
+
+function colours(canvas) {
+  const style = getComputedStyle(canvas);
+  return Object.fromEntries(["accent", "warm", "ink", "panel"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+}
+
+// A function from a colour to the density in it: more opaque where it is higher.
+function picture({ side, root }) {
+  const drawn = new Map();
+  return (colour) => {
+    if (drawn.has(colour)) return drawn.get(colour);
+    const canvas = new OffscreenCanvas(side, side), context = canvas.getContext("2d"), image = context.createImageData(side, side);
+    const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+    root.forEach((value, i) => {
+      const row = side - 1 - Math.floor(i / side), column = i % side;
+      image.data.set([r, g, b, 0.85 * value], 4 * (row * side + column));
+    });
+    context.putImageData(image, 0, 0);
+    drawn.set(colour, canvas);
+    return canvas;
+  };
+}

@@ -1,0 +1,243 @@
+"""The explorer: its numbers are those of the flow, and it refuses what does not come from its own page."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import math
+import re
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("fastapi", reason="the extra explore is not installed")
+pytest.importorskip("httpx", reason="httpx is not installed, with which the API is tested")
+
+import pushforward as pf
+from pushforward.explore import app
+from pushforward.explore.uploads import BYTES, PIXELS, read_upload
+from pushforward.explore.worker import SupersededError, Worker
+
+HERE = "http://127.0.0.1"
+MOONS, DIGITS = "/api/runs/moons", "/api/runs/digits"
+
+
+@pytest.fixture(scope="module")
+def page():
+    from fastapi.testclient import TestClient
+
+    client = TestClient(app(), base_url=HERE)
+    client.token = re.search(r'name="token" content="(.+?)"', client.get("/").text)[1]
+    return client
+
+
+def png(size=(20, 30), mode="L", format_="PNG", **options) -> bytes:
+    written = io.BytesIO()
+    Image.new(mode, size, 90 if len(mode) == 1 else None).save(written, format_, **options)
+    return written.getvalue()
+
+
+def test_a_point_has_the_density_of_the_flow_wherever_it_is_dragged(page):
+    flow = pf.pretrained("moons")
+    answer = page.get(f"{MOONS}/point", params={"stage": 0, "x": 0.4, "y": -0.3}).json()
+    x = torch.tensor([[0.4, -0.3]])
+    assert answer["log_p"] == pytest.approx(flow.log_prob(x).item(), abs=1e-4)
+    assert answer["path"][-1] == pytest.approx(flow.encode(x)[0].tolist(), abs=1e-5)
+    assert answer["log_p"] == pytest.approx(answer["base"] + sum(answer["log_dets"]))
+    for stage in (3, len(answer["log_dets"])):
+        a, b = answer["path"][stage]
+        again = page.get(f"{MOONS}/point", params={"stage": stage, "x": a, "y": b}).json()
+        assert again["path"][0] == pytest.approx([0.4, -0.3], abs=1e-4)
+
+
+def test_the_scene_has_the_grid_straight_at_the_latent_and_a_density_at_every_stage(page):
+    stages = page.get(f"{MOONS}/scene").json()["stages"]
+    flow = pf.pretrained("moons")
+    lines = torch.tensor(stages[-1]["lines"])
+    assert lines[0, :, 0].unique().numel() == 1
+    torch.testing.assert_close(flow.decode(lines[5]), torch.tensor(stages[0]["lines"][5]), atol=2e-3, rtol=0)
+    for stage in (0, len(stages) - 1):
+        density = page.get(f"{MOONS}/density", params={"stage": stage}).json()
+        share = (torch.tensor(density["root"]) / 255).square().mean() * math.exp(density["highest"])
+        assert share * (2 * stages[stage]["square"][2]) ** 2 == pytest.approx(1, abs=0.05), "it integrates to one"
+
+
+def test_an_image_is_encoded_and_decoded_and_its_bits_are_all_on_the_map(page):
+    answer = page.get(f"{DIGITS}/picked", params={"picture": "data:3"}).json()
+    assert answer["round_trip"] < 1e-4
+    assert answer["same"]
+    assert sum(answer["posterior"]) == pytest.approx(1)
+    assert np.sum(answer["bits"]) == pytest.approx(answer["cost"] * 64, abs=0.05)
+    assert np.shape(answer["bits"]) == (8, 8)
+    assert len(answer["blocks"]) == 4
+
+
+def test_samples_are_those_of_the_command(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    how = {"label": 3, "guidance": 1, "temperature": 0.9, "seed": 5}
+    listed = page.get(f"{DIGITS}/gallery", params={"of": "samples", "n": 3, **how}).json()
+    pf.sample("pretrained:digits", tmp_path / "s.npz", 3, sampling=pf.sampling.Sampling(**how), device="cpu")
+    with np.load(tmp_path / "s.npz") as arrays:
+        for one, image in zip(listed, arrays["images"], strict=True):
+            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["image"].split(",")[1]))))
+            assert np.abs(shown / 255 * 16 - image[0]).max() <= 0.6, "integers are rounded"
+    assert [one["label"] for one in listed] == [3, 3, 3]
+
+
+def test_a_line_goes_from_one_image_to_the_other(page):
+    strip = page.get(f"{DIGITS}/line", params={"a": "data:0", "b": "data:1", "n": 3}).json()
+    ends = page.get(f"{DIGITS}/gallery", params={"of": "data", "n": 2}).json()
+    pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(x.split(",")[1])))).astype(int) for x in strip]
+    for end, one in ((0, ends[0]), (2, ends[1])):
+        original = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["image"].split(",")[1]))))
+        assert np.abs(pixels[end] - original).max() <= 1
+    assert np.abs(pixels[1] - pixels[0]).max() > 20
+
+
+def test_an_upload_is_kept_and_looked_at(page):
+    sent = page.post(f"{DIGITS}/images", content=png(), headers={"X-Token": page.token})
+    assert sent.status_code == 200
+    answer = page.get(f"{DIGITS}/picked", params={"picture": sent.json()["name"]}).json()
+    assert answer["label"] == int(np.argmax(answer["posterior"]))
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1:81", "127.0.0.1.evil.example", "a@127.0.0.1", "", "[::1"])
+def test_another_host_is_refused(page, host):
+    answer = page.get("/api/runs", headers={"Host": host})
+    assert answer.status_code == 403
+    assert "moons" not in answer.text
+
+
+@pytest.mark.parametrize("token", [{}, {"X-Token": "guess"}])
+def test_a_change_needs_the_token(page, token):
+    assert page.post(f"{DIGITS}/images", content=png(), headers=token).status_code == 403
+
+
+def test_every_answer_has_a_strict_policy_and_the_page_nothing_inline(page):
+    for path in ("/", "/static/style.css", "/api/runs", "/nowhere"):
+        headers = page.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+    text = page.get("/").text
+    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*src)|https?://", text)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/static/../server.py", 404),
+        ("/static/%2e%2e/server.py", 404),
+        ("/static/..%2f..%2fflow.py", 404),
+        ("/api/runs/..%2f..%2fetc/scene", 404),
+        ("/api/runs/%2Fetc%2Fpasswd/scene", 404),
+        (f"{DIGITS}/picked?picture=data:999999999", 422),
+        (f"{DIGITS}/picked?picture=../../etc/passwd", 422),
+        (f"{DIGITS}/gallery?of=samples&n=100000", 422),
+        (f"{DIGITS}/gallery?of=samples&label=77", 422),
+        (f"{DIGITS}/scene", 422),
+        (f"{MOONS}/picked?picture=data:1", 422),
+        (f"{MOONS}/density?stage=999", 422),
+        (f"{MOONS}/point?stage=0&x=nan&y=0", 422),
+        (f"{MOONS}/point?stage=0&x=1e99&y=0", 422),
+        ("/docs", 404),
+        ("/openapi.json", 404),
+    ],
+)
+def test_what_is_not_there_is_refused(page, path, status):
+    assert page.get(path).status_code == status
+
+
+def turned() -> bytes:
+    """An image that is white at its left, turned by EXIF so that this is its top."""
+    image, exif = Image.new("L", (8, 8)), Image.Exif()
+    image.paste(255, (0, 0, 4, 8))
+    exif[0x0112] = 6
+    written = io.BytesIO()
+    image.save(written, "PNG", exif=exif)
+    return written.getvalue()
+
+
+def test_an_upload_is_turned_and_fitted():
+    pixels = read_upload(turned(), (1, 8, 8), 17)[0, 0]
+    assert pixels[:4].min() == 16
+    assert pixels[4:].max() == 0
+    for mode, format_ in (("CMYK", "JPEG"), ("P", "GIF"), ("RGBA", "WEBP"), ("1", "BMP")):
+        assert read_upload(png((9, 5), mode, format_), (3, 8, 8), 256).shape == (1, 3, 8, 8)
+
+
+def malformed():
+    """Uploads that are no sound pictures."""
+    good, jpeg, random = png((64, 64)), png((64, 64), "RGB", "JPEG"), np.random.default_rng(0)
+    yield from (
+        b"",
+        b"GIF89a",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"PK\x03\x04" + bytes(100),
+        b"\x00" * 5000,
+    )
+    yield from (png((8, 8), "I;16"), png((8, 8), "L", "TIFF"), png((8, 8), "RGB", "PPM"), png((8, 8), "F", "TIFF"))
+    yield png((PIXELS // 4000 + 1, 4000), "1")  # many pixels in few bytes
+    huge = bytearray(good)
+    huge[16:24] = b"\x7f\xff\xff\xff" * 2  # the header alone says that it is large
+    yield bytes(huge)
+    yield from (good[:n] for n in range(4, len(good) - 20, 4))
+    yield from (jpeg[:n] for n in range(4, 300, 4))
+    yield from (random.bytes(int(n)) for n in random.integers(1, 4000, 60))
+
+
+def test_malformed_uploads_are_refused():
+    count = 0
+    for body in malformed():
+        count += 1
+        with pytest.raises(ValueError, match="this is no sound"):
+            read_upload(body, (1, 8, 8), 17)
+    assert count > 150
+    with pytest.raises(ValueError, match="bytes"):
+        read_upload(bytes(BYTES + 1), (1, 8, 8), 17)
+
+
+def test_an_upload_that_is_too_long_is_not_decoded(page):
+    sent = page.post(f"{DIGITS}/images", content=bytes(BYTES + 1), headers={"X-Token": page.token})
+    assert sent.status_code == 413
+
+
+def test_of_waiting_requests_only_the_latest_is_run():
+    ran, begun, go = [], threading.Event(), threading.Event()
+
+    def first():
+        begun.set()
+        go.wait(10)
+        ran.append(0)
+
+    async def requests():
+        worker = Worker()
+        tasks = [asyncio.create_task(worker.run(first, "slider"))]
+        await asyncio.to_thread(begun.wait, 10)
+        tasks += [asyncio.create_task(worker.run(lambda i=i: ran.append(i), "slider")) for i in (1, 2, 3)]
+        tasks.append(asyncio.create_task(worker.run(lambda: ran.append("other"), "button")))
+        await asyncio.sleep(0.05)
+        go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(requests())
+    assert ran == [0, 3, "other"]
+    assert [type(answer) for answer in answers[1:3]] == [SupersededError] * 2
+
+
+def test_a_run_that_cannot_be_shown_is_listed(tmp_path):
+    from fastapi.testclient import TestClient
+
+    pf.save(pf.models.MAF(features=3).build(), tmp_path / "three")
+    client = TestClient(app([tmp_path / "three", "pretrained:moons", "pretrained:moons"]), base_url=HERE)
+    assert [(run["name"], run["kind"]) for run in client.get("/api/runs").json()] == [
+        ("three", ""),
+        ("moons", "plane"),
+        ("moons-2", "plane"),
+    ]
+    with pytest.raises(FileNotFoundError, match="not a run folder"):
+        app([tmp_path])

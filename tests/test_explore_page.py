@@ -1,0 +1,160 @@
+"""The explorer's page in a headless Chromium: what is used changes a number or a picture."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi", reason="the extra explore is not installed")
+pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright")
+
+import uvicorn
+from playwright.sync_api import sync_playwright
+
+from pushforward.explore import app
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is found: apt install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def address():
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app(), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page without animations, on which an error fails the test."""
+    context = browser.new_context(reduced_motion="reduce", permissions=["clipboard-read", "clipboard-write"])
+    opened, faults = context.new_page(), []
+    opened.set_default_timeout(60_000)
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda told: faults.append(told.text) if told.type in ("error", "warning") else None)
+    yield opened
+    context.close()
+    assert [fault for fault in faults if "status of 422" not in fault] == []  # a refused upload is one
+
+
+def changed(page, of: str, how) -> str:
+    """What an element says after something was done, once it is not what it said before."""
+    before = page.inner_text(of)
+    how()
+    page.wait_for_function("([of, before]) => document.querySelector(of).innerText !== before", arg=[of, before])
+    return page.inner_text(of)
+
+
+def attribute_changes(page, of: str, name: str, how) -> None:
+    before = page.get_attribute(of, name)
+    how()
+    page.wait_for_function(
+        "([of, name, old]) => document.querySelector(of).getAttribute(name) !== old", arg=[of, name, before]
+    )
+
+
+def ready(page, address: str, where: str, number: str) -> None:
+    page.goto(f"{address}/{where}")
+    page.wait_for_function("(of) => /[0-9]/.test(document.querySelector(of)?.innerText)", arg=number)
+
+
+def test_a_point_is_dragged_in_both_pictures(page, address):
+    ready(page, address, "", "#logp")
+    for picture, other in (("#data", "#z"), ("#stage", "#x")):
+        box = page.locator(picture).bounding_box()
+
+        def drag(box=box):
+            page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+            page.mouse.down()
+            page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.4 * box["height"], steps=4)
+            page.mouse.up()
+
+        before = page.locator(picture).screenshot()
+        changed(page, other, drag)
+        assert page.locator(picture).screenshot() != before
+    x, z = (float(page.inner_text(of)[1:].split(",")[0].replace("−", "-")) for of in ("#x", "#z"))
+    assert x != z
+
+
+def test_the_keyboard_moves_the_point_and_bends_the_grid(page, address):
+    ready(page, address, "#moons?stage=0", "#logp")
+    page.focus("#data")
+    changed(page, "#x", lambda: page.keyboard.press("ArrowRight"))
+    changed(page, "#z", lambda: page.keyboard.press("Shift+ArrowUp"))
+    page.focus("#slider")
+    before = page.locator("#stage").screenshot()
+    assert "after 1 of" in changed(page, "#after", lambda: page.keyboard.press("ArrowRight"))
+    assert "latent" in changed(page, "#after", lambda: page.keyboard.press("End"))
+    assert page.locator("#stage").screenshot() != before
+    page.wait_for_function("() => location.hash.includes('stage=10')")
+    log_p = page.inner_text("#logp")
+    page.reload()
+    page.wait_for_function("(log_p) => document.querySelector('#logp')?.innerText === log_p", arg=log_p)
+
+
+def test_an_image_is_picked_uploaded_sampled_and_interpolated(page, address, tmp_path):
+    ready(page, address, "#digits", "#cost")
+    page.wait_for_selector("#line img:nth-child(9)")
+    page.wait_for_function("() => document.querySelector('#rank').innerText !== ''")
+    changed(page, "#cost", lambda: page.locator("#gallery button").nth(7).click())
+    attribute_changes(page, "#block", "src", lambda: page.locator("#slider").press("End"))
+    assert "noise z" in page.inner_text("#where")
+    page.click("#other")
+    attribute_changes(page, "#line img:last-child", "src", lambda: page.locator("#gallery button").nth(4).click())
+    Image.new("L", (30, 30), 128).save(tmp_path / "grey.png")
+    changed(page, "#cost", lambda: page.set_input_files("#upload input", tmp_path / "grey.png"))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with page.expect_response(lambda response: response.status == 422):
+        page.set_input_files("#upload input", tmp_path / "bad.png")
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('no sound')")
+
+
+def test_samples_follow_their_controls(page, address):
+    ready(page, address, "#digits?of=samples", "#cost")
+    first = "#gallery button:first-child img"
+    page.wait_for_selector(first)
+    attribute_changes(page, first, "src", lambda: page.select_option("[name=label]", "3"))
+    attribute_changes(page, first, "src", lambda: page.locator("[name=temperature]").press("Home"))
+    page.wait_for_function(
+        "() => new Set([...document.querySelectorAll('#gallery img')].map((one) => one.src)).size === 1"
+    )
+    page.click("#reproduce button")
+    assert page.evaluate("navigator.clipboard.readText()") == page.inner_text("#reproduce code")
+    assert "--label 3" in page.inner_text("#reproduce code")
+
+
+@pytest.mark.parametrize("where", ["#moons", "#digits"])
+def test_a_phone_needs_no_scrolling_sideways(page, address, where):
+    page.set_viewport_size({"width": 320, "height": 640})
+    ready(page, address, where, "#logp" if where == "#moons" else "#cost")
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+def test_runs_are_changed_while_they_load(page, address):
+    ready(page, address, "#moons", "#logp")
+    for _ in range(3):
+        page.click("nav a:nth-child(2)")
+        page.click("nav a:nth-child(1)")
+    time.sleep(1)
+    page.wait_for_function("() => /[0-9]/.test(document.querySelector('#logp')?.innerText)")
