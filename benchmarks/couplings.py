@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/couplings.py runs/couplings docs/couplings.png [--features efficientnet-lite0]
 
 One U-Net and one plan for each coupling of noise and digits: independent, minibatch optimal transport, semidiscrete
-optimal transport, and the latents of a TarFlow, which is trained first, for 200 steps. Then a round of reflow of the
-independent flow, and a flow map. Samples are made by so many steps of Euler's method, an
-evaluation each, and by jumps of the flow map. Distances are of 1,000 samples to all 1,797 digits, in the pixels as
-they are, 64 features, or in those that `--features` names. Bits/dim are of the 360 held-out digits, log-dets estimated
-by one probe each. Finished trainings and cells are kept in the folder, and are not repeated.
+optimal transport, and the latents of a TarFlow, which is trained first, for 300 steps. Then a round of reflow of the
+independent flow, and a flow map. Samples are made by so many steps of Euler's method, an evaluation each, and by jumps
+of the flow map. Fréchet distances are of 1,000 samples to all 1,797 digits, in their 64 grey levels on [0, 1], or in
+the features that `--features` names; of few samples they are biased upwards. Bits/dim are of the 360 held-out digits,
+log-dets estimated by one probe each. Finished trainings and cells are kept in the folder, and are not repeated.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ from pushforward.training import Checkpoints, Plan, begin, proceed
 
 IMAGE, LEVELS, DRAWN, SHOWN = (1, 8, 8), 17, 1000, 12
 CODEC = pf.codecs.UniformDequantization(LEVELS)
-MODEL = {"image": IMAGE, "net": UNetOptions(width=16, levels=2, blocks=1), "divergence": Hutchinson()}
+MODEL = {"image": IMAGE, "net": UNetOptions(width=24, levels=2, blocks=1), "divergence": Hutchinson()}
 PLAN = Plan(
-    steps=400,
-    batch=64,
-    lr=5e-3,
-    warmup=20,
-    weight_decay=0.01,
-    average_decay=0.98,
-    precision="float32",
-    checkpoint_every=50,
+    steps=2000, batch=64, lr=4e-3, weight_decay=0.01, average_decay=0.99, precision="float32", checkpoint_every=100
 )
 TARFLOW = pf.models.TarFlow(image=IMAGE, patch=2, transforms=4, width=64, depth=2)
 STEPS = (31, 15, 7, 3, 1)
+
+
+class Pixels(nn.Module):
+    """The grey levels of an image on [0, 1]: (n, 3, H, W) on 0 … 255 -> (n, H · W)."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels[:, 0].flatten(1) / 255
 
 
 def trained(name: str, make: Callable[[], Objective], folder: Path, plan: Plan = PLAN) -> pf.Flow:
@@ -81,17 +81,17 @@ def by(coupling: Coupling) -> Callable[[], Objective]:
 
 
 def flows(folder: Path) -> dict[str, pf.Flow]:
-    short = replace(PLAN, steps=200, weight_decay=0.1)
+    short = replace(PLAN, steps=300, weight_decay=0.1)
     tarflow = trained("TarFlow", lambda: Likelihood(TARFLOW.build(), CODEC), folder, short)
     found = {
         "independent": trained("independent", by(Independent()), folder),
         "minibatch OT": trained("minibatch", by(MinibatchOT()), folder),
-        "semidiscrete OT": trained("semidiscrete", by(SemidiscreteOT(steps=500)), folder),
+        "semidiscrete OT": trained("semidiscrete", by(SemidiscreteOT()), folder),
         "TarFlow": trained("coupled", by(TrainedFlow(tarflow)), folder),
     }
 
     def again() -> VelocityRegression:
-        config = Matching(coupling=Reflowed(found["independent"]))
+        config = Matching(coupling=Reflowed(found["independent"], count=5000))
         flow = pf.models.FlowMatching(**MODEL).build()
         flow.load_state_dict(found["independent"].state_dict())
         return VelocityRegression(flow, CODEC, config)
@@ -122,7 +122,7 @@ def main(folder: Path, out: Path, features: str | None) -> None:
     takes, source = pf.data.Takes(IMAGE, LEVELS, 0), ImageSource("digits")
     parts = [source.training(takes), source.held_out(takes)]
     digits = placed(torch.cat([part.fetch(range(len(part)))[0] for part in parts]), LEVELS)
-    extract = load_extractor(features) if features else Extractor(nn.Flatten(), name="pixels")
+    extract = load_extractor(features) if features else Extractor(Pixels(), name="pixels")
     found, cells, pictures = flows(folder), Cells(folder / "cells.json"), {}
     real = extract(digits)
     lines = [f"| coupling | bits/dim | {' | '.join(map(str, STEPS))} |", "|---" * (2 + len(STEPS)) + "|"]
