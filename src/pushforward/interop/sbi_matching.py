@@ -10,12 +10,14 @@ from torch import Tensor
 
 from pushforward.codecs import Identity
 from pushforward.objectives import VelocityRegression
+from pushforward.randomness import keyed
 
 
 class MatchedFlow(ZukoFlow):
     """A flow whose loss in sbi's training is the squared error of its velocity; it scores and samples by its solver.
 
-    The coupling learns nothing beforehand: sbi passes it one batch at a time.
+    In evaluation its times and noise are the same in every epoch: sbi compares losses to end a training. The coupling
+    learns nothing beforehand: sbi passes it one batch at a time.
     """
 
     def loss(self, input: Tensor, condition: Tensor) -> Tensor:  # noqa: A002
@@ -23,4 +25,4 @@ class MatchedFlow(ZukoFlow):
         flow = self.net
         objective = flow.objective.build(flow, Identity())  # pyright: ignore
         assert isinstance(objective, VelocityRegression)
-        return objective.errors(input, self.embedding_net(condition))
+        return objective.errors(input, self.embedding_net(condition), None if self.training else keyed(0))
