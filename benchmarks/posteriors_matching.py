@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 PUSHFORWARD_DATA=folder python benchmarks/posteriors_matching.py two_moons gaussian_linear
 
 The folder holds sbibm_reference_posteriors.npz. Both sides learn from the same 2,000 simulations, by sbi's loop with
-batches of 200 at 2e-3, for 200 epochs at most, each with its own network: ours of two layers of 128, sbi's default. Seconds are
-of a processor, in one process: of the training, of 1,000 samples, and of the log-densities of 1,000 reference draws,
-all for observation 1. sbi integrates by zuko at rtol 1e-5, atol 1e-6; ours has the same tolerances. C2ST, of 1,000
-draws, is 0.5 where both sets have one distribution.
+batches of 200 at 2e-3, for 200 epochs at most, each with its own network: ours of two layers of 128, sbi's default.
+Seconds are of a processor, in one process: of the training, of 1,000 samples, and of the log-densities of 1,000
+reference draws, all for observation 1. sbi integrates by zuko at rtol 1e-5, atol 1e-6; ours has the same tolerances.
+C2ST, of 1,000 draws, is 0.5 where both sets have one distribution.
 """
 
 from __future__ import annotations
