@@ -11,6 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from pushforward.explore.guard import Guard
 from pushforward.explore.images import MOST, Pictures
 from pushforward.explore.opened import Opened, opened
@@ -188,8 +190,12 @@ def _of_uploads(answer: Callable[..., Any]) -> "APIRouter":
 
 
 def serve(runs: Sequence[Run] = SHIPPED, port: int = 8642, browser: bool = True) -> None:
-    """Serve the explorer on the loopback address until it is interrupted. Raises OSError where the port is taken."""
+    """Serve the explorer on the loopback address until it is interrupted. Raises OSError where the port is taken.
+
+    It computes on half of torch's threads: the browser is beside it, and threads that wait for each other are slow.
+    """
     uvicorn, made = require("uvicorn", "explore"), app(runs)
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     try:
         listening = socket.create_server((HERE, port))
     except OSError as error:
