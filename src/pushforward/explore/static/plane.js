@@ -195,7 +195,7 @@ export async function plane({ run, query, ask, keep, leaving }) {
   choose(target);
   await fetchDensity(0);
   await locate();
-  if (!query.has("stage")) play(true);
+  if (!query.has("stage") && !still()) play(true);
   for (let k = 1; k <= last; k++) await fetchDensity(k);
 }
 
