@@ -22,15 +22,15 @@ def cells(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_the_tutorial_runs(page, monkeypatch):
-    """In few steps of training: the site's own build runs all of them."""
+    """As the main module, as in a notebook, and in few steps of training: the site's own build runs all of them."""
     matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     matplotlib.use("agg")
     monkeypatch.chdir(page.parent)
     monkeypatch.setattr(sys, "path", [*sys.path])
     code, shortened = re.subn(r"steps=\d{3,}", "steps=2", "\n".join(cells(page)))
     assert shortened
-    module = ModuleType(page.stem)
-    monkeypatch.setitem(sys.modules, page.stem, module)
+    module = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
     with matplotlib.rc_context():
         exec(compile(code, f"<cells of {page.name}>", "exec"), vars(module))
     matplotlib.pyplot.close("all")
