@@ -30,7 +30,10 @@ html_css_files = ["site.css"]
 html_show_sphinx = html_copy_source = False
 
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]  # links to files of the repository, which GitHub follows
+suppress_warnings = [
+    "myst.xref_missing",  # links to files of the repository, which GitHub follows
+    "ref.python",  # names in signatures that two rooms have, such as Coupling
+]
 nb_execution_mode = "force"
 nb_execution_timeout = 1800  # seconds a cell, on a busy machine
 nb_execution_raise_on_error = True
@@ -69,10 +72,14 @@ def rooms(module: ModuleType) -> Iterator[ModuleType]:
 
 
 def reference(room: ModuleType) -> Iterator[str]:
-    """The page of a room: what it says of itself, then file after file what the file says and holds."""
+    """The page of a room: what it says of itself, then file after file what the file says and holds.
+
+    Classes and functions of another room that it offers too stand on that room's page.
+    """
     files: dict[str, list[str]] = {room.__name__: []}
     for name, value in public(room).items():
-        if not inspect.ismodule(value):
+        defined = inspect.isclass(value) or inspect.isfunction(value)
+        if not inspect.ismodule(value) and (not defined or value.__module__.startswith(room.__name__)):
             kind = "class" if inspect.isclass(value) else "function" if inspect.isfunction(value) else "data"
             entry = f".. auto{kind}:: {room.__name__}.{name}\n"
             entry += "   :members:\n   :show-inheritance:\n" if kind == "class" else ""

@@ -17,8 +17,10 @@ from pushforward.codecs import (
     ColumnDequantization,
     FrozenAutoencoder,
     FrozenClipAutoencoder,
+    GaussianCodebook,
     GaussianNoise,
     Identity,
+    TokenCells,
     UniformDequantization,
     bits_per_dim,
 )
@@ -157,6 +159,13 @@ ALL = [
     (UniformDequantization(17), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
     (GaussianNoise(17, 0.1), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
     (Coarse(UniformDequantization(4), 16), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
+    (TokenCells(7), torch.arange(6).reshape(2, 3), "nats/token", 3),
+    (
+        GaussianCodebook(6, 2, sigma=0.05).requires_grad_(False),
+        torch.arange(6).reshape(2, 3),
+        "nats/token",
+        3,
+    ),
     (
         FrozenAutoencoder(nn.PixelUnshuffle(2), nn.PixelShuffle(2), levels=17),
         torch.arange(16).reshape(2, 1, 2, 4),

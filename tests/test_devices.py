@@ -135,7 +135,9 @@ CALLS: dict[str, Callable[[], object]] = {
     "order": lambda: Order(5, seed=1)[2:9],
     "digits": lambda: digits("test").fetch([3, 1]),
     "arrays": lambda: Arrays(ROWS, CONTEXT, ROWS[:, 0].square()).counted().split(0.2),
-    "training": lambda: minimise(Likelihood(*vars(images()).values(), condition_dropout=0.5), digits("train"), PLAN),
+    "training": lambda: minimise(
+        Likelihood(images().flow, images().codec, condition_dropout=0.5), digits("train"), PLAN
+    ),
     "reverse KL": lambda: minimise(ReverseKL(free(), energy), Arrays(torch.empty(8, 0, device="cpu")), PLAN),
     "fit": lambda: pf.fit(free(), np.random.default_rng(0).normal(size=(40, 2)), weights=np.ones(40), steps=2),
     "fit_density": lambda: pf.fit_density(free(), energy, steps=2, batch=8),

@@ -11,7 +11,7 @@ from torch import nn
 
 from pushforward.kernels import serving
 from pushforward.transform import Transform
-from tests.test_models import CONTINUOUS, FIRST, context_of
+from tests.test_models import FIRST, SOLVED, context_of
 
 MANY = 2000
 
@@ -102,11 +102,7 @@ CHANGES: dict[str, Callable] = {"hook": hook, "global hook": global_hook, "repla
 @pytest.mark.parametrize("name", FIRST)
 @torch.no_grad()
 def test_a_changed_layer_gives_few_rows_and_many_the_same_density(name, change):
-    rows = (
-        MANY
-        if FIRST[name].__class__.__module__ != "pushforward.models.jet" and hasattr(FIRST[name], "features")
-        else 64
-    )
+    rows = MANY if hasattr(FIRST[name], "features") and name not in ("Jet", *SOLVED) else 64
     flow, x, context = case(name, rows)
     before = flow.log_prob(x, context)
     part = [part for layer, part in layers(flow).items() if "answer" not in layer][0]
@@ -127,9 +123,9 @@ def test_a_changed_layer_gives_few_rows_and_many_the_same_density(name, change):
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of the layers that read x
 @pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
 @pytest.mark.parametrize("everywhere", [False, True])
-@pytest.mark.parametrize("name", but("a solve goes back by its own steps, in which no such hook fires", *CONTINUOUS))
+@pytest.mark.parametrize("name", but("a solve goes back by its own steps, in which no such hook fires", *SOLVED))
 def test_backward_hooks_fire_for_many_rows(name, everywhere, register):
-    rows = MANY if hasattr(FIRST[name], "features") and name != "IAF" else 8
+    rows = MANY if hasattr(FIRST[name], "features") and name not in ("IAF", *SOLVED) else 8
     flow, x, context = case(name, rows)
     seen, parts = set(), layers(flow)
     note = lambda module, *_: seen.add(id(module))  # noqa: E731

@@ -15,7 +15,7 @@ from pushforward import models
 from pushforward.flow import Flow
 from pushforward.kernels import serving
 from pushforward.models import Model
-from tests.test_models import CONTINUOUS, FIRST, context_of
+from tests.test_models import FIRST, SOLVED, context_of
 from tests.toys import randomised
 
 
@@ -65,13 +65,19 @@ def counted(flow: Flow, *_: Tensor):
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.filterwarnings("ignore")  # what recorders warn of themselves
-@pytest.mark.parametrize("recorder", [traced, made_fx, counted])
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize(
+    ("name", "recorder"),
+    [
+        pytest.param(name, recorder, marks=[pytest.mark.slow] * (recorder is made_fx and name in SOLVED))
+        for name in FIRST
+        for recorder in (traced, made_fx, counted)
+    ],
+)
 def test_what_is_recorded_is_what_is_computed(name, recorder):
     model = FIRST[name]
     flow = randomised(model.build(), 0.1).double().requires_grad_(False)
     args = given(flow, model, 64)
-    if recorder is traced and name in CONTINUOUS:  # a trace would keep the steps of its own rows
+    if recorder is traced and name in SOLVED:  # a trace would keep the steps of its own rows
         with pytest.raises(RuntimeError, match="Do not trace the flow"):
             recorder(flow, *args)
         return

@@ -38,12 +38,14 @@ def vectors(kind, x=ROWS, context=None, codec=Identity(), **options):
 def recipe(name: str):
     def made():
         small = RECIPES[name]().small()
-        image = small.model.image
-        levels, classes = small.codec.levels, getattr(small.model, "classes", 0)
-        pixels = torch.randint(levels, (32, *image), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        objective, classes = small.build(), getattr(small.model, "classes", 0)
+        event = [axis or 2 for axis in objective.flow.event]
+        shape = event[:1] if isinstance(small.codec, pf.codecs.TokenCodebook) else event
+        generator = torch.Generator().manual_seed(0)
+        data = torch.randint(objective.codec.levels, (32, *shape), dtype=torch.uint8, generator=generator)
         text = getattr(small.model, "text", None)
         context = torch.randn(32, *text) if text else torch.arange(32) % classes if classes else None
-        return small.build(), Arrays(pixels, context)
+        return objective, Arrays(data, context)
 
     return made
 

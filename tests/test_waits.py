@@ -16,8 +16,6 @@ WAITS = {  # (case, whether its inverse): why
     ("autoregressive/jacobi", True): SWEEPS,
     ("autoregressive/blockwise", True): SWEEPS,
     ("masked/jacobi", True): SWEEPS,
-    ("prefixed/labels", False): "one_hot looks at its labels on a CPU, and not on a GPU",
-    ("prefixed/labels", True): "one_hot looks at its labels on a CPU, and not on a GPU",
     ("residual", True): "it iterates until it has converged",
     ("residual/vector", True): "it iterates until it has converged",
     ("residual/roulette", True): "it iterates until it has converged",

@@ -131,10 +131,7 @@ class Case:
     conditions: Mapping[str, Kind] = field(default_factory=dict)
     open: tuple[int | None, ...] | None = None  # the event of a flow of it, where that has open axes
     excused: dict[str, Excuse] = field(default_factory=dict)  # by the name of the law
-    slow: frozenset[str] | None = frozenset()  # names of laws that take long for it; None: all
-
-    def is_slow(self, law: str) -> bool:
-        return self.slow is None or law in self.slow
+    slow: bool = False  # whether laws take long for it
 
     def build(self, dtype: torch.dtype = torch.float64) -> Transform:
         """The transform with random parameters that are far from zero."""
@@ -367,9 +364,9 @@ CASES = {
     "autoregressive/logistic mixture": short(partial(LogisticMixture, 3)),
     "autoregressive/gaussian mixture": short(partial(GaussianMixture, 3)),
     "autoregressive/monotone": short(partial(MonotoneNetwork, 3)),
-    "autoregressive/histogram": Case(partial(autoregressive, Histogram(bins=6)), slow=frozenset({"compiles_back"})),
-    "autoregressive/mix-1": short(mix1, slow=frozenset({"compiles_back"})),
-    "autoregressive/mix-d": short(lambda: MixD(Gaussians(5, FEATURES)), slow=frozenset({"compiles_back"})),
+    "autoregressive/histogram": Case(partial(autoregressive, Histogram(bins=6))),
+    "autoregressive/mix-1": short(mix1),
+    "autoregressive/mix-d": short(lambda: MixD(Gaussians(5, FEATURES))),
     "autoregressive/labels": Case(partial(autoregressive, conditions=LABELS), conditions=LABELS),
     "autoregressive/vector": Case(partial(autoregressive, conditions=VECTOR), conditions=VECTOR),
     "autoregressive/rotary": Case(partial(rotary, None, conditions=LABELS), conditions=LABELS, open=(None, FEATURES)),
@@ -460,20 +457,21 @@ CASES = {
         event=(2,),
         latent=(2,),
         excused=STEPS,
-        slow=None,
+        slow=True,
     ),
     "continuous/image": images(
         lambda: Continuous(VelocityViT((1, 1, 2), patch=1, width=4, depth=1, context_encoder=LabelEmbedding(3, 4))),
         (1, 1, 2),
         conditions=LABELS,
         excused=STEPS,
-        slow=None,
+        slow=True,
     ),
     "continuous/guided": vectors(
         lambda: Continuous(GuidedVelocity(continuous(LABELS, (8,)).net, 0.7)), conditions=LABELS, excused=STEPS
     ),
     "continuous/estimated": vectors(
         partial(continuous, divergence=Hutchinson()),
+        slow=True,
         excused=STEPS
         | {
             "log_det_is_autograd": Excuse(AssertionError, "an unbiased estimate, which a test of its own compares"),

@@ -70,6 +70,7 @@ class VelocityRegression(Objective):
     """
 
     unit = "squared error"
+    scores = False
 
     def __init__(self, flow: Flow, codec: Codec = Identity(), config: Matching = Matching()):
         super().__init__()

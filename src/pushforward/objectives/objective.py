@@ -35,6 +35,7 @@ class Objective(nn.Module, ABC):
     flow: Flow
     unit: str
     changes: bool = False  # whether `begin` changes what a step computes, or it waits: no CUDA graph records such steps
+    scores: bool = True  # whether it computes log-determinants
     rounds: int = 1  # of training, this one included: `following` is the objective of the next
     quantity: str = ""  # where the unit is nats: what minus the value is called, such as "log p"
 

@@ -206,7 +206,7 @@ class Step:
             return "the plan has captured=False"
         if ranks.size() > 1:
             return "processes average their gradients"
-        if not self.objective.flow.exact:
+        if self.objective.scores and not self.objective.flow.exact:
             return "log-dets are estimated by terms whose number is drawn on the host"
         if self.objective.changes:
             return "the objective changes from step to step"
