@@ -7,13 +7,13 @@ PUSHFORWARD_DATA names.
 
 from __future__ import annotations
 
-import os
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pushforward.data.npz import find_pack
 
 ATTRIBUTES, VALUES, LEVELS = ("body", "bottom", "top", "hair"), 6, 32
 POSES = [(action, frame) for action in (0, 3, 6) for frame in range(8)]  # of three actions, from the front
@@ -52,10 +52,5 @@ def _layers() -> Tensor:
 
 @cache
 def _file() -> dict[str, np.ndarray]:
-    path = Path(os.environ.get("PUSHFORWARD_DATA", ".")) / "sprites_layers.npz"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"there is no {path}. Set PUSHFORWARD_DATA to the folder that holds sprites_layers.npz."
-        )
-    with np.load(path) as arrays:
+    with np.load(find_pack("sprites_layers")) as arrays:
         return {name: arrays[name] for name in ("layers", "perm")}

@@ -15,7 +15,21 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from pushforward.data import Arrays, Images, ImageSource, Mirrored, NoSplitError, Order, Shifted, Takes, digits, find
+from pushforward.data import (
+    Arrays,
+    Captioned,
+    ClipSource,
+    Images,
+    ImageSource,
+    Mirrored,
+    NoSplitError,
+    Order,
+    Shifted,
+    Sprites,
+    Takes,
+    digits,
+    find,
+)
 from pushforward.randomness import keyed
 
 IMAGES = torch.randint(256, (6, 3, 5, 4), dtype=torch.uint8, generator=keyed(0))
@@ -762,6 +776,17 @@ def test_packs_lie_in_the_folder_that_the_environment_names(tmp_path, monkeypatc
     data = find("cifar10")
     assert torch.equal(data.images, IMAGES)
     assert torch.equal(data.labels, LABELS)
+
+
+PACKS = {"clips": ClipSource("none", frames=2), "sprites": Sprites("none"), "captions": Captioned(("none",))}
+
+
+@pytest.mark.parametrize("given", ["", "packs"], ids=["no folder", "a folder"])
+@pytest.mark.parametrize("source", PACKS.values(), ids=PACKS)
+def test_a_pack_that_is_missing_is_refused_with_the_variable(source, given, monkeypatch):
+    monkeypatch.setenv("PUSHFORWARD_DATA", given)
+    with pytest.raises(FileNotFoundError, match=rf"no .*{given or 'shared/data'}/none\.npz. Set PUSHFORWARD_DATA"):
+        source.training(Takes((2, 3, 8, 8), levels=256))
 
 
 # ---- order

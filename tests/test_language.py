@@ -297,3 +297,8 @@ def test_a_temperature_sharpens_the_tokens():
     assert cold > warm
     affine = stirred(MODELS["affine"])
     assert tempered(affine, 0.5) is affine
+
+
+def test_a_tempered_flow_keeps_its_parameters():
+    flow = stirred(MODELS["mix-d"])
+    assert {*map(id, tempered(flow, 0.5).parameters())} == {*map(id, flow.parameters())}

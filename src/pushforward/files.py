@@ -1,4 +1,4 @@
-"""Atomic writing of files, and locks of folders."""
+"""Atomic writing of files, locks of folders, and the folders of data and caches."""
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def data_folder() -> Path:
+    """Where data sets and weights are found by name: $PUSHFORWARD_DATA, or shared/data beside the source checkout."""
+    return Path(os.environ.get("PUSHFORWARD_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
 
 def cache_folder() -> Path:

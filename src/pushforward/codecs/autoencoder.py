@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from pushforward.codecs.base import Codec, CodecConfig
 from pushforward.codecs.integers import as_integers, as_real
 from pushforward.codecs.noise import GaussianNoise
+from pushforward.files import data_folder
 from pushforward.networks import taef2
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample
@@ -39,7 +39,7 @@ class Autoencoder(CodecConfig):
 
     def build(self) -> FrozenAutoencoder:
         encoder, decoder = taef2.encoder(), taef2.decoder()
-        folder = Path(self.folder or Path(os.environ.get("PUSHFORWARD_DATA", ".")) / "taef2")
+        folder = Path(self.folder or data_folder() / "taef2")
         for module, name in zip((encoder, decoder), WEIGHTS, strict=True):
             if not (folder / name).exists():
                 raise FileNotFoundError(

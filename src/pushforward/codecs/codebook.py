@@ -41,8 +41,8 @@ class TokenCodebook(CodecConfig):
                 f"a codebook has two tokens and one feature at least; got vocabulary={self.vocabulary}, "
                 f"features={self.features}."
             )
-        if not self.sigma > 0:
-            raise ValueError(f"a codebook needs a sigma above 0; got {self.sigma}.")
+        if not 0 < self.sigma < 1:
+            raise ValueError(f"a codebook needs a sigma in (0, 1); got {self.sigma}.")
         if self.unit.partition("/")[0] not in ("bits", "nats"):
             raise ValueError(f"a unit is of bits or nats, such as bits/char; got {self.unit!r}.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def _given(run: Path | None) -> Path:
 def _read(path: Path, run: Path) -> Tensor:
     source: Any = recipe_of(run).data
     if isinstance(source, TableSource):
-        return torch.from_numpy(replace(source, path=str(path)).table().take(list(source.columns)))
+        return torch.from_numpy(source.at(str(path)).table().take(list(source.columns)))
     if path.suffix == ".npy":
         return torch.from_numpy(np.load(path))  # without pickled objects
     images: Images = images_of(run, str(path))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 
 from pushforward.data.data import Arrays, Data
-from pushforward.data.npz import read_packs
+from pushforward.data.npz import find_pack, read_packs
 from pushforward.data.sources import Source, Takes
 from pushforward.data.text import TextEncoder
 
@@ -48,27 +46,17 @@ class Captioned(Source):
         return [caption for caption in self._captions() if is_held_out(caption) == held_out]
 
     def _captions(self) -> list[str]:
-        found = [np.load(path)["caption"].tolist() for path in self._paths()]
+        found = [np.load(path)["caption"].tolist() for path in map(find_pack, self.packs)]
         return [caption for part in found for caption in part]
 
     def _part(self, *, held_out: bool) -> Data:
         captions = self._captions()
         rows = torch.tensor([is_held_out(caption) == held_out for caption in captions]).nonzero().flatten()
-        images = read_packs(self._paths(), "train").fetch(rows)[0]
+        images = read_packs([*map(find_pack, self.packs)], "train").fetch(rows)[0]
         kept = [captions[row] for row in rows.tolist()]
         distinct = sorted(set(kept))
         embeddings, places = self.text(distinct), {caption: i for i, caption in enumerate(distinct)}
         return Arrays(images, embeddings[[places[caption] for caption in kept]])
-
-    def _paths(self) -> list[Path]:
-        folder = Path(os.environ.get("PUSHFORWARD_DATA", "."))
-        paths = [Path(name) if Path(name).suffix else folder / f"{name}.npz" for name in self.packs]
-        for path in paths:
-            if not path.exists():
-                raise FileNotFoundError(
-                    f"there is no {path}. Set PUSHFORWARD_DATA to the folder that holds {path.name}, or give paths."
-                )
-        return paths
 
 
 def is_held_out(caption: str) -> bool:

@@ -7,7 +7,6 @@ part of "Optical Recognition of Handwritten Digits": E. Alpaydin, C. Kaynak, UCI
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +21,7 @@ from pushforward.data.images import Images
 from pushforward.data.npz import read_images_npz, read_npz, read_packs
 from pushforward.data.splits import KNOWN, REMEDY, WORDS, NoSplitError, chosen, split_in
 from pushforward.data.tables import read_hugging_face, read_parquet
+from pushforward.files import data_folder
 
 PACKS = ("mnist", "fashion_mnist", "cifar10")
 NAMED = ("digits", *PACKS)  # sets that are found by name
@@ -83,7 +83,7 @@ def _named(name: str, split: str, image: Shape | None) -> Images:
     """A set with a name: packs or arrays, in one file a split, in several numbered ones, or all splits in one."""
     if split not in ("train", "test"):
         raise NoSplitError(f'{name} has the splits "train" and "test"; got {split!r}.')
-    folder = Path(os.environ.get("PUSHFORWARD_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
+    folder = data_folder()
     found = sorted(file for file in folder.glob("*.npz") if file.stem.rstrip("0123456789") == f"{name}_{split}")
     whole = folder / f"{name}.npz"
     if not found and whole.exists():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from pushforward.data.data import Data, Rows, digest, naming, row_numbers
 from pushforward.data.encoded import Encoded
+from pushforward.data.npz import find_pack
 from pushforward.data.sources import Source, Takes
 from pushforward.data.videos import Video, read_videos
 
@@ -109,9 +108,7 @@ class ClipSource(Source):
         return replace(self, path=place)
 
     def _part(self, takes: Takes, *, held_out: bool) -> Clips:
-        path = Path(self.path)
-        if not path.suffix and not path.exists():
-            path = Path(os.environ.get("PUSHFORWARD_DATA", ".")) / f"{self.path}.npz"
+        path = find_pack(self.path)
         channels, height, width = takes.event[-3:]
         parts = []
         for video in read_videos(path, image=(channels, height, width)):

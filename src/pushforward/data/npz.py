@@ -23,6 +23,7 @@ from pushforward.data.data import Arrays, naming
 from pushforward.data.encoded import Shape, fitted
 from pushforward.data.images import Images, from_zero
 from pushforward.data.splits import REMEDY, NoSplitError, words_of
+from pushforward.files import data_folder
 
 IMAGES, LABELS = ("images", "x"), ("labels", "y")  # names of arrays
 NAMES = ("classes", "class_names", "label_names")  # arrays of the names of classes
@@ -45,6 +46,21 @@ def read_npz(path: Path, split: str, *, image: Shape | None = None) -> Images | 
         if events.ndim == 2 and events.dtype.kind == "f":
             return Arrays(_real(events), None if given is None else _real(given))
         return _images([_contents(arrays, events, given)], image)
+
+
+def find_pack(name: str) -> Path:
+    """A path as it is; where nothing is there, a name without an ending is that of a pack in the folder of data.
+
+    Raises FileNotFoundError where there is none.
+    """
+    path = Path(name)
+    if not path.suffix and not path.exists():
+        path = data_folder() / f"{name}.npz"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no {path}. Set PUSHFORWARD_DATA to the folder that holds {path.name}, or give its path."
+        )
+    return path
 
 
 def read_images_npz(path: Path, split: str, image: Shape | None) -> Images:

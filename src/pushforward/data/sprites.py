@@ -5,10 +5,8 @@ Li & Mandt 2018, arXiv:1803.02991. Drawn for the Liberated Pixel Cup: CC-BY-SA 3
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pushforward.data.data import Data, Rows, digest, row_numbers
+from pushforward.data.npz import find_pack
 from pushforward.data.sources import Source, Takes
 from pushforward.data.text import PhraseEncoder
 from pushforward.randomness import keyed
@@ -109,11 +108,7 @@ class Sprites(Source):
 
     def _read(self) -> tuple[Tensor, Tensor]:
         """Layers, and for each character and action the values of the layers and the action, (1296, 9, 5)."""
-        folder = Path(os.environ.get("PUSHFORWARD_DATA", "."))
-        path = Path(self.pack) if Path(self.pack).suffix else folder / f"{self.pack}.npz"
-        if not path.exists():
-            raise FileNotFoundError(f"there is no {path}. Set PUSHFORWARD_DATA to its folder, or give its path.")
-        with np.load(path) as arrays:
+        with np.load(find_pack(self.pack)) as arrays:
             layers, order = torch.from_numpy(arrays["layers"]), torch.from_numpy(arrays["perm"].astype(np.int64))
         attributes = torch.stack([order // 216, order // 36 % 6, order // 6 % 6, order % 6], 1)
         actions = torch.arange(9, device="cpu")[None, :, None].expand(len(order), -1, -1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from pushforward.data.data import Data, Rows, row_numbers
 from pushforward.data.sources import Source, Takes
 from pushforward.data.tokenizers import Bytes, Tokenizer
+from pushforward.files import data_folder
 from pushforward.optional import require
 from pushforward.shapes import Events
 
@@ -143,7 +143,7 @@ def _found(name: str) -> Path:
         raise ValueError("this run does not say what text it learned: give --data NAME or PATH.")
     if Path(name).exists():
         return Path(name)
-    data = Path(os.environ.get("PUSHFORWARD_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
+    data = data_folder()
     for folder in (data, data / "text"):
         for end in ("", ".txt", ".txt.xz", ".txt.gz"):
             if (folder / f"{name}{end}").exists():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.moves.mixture import Gaussian
 from pushforward.moves.move import Move
 from pushforward.shapes import at_least_float32
 
@@ -45,7 +46,7 @@ class Categorical(Move):
         below = (all_w * (cells < k[..., None])).sum(-1) + w * share
         above = (all_w * (cells > k[..., None])).sum(-1) + w * (1 - share)
         y = torch.where(below < above, _quantile(below), -_quantile(above))
-        return y, self._log_density(log_w, k) - _log_normal(y)
+        return y, self._log_density(log_w, k) - Gaussian.log_pdf(y)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         y, log_w = at_least_float32(y), self.params(raw)
@@ -56,7 +57,7 @@ class Categorical(Move):
         w, edge = _at(log_w, k).exp(), self.cells * torch.finfo(y.dtype).eps
         share = (level - (_at(ends, k) - w)) / w
         x = (k + share.clamp(edge, 1 - edge)) * (2 / self.cells) - 1
-        return side * x, _log_normal(y) - self._log_density(log_w, k)
+        return side * x, Gaussian.log_pdf(y) - self._log_density(log_w, k)
 
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
         place = (at_least_float32(x) + 1) * (self.cells / 2)
@@ -76,7 +77,3 @@ def _at(t: Tensor, k: Tensor) -> Tensor:
 
 def _quantile(level: Tensor) -> Tensor:
     return torch.special.ndtri(level.clamp(min=torch.finfo(level.dtype).tiny))
-
-
-def _log_normal(y: Tensor) -> Tensor:
-    return -0.5 * (y.square() + math.log(2 * math.pi))

@@ -66,7 +66,7 @@ class Histogram(Elementwise):
     millionth of its probability at zero.
 
     The map is continuous. At a knot its slope is that of the bin above. Points of a bin that has less than 1e-7 of the
-    probability on its side of the median cannot be told apart by their y in float32; `log_density` does not need y.
+    probability on its side of the median cannot be told apart by their y in float32.
 
     >>> move = Histogram(bins=4, bound=2.0)
     >>> move.forward(torch.tensor([-3.0, -1.0, 0.5, 1.5]), torch.zeros(4, 6))[0]

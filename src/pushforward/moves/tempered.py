@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pushforward.moves.categorical import Categorical
 from pushforward.moves.mixd import MixD
 from pushforward.moves.move import Move
 
 
-@dataclass(frozen=True, eq=False)
-class Tempered(Move):
+class Tempered(nn.Module, Move):
     """A move whose raw parameters are logits, divided by a temperature: below 1 likely tokens become likelier.
 
     >>> from pushforward.moves import Categorical
@@ -21,12 +19,11 @@ class Tempered(Move):
     tensor([0.1192, 0.8808])
     """
 
-    move: Categorical | MixD
-    temperature: float
-
-    def __post_init__(self):
-        if not self.temperature > 0:
-            raise ValueError(f"a temperature of weights is above 0; got {self.temperature}.")
+    def __init__(self, move: Categorical | MixD, temperature: float):
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"a temperature of weights is above 0; got {temperature}.")
+        self.move, self.temperature = move, temperature
 
     def raw_shape(self, features: int) -> tuple[int, ...]:
         return self.move.raw_shape(features)
