@@ -12,11 +12,23 @@ from PIL import Image
 
 import pushforward as pf
 from pushforward.codecs import CodedFlow, GaussianNoise
-from pushforward.data import Clips, ClipSource, Order, PhraseEncoder, Sprites, Takes, read_videos, write_video
+from pushforward.data import (
+    Captioned,
+    Clips,
+    ClipSource,
+    Order,
+    PhraseEncoder,
+    Sprites,
+    Takes,
+    read_videos,
+    write_video,
+)
 from pushforward.data.sprites import ATTRIBUTES, PAIRS, caption
 from pushforward.models import STARFlowV
 from pushforward.objectives import MaximumLikelihood, with_dropout
 from pushforward.randomness import keyed
+from pushforward.recipe import to_json
+from pushforward.runs.evaluating import _likelihoods
 from pushforward.sampling import Sampling
 from pushforward.training import Plan, minimise
 
@@ -224,6 +236,38 @@ def test_sprites_are_composed_and_told(pack):
         picture = Image.alpha_composite(picture, Image.new("RGBA", (1, 1), tuple(rgba)))
     assert abs(x[0, 5, :, 0, 0].int() - torch.tensor(picture.getpixel((0, 0))[:3])).max() <= 2  # its roundings
     assert all(len(values) == 6 for values in ATTRIBUTES.values())
+
+
+CAPTIONS = STARFlowV(image=(3, 8, 8), patch=4, width=64, depths=(1, 1), text=(8, 1), numbers=("rate",), extent=2)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "missing"),
+    [(0.0, "text"), ((("rate", 0.1),), "text"), ((("text", 0.1),), "rate"), (0.1, None)],
+)
+def test_guidance_away_from_a_null_that_was_never_learned_is_refused(tmp_path, dropout, missing):
+    objective, plan = MaximumLikelihood(condition_dropout=dropout), Plan(steps=1, batch=1)
+    for source in (Sprites("none.npz"), Captioned(("none.npz",))):
+        recipe = pf.Recipe(data=source, model=CAPTIONS, codec=GaussianNoise(256, 0.1), objective=objective, train=plan)
+        (tmp_path / "recipe.json").write_text(to_json(recipe))
+        message = f"without the condition '{missing}', which .* never learned" if missing else "say what to draw"
+        with pytest.raises(ValueError, match=message):
+            pf.sample(
+                tmp_path,
+                tmp_path / f"a.{'gif' if source == Sprites('none.npz') else 'png'}",
+                sampling=Sampling(guidance=2),
+            )
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_null_caption_of_sprites_is_measured_where_it_was_learned(pack, monkeypatch, dropout):
+    monkeypatch.setattr("pushforward.runs.evaluating.held_out_mean", lambda *_, **__: None)
+    objective, codec = MaximumLikelihood(condition_dropout=dropout), GaussianNoise(256, 0.1)
+    recipe = pf.Recipe(
+        data=Sprites(pack, Letters()), model=CAPTIONS, codec=codec, objective=objective, train=Plan(steps=1, batch=1)
+    )
+    found = dict(_likelihoods(CodedFlow(CAPTIONS.build(), codec), recipe, None, 1))
+    assert ("held-out, without the caption" in found) == (dropout > 0)
 
 
 @pytest.mark.skipif(not (SHARED / "sprites_layers.npz").exists(), reason="the pack of sprites is not here")

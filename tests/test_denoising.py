@@ -22,6 +22,7 @@ from pushforward.interop.ml_starflow import denoiser
 from pushforward.models import MAF, ITARFlow, STARFlowV, TarFlow
 from pushforward.networks import NoiseEmbedding, NoiseTransformer, ScaledRotary
 from pushforward.objectives import Likelihood, MaximumLikelihood, NoiseLevels, WithDenoiser
+from pushforward.randomness import keyed
 from pushforward.recipes import RECIPES
 from pushforward.sampling import Sampling
 from pushforward.training import Plan, minimise
@@ -250,6 +251,27 @@ def test_a_denoiser_of_clips_sees_the_window():
     same = (flow.denoise(x, 0.3, by=flow.denoiser) == flow.denoise(later, 0.3, by=flow.denoiser)).flatten(2).all(2)
     assert same.tolist() == [[True, False, False, False]]
     assert net.window == (0, 1)
+
+
+@torch.no_grad()
+def test_a_clip_of_one_frame_is_denoised_as_that_frame_of_a_longer_one():
+    flow = STARFlowV(image=(1, 2, 2), width=64, depths=(1, 1)).build()
+    WithDenoiser(width=16, depth=1, window=(0, 0)).build(flow, GaussianNoise(17, 0.3))
+    randomised(flow.denoiser.net)
+    x = torch.randn(1, 2, 1, 2, 2)
+    one, both = (flow.denoise(x[:, :n], 0.3, by=flow.denoiser) for n in (1, 2))
+    torch.testing.assert_close(one, both[:, :1])
+
+
+def test_a_denoiser_beside_the_flow_logs_the_weighted_bound():
+    flow, codec, logs = (
+        randomised(TarFlow(image=(1, 4, 4), patch=2, width=16, depth=1).build()),
+        GaussianNoise(17, 0.3),
+        [],
+    )
+    for objective in (Likelihood(flow, codec), WithDenoiser(width=16, depth=1).build(flow, codec)):
+        logs.append(objective(torch.arange(16).view(1, 1, 4, 4), None, keyed(0), torch.tensor([0.5]))[1])
+    torch.testing.assert_close(*logs)
 
 
 @pytest.mark.parametrize("config", [MaximumLikelihood(), WithDenoiser(width=16, depth=1)])

@@ -20,8 +20,7 @@ class Sampling:
     """How samples are drawn."""
 
     label: int | None = None  # of all samples; −1: the null label; left out: every class in turn
-    prompt: tuple[str, ...] = ()  # what images of a run on captions show, a row of the picture each; "" for anything;
-    # or how texts begin
+    prompt: tuple[str, ...] = ()  # what pictures of a run on captions show, "" for anything; or how texts begin
     length: int | None = None  # of texts, in tokens after the prompt; left out: to the end of a window
     guidance: float = 0.0  # weight of guidance; 0: none
     guidance_rule: Literal["linear", "product"] = "linear"  # `guidance.Linear`, or `guidance.GaussianProduct`

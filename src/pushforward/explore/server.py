@@ -157,7 +157,7 @@ def _of_images(answer: Callable[..., Any]) -> "APIRouter":
     @routes.get("/line")
     async def interpolated(request: Request, name: str, a: str, b: str, n: int = few, sampling: Sampling = how) -> Any:
         def line(run: Opened) -> list[str]:
-            check_null(run.run, run.recipe, "a line of latents")
+            check_null(run.run, run.recipe, "a line of latents", "label")
             return run.pictures.line([a, b], sampling, max(2, n))
 
         return await answer(request, name, line)

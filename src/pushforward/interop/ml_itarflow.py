@@ -6,15 +6,14 @@ perceptron of the noise level, `time_embed.mlp`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from pushforward.flow import Flow
+from pushforward.interop.ml_starflow import read_settings
 from pushforward.interop.ml_tarflow import networks, read, reordered, their_name
 from pushforward.models import ITARFlow
 
@@ -28,8 +27,7 @@ def load_ml_itarflow(
     number for each block), num_classes, and the range of noise levels t0, t1. Raises ValueError where a setting is not
     served, or the shapes do not fit.
     """
-    state = read(state_dict_or_path)
-    settings = json.loads(Path(config).read_text()) if isinstance(config, str | PathLike) else dict(config)
+    state, settings = read(state_dict_or_path), read_settings(config)
     flow = configuration(settings).build()
     for block, net in enumerate(networks(flow)):
         own = {}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pushforward.denoising import Learned
 from pushforward.flow import Flow
+from pushforward.interop.ml_tarflow import read
 from pushforward.models import STARFlow, STARFlowV
 from pushforward.networks import LayerOptions, NoiseTransformer, PrefixTransformer, ScaledRotary, TextPrefix
 
@@ -53,7 +54,7 @@ def load_ml_starflow(state_dict_or_path: Source, config: Mapping[str, Any] | str
     template of an empty prompt: give it to `flow.guided(conditions={"text": …})`. Raises ValueError where a setting is
     not served, or the shapes do not fit.
     """
-    state, settings = _read(state_dict_or_path), _settings(config)
+    state, settings = read(state_dict_or_path), read_settings(config)
     flow = configuration(settings).build()
     for block, net in enumerate(networks(flow)):
         _load(net, state, f"blocks.{block}", settings)
@@ -65,7 +66,7 @@ def load_ml_denoiser(state_dict_or_path: Source, config: Mapping[str, Any] | str
 
     Arguments and errors as of `load_ml_starflow`. It takes out the noise of its training, whatever sigma is.
     """
-    state, settings = _read(state_dict_or_path), _settings(config)
+    state, settings = read(state_dict_or_path), read_settings(config)
     if not settings.get("learnable_self_denoiser"):
         raise ValueError("this configuration has no learned denoiser: learnable_self_denoiser is not set.")
     net = denoiser(settings)
@@ -142,11 +143,7 @@ def networks(flow: Flow) -> list[PrefixTransformer]:
     return [part for part in flow.modules() if isinstance(part, PrefixTransformer)]
 
 
-def _read(source: Source) -> Mapping[str, Tensor]:
-    return source if isinstance(source, Mapping) else torch.load(source, map_location="cpu", weights_only=True)
-
-
-def _settings(config: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
+def read_settings(config: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
     return json.loads(Path(config).read_text()) if isinstance(config, str | PathLike) else dict(config)
 
 

@@ -10,15 +10,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from pushforward.codecs import Codec
-from pushforward.conditions import Given, Label, Text
+from pushforward.conditions import Context, Label, Text
 from pushforward.denoising import Learned
 from pushforward.flow import Flow
 from pushforward.networks import LabelPrefix, LayerOptions, NoiseTransformer, ScaledRotary, TextPrefix
-from pushforward.objectives.objective import Likelihood, MaximumLikelihood, with_dropout
-from pushforward.randomness import Source
+from pushforward.objectives.objective import Likelihood, MaximumLikelihood
+from pushforward.shapes import Events, PerSample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,10 @@ class WithDenoiser(MaximumLikelihood):
         channels, height, width = flow.event[-3:]
         prefix = self._prefix(flow)
         positions = ScaledRotary(
-            (1, 1), prefix=prefix.tokens if prefix else 0, extent=math.sqrt((height or 1) * (width or 1)) / self.patch
+            (1, 1),
+            prefix=prefix.tokens if prefix else 0,
+            frames=1 if len(flow.event) == 3 else None,
+            extent=math.sqrt((height or 1) * (width or 1)) / self.patch,
         )
         net = NoiseTransformer(
             (channels, self.patch),
@@ -74,21 +76,12 @@ class DenoiserBeside(Likelihood):
     Neither has a gradient by the other's weights. A step costs one more backward pass of the flow.
     """
 
-    def forward(
-        self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        x, log_q = self.codec.encode(data, generator)
-        given = with_dropout(self.flow, x, context, self.condition_dropout, generator)
+    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events, PerSample]:
         x = x.detach().requires_grad_()
-        log_p, z = self.flow.log_prob_and_latent(x, given)
+        log_p, z = self.flow.log_prob_and_latent(x, context)
         (score,) = torch.autograd.grad(log_p.sum(), x, retain_graph=True)
         learned = self.flow.denoiser
         assert isinstance(learned, Learned)
         sigma = self.codec.noise_sigma
         assert sigma is not None
-        error = (learned.net(x.detach(), given) + sigma * score.detach()).square().flatten(1).mean(1)
-        if (decoding := self.codec.decoding_error(x.detach(), data)) is not None:
-            error = error + decoding
-        cost = (log_q - log_p) / x[0].numel() + error
-        logs = {self.unit: self.codec.in_unit((log_p - log_q).detach(), data).mean(), "z": z.detach()}
-        return (cost if weights is None else weights * cost).mean(), logs
+        return log_p, z, (learned.net(x.detach(), context) + sigma * score.detach()).square().flatten(1).mean(1)

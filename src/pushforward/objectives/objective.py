@@ -21,7 +21,7 @@ from pushforward.data import Data
 from pushforward.data.data import listed
 from pushforward.flow import Flow
 from pushforward.randomness import Source, draw
-from pushforward.shapes import Events
+from pushforward.shapes import Events, PerSample
 
 
 class Objective(nn.Module, ABC):
@@ -130,12 +130,17 @@ class Likelihood(Objective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.codec.encode(data, generator)
         given = with_dropout(self.flow, x, context, self.condition_dropout, generator)
-        log_p, z = self.flow.log_prob_and_latent(x, given)
+        log_p, z, beside = self.terms(x, given)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
         loss, cost = -bound.mean() / x[0].numel(), self.codec.in_unit(bound.detach(), data)
-        if (error := self.codec.decoding_error(x.detach(), data)) is not None:
-            loss = loss + (error if weights is None else weights * error).mean()
+        for error in (beside, self.codec.decoding_error(x.detach(), data)):
+            if error is not None:
+                loss = loss + (error if weights is None else weights * error).mean()
         return loss, {self.unit: cost.mean(), "z": z.detach()}
+
+    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events, PerSample | None]:
+        """log p, latents, and where something is trained beside the flow, the error (batch,) that is added."""
+        return *self.flow.log_prob_and_latent(x, context), None
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         self.codec.initialize(data, generator)

@@ -172,7 +172,7 @@ def _opened(
         raise ValueError(f"take at least one image; got {n}.")
     check_picture(out)
     recipe = recipe_of(run)
-    check_null(run, recipe, "editing")
+    check_null(run, recipe, "editing", "label")
     captions = isinstance(recipe.data, Captioned)
     source = recipe.data.at(data) if data else recipe.data
     images = source.held_out(recipe.takes()) if captions else images_of(run, data)

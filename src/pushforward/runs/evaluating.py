@@ -121,7 +121,7 @@ def evaluate(
 
     if isinstance(recipe.data, Captioned):
         for name, rows in _captioned(recipe, data).items():
-            for what, result in _of_captions(coded, rows, samples, null=knows_null(recipe)):
+            for what, result in _of_captions(coded, rows, samples, null=knows_null(recipe, "text")):
                 tell(f"{name}{what}", result)
             if extract:
                 quality = prompted_quality(coded, rows, extract, n, sampling)
@@ -139,11 +139,12 @@ def evaluate(
 def _likelihoods(coded: CodedFlow, recipe: Recipe, rows: Data, samples: int) -> Iterator[tuple[str, HeldOut]]:
     """That of held-out rows, with what they are conditioned on and without; and of unseen pairs of sprites, by name."""
     yield "held-out", held_out_mean(coded, rows, samples=samples)
-    if coded.flow.classes and knows_null(recipe):
+    if coded.flow.classes and knows_null(recipe, "label"):
         null = torch.tensor(-1, device="cpu")
         yield "held-out, without the class", held_out_mean(coded, rows, null, samples=samples)
     if isinstance(recipe.data, Sprites):
-        yield "held-out, without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
+        if knows_null(recipe, "text"):
+            yield "held-out, without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
         yield "unseen pairs", held_out_mean(coded, recipe.data.pairs(recipe.takes()), samples=samples)
 
 

@@ -66,6 +66,7 @@ def sample(
         raise ValueError(f"draw at least one sample; got n={n}.")
     recipe = read_recipe(run)
     source = recipe.data
+    check_sampling(run, recipe, sampling)
     if isinstance(source, TextSource):
         return sample_text(run, out, n, sampling, device)
     clips = isinstance(source, ClipSource | Sprites)
@@ -82,12 +83,10 @@ def sample(
         return _sample_prompts(run, source, out, n, sampling, device)
     if sampling.prompt:
         raise ValueError(f"--prompt is for runs on captions; {run} learned {source}. Its samples take --label.")
-    check_sampling(run, recipe, sampling)
     return _sample_images(run, out, n, png, sampling, device)
 
 
 def _sample_images(run: Path, out: Path, n: int, png: bool, sampling: Sampling, device: str) -> str:
-    """Write n images into a picture, a file or a folder."""
     """Write n samples: a picture, a file of arrays, or a folder of files."""
     if out.suffix not in ("", ".npz"):
         check_picture(out)
