@@ -18,9 +18,11 @@ pytest.importorskip("fastapi", reason="the extra explore is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed, with which the API is tested")
 
 import pushforward as pf
+from pushforward.data import TableSource
 from pushforward.explore import app
 from pushforward.explore.uploads import BYTES, PIXELS, read_upload
 from pushforward.explore.worker import SupersededError, Worker
+from pushforward.transforms import Interval
 
 HERE = "http://127.0.0.1"
 MOONS, DIGITS = "/api/runs/moons", "/api/runs/digits"
@@ -66,6 +68,22 @@ def test_the_scene_has_the_grid_straight_at_the_latent_and_a_density_at_every_st
         assert share * (2 * stages[stage]["square"][2]) ** 2 == pytest.approx(1, abs=0.05), "it integrates to one"
 
 
+def test_a_short_table_is_shown_and_outside_the_support_log_p_is_minus_infinity(tmp_path):
+    from fastapi.testclient import TestClient
+
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i / 50},{i % 7}\n" for i in range(1, 50)))
+    model = pf.models.NSF(features=2, transforms=1, hidden=(8,), supports=(Interval(0, 1), Interval()))
+    data = TableSource(str(tmp_path / "t.csv"), ("a", "b"), validation=0.2)
+    pf.save(model.build(), tmp_path / "run", model=model, data=data)
+    client = TestClient(app([tmp_path / "run"]), base_url=HERE)
+    stages = client.get("/api/runs/run/scene").json()["stages"]
+    assert len(stages[0]["points"]) == 10
+    answer = client.get("/api/runs/run/point", params={"stage": 0, "x": 1.5, "y": 0.0}).json()
+    assert answer["log_p"] == min(answer["log_dets"], key=float) == "-Infinity"
+    assert math.isfinite(answer["base"])
+    assert math.isfinite(client.get("/api/runs/run/density", params={"stage": 0}).json()["highest"])
+
+
 def test_an_image_is_encoded_and_decoded_and_its_bits_are_all_on_the_map(page):
     answer = page.get(f"{DIGITS}/picked", params={"picture": "data:3"}).json()
     assert answer["round_trip"] < 1e-4
@@ -105,7 +123,9 @@ def test_an_upload_is_kept_and_looked_at(page):
     assert answer["label"] == int(np.argmax(answer["posterior"]))
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1:81", "127.0.0.1.evil.example", "a@127.0.0.1", "", "[::1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1:81", "127.0.0.1.evil.example", "a@127.0.0.1", "", "[::1", "[::1]"]
+)
 def test_another_host_is_refused(page, host):
     answer = page.get("/api/runs", headers={"Host": host})
     assert answer.status_code == 403

@@ -16,7 +16,10 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 import uvicorn
 from playwright.sync_api import sync_playwright
 
+import pushforward as pf
 from pushforward.explore import app
+from pushforward.runs.folder import load_coded
+from pushforward.transforms import Interval
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -27,9 +30,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address():
+def address(tmp_path_factory):
+    folder, bounded = tmp_path_factory.mktemp("runs"), (Interval(0, 1), Interval())
+    pf.save(pf.models.NSF(features=2, transforms=1, hidden=(8,), supports=bounded).build(), folder / "bounded")
+    pf.save(load_coded("pretrained:digits"), folder / "nodata")
+    shown = app(["pretrained:moons", "pretrained:digits", folder / "bounded", folder / "nodata"])
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app(), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(shown, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -128,6 +135,26 @@ def test_an_image_is_picked_uploaded_sampled_and_interpolated(page, address, tmp
     with page.expect_response(lambda response: response.status == 422):
         page.set_input_files("#upload input", tmp_path / "bad.png")
     page.wait_for_function("() => document.querySelector('#status').innerText.includes('no sound')")
+
+
+def test_outside_the_support_log_p_is_minus_infinity(page, address):
+    ready(page, address, "#bounded?at=0&x=2&y=0", "#base")
+    assert page.inner_text("#logp") == page.inner_text("#sum") == "−∞"
+    assert "−∞" in page.inner_text("#terms")
+
+
+def test_a_refused_line_stops_no_other_part(page, address):
+    page.route("**/line?*", lambda route: route.fulfill(status=422, json={"detail": "no line"}))
+    ready(page, address, "#digits", "#rank")
+    page.wait_for_function("() => document.querySelector('#status').innerText === 'no line'")
+
+
+def test_without_data_samples_are_shown(page, address):
+    ready(page, address, "#nodata", "#cost")
+    page.wait_for_selector("#line img:nth-child(9)")
+    assert page.locator("#gallery button").count() == 20
+    assert page.get_attribute("[data-of=samples]", "aria-pressed") == "true"
+    assert page.get_attribute("#original", "alt") == "sample 0"
 
 
 def test_samples_follow_their_controls(page, address):

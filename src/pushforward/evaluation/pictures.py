@@ -71,13 +71,13 @@ def table(cells: dict[str, dict[str, tuple[Tensor, str]]], *, zoom: int = 1) -> 
 
 
 def save_picture(picture: Tensor, path: str | PathLike[str]) -> None:
-    """Write a picture (C, H, W) on [0, 1], grey or RGB, as an image file; folders are made.
+    """Write the `pixels` of a picture as an image file; folders are made.
 
-    Values are clipped, and those that are not finite are black. Raises ValueError, as `check_picture` does.
+    Raises ValueError, as `check_picture` does.
     """
     check_picture(path)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    _pixels(picture).save(path)
+    pixels(picture).save(path)
 
 
 def check_picture(path: str | PathLike[str]) -> None:
@@ -92,7 +92,8 @@ def check_picture(path: str | PathLike[str]) -> None:
         raise ValueError(f"cannot write {path}: {path if Path(path).is_dir() else above} is in the way.")
 
 
-def _pixels(picture: Tensor) -> Image.Image:
+def pixels(picture: Tensor) -> Image.Image:
+    """A picture (C, H, W) on [0, 1], grey or RGB, in 8 bits. Values are clipped, and NaN is black."""
     from PIL import Image
 
     picture = picture.detach().cpu().float().nan_to_num(0, 1, 0).clamp(0, 1)
@@ -100,7 +101,7 @@ def _pixels(picture: Tensor) -> Image.Image:
 
 
 def _enlarged(picture: Tensor, zoom: int) -> Image.Image:
-    return _pixels(picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
+    return pixels(picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
 
 
 def _tensor(sheet: Image.Image) -> Tensor:

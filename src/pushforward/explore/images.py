@@ -18,6 +18,7 @@ from pushforward import editing
 from pushforward.bases import StandardNormal
 from pushforward.codecs import CodedFlow
 from pushforward.data import Images
+from pushforward.evaluation.pictures import pixels
 from pushforward.randomness import Keyed
 from pushforward.sampling import Sampling, samples
 from pushforward.transforms import Rearrangement
@@ -79,7 +80,7 @@ class Pictures:
         x, log_q = codec.encode(integers, Keyed(0, rows=[0]))
         blocks = self._blocks(x, label)
         with torch.no_grad():
-            z, log_p = flow.encode(x, label), flow.log_prob(x, label)
+            log_p, z = flow.log_prob_and_latent(x, label)
             back = flow.decode(z, label)
         return {
             "name": name,
@@ -181,10 +182,6 @@ def _shown(z: Tensor) -> Tensor:
 
 def _png(x: Tensor) -> str:
     """An image (C, H, W) on [−1, 1] as a data URL."""
-    from PIL import Image
-
-    pixels = ((x.detach().float().cpu().nan_to_num(0, 1, -1) + 1) / 2).clamp(0, 1) * 255
-    array = pixels.round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()
     written = io.BytesIO()
-    Image.fromarray(array).save(written, "PNG")
+    pixels((x + 1) / 2).save(written, "PNG")
     return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()

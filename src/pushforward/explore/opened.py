@@ -67,7 +67,8 @@ class Opened:
         if self.kind != "plane":
             raise ValueError(f"{self.name} is not an unconditional flow of two features.")
         try:
-            rows = self.recipe.held_out_data().fetch(range(ROWS))[0]
+            data = self.recipe.held_out_data()
+            rows = data.fetch(range(min(ROWS, len(data))))[0]
         except (ValueError, OSError):  # the data are not here
             rows = self.coded.flow.sample((ROWS,), generator=torch.Generator().manual_seed(0))
         return Plane(self.coded.flow, rows)

@@ -40,18 +40,20 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
     """
     require("fastapi", "explore")
     from fastapi import FastAPI, HTTPException, Request
-    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi.responses import HTMLResponse, JSONResponse, Response
     from fastapi.staticfiles import StaticFiles
+    from pydantic_core import to_json
 
     shown, worker, token = opened(runs or SHIPPED), Worker(), secrets.token_urlsafe(32)
     made = FastAPI(title="Pushforward", docs_url=None, redoc_url=None, openapi_url=None)
     page = (STATIC / "index.html").read_text(encoding="utf-8").replace("{token}", token)
 
-    async def answer(request: Request, name: str, function: Callable[[Opened], Any]) -> Any:
-        """What a function says of a run, computed by the worker."""
+    async def answer(request: Request, name: str, function: Callable[[Opened], Any]) -> Response:
+        """What a function says of a run, computed by the worker; "Infinity", "-Infinity" and "NaN" are strings."""
         if name not in shown:
             raise HTTPException(404, f'there is no run "{name[:40]}" here.')
-        return await worker.run(lambda: function(shown[name]), request.headers.get("x-latest", "")[:80])
+        found = await worker.run(lambda: function(shown[name]), request.headers.get("x-latest", "")[:80])
+        return Response(to_json(found, inf_nan_mode="strings"), media_type="application/json")  # JSON has no infinity
 
     @made.get("/", response_class=HTMLResponse)
     def index() -> str:

@@ -30,6 +30,11 @@ export async function images({ run, query, ask, keep, leaving }) {
     const began = performance.now();
     const listed = await ask(`${path}/gallery`, { of: chosen.of, start: chosen.start, n: SHOWN, ...sampling() }, "gallery");
     if (!listed) return;
+    if (!listed.length && !chosen.start) { // the data are not here
+      const [picture, other] = [chosen.picture, chosen.other].map((name) => name.replace("data", "sample"));
+      Object.assign(chosen, { of: "samples", picture, other });
+      return gallery();
+    }
     $("gallery").replaceChildren(...listed.map((one) => {
       const button = document.createElement("button"), image = document.createElement("img");
       button.type = "button";
@@ -174,11 +179,9 @@ export async function images({ run, query, ask, keep, leaving }) {
     say("copied");
   });
   leaving.push(() => clearInterval(timer));
-  await gallery();
-  await look();
-  await line();
-  costs = await ask(`${path}/costs`);
-  rank();
+  const parts = [gallery, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }], errors = [];
+  for (const part of parts) await part().catch((error) => errors.push(error));
+  if (errors.length) throw errors[0];
 }
 
 // The controls of sampling.
@@ -203,7 +206,7 @@ function form(run, chosen, changed) {
 // Bits of each pixel: darker where they are more, from the least to the most of this image.
 function heat(canvas, bits) {
   if (!bits.length) return;
-  const all = bits.flat(), least = Math.min(...all), most = Math.max(...all), context = canvas.getContext("2d");
+  const all = bits.flat(), sound = all.filter(isFinite), least = Math.min(...sound), most = Math.max(...sound), context = canvas.getContext("2d");
   [canvas.height, canvas.width] = [bits.length, bits[0].length];
   const image = context.createImageData(canvas.width, canvas.height);
   all.forEach((value, i) => image.data.set([...viridis((value - least) / (most - least || 1)), 255], 4 * i));
@@ -214,6 +217,6 @@ function heat(canvas, bits) {
 
 const STOPS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 function viridis(t) {
-  const at = Math.max(0, Math.min(0.9999, t)) * (STOPS.length - 1), k = Math.floor(at);
+  const at = Math.max(0, Math.min(0.9999, t || 0)) * (STOPS.length - 1), k = Math.floor(at);
   return STOPS[k].map((from, i) => Math.round(from + (STOPS[k + 1][i] - from) * (at - k)));
 }

@@ -47,14 +47,14 @@ export async function plane({ run, query, ask, keep, leaving }) {
   }
 
   function terms() {
-    const most = Math.max(0.5, ...found.log_dets.map(Math.abs));
+    const most = Math.max(0.5, ...found.log_dets.map(Math.abs).filter(isFinite));
     $("terms").replaceChildren(...found.log_dets.map((value, k) => {
       const item = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("span");
       const inner = document.createElement("span"), text = document.createElement("span");
       name.textContent = `${k + 1} ${stages[k + 1].name}`;
       bar.className = "bar";
       inner.className = value < 0 ? "less" : "";
-      const share = 50 * Math.abs(value) / most;
+      const share = Math.min(50, 50 * Math.abs(value) / most);
       inner.style.left = `${value < 0 ? 50 - share : 50}%`;
       inner.style.width = `${share}%`;
       text.className = "value";

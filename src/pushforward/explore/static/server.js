@@ -1,5 +1,6 @@
 // Requests to the server. Of several with one channel, only the answer to the latest is used.
 
+const STRINGS = ["Infinity", "-Infinity", "NaN"]; // JSON has no such numbers
 const channels = new Map();
 const page = Math.random().toString(36).slice(2);
 let visited = 0;
@@ -26,7 +27,7 @@ export async function ask(path, query = {}, channel = "", options = {}) {
   try {
     const response = await fetch(`/api/${path}?${new URLSearchParams(given)}`, { ...options, headers, signal: control.signal });
     if (response.status === 409) return undefined;
-    const answer = await response.json();
+    const answer = JSON.parse(await response.text(), (_, value) => (STRINGS.includes(value) ? Number(value) : value));
     if (!response.ok) throw new Error(typeof answer.detail === "string" ? answer.detail : "the request was refused");
     return answer;
   } catch (error) {
@@ -49,5 +50,6 @@ export function say(text) {
 }
 
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-export const signed = (value, digits = 3) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
-export const plain = (value, digits = 3) => `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(digits)}`;
+const size = (value, digits) => Math.abs(value).toFixed(digits).replace("Infinity", "∞");
+export const signed = (value, digits = 3) => `${value < 0 ? "−" : "+"}${size(value, digits)}`;
+export const plain = (value, digits = 3) => `${value < 0 ? "−" : ""}${size(value, digits)}`;
