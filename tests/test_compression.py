@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.bases import StandardNormal
 from pushforward.codecs import CodedFlow, GaussianNoise, UniformDequantization
 from pushforward.compression import coding, compress, decompress, files
 from pushforward.compression.container import unpacked
 from pushforward.compression.stack import Stack
 from pushforward.models import MAF, NSF, ArBG, RealNVP, TarFlow
+from pushforward.transforms import Flip
 from tests.toys import randomised
 
 pytest.importorskip("constriction")
@@ -135,12 +137,18 @@ def test_one_autoregressive_step_codes_integers_directly(move):
         (MAF(features=3).build(), table(3)[:, :2], "codes data of shape"),
         (CodedFlow(pictures().flow, GaussianNoise(17, 0.1)), IMAGES[:2], "cannot be coded"),
         (pictures(), IMAGES[:2] + 9, "takes 0 … 16"),
+        (pictures().flow, IMAGES[:2], "codes tables .* of real numbers.*; got torch.uint8"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_not_served_is_said(model, data, says):
     with pytest.raises(ValueError, match=says):
         compress(model, data)
+
+
+def test_a_flow_of_one_transform_codes():
+    flow = pf.Flow(Flip(), StandardNormal(3), event=(3,))
+    assert torch.equal(decompress(flow, compress(flow, table(20))), table(20))
 
 
 def test_no_rows():
@@ -158,3 +166,15 @@ def test_files(tmp_path, monkeypatch):
         files.decompress(tmp_path / "x.pf")
     with pytest.raises(ValueError, match=r"to a \.npy file"):
         files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.png")
+
+
+def test_a_table_comes_back_from_its_file(tmp_path, monkeypatch):
+    text = "a,b,c\n" + "".join(f"{a:.2f},{b:.2f},{c:.0f}\n" for a, b, c in table(50).tolist())
+    (tmp_path / "table.csv").write_text(text)
+    recipe = pf.recipes.table(tmp_path / "table.csv", steps=1)
+    monkeypatch.setattr(files, "recipe_of", lambda _: recipe)
+    monkeypatch.setattr(coding, "load_coded", lambda _: vectors("MAF"))
+    assert "50 rows" in files.compress(tmp_path / "table.csv", tmp_path, tmp_path / "x.pf")
+    assert "50 rows" in files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.csv")
+    once, again = (pf.data.read_table(tmp_path / name).take(["a", "b", "c"]) for name in ("table.csv", "again.csv"))
+    assert np.array_equal(once, again)

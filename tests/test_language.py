@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import math
 import re
@@ -15,6 +16,7 @@ import pushforward as pf
 from pushforward.codecs import CodedFlow, TokenCells, TokenCodebook
 from pushforward.data import BPE, Bytes, Characters, Letters, TextSource, Windows
 from pushforward.data.sources import Takes
+from pushforward.data.texts import read_texts
 from pushforward.editing import continued, tempered
 from pushforward.models import AutoregressiveLM, Mix1Options, MixDOptions, TarFlowLM
 from pushforward.moves import Affine, Categorical
@@ -126,6 +128,22 @@ def test_texts_of_files_and_folders(tmp_path, monkeypatch):
         source.training(Takes((4, 1), levels=20))
     with pytest.raises(ValueError, match="has no '!', '\\?'"):
         Characters("abc").encode("ab?!")
+
+
+def test_texts_are_read_as_tables_are(tmp_path):
+    written = {
+        "a.txt": "\ufeffé\r\nb".encode(),
+        "b.txt": "é\nb".encode("utf-16"),
+        "c.txt.gz": gzip.compress("é\nb".encode()),
+    }
+    for name, content in written.items():
+        (tmp_path / name).write_bytes(content)
+    assert read_texts(str(tmp_path)) == ["é\nb"] * 3
+    packed = gzip.compress(bytes(range(256)) * 4)
+    for damaged in (packed[:100], packed[:20] + b"\xff" * 40 + packed[60:], packed[:-8] + bytes(8)):
+        (tmp_path / "c.txt.gz").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"c\.txt\.gz: the file is compressed, and cut short or damaged"):
+            read_texts(str(tmp_path))
 
 
 # codecs and bounds
@@ -240,6 +258,7 @@ def test_a_language_model_learns_and_is_saved(name, tmp_path):
     if name != "autoregressive":
         terms, mean = found["terms of the bound"], found["held-out"].mean
         assert terms.reconstruction + terms.prior + terms.entropy == pytest.approx(mean, abs=1e-4)
+        assert {*pf.runs.evaluate(tmp_path / "run", samples=2, device="cpu")} == {"held-out"}
     for prompt in ((), ("cdef", "ab")):
         sampling = Sampling(prompt=prompt, length=5, temperature=0.7 if name in ("mix-d", "autoregressive") else 1.0)
         told = pf.runs.sample(tmp_path / "run", n=2, sampling=sampling, device="cpu")

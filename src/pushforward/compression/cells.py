@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pushforward.codecs import Codec, Identity, UniformDequantization
-from pushforward.transform import Transform
+from pushforward.transform import Chain, Transform
 from pushforward.transforms import ActNorm
 
 DECIMALS = 9  # at most, of the values of a table
@@ -67,9 +66,9 @@ def cells_of(codec: Codec, transform: Transform, decimals: list[int]) -> tuple[C
             f"data with the codec {codec} cannot be coded. Those that can: integers with UniformDequantization, and "
             "tables of decimal numbers, whose codec is Identity."
         )
-    parts: Any = transform
-    units = parts[0] if len(parts) > 1 and isinstance(parts[0], ActNorm) else None
-    return Decimals(decimals, units), transform if units is None else type(parts)(*parts[1:])
+    if isinstance(transform, Chain) and len(transform) > 1 and isinstance(units := transform[0], ActNorm):
+        return Decimals(decimals, units), Chain(*[*transform][1:])
+    return Decimals(decimals, None), transform
 
 
 def decimals_of(data: Tensor) -> list[int]:

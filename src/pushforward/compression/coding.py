@@ -188,7 +188,7 @@ def _coder(
     coded: CodedFlow, decimals: list[int], data: Tensor | None = None, grid: Grid | None = None
 ) -> BitsBack | Direct:
     """The coder of a flow, on a grid that suits the data where none is given."""
-    flow = copy.deepcopy(coded.flow).double().eval()
+    flow = copy.deepcopy(coded.flow).cpu().double().eval()
     cells, transform = cells_of(coded.codec, flow.transform, decimals)
     steps = list(steps_of(transform))
     if (found := direct(coded.codec, steps, tuple(flow.event))) is not None:
@@ -214,8 +214,11 @@ def _check(flow: Flow, codec: Codec, data: Tensor) -> None:
         raise ValueError(f"only latents with a standard normal base can be coded; this is {type(flow.base).__name__}.")
     if data.shape[1:] != flow.event:
         raise ValueError(f"this flow codes data of shape (rows, {', '.join(map(str, flow.event))}); got {data.shape}.")
-    if data.is_floating_point() and (data.dim() != 2 or not isinstance(codec, Identity)):
-        raise ValueError(f"real numbers are coded as tables (rows, columns) by flows without a codec; got {codec}.")
+    if data.is_floating_point() != isinstance(codec, Identity) or (data.is_floating_point() and data.dim() != 2):
+        raise ValueError(
+            "a flow without a codec codes tables (rows, columns) of real numbers, and one with a codec integers, "
+            f"CodedFlow(flow, UniformDequantization(levels)); got {data.dtype} {tuple(data.shape)} and {codec}."
+        )
     if data.is_floating_point() and not data.isfinite().all():
         raise ValueError("the data have values that are not finite.")
     codec.encode(data[:1] if data.is_floating_point() else data)  # raises where integers are out of range

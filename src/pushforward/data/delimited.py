@@ -11,6 +11,7 @@ import bz2
 import csv
 import gzip
 import lzma
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def read_text(path: Path) -> str:
         if data.startswith(start):
             try:
                 data = module.decompress(data)
-            except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+            except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
                 raise ValueError(f"the file is compressed, and cut short or damaged: {error}.") from error
     if data.startswith(b"PK\x03\x04"):
         raise ValueError("the file is a zip archive or a spreadsheet. Unpack it, or save the table as CSV.")

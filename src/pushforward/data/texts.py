@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +10,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.data.data import Data, Rows, row_numbers
+from pushforward.data.data import Data, Rows, naming, row_numbers
+from pushforward.data.delimited import read_text
 from pushforward.data.sources import Source, Takes
 from pushforward.data.tokenizers import Bytes, Tokenizer
 from pushforward.files import data_folder
 from pushforward.optional import require
 from pushforward.shapes import Events
 
-OPENERS = {".txt": open, ".md": open, ".xz": lzma.open, ".gz": gzip.open}  # by the end of a file's name
+ENDINGS = (".txt", ".md", ".xz", ".gz")  # of the texts in a folder
 
 
 class Windows(Data):
@@ -59,10 +58,10 @@ class Windows(Data):
 class TextSource(Source):
     """Text by name or path, as windows of tokens.
 
-    `name` is a file `.txt`, which may end in `.xz` or `.gz`; a folder of such files, a document each; `hf:owner/set`,
-    by the Hugging Face library `datasets`, whose rows are documents; or a bare name, of a file in the folder that
-    PUSHFORWARD_DATA names, or in its folder `text`. The last `validation` of every document is held out, or of the
-    documents where there are ten or more; or the text of another name or path.
+    `name` is a file, in the encodings and compressions of `data.delimited.read_text`; a folder of files `.txt`, `.md`,
+    `.xz` or `.gz`, a document each; `hf:owner/set`, by the Hugging Face library `datasets`, whose rows are documents;
+    or a bare name, of a file in the folder that PUSHFORWARD_DATA names, or in its folder `text`. The last `validation`
+    of every document is held out, or of the documents where there are ten or more; or the text of another name or path.
 
     >>> TextSource("tinyshakespeare").at("other.txt").name
     'other.txt'
@@ -131,9 +130,9 @@ def read_texts(name: str, column: str = "text") -> list[str]:
     if name.startswith("hf:"):
         return _hugging_face(name[3:], column)
     path = _found(name)
-    files = sorted(file for file in path.rglob("*") if file.suffix in OPENERS) if path.is_dir() else [path]
+    files = sorted(file for file in path.rglob("*") if file.suffix in ENDINGS) if path.is_dir() else [path]
     if not files:
-        raise ValueError(f"{path} holds no text: no file ends in {', '.join(OPENERS)}.")
+        raise ValueError(f"{path} holds no text: no file ends in {', '.join(ENDINGS)}.")
     return [text for text in map(_read, files) if text]
 
 
@@ -155,12 +154,8 @@ def _found(name: str) -> Path:
 
 
 def _read(path: Path) -> str:
-    opener = OPENERS.get(path.suffix, open)
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            return file.read()
-    except (UnicodeDecodeError, EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is no text in UTF-8: {error}") from None
+    with naming(path):
+        return read_text(path)
 
 
 def _hugging_face(name: str, column: str) -> list[str]:

@@ -92,7 +92,8 @@ def evaluate(
     held-out rows, and whether ranks of their values among samples are uniform. For rows with weights there is none.
 
     Of a run on captions it also measures how often the caption of an image is the most probable of ten, for held-out
-    captions and for as many images of the training. Of text it measures the bound on each character, and its terms.
+    captions and for as many images of the training. Of text it measures the bound on each character, and with one draw
+    of the codec its terms.
 
     Args:
         run: The run folder.

@@ -36,7 +36,10 @@ class PerCharacter:
 
 @dataclass(frozen=True)
 class BoundTerms:
-    """The terms of the bound, each with the sign that it has in minus log P, in the codec's unit: they add up to it."""
+    """The terms of a bound with one draw, each with the sign that it has in minus log P, in the codec's unit.
+
+    They add up to the bound.
+    """
 
     reconstruction: float
     prior: float
@@ -52,7 +55,10 @@ class BoundTerms:
 def evaluate_text(
     run: Path, recipe: Recipe, data: str | None, samples: int, device: str
 ) -> dict[str, HeldOut | PerCharacter | BoundTerms]:
-    """The bound on held-out text, or all of the text `data`; for each character, and term by term. It is noted."""
+    """The bound on held-out text, or all of the text `data`; for each character, and with one draw by its terms.
+
+    All are noted.
+    """
     source, coded = recipe.data, load_coded(run, device=device)
     assert isinstance(source, TextSource)
     takes = recipe.takes()
@@ -61,7 +67,7 @@ def evaluate_text(
     found: dict[str, HeldOut | PerCharacter | BoundTerms] = {"held-out": mean}
     if source.tokenizer.unit == "token":
         found["per character"] = _per_character(mean, rows, source)
-    if isinstance(coded.codec, GaussianCodebook):
+    if isinstance(coded.codec, GaussianCodebook) and samples == 1:
         found["terms of the bound"] = bound_terms(coded, rows)
     if data is not None:
         found = {f"{name}, {data}": result for name, result in found.items()}
@@ -78,7 +84,7 @@ def _per_character(mean: HeldOut, rows: Windows, source: TextSource) -> PerChara
 
 @torch.no_grad()
 def bound_terms(coded: CodedFlow, rows: Windows) -> BoundTerms:
-    """The mean over all windows of the terms of a bound by a `GaussianCodebook`."""
+    """The mean over all windows of the terms of a bound by a `GaussianCodebook`, with the noise of `held_out_mean`."""
     codec, sums = coded.codec, torch.zeros(3, dtype=torch.float64)
     assert isinstance(codec, GaussianCodebook)
     for part in torch.arange(len(rows)).split(BATCH):
