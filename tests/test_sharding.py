@@ -11,11 +11,14 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 
 import pushforward as pf
+from pushforward.objectives import Matching
 from pushforward.training import Likelihood, Plan
 from pushforward.training.checkpoint import WEIGHTS
-from pushforward.training.sharding import shard
+from pushforward.training.sharding import full, shard
+from tests import test_models as models
 from tests.sharded import CASES, FIRST, LABELS, RUN, X, trained
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="this build of torch has no gloo")
@@ -118,6 +121,32 @@ def test_sharded_layers_that_are_compiled_compute_the_same(alone, tmp_path):
     same("compiled", torch.load(tmp_path / "compiled.pt"), alone[FIRST])
 
 
+@pytest.fixture
+def one_process(tmp_path):
+    """A mesh of this process alone, which holds all shares."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")  # networks return views, which nothing changes in place
+@pytest.mark.parametrize("name", models.FIRST)
+def test_every_model_computes_the_same_when_it_is_sharded(name, one_process):
+    """Its loss, and the sum of its gradients."""
+    model, found = models.FIRST[name], []
+    for sharded in (False, True):
+        torch.manual_seed(0)
+        objective = Likelihood(model.build())
+        x = 0.1 + 0.8 * torch.rand(3, *[axis or 2 for axis in objective.flow.event])
+        if sharded:
+            shard(objective, one_process)
+        loss, _ = objective(x, models.context_of(model, 3))
+        loss.backward()
+        gradients = [p.grad for p in objective.parameters() if p.grad is not None]
+        found.append((loss.item(), sum(full(gradient).double().abs().sum().item() for gradient in gradients)))
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+
 def test_what_cannot_be_sharded_is_refused():
     with pytest.raises(ValueError, match="parallel='sharded' gathers them when networks are called"):
         Plan(steps=1, parallel="sharded", reversible=True)
@@ -129,3 +158,6 @@ def test_what_cannot_be_sharded_is_refused():
         flow = pf.Flow(transform, pf.bases.StandardNormal(2), event=(2,))
         with pytest.raises(ValueError, match=f"{told}, which cannot be sharded. Give parallel='replicated'"):
             shard(Likelihood(flow), None)
+    twice = pf.models.RectifiedFlow(features=2).build()
+    with pytest.raises(ValueError, match="a round of reflow begins with a copy of the flow"):
+        shard(Matching(reflows=1).build(twice, pf.codecs.Identity()), None)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from pushforward.data import Data, Order
+from pushforward.moves import Move
 from pushforward.objectives import Objective
 from pushforward.randomness import Keyed
 from pushforward.training.plan import Plan
@@ -78,9 +79,12 @@ def recomputed(network: nn.Module) -> Callable[[], None]:
 
 
 def networks(module: nn.Module) -> Iterator[nn.Module]:
-    """The networks: the outermost modules inside transforms that are not transforms themselves."""
+    """The networks: the outermost modules inside transforms that are neither transforms nor moves.
+
+    A move's weights are those of the flow's arithmetic: it is not called through (), so nothing can be put on its call.
+    """
     for child in module.children():
-        inside = isinstance(module, Transform) and not isinstance(child, Transform | nn.ModuleList)
+        inside = isinstance(module, Transform) and not isinstance(child, Transform | Move | nn.ModuleList)
         yield from [child] if inside else networks(child)
 
 

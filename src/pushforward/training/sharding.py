@@ -55,6 +55,11 @@ def shard(objective: Objective, mesh: Mesh) -> None:
 
 def _check(objective: Objective) -> None:
     """Raise ValueError where weights cannot be sharded."""
+    if objective.rounds > 1:
+        raise ValueError(
+            "a round of reflow begins with a copy of the flow, and sharded ones cannot be copied. Give "
+            "parallel='replicated', or objective.reflows=0."
+        )
     names: dict[int, str] = {}
     for name, weight in objective.named_parameters(remove_duplicate=False):
         first = names.setdefault(id(weight), name)
