@@ -128,6 +128,8 @@ def test_semidiscrete_shares_are_equal_up_to_chi2():
     data = 0.5 * torch.randn(64, 3, generator=keyed(0)) + 1
     learned = SemidiscreteOT(steps=500, batch=512).learn(everything(torch.empty(64, 3), data))
     assert abs(learned.chi2) < 1e-2
+    kept = [t for field in vars(learned).values() for t in (field if isinstance(field, tuple) else (field,))]
+    assert sum(t.numel() for t in kept if isinstance(t, Tensor)) < 2 * data.numel(), "noise and events are not kept"
     noise = torch.randn(64_000, 3, generator=keyed(1))
     found = learned.pair(pairs(noise, data[:1].expand(64_000, 3)))
     assert torch.equal(found.noise, noise)

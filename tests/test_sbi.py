@@ -156,3 +156,10 @@ def test_every_estimator_has_an_embedding_of_its_own():
 def test_what_it_cannot_be_of_is_refused():
     with pytest.raises(ValueError, match='"posterior" .* or of the "likelihood" .*; got \'ratio\''):
         pf.interop.sbi.estimator(of="ratio")
+
+
+@pytest.mark.parametrize("model", [pf.models.RectifiedFlow, pf.models.OTFlowMatching])
+def test_matching_that_sbi_does_not_train_is_refused(model):
+    build = pf.interop.sbi.estimator(model, hidden=(8,))
+    with pytest.raises(ValueError, match="no rounds of reflow and learns no coupling"):
+        build(torch.randn(9, 2), torch.randn(9, 3))

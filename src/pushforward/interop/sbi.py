@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from pushforward.flow import Flow
 from pushforward.models import NSF, VectorModel
-from pushforward.objectives import Matching
+from pushforward.objectives import Independent, Matching
 from pushforward.transforms import ActNorm
 
 if TYPE_CHECKING:
@@ -67,8 +67,16 @@ def estimator(
 
 
 def _kind(flow: Flow) -> type[ZukoFlow]:
-    """The class of sbi's that trains this flow. Imported here, as sbi takes seconds to import."""
+    """The class of sbi's that trains this flow. Imported here, as sbi takes seconds to import.
+
+    Raises ValueError where flow matching has a coupling or rounds of reflow.
+    """
     if isinstance(flow.objective, Matching):
+        if flow.objective.reflows or flow.objective.coupling != Independent():
+            raise ValueError(
+                "sbi trains once, in batches: it makes no rounds of reflow and learns no coupling; got "
+                f"{flow.objective}. Use models.FlowMatching, or another model with objective=Matching()."
+            )
         from pushforward.interop.sbi_matching import MatchedFlow
 
         return MatchedFlow

@@ -16,8 +16,7 @@ from pushforward.randomness import keyed
 class MatchedFlow(ZukoFlow):
     """A flow whose loss in sbi's training is the squared error of its velocity; it scores and samples by its solver.
 
-    In evaluation its times and noise are the same in every epoch: sbi compares losses to end a training. The coupling
-    learns nothing beforehand: sbi passes it one batch at a time.
+    In evaluation its times and noise are the same in every epoch: sbi compares losses to end a training.
     """
 
     def loss(self, input: Tensor, condition: Tensor) -> Tensor:  # noqa: A002

@@ -116,8 +116,7 @@ class UNetOptions:
         self, image: tuple[int, int, int], context_encoder: Callable[[int], nn.Module | None], *, times: int = 1
     ) -> VelocityUNet:
         encoder = context_encoder(self.width * 2 ** (self.levels - 1))
-        sizes = {"width": self.width, "levels": self.levels, "blocks": self.blocks}
-        return VelocityUNet(image, **sizes, times=times, context_encoder=encoder)
+        return VelocityUNet(image, **vars(self), times=times, context_encoder=encoder)
 
     def small(self) -> UNetOptions:
         return UNetOptions(width=8, levels=min(self.levels, 2), blocks=1)

@@ -126,8 +126,7 @@ class ViTOptions:
     def build(
         self, image: tuple[int, int, int], context_encoder: Callable[[int], nn.Module | None], *, times: int = 1
     ) -> VelocityViT:
-        sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
-        return VelocityViT(image, **sizes, times=times, context_encoder=context_encoder(self.width))
+        return VelocityViT(image, **vars(self), times=times, context_encoder=context_encoder(self.width))
 
     def small(self) -> ViTOptions:
         return replace(self, width=8, depth=1, heads=1)

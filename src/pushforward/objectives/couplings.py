@@ -104,8 +104,10 @@ class SemidiscreteOT(Coupling):
     def learn(self, everything: Everything) -> SemidiscretePairs:
         pairs = everything()
         rows = groups(pairs.context, len(pairs.data), labels=True)
-        potentials, chi2 = zip(*(self.potentials(pairs.data[part].flatten(1)) for part in rows), strict=True)
-        return SemidiscretePairs(everything, pairs, tuple(rows), potentials, max(chi2))
+        data = tuple(pairs.data[part].flatten(1) for part in rows)
+        potentials, chi2 = zip(*map(self.potentials, data), strict=True)
+        found = keys(pairs.context, len(pairs.data))[torch.stack([part[0] for part in rows])]
+        return SemidiscretePairs(everything, found, tuple(rows), data, potentials, max(chi2))
 
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
         raise ValueError("a semidiscrete coupling learns from all the data first: coupling = coupling.learn(data).")
@@ -136,19 +138,18 @@ class SemidiscretePairs(Coupling):
     waits: ClassVar[bool] = True
 
     everything: Everything
-    pairs: Pairs  # of all rows
+    keys: Tensor  # of each group, (groups, features)
     rows: tuple[Tensor, ...]  # of each group, (m,)
+    data: tuple[Tensor, ...]  # (m, d)
     potentials: tuple[Tensor, ...]  # (m,)
     chi2: float  # the largest of the groups
 
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
         """Fresh noise with the data that belong to it; labels are those of the batch."""
         chosen = torch.empty(len(pairs.noise), dtype=torch.int64, device=pairs.noise.device)
-        mine = keys(self.pairs.context, len(self.pairs.data))[torch.stack([rows[0] for rows in self.rows])]
         theirs = keys(pairs.context, len(pairs.noise))
-        for key, rows, g in zip(mine, self.rows, self.potentials, strict=True):
+        for key, rows, data, g in zip(self.keys, self.rows, self.data, self.potentials, strict=True):
             here = (theirs == key).all(1).nonzero()[:, 0]
-            data = self.pairs.data[rows].flatten(1)
             chosen[here] = rows[partner(pairs.noise[here].flatten(1), data, g)]
         return self.everything(chosen, generator)._replace(noise=pairs.noise)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
 
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from pushforward.data import Data, Order
 from pushforward.moves import Move
@@ -37,45 +38,21 @@ def initialize(objective: Objective, data: Data, plan: Plan) -> None:
 def prepared(objective: Objective, plan: Plan) -> Iterator[None]:
     """Activation checkpointing, torch.compile and reversible chains, as the plan says.
 
-    In place; names of weights do not change. After the block networks keep their activations again: what checkpointing
-    put on them could not be pickled.
+    In place; names of weights do not change. After the block networks keep their activations again.
     """
     if plan.reversible:
         objective.flow.transform = reversible(objective.flow.transform)
-    found = list(networks(objective))
-    undo = [recomputed(network) for network in found] if plan.recomputed else []
+    found = dict.fromkeys(networks(objective))
+    for network in found if plan.recomputed else ():
+        network.forward = partial(checkpoint, network.forward, use_reentrant=False)
     for network in found if plan.compiled else ():
         for block in blocks(network):
             block.compile()
     try:
         yield
     finally:
-        for one in undo:
-            one()
-
-
-def recomputed(network: nn.Module) -> Callable[[], None]:
-    """Checkpoint the network's activations. Returns what ends it: it removes the hooks and marks of the checkpoint."""
-    from torch.distributed._composable.checkpoint_activation import checkpoint  # slow to import
-
-    def parts() -> set[tuple[str, Any]]:
-        own = vars(network)
-        return {(name, "") for name in own} | {
-            (name, key) for name in own if isinstance(own[name], dict) for key in own[name]
-        }
-
-    before = parts()
-    checkpoint(network)
-    added = parts() - before
-
-    def end() -> None:
-        for name, key in added:
-            if key != "":
-                vars(network).get(name, {}).pop(key, None)
-            else:
-                del vars(network)[name]
-
-    return end
+        for network in found if plan.recomputed else ():
+            del network.forward
 
 
 def networks(module: nn.Module) -> Iterator[nn.Module]:
