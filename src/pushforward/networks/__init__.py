@@ -17,6 +17,8 @@ from pushforward.networks.flow_map import Encoded, FlowMapNet
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.inverse import InverseTransformer
+from pushforward.networks.language_files import LanguageModelSizes
+from pushforward.networks.language_model import FrozenLanguageModel, LanguageDecoder
 from pushforward.networks.layers import LayerOptions
 from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
@@ -41,6 +43,7 @@ __all__ = [
     "ConvNet",
     "Decoder",
     "FlowMapNet",
+    "FrozenLanguageModel",
     "GatedAttentionNet",
     "GatedConvolution",
     "GraphDecoder",
@@ -49,6 +52,8 @@ __all__ = [
     "InverseTransformer",
     "LabelEmbedding",
     "LabelPrefix",
+    "LanguageDecoder",
+    "LanguageModelSizes",
     "LayerOptions",
     "Learned",
     "MaskedMLP",

@@ -19,7 +19,8 @@ class LayerOptions:
     Attention has heads of `head` features. With `key_heads` keys and values have fewer heads than queries, and groups
     of queries share them (Ainslie et al. 2023, arXiv:2305.13245). `norm` is layer norm, or RMS norm (`RMSNorm`).
     `qk_norm` normalises queries and keys by RMS, `post_norm` what a layer adds to the residual stream. A `gated` MLP is
-    down(gelu(gate(h)) · up(h)) (Shazeer 2020, arXiv:2002.05202), another is down(gelu(up(h))).
+    down(f(gate(h)) · up(h)) (Shazeer 2020, arXiv:2002.05202), another is down(gelu(up(h))), of `hidden` features; f is
+    GELU, or with `silu` h · sigmoid(h).
     """
 
     head: int = 64
@@ -29,6 +30,9 @@ class LayerOptions:
     post_norm: bool = False
     bias: bool = True
     gated: bool = False
+    silu: bool = False
+    hidden: int | None = None  # None: four times the width
+    rms_eps: float = 1e-6  # added to the mean square
 
     def heads(self, width: int) -> int:
         """The number of heads of a residual stream of this width: one where a head does not divide it."""
@@ -36,7 +40,7 @@ class LayerOptions:
 
     def normalisation(self, width: int) -> nn.Module:
         """The norm of the residual stream."""
-        return nn.LayerNorm(width) if self.norm == "layer" else RMSNorm(width)
+        return nn.LayerNorm(width) if self.norm == "layer" else RMSNorm(width, eps=self.rms_eps)
 
 
 class RMSNorm(nn.Module):
@@ -84,7 +88,7 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, options: LayerOptions):
         super().__init__()
-        hidden = 4 * width
+        hidden, self.silu = options.hidden or 4 * width, options.silu
         self.norm = options.normalisation(width)
         self.gate = nn.Linear(width, hidden, bias=options.bias) if options.gated else None
         self.up = nn.Linear(width, hidden, bias=options.bias)
@@ -93,8 +97,11 @@ class MLP(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         h = self.norm(h)
-        h = F.gelu(self.up(h)) if self.gate is None else F.gelu(self.gate(h), approximate="tanh") * self.up(h)
-        return self.post_norm(self.down(h))
+        return self.post_norm(self.down(F.gelu(self.up(h)) if self.gate is None else self._gate(h) * self.up(h)))
+
+    def _gate(self, h: Tensor) -> Tensor:
+        assert self.gate is not None
+        return F.silu(self.gate(h)) if self.silu else F.gelu(self.gate(h), approximate="tanh")
 
 
 class GroupedLayer(Layer):

@@ -35,8 +35,8 @@ class Attention(nn.Module):
     """Multi-head self-attention: (B, T, W) -> (B, T, W). If causal, a token attends to itself and to those before it.
 
     `temperature` (B,) divides each row's logits; `rotation` rotates queries and keys. `recall` takes keys and values of
-    h, and returns them preceded by those of earlier tokens. Without causality and recall `mask` (T, T) is True where a
-    query attends to a key.
+    h, and returns them preceded by those of earlier tokens. `mask`, (…, T, S) for S keys, is True where a query attends
+    to a key, and takes the place of causality.
     """
 
     grouped = False  # whether groups of queries share keys and values
@@ -61,12 +61,12 @@ class Attention(nn.Module):
             q, k = rotation(q), rotation(k)
         if temperature is not None:
             q = q / temperature[:, None, None, None].to(q.dtype)
-        causal = self.causal
+        causal = self.causal and mask is None
         if recall is not None:
             k, v = recall(k, v)
             new, seen = q.shape[-2], k.shape[-2]
             causal = causal and new == seen
-            if 1 < new < seen:
+            if mask is None and 1 < new < seen:
                 mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
         h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped)
         return self.joined(h.transpose(1, 2).flatten(2))
