@@ -30,6 +30,7 @@ MODELS = {
     ),
     "RectifiedFlow": pf.models.RectifiedFlow(features=2),
     "FlowMap, by jumps": pf.models.FlowMap(features=2),
+    "FlowMap by MeanFlow, by jumps": pf.models.FlowMap(features=2, objective=pf.objectives.MeanFlow()),
 }
 
 

@@ -21,8 +21,10 @@ from pushforward.objectives import (
     Linear,
     MapRegression,
     Matching,
+    MeanFlow,
     MinibatchOT,
     Reflowed,
+    SelfDistillation,
     SemidiscreteOT,
     TrainedFlow,
     VariancePreserving,
@@ -278,6 +280,9 @@ class LinearMap(FlowMapNet):
     def jumped(self, x, velocity, start, stop, context=None):
         return (torch.matrix_exp((stop - start)[:, None, None] * self.matrix) @ x[..., None])[..., 0]
 
+    def average(self, x, velocity, start, stop, context=None):
+        return (self.jumped(x, velocity, start, stop) - x) / (stop - start)[:, None]
+
 
 def linear_flow() -> pf.Flow:
     return pf.Flow(pf.Chain(Continuous(LinearMap())), StandardNormal(2), event=(2,)).double()
@@ -296,18 +301,39 @@ def test_jumps_of_a_flow_map_compose_and_end_where_its_trajectories_do():
         pf.models.FlowMatching(features=2).build().sample(3, solve=Jumps(1))
 
 
-def test_the_lagrangian_error_of_an_exact_flow_map_is_zero_and_of_another_is_not():
-    objective = MapRegression(linear_flow())
+@pytest.mark.parametrize("config", [SelfDistillation(), MeanFlow()])
+def test_the_error_of_an_exact_flow_map_is_zero_and_of_another_is_not(config):
+    """And the velocity gets no gradient of it."""
+    objective = MapRegression(linear_flow(), config=config)
     given = pairs(*torch.randn(2, 64, 2, dtype=torch.float64))
     start = torch.linspace(0, 0.9, 64, dtype=torch.float64)
     assert objective.map_error(given, start, torch.ones_like(start)).max() < 1e-20
-    flow = pf.models.FlowMap(features=2, hidden=(8,)).build().double()
+    flow = pf.models.FlowMap(features=2, hidden=(8,), objective=config).build().double()
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.normal_(std=0.5)
-    assert MapRegression(flow).map_error(given, start, torch.ones_like(start)).min() > 1e-6
-    with pytest.raises(ValueError, match="trains a FlowMapNet"):
+    error = flow.objective.build(flow, Identity()).map_error(given, start, torch.ones_like(start))
+    assert error.min() > 1e-6
+    error.sum().backward()
+    net = flow.transform[-1].net
+    assert all(p.grad is None for p in net.velocity.parameters())
+    assert all(p.grad.abs().sum() > 0 for p in net.correction.parameters())
+    with pytest.raises(ValueError, match="is a FlowMapNet"):
         MapRegression(pf.models.FlowMatching(features=2).build())
+
+
+def test_the_target_of_mean_flow_has_no_gradient():
+    """Its gradient is that of u alone: 2 (u − target) ∂u, where the target is a number."""
+    flow = pf.models.FlowMap(features=2, hidden=(8,), objective=MeanFlow()).build().double()
+    net, config, (x, s) = flow.transform[-1].net, MeanFlow(), (torch.randn(7, 2).double(), torch.rand(7).double() / 2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(std=0.5)
+    error, weights = config.error(net, x, s, s + 0.3), list(net.correction.parameters())
+    average = net.average(x, net(x, s).detach(), s, s + 0.3)
+    found = torch.autograd.grad(error.square().sum(), weights)
+    expected = torch.autograd.grad((2 * error.detach() * average).sum(), weights)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_flow_map_starts_along_its_velocity():

@@ -60,6 +60,7 @@ from pushforward.objectives import (
     ContinuousLikelihood,
     Matching,
     MaximumLikelihood,
+    MeanFlow,
     MinibatchOT,
     SelfDistillation,
     VariancePreserving,
@@ -103,7 +104,7 @@ PIXELS = {
     "divergence": (None, Hutchinson()),
 }
 OBJECTIVES = {
-    "FlowMap": (SelfDistillation(), SelfDistillation(condition_dropout=0.1)),
+    "FlowMap": (SelfDistillation(), MeanFlow(condition_dropout=0.1)),
     "FlowMatching": (Matching(), Matching(path=VariancePreserving())),
     "OTFlowMatching": (Matching(coupling=MinibatchOT()), Matching()),
     "RectifiedFlow": (Matching(reflows=1), Matching(reflows=2)),

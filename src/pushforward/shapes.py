@@ -44,6 +44,11 @@ def device_type(t: Tensor) -> str:
     return "cpu" if t.is_meta else t.device.type
 
 
+def spread(t: PerSample, x: Events) -> Tensor:
+    """t (batch,) as (batch, 1, …), which multiplies events."""
+    return t.reshape(-1, *(1,) * (x.dim() - 1))
+
+
 def sum_event(t: Events) -> PerSample:
     """The sum over all dimensions but the batch: (batch, *event) -> (batch,). An expanded batch is summed once."""
     if t.stride(0) == 0 and not recorded() and t.shape[0] > 1:

@@ -1,8 +1,9 @@
-"""Flow map = velocity network and its average × its own flow × continuous, trained by self-distillation.
+"""Flow map = velocity network and its average × its own flow × continuous, trained by self-distillation or MeanFlow.
 
 Densities are those of the velocity, and as exact as those of `FlowMatching`. Samples are too, by default; with
 `sample(…, solve=Jumps(n))` they are made in n passes of a second network that has learned the trajectories, one to four
-of them as a rule, and are then approximate. Boffi et al. 2025, arXiv:2505.18825, "Lagrangian self-distillation".
+of them as a rule, and are then approximate. Boffi et al. 2025, arXiv:2505.18825, "Lagrangian self-distillation"; with
+`objective=MeanFlow()` Geng et al. 2025, arXiv:2505.13447.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pushforward.conditions import Condition, Context, find
 from pushforward.networks.velocity import Velocity
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, PerSample, spread
 
 
 class Encoded(nn.Module):
@@ -53,9 +53,14 @@ class FlowMapNet(Velocity):
         self, x: Events, velocity: Tensor, start: PerSample, stop: PerSample, context: Context | None = None
     ) -> Events:
         """X(x; start, stop), where the velocity of x at `start` is known."""
-        size = (stop - start).reshape(-1, *(1,) * (x.dim() - 1))
+        return x + spread(stop - start, x) * self.average(x, velocity, start, stop, context)
+
+    def average(
+        self, x: Events, velocity: Tensor, start: PerSample, stop: PerSample, context: Context | None = None
+    ) -> Tensor:
+        """The average velocity from `start` to `stop`, v + (t − s) w, where the velocity of x at `start` is known."""
         encoder = self.velocity.context_encoder
         value = x.new_zeros(()) if encoder is None else encoder(context)
         encoded = {"encoded": Condition(value, torch.zeros_like(start, dtype=torch.bool))}
         added = self.correction(x, torch.stack([start, stop], 1), encoded)
-        return x + size * (velocity + size * added)
+        return velocity + spread(stop - start, x) * added

@@ -4,7 +4,7 @@ from pushforward.objectives.alignment import InverseAlignment
 from pushforward.objectives.beside import DenoiserBeside, WithDenoiser
 from pushforward.objectives.continuous import ContinuousLikelihood, PenalisedLikelihood
 from pushforward.objectives.couplings import Coupling, Independent, MinibatchOT, Reflowed, SemidiscreteOT, TrainedFlow
-from pushforward.objectives.distillation import MapRegression, SelfDistillation
+from pushforward.objectives.distillation import Distillation, MapRegression, MeanFlow, SelfDistillation
 from pushforward.objectives.matching import Matching, VelocityRegression
 from pushforward.objectives.noise_levels import LeveledLikelihood, NoiseLevels
 from pushforward.objectives.objective import (
@@ -22,6 +22,7 @@ __all__ = [
     "ContinuousLikelihood",
     "Coupling",
     "DenoiserBeside",
+    "Distillation",
     "General",
     "Independent",
     "InverseAlignment",
@@ -31,6 +32,7 @@ __all__ = [
     "MapRegression",
     "Matching",
     "MaximumLikelihood",
+    "MeanFlow",
     "MinibatchOT",
     "NoiseLevels",
     "Objective",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, PerSample, spread
 
 
 class Coefficients(NamedTuple):
@@ -39,7 +39,7 @@ class Path(ABC):
 
     def point(self, t: PerSample, noise: Events, data: Events) -> tuple[Events, Events]:
         """x_t and dx_t/dt, (batch, *event) each, at times t (batch,)."""
-        a, b, a_rate, b_rate = (c.reshape(-1, *(1,) * (data.dim() - 1)) for c in self.coefficients(t))
+        a, b, a_rate, b_rate = (spread(c, data) for c in self.coefficients(t))
         return a * data + b * noise, a_rate * data + b_rate * noise
 
 
