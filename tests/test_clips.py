@@ -293,7 +293,7 @@ def test_a_run_on_sprites_draws_prompts(tmp_path):
         pf.runs.sample(tmp_path / "run", tmp_path / "walk.jpg", sampling=sampling)
 
 
-def test_a_run_on_clips_holds_out_the_last_frames(tmp_path):
+def test_a_run_on_clips_holds_out_the_last_frames_and_draws_batches(tmp_path, monkeypatch):
     np.savez(tmp_path / "v.npz", frames=video(10).permute(0, 2, 3, 1).numpy())
     source = ClipSource(str(tmp_path / "v.npz"), frames=2)
     takes = Takes((None, 3, 8, 8))
@@ -303,6 +303,13 @@ def test_a_run_on_clips_holds_out_the_last_frames(tmp_path):
     plan = Plan(steps=2, batch=4, measure_every=2)
     pf.train(pf.Recipe(data=source, model=model, codec=GaussianNoise(256, 0.1), train=plan), tmp_path / "run")
     assert "2 clips of 5" in pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=2, sampling=Sampling(frames=5))
+    calls, stream = [], pf.Flow.stream
+    monkeypatch.setattr(pf.Flow, "stream", lambda *given, **named: calls.append(1) or stream(*given, **named))
+    for batch in (1, 2):
+        pf.sample(tmp_path / "run", tmp_path / f"{batch}.png", n=3, sampling=Sampling(batch=batch, frames=5))
+    assert len(calls) == 3 + 2
+    one, other = (read_videos(tmp_path / f"{batch}.png")[0].int() for batch in (1, 2))
+    assert (one - other).abs().max() <= 1  # of 255
     with pytest.raises(ValueError, match="has none"):
         pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=2, sampling=Sampling(prompt=("walking",)))
     (tmp_path / "bad.png").write_text("no image")

@@ -137,16 +137,22 @@ def test_frames_without_the_deep_step_are_images(flow):
 def test_streamed_frames_are_those_of_a_sample(flow, solve):
     flow, context, size = flow.solved_by(solve), text(), (4, 2, 2, 4)
     whole = flow.sample(context=context, size=size, generator=keyed(1))
-    frames = [*flow.stream(context, size=size, generator=keyed(1))]
+    frames = [*flow.stream((), context, size=size, generator=keyed(1))]
     assert [frame.shape for frame in frames] == [(2, 2, 2, 4)] * 4
     same(torch.stack(frames, 1), whole)
-    same(torch.stack([*flow.stream(context, size=size, window=(4, 2), generator=keyed(1))], 1), whole)
+    same(torch.stack([*flow.stream((), context, size=size, window=(4, 2), generator=keyed(1))], 1), whole)
+
+
+@torch.no_grad()
+def test_streamed_frames_have_the_batch_of_a_sample(flow):
+    whole = flow.sample(3, text(), size=(2, 2, 2, 4), generator=keyed(1))
+    same(torch.stack([*flow.stream(3, text(), size=(2, 2, 2, 4), generator=keyed(1))], 2), whole)
 
 
 def test_a_frame_is_yielded_before_the_next_is_decoded(flow):
     read = []
     flow.transform[2].step.net.layers[0].register_forward_hook(lambda *_: read.append(len(read)))
-    frames, counts = flow.stream(text(), size=(3, 2, 2, 4), generator=keyed(1)), []
+    frames, counts = flow.stream((), text(), size=(3, 2, 2, 4), generator=keyed(1)), []
     assert not read
     for _ in frames:
         counts.append(len(read))
@@ -157,11 +163,11 @@ def test_a_frame_is_yielded_before_the_next_is_decoded(flow):
 @torch.no_grad()
 def test_a_stream_goes_on_from_known_frames(flow):
     known, context = clip(2), text()
-    frames = [*flow.stream(context, size=(3, 2, 2, 4), known=known, generator=keyed(1))]
+    frames = [*flow.stream((), context, size=(3, 2, 2, 4), known=known, generator=keyed(1))]
     noise = flow.base.sample(2, event=(3, 2, 2, 4), generator=keyed(1)).double()
     latents = torch.cat([torch.zeros(2, 2, 2, 2, 4).double(), noise], 1)
     same(torch.stack(frames, 1), flow.decode(latents, context, known=known)[:, 2:])
-    for_all = [*flow.stream(context, size=(3, 2, 2, 4), known=known[0], generator=keyed(1))]
+    for_all = [*flow.stream((), context, size=(3, 2, 2, 4), known=known[0], generator=keyed(1))]
     same(for_all[0][0], frames[0][0])
 
 
@@ -169,10 +175,10 @@ def test_a_stream_goes_on_from_known_frames(flow):
 def test_a_window_encodes_its_last_frames_again(flow):
     """Of any length: each window is a clip given the last frames of the one before."""
     context, size, source = text(), (2, 2, 4), keyed(1)
-    drawn = torch.stack([*flow.stream(context, size=(7, *size), window=(3, 1), generator=keyed(1))], 1)
-    expected = torch.stack([*flow.stream(context, size=(3, *size), generator=source)], 1)
+    drawn = torch.stack([*flow.stream((), context, size=(7, *size), window=(3, 1), generator=keyed(1))], 1)
+    expected = torch.stack([*flow.stream((), context, size=(3, *size), generator=source)], 1)
     for n in (2, 2):
-        more = [*flow.stream(context, size=(n, *size), known=expected[:, -1:], generator=source)]
+        more = [*flow.stream((), context, size=(n, *size), known=expected[:, -1:], generator=source)]
         expected = torch.cat([expected, torch.stack(more, 1)], 1)
     same(drawn, expected)
 
@@ -199,20 +205,27 @@ def test_frames_of_any_size():
     flow = randomised(STARFlowV(**{**vars(RATED), "image": (2, None, None)}).build())
     wide = torch.randn(2, 3, 2, 4, 6)
     agree(flow.decode(flow.encode(wide, 8.0), 8.0), wide, 1e-4)
-    frames = flow.stream(8.0, size=(2, 2, 4, 6), generator=keyed(0))
+    frames = flow.stream((), 8.0, size=(2, 2, 4, 6), generator=keyed(0))
     agree(torch.stack([*frames]), flow.sample(context=8.0, size=(2, 2, 4, 6), generator=keyed(0)))
 
 
 ERRORS = {
-    "a window that keeps all": (lambda flow: flow.stream(text(), size=(3, 2, 2, 4), window=(3, 3)), "from 1 to most"),
+    "a window that keeps all": (
+        lambda flow: flow.stream((), text(), size=(3, 2, 2, 4), window=(3, 3)),
+        "from 1 to most",
+    ),
     "frames of another size": (
-        lambda flow: flow.stream(text(), size=(3, 2, 2, 2)),
+        lambda flow: flow.stream((), text(), size=(3, 2, 2, 2)),
         r"samples of shape \(None, 2, 2, 4",
     ),
-    "no frame known": (lambda flow: flow.stream(text(), size=(3, 2, 2, 4), known=clip(0)), "one at least"),
+    "no frame known": (lambda flow: flow.stream((), text(), size=(3, 2, 2, 4), known=clip(0)), "one at least"),
     "known frames of another size": (
-        lambda flow: flow.stream(text(), size=(3, 2, 2, 4), known=torch.zeros(1, 2, 4, 4)),
+        lambda flow: flow.stream((), text(), size=(3, 2, 2, 4), known=torch.zeros(1, 2, 4, 4)),
         r"elements of shape \(2, 2, 4\)",
+    ),
+    "known frames of another batch": (
+        lambda flow: flow.stream((), text(), size=(3, 2, 2, 4), known=clip(1, rows=3)),
+        r"the batch \(2,\) or none; it is of shape \(3, 1",
     ),
     "images do not stream": (
         lambda _: STARFlow(image=(1, 2, 2), width=32, depths=(1,)).build().stream(size=(1, 2, 2)),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, DenoiserKind
+from pushforward.flow import Flow
 from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed
 from pushforward.shapes import Events
@@ -37,6 +38,13 @@ class Sampling:
             if not (getattr(self, name) is None or getattr(self, name) >= least):
                 raise ValueError(f"sampling needs {name} of at least {least}; got {getattr(self, name)}.")
 
+    def guided(self, flow: Flow) -> Flow:
+        """The flow with this guidance; itself where the weight is 0."""
+        if not self.guidance:
+            return flow
+        rule = GaussianProduct() if self.guidance_rule == "product" else None
+        return flow.guided(self.guidance, rule=rule, attention_temperature=self.attention_temperature)
+
 
 def samples(
     coded: CodedFlow, sampling: Sampling = Sampling(), context: Tensor | None = None, *, start: int = 0, stop: int
@@ -51,10 +59,7 @@ def samples(
     flow = coded.flow
     if how.label is not None and not -1 <= how.label < flow.classes:
         raise ValueError(f"the flow has {flow.classes} classes; got label {how.label}. Give 0 … classes − 1, or −1.")
-    guided = flow
-    if how.guidance:
-        rule = GaussianProduct() if how.guidance_rule == "product" else None
-        guided = flow.guided(how.guidance, rule=rule, attention_temperature=how.attention_temperature)
+    guided = how.guided(flow)
     for numbers in torch.arange(start, stop, device="cpu").split(how.batch):
         labels = None
         if flow.classes:

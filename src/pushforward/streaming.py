@@ -31,6 +31,7 @@ class Window(NamedTuple):
 @drawing
 def stream(
     flow: Any,
+    shape: int | tuple[int, ...] = (),
     context: Given = None,
     *,
     size: tuple[int, ...],
@@ -39,11 +40,11 @@ def stream(
     temperature: float = 1.0,
     generator: Source = None,
 ) -> Iterator[Tensor]:
-    """Draw an event of shape `size` for each row of the context, and yield its elements along the first axis.
+    """Draw events of shape `size`, and yield their elements along the first axis.
 
-    Each element, (*batch, *size[1:]), is yielded as soon as it is decoded. Together they are the draws of
-    `flow.sample(context=context, size=size)` with the same generator. `known` (*batch, n, …) are elements before them,
-    which are given and not yielded; without batch axes they are those of all rows.
+    Each element, (*shape, *batch, *size[1:]), is yielded as soon as it is decoded. Together they are the draws of
+    `flow.sample(shape, context, size=size)` with the same generator. `known` (*shape, *batch, n, …) are elements before
+    them, which are given and not yielded; without batch axes they are those of all rows.
 
     With a `window` (most, kept) the flow has `most` elements at most, the known ones included: when they are full, the
     last `kept` are its first, and earlier ones are forgotten. Memory then does not grow with size[0]. Raises ValueError
@@ -55,33 +56,40 @@ def stream(
             f"samples are streamed along an open first axis, along which a flow is causal; this one, of events "
             f"{event}, is not. Call sample."
         )
-    shape, within = sizes(size, "size"), Window(*window) if window else Window(2**62, 0)
-    if len(shape) != len(event) or any(axis not in (None, n) for axis, n in zip(event[1:], shape[1:], strict=True)):
-        raise ValueError(f"this flow has samples of shape {event}, where None is open; got size={tuple(shape)}.")
+    whole, within = sizes(size, "size"), Window(*window) if window else Window(2**62, 0)
+    if len(whole) != len(event) or any(axis not in (None, n) for axis, n in zip(event[1:], whole[1:], strict=True)):
+        raise ValueError(f"this flow has samples of shape {event}, where None is open; got size={tuple(whole)}.")
     if window and not 0 < within.kept < within.most:
         raise ValueError(f"a window of `most` elements keeps from 1 to most − 1 of them; got window={tuple(window)}.")
     given = flow.embedded(flow.context(context))
-    batch = conditions.batch_shape(given)
+    batch = sizes(shape) + conditions.batch_shape(given)
     rows = conditions.rows(given, batch)
 
     def noise(n: int) -> Events:
-        latent = flow.transform.latent_shape((n, *shape[1:]))
+        latent = flow.transform.latent_shape((n, *whole[1:]))
         return flow.base.sample(batch.numel(), rows, event=latent, temperature=temperature, generator=generator)
 
-    seen = None if known is None else _rows(tensor_on(flow.device, known, "known"), batch, shape)
-    drawn = _drawn(flow.transform, rows, noise, seen, shape[0], within)
-    return (element.reshape(*batch, *shape[1:]) for element in drawn)
+    seen = None if known is None else _rows(tensor_on(flow.device, known, "known"), batch, whole[1:])
+    drawn = _drawn(flow.transform, rows, noise, seen, whole[0], within)
+    return (element.reshape(*batch, *whole[1:]) for element in drawn)
 
 
-def _rows(known: Events, batch: torch.Size, shape: torch.Size) -> Events:
+def _rows(known: Events, batch: torch.Size, element: torch.Size) -> Events:
     """The known elements of every row, (rows, n, …). Raises ValueError where they are none, or of another size."""
-    own = known.shape[max(known.dim() - len(shape), 0) :]
-    if own[1:] != shape[1:] or not own[0]:
+    before = max(known.dim() - len(element) - 1, 0)
+    own = known.shape[before:]
+    if own[1:] != element or not own[0] or not _spreads(known.shape[:before], batch):
         raise ValueError(
-            f"known= has elements of shape {tuple(shape[1:])}, one at least, along its first axis after those of the "
-            f"batch; it is of shape {tuple(known.shape)}."
+            f"known= has elements of shape {tuple(element)}, one at least, along its first axis, and before it the "
+            f"axes of the batch {tuple(batch)} or none; it is of shape {tuple(known.shape)}."
         )
     return known.expand((*batch, *own)).reshape(-1, *own)
+
+
+def _spreads(given: torch.Size, batch: torch.Size) -> bool:
+    """Whether an array of this shape can be expanded to the batch."""
+    pairs = zip(reversed(given), reversed(batch), strict=False)
+    return len(given) <= len(batch) and all(n in (1, size) for n, size in pairs)
 
 
 @torch.no_grad()

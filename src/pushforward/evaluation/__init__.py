@@ -4,7 +4,7 @@ from pushforward.evaluation.calibration import Calibration, check_calibration
 from pushforward.evaluation.features import Extractor, load_extractor
 from pushforward.evaluation.importance import Importance, importance
 from pushforward.evaluation.likelihood import HeldOut, held_out, held_out_mean, mean_cost
-from pushforward.evaluation.pictures import captioned, check_picture, grid, save_picture, table
+from pushforward.evaluation.pictures import captioned, check_picture, grid, save_picture, table, zoomed
 from pushforward.evaluation.plots import plot_corner, plot_coverage, plot_history, plot_ranks
 from pushforward.evaluation.quality import Quality, c2st, compare, frechet_distance, kernel_distance, precision_recall
 from pushforward.evaluation.samples import prompted_quality, sample_quality
@@ -41,4 +41,5 @@ __all__ = [
     "sample_quality",
     "save_picture",
     "table",
+    "zoomed",
 ]

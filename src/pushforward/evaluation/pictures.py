@@ -28,11 +28,16 @@ def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
     return picture[:, : picture.shape[1] - gap, : picture.shape[2] - gap]  # no white after the last image
 
 
+def zoomed(picture: Tensor, zoom: int) -> Tensor:
+    """A picture (C, H, W) with each pixel as a square of zoom × zoom."""
+    return picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+
+
 def captioned(pictures: dict[str, Tensor], columns: int, *, zoom: int = 1) -> Tensor:
     """Pictures (C, H, W) of one size in `columns` columns, each with its caption, pixels enlarged `zoom` times."""
     from PIL import Image
 
-    large = [_enlarged(picture, zoom) for picture in pictures.values()]
+    large = [pixels(zoomed(picture, zoom)) for picture in pictures.values()]
     across, down = large[0].width + MARGIN, large[0].height + LINE + MARGIN
     sheet = Image.new("RGB", (columns * across + MARGIN, -(-len(large) // columns) * down), "white")
     for i, (caption, image) in enumerate(zip(pictures, large, strict=True)):
@@ -65,7 +70,7 @@ def table(cells: dict[str, dict[str, tuple[Tensor, str]]], *, zoom: int = 1) -> 
         top = LINE + i * down
         _write(sheet, MARGIN, top + (height - LINE) // 2, caption)
         for j, (picture, words) in enumerate(row):
-            sheet.paste(_enlarged(picture, zoom), (side + j * across, top))
+            sheet.paste(pixels(zoomed(picture, zoom)), (side + j * across, top))
             _write(sheet, side + j * across, top + height, words)
     return _tensor(sheet)
 
@@ -98,10 +103,6 @@ def pixels(picture: Tensor) -> Image.Image:
 
     picture = picture.detach().cpu().float().nan_to_num(0, 1, 0).clamp(0, 1)
     return Image.fromarray((picture * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy())
-
-
-def _enlarged(picture: Tensor, zoom: int) -> Image.Image:
-    return pixels(picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
 
 
 def _tensor(sheet: Image.Image) -> Tensor:

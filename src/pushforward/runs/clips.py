@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pushforward.codecs import CodedFlow
+from pushforward.codecs import CodedFlow, placed
 from pushforward.data import ClipSource, Sprites, write_video
 from pushforward.data.encoded import fitted
 from pushforward.data.videos import check_video
-from pushforward.evaluation import grid
-from pushforward.guidance import GaussianProduct
+from pushforward.evaluation import grid, zoomed
 from pushforward.randomness import Keyed
 from pushforward.runs.folder import load_coded
 from pushforward.runs.pictures import SIDE
@@ -33,40 +32,39 @@ def sample_clips(run: Path, source: ClipSource | Sprites, out: Path, n: int, sam
     if isinstance(source, Sprites) and not prompts:
         raise ValueError(f'{run} learned captions: say what to draw, as in --prompt "walking left, blue robe".')
     text = source.text(prompts).repeat_interleave(n, 0) if isinstance(source, Sprites) else None
-    coded, rows = load_coded(run, device=device).denoised_by(sampling.denoise), n * max(len(prompts), 1)
+    coded, count = load_coded(run, device=device).denoised_by(sampling.denoise), n * max(len(prompts), 1)
     known = None if sampling.first_frame is None else _first(coded, sampling)
     clips = [
-        _drawn(coded, None if text is None else text[row], known, source.frames, sampling, row) for row in range(rows)
+        _drawn(coded, None if text is None else text[rows], known, source.frames, sampling, rows.tolist())
+        for rows in torch.arange(count, device="cpu").split(sampling.batch)
     ]
-    decoded = coded.codec.decode(torch.stack(clips)).cpu()
-    pictures = [grid(frame / (coded.codec.levels - 1) * 2 - 1, n) for frame in decoded.unbind(1)]
+    decoded = placed(coded.codec.decode(torch.cat(clips)).cpu(), coded.codec.levels)
     zoom = max(1, SIDE // decoded.shape[-1])
-    frames = [(255 * _enlarged(picture, zoom)).round().to(torch.uint8) for picture in pictures]
+    pictures = [zoomed(grid(frame, n), zoom) for frame in decoded.unbind(1)]
+    frames = [(255 * picture).round().to(torch.uint8) for picture in pictures]
     write_video(frames, out, rate=RATE)
-    return f"{rows} clips of {len(frames)} frames in {out}"
+    return f"{count} clips of {len(frames)} frames in {out}"
 
 
 def _drawn(
-    coded: CodedFlow, text: Tensor | None, known: Tensor | None, learned: int, how: Sampling, row: int
+    coded: CodedFlow, text: Tensor | None, known: Tensor | None, learned: int, how: Sampling, rows: list[int]
 ) -> Tensor:
-    """A clip (frames, C, H, W), with the first frame where it is known, without the noise of the codec."""
-    flow, frames = coded.flow, how.frames or learned
-    if how.guidance:
-        rule = GaussianProduct() if how.guidance_rule == "product" else None
-        flow = flow.guided(how.guidance, rule=rule, attention_temperature=how.attention_temperature)
-    given = [] if known is None else [known]
+    """Clips (n, frames, C, H, W), with the first frame where it is known, without the noise of the codec."""
+    flow, frames = how.guided(coded.flow), how.frames or learned
+    given = [] if known is None else [known.expand(len(rows), *known.shape)]
     if frames > len(given):
         drawn = flow.stream(
+            len(rows) if text is None else (),
             text,
             size=(frames - len(given), *flow.event[1:]),
             known=None if known is None else known[None],
             window=(learned, learned // 2) if learned > 1 else None,
             temperature=how.temperature,
-            generator=Keyed(how.seed, rows=[row]),
+            generator=Keyed(how.seed, rows=rows),
         )
         given.extend(drawn)
-    parts = torch.stack(given).split(learned)  # of the lengths that it learned
-    return torch.cat([coded.denoise(part, text) for part in parts])
+    parts = torch.stack(given, 1).split(learned, 1)  # of the lengths that it learned
+    return torch.cat([coded.denoise(part, text) for part in parts], 1)
 
 
 def _first(coded: CodedFlow, how: Sampling) -> Tensor:
@@ -81,7 +79,3 @@ def _first(coded: CodedFlow, how: Sampling) -> Tensor:
         raise ValueError(f"{how.first_frame} is no image that Pillow reads: {error}") from error
     noise = Keyed(how.seed, -1, rows=[0])
     return coded.codec.encode(pixels[None, None], noise)[0][0, 0].to(coded.flow.device)
-
-
-def _enlarged(picture: Tensor, zoom: int) -> Tensor:
-    return picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)

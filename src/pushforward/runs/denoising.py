@@ -13,7 +13,7 @@ from pushforward.data import Captioned
 from pushforward.evaluation import captioned, check_picture, grid, save_picture
 from pushforward.runs.data import images_of, recipe_of
 from pushforward.runs.folder import load_coded
-from pushforward.shapes import Events
+from pushforward.runs.pictures import as_images
 
 
 def denoise(
@@ -61,19 +61,14 @@ def denoise(
     clean = (placed(integers, codec.levels) if latent else codec.clean(integers)).to(flow.device)
     pictures = {
         "images": clean,
-        f"with noise of {codec.noise_sigma:g}": _images(codec, noisy),
-        "denoised": _images(coded.codec, coded.denoise(noisy, context)),
+        f"with noise of {codec.noise_sigma:g}": as_images(codec, noisy),
+        "denoised": as_images(coded.codec, coded.denoise(noisy, context)),
     }
     save_picture(captioned({name: grid(x, len(x)) for name, x in pictures.items()}, columns=1, zoom=3), out)
     return {
         name: f"{(10 * torch.log10(4 / (x - clean).square().mean())).item():.2f} dB"
         for name, x in zip(("noisy", "denoised"), [*pictures.values()][1:], strict=True)
     }
-
-
-def _images(codec: Codec, x: Events) -> Events:
-    """Events as images on [−1, 1]: latents are decoded."""
-    return placed(codec.decode(x), codec.levels) if isinstance(codec, FrozenAutoencoder) else x
 
 
 def _with_noise(codec: Codec, sigma: float) -> Codec:

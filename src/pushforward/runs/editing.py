@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate as interpolate_nearest
 from torch.nn.functional import one_hot
 
 from pushforward import editing
-from pushforward.codecs import CodedFlow, FrozenAutoencoder
+from pushforward.codecs import CodedFlow
 from pushforward.data import Captioned, Images, Order, find
 from pushforward.editing import Langevin, RandomWalk
 from pushforward.evaluation import captioned, check_picture, grid, save_picture
@@ -20,6 +20,7 @@ from pushforward.randomness import Keyed
 from pushforward.runs.data import images_of, recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.runs.null import check_null
+from pushforward.runs.pictures import as_images
 
 LEARNED = 2000  # labelled images from which directions are computed
 AMOUNTS = 7  # pictures in a row, from one end to the other
@@ -147,8 +148,8 @@ def inpaint(
     start = torch.where(missing, draws.nan_to_num(0).clamp(*x.aminmax()), x.repeat_interleave(chains.fills, 0))
     proposal = (Langevin if chains.proposal == "langevin" else RandomWalk)(chains.scale)
     filled = editing.inpaint(flow, start, missing, chains.steps, proposal=proposal, context=given, generator=noise)
-    fills = _seen(coded, filled.images, given).unflatten(0, (len(x), chains.fills)).unbind(1)
-    x = _seen(coded, x, own)
+    fills = as_images(coded.codec, coded.denoise(filled.images, given)).unflatten(0, (len(x), chains.fills)).unbind(1)
+    x = as_images(coded.codec, coded.denoise(x, own))
     hidden = interpolate_nearest(missing[None, None].float(), x.shape[2:])[0, 0] > 0
     picture = _save("original, known, drawn", [x, torch.where(hidden, 0, x), *fills], out)
     return {"chains": str(filled), "picture": picture}
@@ -198,14 +199,6 @@ def _labelled(run: Path, image: tuple[int, ...]) -> tuple[Images, Tensor]:
 def _denoised(coded: CodedFlow, x: Tensor) -> Tensor:
     """Images without the Gaussian noise of their codec, if it has any; a flow of labels is given the null label."""
     return coded.denoise(x, -1 if coded.flow.classes else None)
-
-
-def _seen(coded: CodedFlow, x: Tensor, given: Tensor | int | None) -> Tensor:
-    """Denoised images on [−1, 1]; latents of an autoencoder are decoded."""
-    x = coded.denoise(x, given)
-    if not isinstance(coded.codec, FrozenAutoencoder):
-        return x
-    return coded.codec.decode(x).to(x) / (coded.codec.levels - 1) * 2 - 1
 
 
 def _save(caption: str, columns: list[Tensor], out: Path) -> str:

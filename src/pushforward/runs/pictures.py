@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pushforward.codecs import Codec, CodedFlow
+from pushforward.codecs import Codec, CodedFlow, FrozenAutoencoder, placed
 from pushforward.evaluation import captioned, grid, save_picture
 from pushforward.flow import Flow
 from pushforward.sampling import Sampling, samples
+from pushforward.shapes import Events
 from pushforward.training import Log, Look, State
 from pushforward.training.loop import Measure
 
@@ -35,6 +36,11 @@ def drawing(measure: Callable[[Flow], Look], codec: Codec, state: State, log: Lo
 def enlarged(x: Tensor, columns: int, caption: str) -> Tensor:
     """Images (n, C, H, W) on [−1, 1] as one picture below a caption, small ones enlarged."""
     return captioned({caption: grid(x, columns)}, columns=1, zoom=max(1, SIDE // x.shape[2]))
+
+
+def as_images(codec: Codec, x: Events) -> Tensor:
+    """Events as images on [−1, 1]: latents of an autoencoder are decoded."""
+    return placed(codec.decode(x), codec.levels).to(x) if isinstance(codec, FrozenAutoencoder) else x
 
 
 def sheet(x: Tensor, sampling: Sampling, names: Sequence[str]) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.codecs import CodedFlow
+from pushforward.codecs import CodedFlow, placed
 from pushforward.data import Captioned, ClipSource, Source, Sprites, TextSource
 from pushforward.data.columns import check_writable, write_table
 from pushforward.evaluation import check_picture, grid, save_picture
@@ -112,7 +112,7 @@ def _sample_prompts(run: Path, source: Captioned, out: Path, n: int, sampling: S
     text = source.text(sampling.prompt).repeat_interleave(n, 0)
     coded = load_coded(run, device=device).denoised_by(sampling.denoise)
     drawn = torch.cat([coded.codec.decode(x).cpu() for x, _ in samples(coded, sampling, text, stop=len(text))])
-    save_picture(grid(drawn / (coded.codec.levels - 1) * 2 - 1, n), out)
+    save_picture(grid(placed(drawn, coded.codec.levels), n), out)
     return f"{len(drawn)} samples in {out}"
 
 
