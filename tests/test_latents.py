@@ -81,6 +81,8 @@ def test_frames_have_latents_on_the_scale_of_first_or_later_ones():
     assert frames.count(clips).tolist() == frames.count(frames.prepare(clips)).tolist() == [3 * 64.0] * 20
     with pytest.raises(ValueError, match="above 0"):
         ClipAutoencoder(later=0.0)
+    with pytest.raises(ValueError, match="a decoder of clips is not tuned"):
+        ClipAutoencoder(image=Autoencoder(tuned=True))
 
 
 def test_a_flow_of_latents_learns_and_the_autoencoder_stays():

@@ -16,7 +16,10 @@ from pushforward.shapes import Events, PerSample
 
 @dataclass(frozen=True, kw_only=True)
 class ClipAutoencoder(CodecConfig):
-    """The configuration of a frozen autoencoder of frames: `build()` makes a `FrozenClipAutoencoder`."""
+    """The configuration of a frozen autoencoder of frames: `build()` makes a `FrozenClipAutoencoder`.
+
+    It is for training in Python: the data of runs on clips are pixels, and no run takes it.
+    """
 
     image: Autoencoder = Autoencoder()  # of one frame
     first: float = 1.0  # what the latents of the first frame are multiplied by, before noise is added
@@ -25,6 +28,8 @@ class ClipAutoencoder(CodecConfig):
     def __post_init__(self):
         if not (self.first > 0 and self.later > 0):
             raise ValueError(f"latents are multiplied by numbers above 0; got first={self.first}, later={self.later}.")
+        if self.image.tuned:
+            raise ValueError("a decoder of clips is not tuned: give image=Autoencoder(tuned=False).")
 
     @property
     def levels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -110,6 +110,11 @@ class ClipSource(Source):
     def _part(self, takes: Takes, *, held_out: bool) -> Clips:
         path = find_pack(self.path)
         channels, height, width = takes.event[-3:]
+        if channels not in (1, 3):
+            raise ValueError(
+                f"frames have 1 or 3 channels, and model.image has {channels}. A run on clips learns pixels: give a "
+                "codec such as GaussianNoise. Latents of a ClipAutoencoder are learned in Python."
+            )
         parts = []
         for video in read_videos(path, image=(channels, height, width)):
             rows = torch.arange(video.shape[0], device="cpu")

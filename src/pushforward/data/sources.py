@@ -33,6 +33,7 @@ class Source(ABC):
 
     columns: tuple[str, ...]  # the names of an event's features, where they have names
     context: tuple[str, ...]  # and of the vector that events are conditioned on
+    place: ClassVar[str] = "path"  # the field that tells where the data are
 
     @abstractmethod
     def training(self, takes: Takes) -> Data:
@@ -63,6 +64,7 @@ class ImageSource(Source):
     mirrored: bool = False  # train on every image's mirror image too
     shifted: int = 0  # train on every image shifted too, by up to so many pixels in both directions
     validation: float | str | None = None  # the held-out images: a share of all, or another path; None: the test split
+    place: ClassVar[str] = "name"
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 

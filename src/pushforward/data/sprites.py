@@ -82,6 +82,7 @@ class Sprites(Source):
     frames: ClassVar[int] = 8  # of a clip
     pack: str = "sprites_layers"  # a path, or a name in the folder that PUSHFORWARD_DATA names
     text: PhraseEncoder = PhraseEncoder()
+    place: ClassVar[str] = "pack"
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 

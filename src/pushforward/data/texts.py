@@ -72,6 +72,7 @@ class TextSource(Source):
     validation: float | str = 0.1  # the share that is held out, or another name or path
     across: bool = False  # whether a window may go on into the next document
     column: str = "text"  # of rows of `datasets`
+    place: ClassVar[str] = "name"
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 

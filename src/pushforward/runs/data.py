@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushforward.data import Data, Images, ImageSource, Mirrored, Shifted, Source, TableSource, TextSource
+from pushforward.data import Data, Images, ImageSource, Mirrored, Shifted, Source
 from pushforward.data.catalogue import NAMED
 from pushforward.files import write
 from pushforward.recipe import Recipe
@@ -35,7 +35,7 @@ def note_data(run: Path, recipe: Recipe, data: Data, fingerprint: str) -> None:
     found = {
         "sha256": fingerprint,
         "rows": len(data),
-        "path": str(path.resolve()) if path else None,
+        "path": str(path.resolve()) if path and path.exists() else None,
         "classes": list(images.names) if isinstance(images, Images) else [],
     }
     write(run / NOTE, json.dumps(found, indent=2) + "\n")
@@ -49,18 +49,14 @@ def recipe_of(run: str | PathLike[str]) -> Recipe:
         return recipe
     for place in (folder_of(run) / path, *([Path(known)] if known else [])):
         if place.exists():
-            field = "name" if isinstance(recipe.data, ImageSource | TextSource) else "path"
-            return replace(recipe, data=replace(recipe.data, **{field: str(place)}))  # pyright: ignore[reportArgumentType]
+            return replace(recipe, data=replace(recipe.data, **{recipe.data.place: str(place)}))  # pyright: ignore[reportArgumentType]
     return recipe
 
 
 def _path(source: Source) -> Path | None:
-    """The path of a source; None where it is another kind of name."""
-    if isinstance(source, TextSource):
-        return Path(source.name) if Path(source.name).suffix else None
-    if isinstance(source, ImageSource):
-        return None if source.name in NAMED or source.name.startswith("hf:") else Path(source.name)
-    return Path(source.path) if isinstance(source, TableSource) else None
+    """What a source tells as a path, whether or not anything is there; None for sets by name, and for several packs."""
+    told = getattr(source, source.place)
+    return None if told in NAMED or isinstance(told, tuple) else Path(told)
 
 
 def class_names(run: str | PathLike[str], classes: int) -> tuple[str, ...]:

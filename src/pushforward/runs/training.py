@@ -31,8 +31,6 @@ EVALUATED = 1000  # held-out images, for the curve of a training
 # fields that may change when a run is continued; only the first changes the weights, but for rounding
 CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train.measure_every", "train.parallel"}
 
-PLACES = {"data.name", "data.path"}  # that may change where the data there are the same
-
 
 def train(
     recipe: Recipe,
@@ -136,7 +134,7 @@ def _begin(recipe: Recipe, folder: Path, data: Data) -> None:
         known = read_note(folder).get("sha256")
         changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
         if known == fingerprint:
-            changed = [d for d in changed if d[0] not in PLACES]
+            changed = [d for d in changed if d[0] != f"data.{recipe.data.place}"]
         if changed:
             told = "; ".join(f"{name} was {was!r} and is {now!r}" for name, was, now in changed)
             raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")
