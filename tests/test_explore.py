@@ -37,6 +37,11 @@ def page():
     return client
 
 
+def shown(source: str) -> np.ndarray:
+    """The pixels of a data URL."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))).astype(int)
+
+
 def png(size=(20, 30), mode="L", format_="PNG", **options) -> bytes:
     written = io.BytesIO()
     Image.new(mode, size, 90 if len(mode) == 1 else None).save(written, format_, **options)
@@ -101,19 +106,40 @@ def test_samples_are_those_of_the_command(page, tmp_path, monkeypatch):
     pf.sample("pretrained:digits", tmp_path / "s.npz", 3, sampling=pf.sampling.Sampling(**how), device="cpu")
     with np.load(tmp_path / "s.npz") as arrays:
         for one, image in zip(listed, arrays["images"], strict=True):
-            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["image"].split(",")[1]))))
-            assert np.abs(shown / 255 * 16 - image[0]).max() <= 0.6, "integers are rounded"
+            assert np.abs(shown(one["image"]) / 255 * 16 - image[0]).max() <= 0.6, "integers are rounded"
     assert [one["label"] for one in listed] == [3, 3, 3]
 
 
 def test_a_line_goes_from_one_image_to_the_other(page):
     strip = page.get(f"{DIGITS}/line", params={"a": "data:0", "b": "data:1", "n": 3}).json()
     ends = page.get(f"{DIGITS}/gallery", params={"of": "data", "n": 2}).json()
-    pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(x.split(",")[1])))).astype(int) for x in strip]
+    pixels = [*map(shown, strip)]
     for end, one in ((0, ends[0]), (2, ends[1])):
-        original = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["image"].split(",")[1]))))
-        assert np.abs(pixels[end] - original).max() <= 1
+        assert np.abs(pixels[end] - shown(one["image"])).max() <= 1
     assert np.abs(pixels[1] - pixels[0]).max() > 20
+
+
+def test_an_edit_goes_along_the_direction_of_a_class(page):
+    assert page.get(f"{DIGITS}/attributes").json() == [str(k) for k in range(10)]
+    before, after = (
+        page.get(f"{DIGITS}/edited", params={"picture": "data:0", "amounts": amounts}).json()
+        for amounts in ("", "3:1.5")
+    )
+    assert after["readings"][3] - before["readings"][3] == pytest.approx(1.5, abs=1e-3)
+    original = page.get(f"{DIGITS}/picked", params={"picture": "data:0"}).json()["encoded"]
+    assert np.abs(shown(before["raw"]) - shown(original)).max() <= 1
+    assert np.abs(shown(after["image"]) - shown(before["image"])).max() > 20
+
+
+def test_missing_pixels_are_drawn_and_the_others_kept(page):
+    how = {"picture": "data:0", "mask": "00000000ffffffff"}  # the lower half
+    first, second = (page.get(f"{DIGITS}/filled", params=how).json() for _ in range(2))
+    assert [first["steps"], second["steps"]] == [10, 20]
+    assert 0 < second["acceptance"] <= 1
+    image = shown(page.get(f"{DIGITS}/edited", params={"picture": "data:0"}).json()["image"])
+    for chain in map(shown, second["images"]):
+        assert np.abs(chain[4:] - image[4:]).max() > 20
+    assert page.get(f"{DIGITS}/filled", params={**how, "anew": True}).json()["images"] == first["images"]
 
 
 def test_an_upload_is_kept_and_looked_at(page):
@@ -159,6 +185,10 @@ def test_every_answer_has_a_strict_policy_and_the_page_nothing_inline(page):
         (f"{DIGITS}/picked?picture=../../etc/passwd", 422),
         (f"{DIGITS}/gallery?of=samples&n=100000", 422),
         (f"{DIGITS}/gallery?of=samples&label=77", 422),
+        (f"{DIGITS}/edited?picture=data:1&amounts=77:1", 422),
+        (f"{DIGITS}/edited?picture=data:1&amounts=1:1e9", 422),
+        (f"{DIGITS}/filled?picture=data:1&mask=ff", 422),
+        (f"{DIGITS}/filled?picture=data:1&mask=0000000000000000", 422),
         (f"{DIGITS}/scene", 422),
         (f"{MOONS}/picked?picture=data:1", 422),
         (f"{MOONS}/density?stage=999", 422),

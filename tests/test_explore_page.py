@@ -137,6 +137,37 @@ def test_an_image_is_picked_uploaded_sampled_and_interpolated(page, address, tmp
     page.wait_for_function("() => document.querySelector('#status').innerText.includes('no sound')")
 
 
+def test_an_attribute_is_added_undone_and_reset_by_keys(page, address):
+    ready(page, address, "#digits", "#amounts .reading")
+    slider = page.locator("#amounts input").nth(3)
+    attribute_changes(page, "#edited", "src", lambda: slider.press("ArrowRight"))
+    assert slider.get_attribute("aria-valuetext") == "3 +0.1"
+    attribute_changes(page, "#edited", "src", lambda: slider.press("End"))
+    page.wait_for_function("() => location.hash.includes('edit=3%3A2')")
+    attribute_changes(page, "#edited", "src", lambda: page.click("#undo"))
+    assert slider.get_attribute("aria-valuetext") == "3 +0.0"
+
+
+def test_pixels_are_painted_and_drawn(page, address):
+    ready(page, address, "#digits", "#amounts .reading")
+    page.locator("#mask").scroll_into_view_if_needed()
+    box = page.locator("#mask").bounding_box()
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.6 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.6 * box["height"], steps=8)
+    page.mouse.up()
+    assert page.get_attribute("#mask", "aria-label").startswith("8 of 64 cells")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    assert page.get_attribute("#mask", "aria-label").startswith("9 of 64 cells")
+    attribute_changes(page, "#fills img", "src", lambda: page.click("#fill"))
+    changed(page, "#acceptance", lambda: None)
+    page.click("#fill")
+    assert "%" in page.inner_text("#acceptance")
+    page.reload()
+    page.wait_for_function("() => document.querySelector('#mask')?.ariaLabel?.startsWith('9 of 64')")
+
+
 def test_outside_the_support_log_p_is_minus_infinity(page, address):
     ready(page, address, "#bounded?at=0&x=2&y=0", "#base")
     assert page.inner_text("#logp") == page.inner_text("#sum") == "−∞"
@@ -151,8 +182,8 @@ def test_a_refused_line_stops_no_other_part(page, address):
 
 def test_without_data_samples_are_shown(page, address):
     ready(page, address, "#nodata", "#cost")
-    page.wait_for_selector("#line img:nth-child(9)")
-    assert page.locator("#gallery button").count() == 20
+    page.wait_for_selector("#gallery button:nth-child(20)")
+    assert page.is_hidden("#between"), "its density without the class was not learned"
     assert page.get_attribute("[data-of=samples]", "aria-pressed") == "true"
     assert page.get_attribute("#original", "alt") == "sample 0"
 

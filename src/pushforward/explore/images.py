@@ -91,18 +91,22 @@ class Pictures:
             "log_p": log_p.item(),
             "round_trip": (back - x).abs().max().item(),
             "same": bool((codec.decode(back) == codec.decode(x)).all()),
-            "clean": _png(clean[0]),
-            "encoded": _png(x[0]),
+            "clean": png(clean[0]),
+            "encoded": png(x[0]),
             "blocks": [
-                {"name": block.name, "image": _png(_shown(block.image)), "log_det": block.log_det} for block in blocks
+                {"name": block.name, "image": png(_shown(block.image)), "log_det": block.log_det} for block in blocks
             ],
             "bits": self._bits(blocks, log_p.item(), log_q.item()).round(decimals=4).tolist() if blocks else [],
         }
 
+    def encoded(self, name: str, sampling: Sampling) -> Tensor:
+        """An image as the flow takes it, (1, C, H, W)."""
+        return self.coded.codec.encode(self._named(name, sampling)[0], Keyed(0, rows=[0]))[0]
+
     def line(self, names: list[str], sampling: Sampling, n: int) -> list[str]:
         """n images from one to another along a straight line of latents, without the class."""
         a, b = (self.coded.codec.clean(self._named(name, sampling)[0]) for name in names)
-        return [_png(x) for x in editing.interpolate(self.flow, a, b, n)[0]]
+        return [png(x) for x in editing.interpolate(self.flow, a, b, n)[0]]
 
     @cached_property
     def costs(self) -> list[float]:
@@ -134,7 +138,7 @@ class Pictures:
     def _listed(self, kind: str, numbers: range, x: Tensor, labels: Tensor | None) -> list[dict[str, Any]]:
         given = [None] * len(x) if labels is None else labels.tolist()
         return [
-            {"name": f"{kind}:{number}", "image": _png(image), "label": label}
+            {"name": f"{kind}:{number}", "image": png(image), "label": label}
             for number, image, label in zip(numbers, x, given, strict=True)
         ]
 
@@ -180,7 +184,7 @@ def _shown(z: Tensor) -> Tensor:
     return z / 3
 
 
-def _png(x: Tensor) -> str:
+def png(x: Tensor) -> str:
     """An image (C, H, W) on [−1, 1] as a data URL."""
     written = io.BytesIO()
     pixels((x + 1) / 2).save(written, "PNG")

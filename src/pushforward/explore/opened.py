@@ -12,12 +12,14 @@ import torch
 
 from pushforward.codecs import CodedFlow
 from pushforward.codecs.integers import IntegerCodec
+from pushforward.explore.edits import Edits
 from pushforward.explore.images import Pictures
 from pushforward.explore.plane import Plane
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
 from pushforward.runs.data import class_names, images_of, recipe_of
 from pushforward.runs.folder import PRETRAINED, load_coded, read_results
+from pushforward.runs.null import check_null, knows_null
 from pushforward.transform import flattened
 
 ROWS = 600  # of a table, drawn as points
@@ -53,6 +55,8 @@ class Opened:
             "parameters": sum(p.numel() for p in self.built.parameters()),
             "parts": [str(type(part).__name__) for part in flattened(self.built.transform)],
             "classes": list(class_names(self.run, self.built.classes)),
+            "size": list(self.built.event[1:]),
+            "unconditional": knows_null(self.recipe, "label") or "label" not in self.built.conditions,
             "noise": self.recipe.codec.noise_sigma if isinstance(self.recipe.codec, IntegerCodec) else None,
             "results": {name: result["text"] for name, result in read_results(self.run).items()},
         }
@@ -82,6 +86,12 @@ class Opened:
             return Pictures(self.coded, images_of(self.run))
         except (ValueError, OSError):  # the data are not here
             return Pictures(self.coded, None)
+
+    @cached_property
+    def edits(self) -> Edits:
+        """Raises ValueError where it is no flow of images, or never learned the density without a class."""
+        check_null(self.run, self.recipe, "editing", "label")
+        return Edits(self.run, self.pictures)
 
 
 def opened(runs: Iterable[str | PathLike[str]]) -> dict[str, Opened]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from pushforward.explore.edits import read_amounts
 from pushforward.explore.guard import Guard
 from pushforward.explore.images import MOST, Pictures
 from pushforward.explore.opened import Opened, opened
@@ -76,7 +77,7 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
     def busy(_: Request, __: BusyError) -> JSONResponse:
         return JSONResponse({"detail": "too many requests are waiting; try again"}, 503)
 
-    for routes in (_of_planes, _of_images, _of_uploads):
+    for routes in (_of_planes, _of_images, _of_edits, _of_uploads):
         made.include_router(routes(answer))
     made.mount("/static", StaticFiles(directory=STATIC))
     made.add_middleware(Guard, token=token)  # pyright: ignore[reportArgumentType]
@@ -110,12 +111,9 @@ def _of_planes(answer: Callable[..., Any]) -> "APIRouter":
     return routes
 
 
-def _of_images(answer: Callable[..., Any]) -> "APIRouter":
-    """Requests about flows of images."""
-    from fastapi import APIRouter, Depends, Query, Request
-
-    routes = APIRouter(prefix="/api/runs/{name}")
-    few = Query(20, ge=1, le=MOST)
+def _sampling() -> Callable[..., Sampling]:
+    """What reads a request's fields of sampling."""
+    from fastapi import Query
 
     def drawing(
         label: int | None = None,
@@ -125,7 +123,15 @@ def _of_images(answer: Callable[..., Any]) -> "APIRouter":
     ) -> Sampling:
         return Sampling(label=label, guidance=guidance, temperature=temperature, seed=seed)
 
-    how = Depends(drawing)
+    return drawing
+
+
+def _of_images(answer: Callable[..., Any]) -> "APIRouter":
+    """Requests about flows of images."""
+    from fastapi import APIRouter, Depends, Query, Request
+
+    routes = APIRouter(prefix="/api/runs/{name}")
+    few, how = Query(20, ge=1, le=MOST), Depends(_sampling())
 
     async def of_pictures(request: Request, name: str, sampling: Sampling, function: Callable[[Pictures], Any]) -> Any:
         def checked(run: Opened) -> Any:
@@ -163,6 +169,36 @@ def _of_images(answer: Callable[..., Any]) -> "APIRouter":
             return run.pictures.line([a, b], sampling, max(2, n))
 
         return await answer(request, name, line)
+
+    return routes
+
+
+def _of_edits(answer: Callable[..., Any]) -> "APIRouter":
+    """Requests for changed images."""
+    from fastapi import APIRouter, Depends, Query, Request
+
+    routes, how = APIRouter(prefix="/api/runs/{name}"), Depends(_sampling())
+
+    @routes.get("/attributes")
+    async def attributes(request: Request, name: str) -> Any:
+        return await answer(request, name, lambda run: run.edits.attributes())
+
+    @routes.get("/edited")
+    async def edited(request: Request, name: str, picture: str, amounts: str = "", sampling: Sampling = how) -> Any:
+        given = read_amounts(amounts)
+        return await answer(request, name, lambda run: run.edits.edited(picture, sampling, given))
+
+    @routes.get("/filled")
+    async def filled(
+        request: Request,
+        name: str,
+        picture: str,
+        mask: str,
+        chain: int = Query(0, ge=0, lt=2**31),
+        anew: bool = False,
+        sampling: Sampling = how,
+    ) -> Any:
+        return await answer(request, name, lambda run: run.edits.filled(picture, sampling, mask, chain, anew))
 
     return routes
 

@@ -71,9 +71,7 @@ def edit(
     if label is not None and not 0 <= label < images.classes:
         source = recipe_of(run).data
         raise ValueError(f"{source} has {images.classes} classes; got label {label}. Give 0 … classes − 1.")
-    rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
-    has = one_hot(labels[rows], images.classes).bool()
-    d = editing.directions(flow, images.images[rows], has, codec=coded.codec)
+    d = _directions(coded, images, labels)
     numbers = torch.arange(len(x), device="cpu")
     each = numbers % images.classes if label is None else torch.full_like(numbers, label)
     amounts = torch.linspace(-amount, amount, AMOUNTS, device="cpu").tolist()
@@ -153,6 +151,22 @@ def inpaint(
     hidden = interpolate_nearest(missing[None, None].float(), x.shape[2:])[0, 0] > 0
     picture = _save("original, known, drawn", [x, torch.where(hidden, 0, x), *fills], out)
     return {"chains": str(filled), "picture": picture}
+
+
+def class_directions(run: Path, coded: CodedFlow) -> Tensor:
+    """The direction of every class, (classes, *latent), which `edit` goes along.
+
+    Raises ValueError where the run's images have no labels, or it never learned the density without one.
+    """
+    _refuse_captions(run, "an edit by class")
+    check_null(run, recipe_of(run), "editing", "label")
+    return _directions(coded, *_labelled(run, tuple(coded.flow.event)))
+
+
+def _directions(coded: CodedFlow, images: Images, labels: Tensor) -> Tensor:
+    rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
+    has = one_hot(labels[rows], images.classes).bool()
+    return editing.directions(coded.flow, images.images[rows], has, codec=coded.codec)
 
 
 def _refuse_captions(run: Path, what: str) -> None:

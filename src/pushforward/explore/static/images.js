@@ -1,5 +1,7 @@
 // A flow of images: a gallery, what the flow makes of the picked image, and the line to another.
 
+import { attributes } from "./attributes.js";
+import { painting } from "./painting.js";
 import { plain, say, signed, still, uploading } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
@@ -17,10 +19,13 @@ export async function images({ run, query, ask, keep, leaving }) {
     picture: query.get("picture") ?? "data:0",
     other: query.get("other") ?? "data:1",
     stage: Number(query.get("stage")) || 0,
+    edit: query.get("edit") ?? "",
+    mask: query.get("mask") ?? "",
   };
   let costs = [], found = null, timer = 0;
   const sampling = () => ({ label: chosen.label, guidance: chosen.guidance, temperature: chosen.temperature, seed: chosen.seed });
   const failed = (error) => say(error.message);
+  const page = { path, run, ask, chosen, keep, sampling, leaving }, edit = attributes(page), repaint = painting(page);
 
   async function gallery() {
     for (const button of document.querySelectorAll("[data-of]")) button.setAttribute("aria-pressed", button.dataset.of === chosen.of);
@@ -67,7 +72,7 @@ export async function images({ run, query, ask, keep, leaving }) {
     $("other").textContent = "Pick the other";
     mark();
     keep(chosen);
-    if (!other) look().catch(failed);
+    if (!other) look().then(edit).catch(failed);
     line().catch(failed);
   }
 
@@ -84,6 +89,7 @@ export async function images({ run, query, ask, keep, leaving }) {
     $("slider").max = found.blocks.length;
     bars();
     heat($("heat"), found.bits);
+    repaint(found.clean);
     stage(Math.min(chosen.stage, found.blocks.length));
     rank();
     say(`${plain(found.cost)} ${found.unit}`);
@@ -136,6 +142,7 @@ export async function images({ run, query, ask, keep, leaving }) {
   }
 
   async function line() {
+    if (!run.unconditional) return;
     const strip = await ask(`${path}/line`, { a: chosen.picture, b: chosen.other, n: STRIP, ...sampling() }, "line");
     if (!strip) return;
     $("line").replaceChildren(...strip.map((source, i) => {
@@ -148,7 +155,7 @@ export async function images({ run, query, ask, keep, leaving }) {
 
   async function again() {
     await gallery();
-    if (chosen.picture.startsWith("sample") || chosen.other.startsWith("sample")) { await look(); await line(); }
+    if (chosen.picture.startsWith("sample") || chosen.other.startsWith("sample")) { await look(); await line(); await edit(); }
   }
 
   form(run, chosen, () => again().catch(failed));
@@ -179,7 +186,8 @@ export async function images({ run, query, ask, keep, leaving }) {
     say("copied");
   });
   leaving.push(() => clearInterval(timer));
-  const parts = [gallery, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }], errors = [];
+  for (const id of ["between", "attributes", "painting"]) $(id).hidden ||= !run.unconditional; // they give no class
+  const parts = [gallery, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }, edit], errors = [];
   for (const part of parts) await part().catch((error) => errors.push(error));
   if (errors.length) throw errors[0];
 }

@@ -1,0 +1,142 @@
+"""Changes of an image: along directions of its attributes, and of pixels that are marked as missing."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pushforward import editing
+from pushforward.explore.images import Pictures, png
+from pushforward.randomness import Keyed
+from pushforward.runs.data import class_names
+from pushforward.runs.editing import class_directions
+from pushforward.sampling import Sampling
+from pushforward.shapes import Events
+
+CELLS = 32  # of a mask, along a side, at most
+FILLS, STEPS, TUNING = 4, 10, 60  # chains of an image, steps of an answer, and of all those that adapt the scale
+KEPT = 16  # images whose chains can go on
+
+
+class Chains(NamedTuple):
+    """Chains that fill in an image, after so many steps."""
+
+    images: Events  # (FILLS, C, H, W)
+    scale: float  # of the noise of a step
+    noise: Keyed
+    steps: int
+
+
+class Edits:
+    """Edits of the images of a run, which has learned the density without a class."""
+
+    def __init__(self, run: str | PathLike[str], pictures: Pictures):
+        self.run, self.pictures = Path(run), pictures
+        self.coded, self.flow = pictures.coded, pictures.flow
+        self.chains: OrderedDict[tuple[Any, ...], Chains] = OrderedDict()
+
+    @cached_property
+    def directions(self) -> Events | None:
+        """The direction of every class, (classes, *latent); None where there are no images with labels."""
+        try:
+            return class_directions(self.run, self.coded)
+        except (ValueError, OSError, FloatingPointError):  # no labels, no data, or latents that are not finite
+            return None
+
+    def attributes(self) -> list[str]:
+        """The names of the attributes that images can be given."""
+        return [] if self.directions is None else list(class_names(self.run, len(self.directions)))
+
+    def edited(self, name: str, sampling: Sampling, amounts: dict[int, float]) -> dict[str, Any]:
+        """An image with these amounts of attributes added, and how much it then has of each.
+
+        Raises ValueError where there is no such attribute.
+        """
+        known = 0 if self.directions is None else len(self.directions)
+        if self.directions is None or not set(amounts) <= set(range(known)):
+            raise ValueError(f"there are {known} attributes; got amounts of {sorted(amounts)}.")
+        x = self.pictures.encoded(name, sampling)
+        along = sum(
+            (amount * self.directions[k] for k, amount in amounts.items()), torch.zeros_like(self.directions[0])
+        )
+        made = editing.edit(self.flow, x, along, 1.0)
+        return {
+            "raw": png(made[0]),
+            "image": png(self._denoised(made)[0]),
+            "readings": editing.read(self.flow, made, self.directions)[0].tolist(),
+        }
+
+    def filled(self, name: str, sampling: Sampling, mask: str, seed: int, anew: bool) -> dict[str, Any]:
+        """Some more steps of the chains that draw the pixels marked by `mask`, or their first ones.
+
+        The acceptance rate is that of the last half of these steps. The scale is adapted at first, and then stays.
+        """
+        key = (name, sampling, mask, seed)
+        missing = read_mask(mask, *self.flow.event[1:])
+        here = self.chains.pop(key, None)
+        if anew or here is None:
+            here = self._begun(self.pictures.encoded(name, sampling), missing, seed)
+        proposal = editing.Langevin(here.scale, adapted=here.steps < TUNING)
+        filled = editing.inpaint(self.flow, here.images, missing, STEPS, proposal=proposal, generator=here.noise)
+        there = Chains(filled.images, filled.scale.mean().item(), here.noise, here.steps + STEPS)
+        self.chains[key] = there
+        while len(self.chains) > KEPT:
+            self.chains.popitem(last=False)
+        return {
+            "images": [png(x) for x in self._denoised(there.images)],
+            "acceptance": filled.acceptance.mean().item(),
+            "scale": there.scale,
+            "steps": there.steps,
+            "tuning": proposal.adapted,
+        }
+
+    def _begun(self, x: Tensor, missing: Tensor, seed: int) -> Chains:
+        """Chains at samples of the flow, where pixels are missing."""
+        noise = Keyed(seed, rows=range(FILLS))
+        given = torch.full((FILLS,), -1) if self.flow.classes else None
+        draws = self.flow.sample((FILLS,) if given is None else (), given, generator=noise)
+        start = torch.where(missing, draws.nan_to_num(0).clamp(*x.aminmax()), x)
+        return Chains(start, editing.Langevin().scale, noise, 0)
+
+    def _denoised(self, x: Events) -> Events:
+        return self.coded.denoise(x, -1 if self.flow.classes else None)
+
+
+def read_mask(text: str, height: int, width: int) -> Tensor:
+    """The missing pixels, bool (H, W): the cells of a grid, by rows, four in a hexadecimal digit, 1 where missing.
+
+    The grid has a cell for each pixel, and 32 along a side at most. Raises ValueError for another text.
+
+    >>> read_mask("0f", 2, 4).int().tolist()
+    [[0, 0, 0, 0], [1, 1, 1, 1]]
+    """
+    rows, columns = min(height, CELLS), min(width, CELLS)
+    digits = -(-rows * columns // 4)
+    if len(text) != digits or set(text) - set("0123456789abcdef"):
+        raise ValueError(f"a mask of {rows} × {columns} cells has {digits} hexadecimal digits; got {text[:40]!r}.")
+    bits = torch.tensor([int(digit) for digit in f"{int(text, 16):0{4 * digits}b}"])[: rows * columns]
+    cells = bits.reshape(1, 1, rows, columns).float()
+    return interpolate(cells, (height, width))[0, 0] > 0
+
+
+def read_amounts(text: str) -> dict[int, float]:
+    """Amounts of attributes. Raises ValueError for another text.
+
+    >>> read_amounts("0:0.5,3:-1")
+    {0: 0.5, 3: -1.0}
+    """
+    pairs = [part.split(":") for part in text.split(",") if part]
+    try:
+        found = {int(k): float(amount) for k, amount in pairs}
+    except ValueError:
+        raise ValueError(f"amounts are ATTRIBUTE:AMOUNT, with commas between them; got {text[:40]!r}.") from None
+    if not all(abs(amount) <= 4 for amount in found.values()):
+        raise ValueError(f"amounts are −4 … 4; got {text[:40]!r}.")
+    return found
