@@ -251,7 +251,7 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("train digits --out x --device tpu", "tpu"),
         ("sample nowhere", "nowhere is not a run folder"),
         ("sample RUN --n 0", "draw at least one sample"),
-        ("sample RUN --label 10", "the flow has 10 classes; got label 10"),
+        ("sample RUN --label 10", "the flow has 10 classes: give 0 … 9, or −1; got label 10"),
         ("sample RUN --label -2", "got label -2"),
         ("sample RUN --temperature -1", "temperature of at least 0; got -1"),
         ("sample RUN --guide 2", "--guidance"),

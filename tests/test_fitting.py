@@ -262,6 +262,23 @@ def test_columns_are_fitted_in_any_units(name):
         assert (drawn.median() - x[:, 0].double().median()).abs() < size
 
 
+def test_rows_that_were_rounded_to_float32_are_told_of():
+    """Where the flow learned what float32 does not hold, of events and of a context."""
+    x, context = UNITS["GPS seconds"][0], 1126259462 + UNIFORM
+    flow = pf.models.NSF(features=1, context=1, **NSF1).build()
+    pf.fit(flow, x, context, steps=1, progress=False)
+    for given in ((x.float(), context), (x, context.float())):
+        with pytest.warns(UserWarning, match="float32, and the flow learned float64 values that float32 does not hold"):
+            flow.log_prob(*given)
+    assert flow.log_prob(x, context).isfinite().all()
+
+
+def test_weights_may_be_of_any_size():
+    x = gaussian(100)
+    for scale in (1e-300, 1.0, 1.5e308):
+        assert torch.equal(Arrays(x, weights=torch.full((100,), scale, dtype=torch.float64)).weights, torch.ones(100))
+
+
 @pytest.mark.filterwarnings("ignore:column .*robust=True")
 def test_data_that_float32_holds_stay_in_float32():
     for x in (gaussian(100), 1e6 * gaussian(100), torch.cat([gaussian(99), torch.full((1, 2), 1e12)]).double()):
@@ -406,6 +423,32 @@ def test_columns_that_a_density_does_not_suit_are_named(name):
     pandas = pytest.importorskip("pandas")
     with pytest.warns(UserWarning, match=f"^column age:? {told}"):
         pf.fit(maf(), pandas.DataFrame(x.numpy(), columns=["real", "age"]), steps=1, progress=False)
+
+
+BOUND = {  # name -> columns, and those that determine each other
+    "a multiple": ([REAL, REAL.roll(1), 1000 - 2 * REAL], "0, 2"),
+    "a sum": ([REAL, REAL.roll(1), REAL + REAL.roll(1), REAL.roll(2)], "0, 1, 2"),
+    "shares": (list(torch.stack([REAL.roll(i).exp() for i in range(7)]).softmax(0)), "0, 1, 2, 3, 4 and 2 more"),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", BOUND)
+def test_columns_that_determine_each_other_are_named(name, dtype):
+    columns, told = BOUND[name]
+    x = torch.stack(columns, 1).to(dtype)
+    with pytest.warns(UserWarning, match=f"^columns {told} determine each other"):
+        pf.fit(maf(features=len(columns)), x, steps=1, progress=False)
+    pf.fit(maf(features=len(columns)), x + 1e-3 * torch.rand(x.shape, generator=keyed(1)), steps=1, progress=False)
+
+
+def test_far_rows_are_told_of_where_they_set_the_unit():
+    """In a context too; not where units are robust, which is the remedy."""
+    x, far = torch.stack([REAL, REAL.roll(1)], 1), SUSPECTS["far rows"][0][:, None]
+    with pytest.warns(UserWarning, match=r"^column 0 of the context: 0.10% of the rows lie .*robust=True"):
+        pf.fit(maf(context=1), x, far, steps=1, progress=False)
+    pf.fit(maf(context=1, robust=True), x, far, steps=1, progress=False)
+    pf.fit(maf(robust=True), torch.cat([x[:, :1], far], 1), steps=1, progress=False)
 
 
 def test_columns_that_a_density_suits_are_not_told_of():

@@ -69,7 +69,7 @@ class Recipe:
         if self.data.columns:
             raise ValueError(
                 f"this run learned {self.data}, which holds no images, and this is for images. Runs on tables take "
-                "sample, score, evaluate and check."
+                "sample, score, evaluate, plot and check."
             )
         if place is not None and isinstance(self.data, ImageSource):
             return self.data.at(place).whole(self.takes(), names)

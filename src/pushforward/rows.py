@@ -13,7 +13,7 @@ from pushforward.codecs import CodedFlow
 from pushforward.data import Arrays
 from pushforward.flow import Flow
 from pushforward.randomness import keyed
-from pushforward.statistics import SORTED, central, moments, narrowed
+from pushforward.statistics import SORTED, Measured, central, moments, narrowed
 from pushforward.transforms import Circle, Integers, Interval, ProductSupport, Support
 
 ATOM = 0.02  # the share of rows with one value from which on it is told
@@ -21,6 +21,7 @@ REPEATED = 0.5  # the share of rows whose value is another row's too
 FEW = 50  # rows, below which repetition tells little
 FAR = 30.0  # times the central range that a deviation may be
 TOLD = 5  # columns in one warning
+MANY = 500  # columns, above which it is not asked whether they determine each other
 
 
 def rows_of(flow: Flow, x: object, context: object = None, weights: object = None) -> Arrays:
@@ -49,7 +50,8 @@ def real_rows(flow: Flow, values: object, name: str, integers: Sequence[int] = (
 def check_rows(coded: CodedFlow, data: Arrays, names: Sequence[str] = ()) -> None:
     """Raise ValueError where a flow does not take events, their context, or values outside of its supports.
 
-    Warns of columns that a density does not suit, or whose unit a few rows set; `names` are those of the columns.
+    Warns of columns that a density does not suit, and of columns, the context's too, whose unit a few rows set; `names`
+    are those of the columns.
     """
     flow = coded.flow
     x = coded.codec.encode(data.events, keyed(0))[0]
@@ -67,20 +69,52 @@ def check_rows(coded: CodedFlow, data: Arrays, names: Sequence[str] = ()) -> Non
                 "Drop them, or correct the supports."
             )
     if x.dim() == 2 and len(x) >= FEW:
-        _tell(list(_suspects(x, supports, names)))
+        robust = any(isinstance(part, Measured) and part.statistics is central for part in flow.modules())
+        _tell([*_suspects(x, supports, names, robust), *_suspects_of_a_context(data.context, robust)])
 
 
-def _suspects(x: Tensor, supports: Sequence[Support], names: Sequence[str]) -> Iterator[str]:
-    """What is to be told about the columns of x, a sentence each."""
-    x = x[:: -(-len(x) // SORTED)]
+def _suspects(x: Tensor, supports: Sequence[Support], names: Sequence[str], robust: bool) -> Iterator[str]:
+    """What is to be told about the columns of x, a sentence each. Outliers do not set robust units."""
+    x, apart = x[:: -(-len(x) // SORTED)], []
     for i, support in enumerate(supports):
         name = f"column {names[i] if names else i}"
         if isinstance(support, Integers):
             continue
         if told := _repetition(x[:, i]):
             yield f"{name} {told}"
-        elif not isinstance(support, Circle) and (told := _outliers(support.to_line(x[:, i])[0])):
-            yield f"{name}: {told}"
+        elif not isinstance(support, Circle):
+            apart.append(i)
+            if not robust and (told := _outliers(support.to_line(x[:, i])[0])):
+                yield f"{name}: {told}"
+    if bound := _bound(x[:, apart]):
+        listed = ", ".join(str(names[apart[i]] if names else apart[i]) for i in bound[:TOLD])
+        others = f" and {len(bound) - TOLD} more" if len(bound) > TOLD else ""
+        yield f"columns {listed}{others} determine each other, so that all rows lie on a surface: leave one out"
+
+
+def _suspects_of_a_context(context: Tensor | None, robust: bool) -> Iterator[str]:
+    """What is to be told about a context (n, features)."""
+    if robust or context is None or context.dim() != 2 or not context.is_floating_point():
+        return
+    for i, column in enumerate(context[:: -(-len(context) // SORTED)].T):
+        if told := _outliers(column):
+            yield f"column {i} of the context: {told}"
+
+
+def _bound(x: Tensor) -> list[int]:
+    """The columns of x (rows, columns) that a linear equation binds within rounding; [] where there is none.
+
+    The equation is the eigenvector of their correlations whose eigenvalue is the least.
+    """
+    if not 2 <= x.shape[1] <= min(MANY, len(x) - 1):
+        return []
+    mean, deviation = moments(x)
+    units = (x.double() - mean) / deviation
+    rounding = torch.finfo(x.dtype).eps * (x.double().abs().amax(0) / deviation).amax().item()
+    values, vectors = torch.linalg.eigh(units.T @ units / len(x))
+    if values[0] > 4 * rounding**2 + 1e-14 * x.shape[1]:
+        return []
+    return (vectors[:, 0].abs() > 1e-3).nonzero().flatten().tolist()
 
 
 def _repetition(column: Tensor) -> str:
@@ -120,4 +154,5 @@ def _tell(told: list[str]) -> None:
     if told:
         others = [f"and {len(told) - TOLD} more columns"] if len(told) > TOLD else []
         why = " A density has no limit at values that repeat." if any(" holds " in each for each in told) else ""
+        why += " Nor has it one on a surface." if any(" surface" in each for each in told) else ""
         warnings.warn(f"{'; '.join(told[:TOLD] + others)}.{why}", UserWarning, stacklevel=4)

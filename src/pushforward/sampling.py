@@ -58,7 +58,8 @@ def samples(
     coded, how = coded.denoised_by(sampling.denoise), sampling
     flow = coded.flow
     if how.label is not None and not -1 <= how.label < flow.classes:
-        raise ValueError(f"the flow has {flow.classes} classes; got label {how.label}. Give 0 … classes − 1, or −1.")
+        takes = f"has {flow.classes} classes: give 0 … {flow.classes - 1}, or −1" if flow.classes else "takes no label"
+        raise ValueError(f"the flow {takes}; got label {how.label}.")
     guided = how.guided(flow)
     for numbers in torch.arange(start, stop, device="cpu").split(how.batch):
         labels = None

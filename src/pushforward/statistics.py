@@ -5,6 +5,7 @@ The columns of t (batch, features, …) are its features; other dimensions count
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -80,6 +81,7 @@ class Measured(nn.Module):
 
     shift: Tensor
     log_scale: Tensor
+    statistics: Callable[[Tensor], tuple[Tensor, Tensor]]  # `moments` or `central`
 
     @torch.no_grad()
     def measure(self, shift: Tensor, scale: Tensor, dtype: torch.dtype) -> None:
@@ -88,6 +90,16 @@ class Measured(nn.Module):
             self.shift = self.shift.double()
         self.shift.copy_(shift.reshape(self.shift.shape))
         self.log_scale.copy_(scale.log().reshape(self.shift.shape))
+
+    def tell_if_rounded(self, t: Tensor) -> None:
+        """Warn where values are narrower than the units, which are float64 because float32 does not hold the data."""
+        if self.shift.dtype == torch.float64 and self.log_scale.dtype != torch.float64 and t.dtype != torch.float64:
+            warnings.warn(
+                f"these values are {t.dtype}, and the flow learned float64 values that float32 does not hold: their "
+                "densities are those of rounded values. Give float64.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         before = self.shift, self.log_scale

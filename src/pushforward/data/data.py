@@ -73,6 +73,7 @@ class Arrays(Data):
                 )
         if weights is not None:
             counts = _checked_weights(as_tensor(weights, "the array of weights").double().cpu(), len(self.events))
+            counts = counts / counts.amax()  # whose sum is finite, at any size
             self.weights = (counts / counts.mean()).to(torch.promote_types(self.events.dtype, torch.float32))
 
     def __len__(self) -> int:

@@ -75,6 +75,7 @@ class Units(Measured):
         self.register_buffer("log_scale", torch.zeros(features))
 
     def forward(self, condition: Condition) -> Tensor:
+        self.tell_if_rounded(condition.value)
         return (at_least_float32(condition.value) - self.shift) * torch.exp(-self.log_scale.to(self.shift.dtype))
 
     def initialize_from(self, condition: Condition) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.data import Arrays, Data, Images, ImageSource, prepared
 from pushforward.files import alone_in, cache_folder, write
-from pushforward.fitting import Fit, looking_at
+from pushforward.fitting import Fit, looking_at, score_name
 from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
 from pushforward.recipe import Recipe, differences, from_json, to_json
@@ -165,8 +165,6 @@ def _end(recipe: Recipe, folder: Path, state: State) -> None:
     if not recipe.train.patience:
         return write_card(folder)
     codec = _codec(state.objective)
-    measured = f"held-out {codec.unit}" if codec.unit != "nats" else "held-out log p"
-    if not state.objective.flow.exact:
-        measured += ", log-dets estimated"
+    measured = score_name(CodedFlow(state.objective.flow, codec))
     fit = Fit.of(state, recipe.train, measured, codec.unit)
     return note(folder, {"training": {"text": str(fit), **asdict(fit)}})

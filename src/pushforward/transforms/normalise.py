@@ -48,6 +48,7 @@ class ActNorm(Measured, Triangular):  # pyright: ignore[reportIncompatibleMethod
         return True
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        self.tell_if_rounded(x)
         return _forward(x, self.shift, self.log_scale)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
