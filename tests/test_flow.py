@@ -432,7 +432,7 @@ def test_denoising_in_chunks_is_denoising(chunk):
     flow, x, labels = picture(), torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, -1, 0])
     sigma = torch.linspace(0.1, 0.5, 5)
     seen = []
-    flow.transform.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    flow.transform[0].register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     expected = torch.cat([flow.denoise(x[i : i + 1], sigma[i], labels[i]) for i in range(5)])
     seen.clear()
     torch.testing.assert_close(flow.denoise(x, sigma, labels, by=Score(chunk)), expected)

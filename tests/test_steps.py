@@ -128,7 +128,7 @@ class Poisoned(Likelihood):
     def forward(self, data, context=None, generator=None, weights=None):
         loss, logs = super().forward(data, context, generator, weights)
         wrong = (data[:, None] == self.bad).all(2).any()
-        return torch.where(wrong, math.nan, loss), {**logs, "z": torch.where(wrong, math.nan, logs["z"])}
+        return torch.where(wrong, math.nan, loss), logs
 
 
 def poisoned(*steps: int) -> tuple[Poisoned, Arrays]:

@@ -105,7 +105,7 @@ def test_a_row_s_noise_does_not_depend_on_the_rows_beside_it():
 def test_labels_are_dropped_at_the_given_rate():
     seen = []
     objective = Likelihood(picture(classes=10), UniformDequantization(17), condition_dropout=0.25)
-    objective.flow.transform.register_forward_pre_hook(lambda _, args: seen.append(args[1]["label"].null))
+    objective.flow.transform[0].register_forward_pre_hook(lambda _, args: seen.append(args[1]["label"].null))
     objective(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.zeros(4000, dtype=torch.long))
     assert seen[0].float().mean() == pytest.approx(0.25, abs=0.03)
 

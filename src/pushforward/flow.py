@@ -38,12 +38,11 @@ class Flow(nn.Module):
     `event` is the shape of one sample; an axis of None has any size. `conditions` maps names to kinds of conditions:
     {"label": Label(10)}. The argument `context` of a method is then the value of the one condition, for each row or one
     for all rows, or a dict of values by name; None for an unconditional flow. Log-densities are in nats.
+    `objective` is the `objectives.ObjectiveConfig` by which `fit` trains it; None: maximum likelihood.
 
     Methods take events x (*batch, *event), a tensor, an array of any kind or a list. The batch shapes of x and of the
     context broadcast, and answers have the shape that they broadcast to, here written (*batch). A row with an infinite
     element has a density of 0 and an infinite latent; where an element is NaN, so is the answer.
-
-    `objective` is the `objectives.ObjectiveConfig` by which `fit` trains it; None: maximum likelihood.
 
     >>> from pushforward.bases import StandardNormal
     >>> from pushforward.transforms import Flip
@@ -111,7 +110,8 @@ class Flow(nn.Module):
 
     def log_prob(self, x: Events, context: Given = None) -> PerSample:
         """log p(x | context) in nats, (*batch)."""
-        return self.log_prob_and_latent(x, context)[0]
+        x, rows, batch = self._rows(x, self.event, context)
+        return _unflattened(mapped(lambda x, rows: (x, self.transform.log_prob(x, self.base, rows)), x, rows)[1], batch)
 
     def log_prob_and_latent(self, x: Events, context: Given = None) -> tuple[PerSample, Events]:
         """log p(x | context) in nats, (*batch), and the latent z of x, (*batch, *latent)."""

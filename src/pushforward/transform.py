@@ -40,6 +40,10 @@ class Diagnosis(NamedTuple):
     refused: Tensor | None = None  # (batch,), steps of its solver
 
 
+Base = Any  # of `pushforward.bases`: the distribution of z
+Solver = Any  # of `pushforward.solve`: each kind of transform has its own kinds
+
+
 class Transform(nn.Module, ABC):
     """An invertible map, in both directions.
 
@@ -57,6 +61,11 @@ class Transform(nn.Module, ABC):
 
     @abstractmethod
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
+
+    def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
+        """log p(x) in nats, (batch,), where z has the distribution `base`. Some transforms compute it without z."""
+        z, log_det = self(x, context)
+        return base.log_prob(z, context) + log_det
 
     def encode(self, x: Events, context: Context | None = None) -> Events:
         """x -> z alone: a transform whose log_det costs something leaves it out."""
@@ -114,9 +123,6 @@ class Solving(Transform):
     @abstractmethod
     def solved_by(self, solve: Solver) -> Transform:
         """The same transform, of the same weights, with another solver."""
-
-
-Solver = Any  # of `pushforward.solve`: each kind of transform has its own kinds
 
 
 class Triangular(Transform):
@@ -180,6 +186,13 @@ class Chain(Transform):
             x, log_det = part(x, context)
             total = total + log_det
         return x, total  # pyright: ignore[reportReturnType]
+
+    def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
+        total = 0
+        for part in self.parts[:-1]:
+            x, log_det = part(x, context)
+            total = total + log_det
+        return total + self[-1].log_prob(x, base, context)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         total = 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
-from pushforward.bases import StandardNormal
+from pushforward.bases import StandardLogistic, StandardNormal
 from pushforward.conditions import Context
 from pushforward.diagnostics import jacobian_log_det
 from pushforward.flow import Flow
@@ -53,6 +53,14 @@ def log_det_is_autograd(case: Case) -> None:
     _, log_det = transform(x, context)
     for i in range(N):
         assert close(log_det[i], jacobian_log_det(transform, x, context, row=i))
+
+
+def log_prob_is_that_of_the_latent(case: Case) -> None:
+    """For a normal base, for which some transforms compute no latent, and for another."""
+    transform, context, x = case.build(), case.context(N), case.x(N)
+    z, log_det = transform(x, context)
+    for base in (StandardNormal(*case.latent), StandardLogistic(*case.latent)):
+        assert close(transform.log_prob(x, base, context), base.log_prob(z) + log_det, 1e-12)
 
 
 def shapes_and_dtypes(case: Case) -> None:
@@ -358,6 +366,7 @@ LAWS = (
     round_trip,
     log_dets_cancel,
     log_det_is_autograd,
+    log_prob_is_that_of_the_latent,
     shapes_and_dtypes,
     autocast_leaves_the_flow_in_float32,
     float32_agrees_with_float64,

@@ -18,7 +18,6 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from pushforward.flow import Flow
 from pushforward.moves import Categorical, MixD, Tempered
@@ -83,11 +82,7 @@ def _resampled(
     drawn = rest.decode(noise)
     placed = torch.cat([known.repeat_interleave(candidates, 0).to(drawn), drawn[:, k:]], 1)
 
-    def log_p(u: Events) -> Tensor:
-        z, log_det = rest(u)
-        return flow.base.log_prob(z) + log_det
-
-    log_w = log_p(placed) - log_p(drawn) - 0.5 * sum_event(drawn[:, :k].square())
+    log_w = rest.log_prob(placed, flow.base) - rest.log_prob(drawn, flow.base) - 0.5 * sum_event(drawn[:, :k].square())
     w = log_w.unflatten(0, (n, candidates)).softmax(1)
     level = draw(torch.rand, (n, 1), known, generator).to(w)
     choice = (w.cumsum(1) < level).sum(1).clamp(max=candidates - 1)

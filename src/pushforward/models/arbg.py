@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pushforward.models.vector import VectorModel
 from pushforward.moves import Histogram
 from pushforward.networks import LabelPrefix, LayerOptions, Learned, PrefixTransformer, VectorPrefix
-from pushforward.transform import Inverse, Transform
-from pushforward.transforms import Autoregressive, Regroup, numbered
+from pushforward.transform import Transform
+from pushforward.transforms import Autoregressive, Permuted, Regroup, numbered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,7 @@ class ArBG(VectorModel):
     def assemble(self) -> Iterator[Transform]:
         yield from self.units()
         tokens = Regroup(numbered((self.features,))[:, None], (self.features,))
-        yield tokens
-        yield Autoregressive(self._network(), self.move)
-        yield Inverse(tokens)
+        yield Permuted(tokens, Autoregressive(self._network(), self.move))
 
     def _network(self) -> PrefixTransformer:
         width, prefix = self.hidden[0], None

@@ -51,9 +51,9 @@ class MixD(nn.Module, Move):
     `gaussians` is any module with `mean` (components, features) and `log_scale` (components, 1): `Gaussians`, or those
     of a codebook, which then are the same weights. Zero raw parameters are equal weights.
 
-    `log_density` takes one sum over the components and no distribution function; a flow calls `forward` instead. The
-    inverse finds one feature after another. Where a feature has a density near 0 given those before it, y is in a far
-    tail, and the inverse loses as many digits as the density's reciprocal has.
+    `log_density` takes one sum over the components and no distribution function. The inverse finds one feature after
+    another. Where a feature has a density near 0 given those before it, y is in a far tail, and the inverse loses as
+    many digits as the density's reciprocal has.
 
     >>> move = MixD(Gaussians(components=27, features=5))
     >>> x, raw = torch.zeros(2, 7, 5), torch.zeros(2, 7, 27)

@@ -226,3 +226,6 @@ class GaussianMixture(Mixture):
     @property
     def component(self) -> type[Component]:
         return Gaussian
+
+    def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
+        return log_mixture(at_least_float32(x), self.params(raw), Gaussian)

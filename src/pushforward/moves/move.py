@@ -39,8 +39,7 @@ class Move(ABC):
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
         """The log-density of x where y is standard normal, in nats: (*, …), whose sum over a row is that of the row.
 
-        It is that of a token by itself, which some moves compute without y. No flow calls it: `Flow.log_prob` computes
-        y and the log-slopes by `forward`.
+        Some moves compute it without y. So does a flow whose last step has such a move, and a standard normal base.
         """
         y, log_slopes = self.forward(x, raw)
         return log_slopes - 0.5 * (y.square() + math.log(2 * math.pi))

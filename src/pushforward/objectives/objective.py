@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward import conditions
+from pushforward.bases import Fixed
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context, Given
 from pushforward.data import Data
@@ -136,10 +137,13 @@ class Likelihood(Objective):
         for error in (beside, self.codec.decoding_error(x.detach(), data)):
             if error is not None:
                 loss = loss + (error if weights is None else weights * error).mean()
-        return loss, {self.unit: cost.mean(), "z": z.detach()}
+        return loss, {self.unit: cost.mean(), **({} if z is None else {"z": z.detach()})}
 
-    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events, PerSample | None]:
-        """log p, latents, and where something is trained beside the flow, the error (batch,) that is added."""
+    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events | None, PerSample | None]:
+        """log p; latents, where the base observes them; and where something is trained beside the flow, the error
+        (batch,) that is added."""
+        if isinstance(self.flow.base, Fixed):
+            return self.flow.log_prob(x, context), None, None
         return *self.flow.log_prob_and_latent(x, context), None
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:

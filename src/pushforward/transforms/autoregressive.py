@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from pushforward.bases import Base, StandardNormal
 from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork, Resumed
@@ -40,6 +41,11 @@ class Autoregressive(Triangular, Solving):
 
     def slopes(self, x: Tokens, context: Context | None = None) -> tuple[Tokens, Tokens]:
         return self.move.forward(x, self.net(x, context))
+
+    def log_prob(self, x: Tokens, base: Base, context: Context | None = None) -> PerSample:
+        if not isinstance(base, StandardNormal):
+            return super().log_prob(x, base, context)
+        return sum_event(self.move.log_density(x, self.net(x, context)))
 
     def inverse(self, z: Tokens, context: Context | None = None) -> tuple[Tokens, PerSample]:
         x, log_slopes = zip(*self.solve(self.net, self.move, z, context), strict=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pushforward.bases import Base, StandardNormal
 from pushforward.computed import Computed
 from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, Tokens, at_least_float32
@@ -216,6 +217,11 @@ class Permuted(Triangular):
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         z, log_slopes = self.step.slopes(self.order.arrange(x), context)
         return self.order.restore(z), self.order.restore(log_slopes)
+
+    def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
+        if not isinstance(base, StandardNormal):  # of which every order has the same density
+            return super().log_prob(x, base, context)
+        return self.step.log_prob(self.order.arrange(x), base, context)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x, log_det = self.step.inverse(self.order.arrange(z), context)
