@@ -119,6 +119,35 @@ def test_a_line_goes_from_one_image_to_the_other(page):
     assert np.abs(pixels[1] - pixels[0]).max() > 20
 
 
+def test_a_row_has_the_density_of_each_feature_given_the_others(tmp_path):
+    from fastapi.testclient import TestClient
+
+    torch.manual_seed(0)
+    rows = torch.randn(60, 3)
+    np.savetxt(tmp_path / "t.csv", rows.numpy(), delimiter=",", header="a,b,age", comments="")
+    data = TableSource(str(tmp_path / "t.csv"), ("a", "b"), ("age",), validation=0.5)
+    model = pf.models.MAF(features=2, context=1)
+    flow = model.build()
+    for parameter in flow.parameters():
+        torch.nn.init.zeros_(parameter)  # it is standard normal
+    pf.save(flow, tmp_path / "run", model=model, data=data)
+    client = TestClient(app([tmp_path / "run"]), base_url=HERE)
+    scene = client.get("/api/runs/run/table").json()
+    assert (len(scene["rows"]), scene["names"], scene["given"]) == (30, ["a", "b"], ["age"])
+    answer = client.get("/api/runs/run/row", params={"x": "1,-0.5", "c": "0"}).json()
+    normal = torch.distributions.Normal(0.0, 1.0)
+    assert answer["log_p"] == pytest.approx(normal.log_prob(torch.tensor([1.0, -0.5])).sum().item(), abs=1e-4)
+    for feature, value, (low, high) in zip(answer["features"], (1, -0.5), scene["ranges"], strict=True):
+        low, value, high = normal.cdf(torch.tensor([low, value, high]))
+        share = ((value - low) / (high - low)).item()
+        assert feature["tail"] == pytest.approx(2 * min(share, 1 - share), abs=2e-3)
+    assert sum(client.get("/api/runs/run/drawn", params={"c": "1"}).json()["histograms"][0]) == pytest.approx(
+        1, abs=0.1
+    )
+    assert client.get("/api/runs/run/row", params={"x": "1", "c": "0"}).status_code == 422
+    assert client.get("/api/runs/run/row", params={"x": "1,nan", "c": "0"}).status_code == 422
+
+
 def test_an_edit_goes_along_the_direction_of_a_class(page):
     assert page.get(f"{DIGITS}/attributes").json() == [str(k) for k in range(10)]
     before, after = (
@@ -282,7 +311,7 @@ def test_of_waiting_requests_only_the_latest_is_run():
 def test_a_run_that_cannot_be_shown_is_listed(tmp_path):
     from fastapi.testclient import TestClient
 
-    pf.save(pf.models.MAF(features=3).build(), tmp_path / "three")
+    pf.save(pf.models.MAF(features=3, classes=2).build(), tmp_path / "three")
     client = TestClient(app([tmp_path / "three", "pretrained:moons", "pretrained:moons"]), base_url=HERE)
     assert [(run["name"], run["kind"]) for run in client.get("/api/runs").json()] == [
         ("three", ""),

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,10 +18,12 @@ import uvicorn
 from playwright.sync_api import sync_playwright
 
 import pushforward as pf
+from pushforward.data import TableSource
 from pushforward.explore import app
 from pushforward.runs.folder import load_coded
 from pushforward.transforms import Interval
 
+EXTREME = "(input) => { input.value = input.max; input.dispatchEvent(new Event('input')); }"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
@@ -34,7 +37,12 @@ def address(tmp_path_factory):
     folder, bounded = tmp_path_factory.mktemp("runs"), (Interval(0, 1), Interval())
     pf.save(pf.models.NSF(features=2, transforms=1, hidden=(8,), supports=bounded).build(), folder / "bounded")
     pf.save(load_coded("pretrained:digits"), folder / "nodata")
-    shown = app(["pretrained:moons", "pretrained:digits", folder / "bounded", folder / "nodata"])
+    table = np.random.default_rng(0).normal(size=(60, 3))
+    np.savetxt(folder / "t.csv", table, delimiter=",", header="a,b,age", comments="")
+    model = pf.models.MAF(features=2, context=1)
+    pf.save(model.build(), folder / "table", model=model, data=TableSource(str(folder / "t.csv"), ("a", "b"), ("age",)))
+    runs = [folder / name for name in ("bounded", "nodata", "table")]
+    shown = app(["pretrained:moons", "pretrained:digits", *runs])
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(shown, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -168,6 +176,20 @@ def test_pixels_are_painted_and_drawn(page, address):
     page.wait_for_function("() => document.querySelector('#mask')?.ariaLabel?.startsWith('9 of 64')")
 
 
+def test_a_row_is_moved_and_samples_follow_the_condition(page, address):
+    ready(page, address, "#table", "#features .tail")
+    page.wait_for_function("() => /tail/.test(document.querySelector('#features').innerText)")
+    changed(page, "#logp", lambda: page.locator("#features input").first.press("ArrowRight"))
+    page.wait_for_function("() => location.hash.includes('x=')")
+    assert "odd" in changed(page, "#features li", lambda: page.locator("#features input").first.evaluate(EXTREME))
+    changed(page, "#logp", lambda: page.click("#again"))
+    changed(page, "#number", lambda: page.locator("#row").press("End"))
+    before = page.locator("#pairs").screenshot()
+    page.locator("#columns input").first.click()
+    assert page.locator("#pairs").screenshot() != before
+    changed(page, "#given output", lambda: page.locator("#given input").press("ArrowRight"))
+
+
 def test_outside_the_support_log_p_is_minus_infinity(page, address):
     ready(page, address, "#bounded?at=0&x=2&y=0", "#base")
     assert page.inner_text("#logp") == page.inner_text("#sum") == "−∞"
@@ -202,10 +224,10 @@ def test_samples_follow_their_controls(page, address):
     assert "--label 3" in page.inner_text("#reproduce code")
 
 
-@pytest.mark.parametrize("where", ["#moons", "#digits"])
+@pytest.mark.parametrize("where", ["#moons", "#digits", "#table"])
 def test_a_phone_needs_no_scrolling_sideways(page, address, where):
     page.set_viewport_size({"width": 320, "height": 640})
-    ready(page, address, where, "#logp" if where == "#moons" else "#cost")
+    ready(page, address, where, "#cost" if where == "#digits" else "#logp")
     assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 

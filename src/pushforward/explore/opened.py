@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from pushforward.codecs import CodedFlow
+from pushforward.codecs import CodedFlow, Identity
 from pushforward.codecs.integers import IntegerCodec
 from pushforward.explore.edits import Edits
 from pushforward.explore.images import Pictures
 from pushforward.explore.plane import Plane
+from pushforward.explore.vectors import MOST, POINTS, Vectors
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
 from pushforward.runs.data import class_names, images_of, recipe_of
@@ -26,8 +28,9 @@ ROWS = 600  # of a table, drawn as points
 
 
 class Opened:
-    """A run, and what can be shown of it: `kind` is "plane" for an unconditional flow of two features, "images" for
-    one of images of integers, by class or unconditional, and "" for a flow that cannot be shown."""
+    """A run, and what can be shown of it: `kind` is "plane" for an unconditional flow of two features, "vectors" for
+    one of more or fewer, or conditioned on a vector, "images" for one of images of integers, by class or unconditional,
+    and "" for a flow that cannot be shown."""
 
     def __init__(self, run: str | PathLike[str], name: str):
         self.run, self.name = run, name
@@ -40,6 +43,8 @@ class Opened:
         event, conditions = tuple(self.built.event), set(self.built.conditions)
         if event == (2,) and not conditions and self.built.exact:
             return "plane"
+        if len(event) == 1 and event[0] and event[0] <= MOST and conditions <= {"vector"}:
+            return "vectors" if isinstance(self.recipe.codec, Identity) else ""
         images = len(event) == 3 and None not in event and event[0] in (1, 3) and conditions <= {"label"}
         return "images" if images and isinstance(self.recipe.codec, IntegerCodec) else ""
 
@@ -70,12 +75,28 @@ class Opened:
         """Raises ValueError where it is no flow of two features."""
         if self.kind != "plane":
             raise ValueError(f"{self.name} is not an unconditional flow of two features.")
+        found = self._rows(ROWS)
+        if found is None:  # samples take the place of the data
+            return Plane(self.coded.flow, self.coded.flow.sample(ROWS, generator=torch.Generator().manual_seed(0)))
+        return Plane(self.coded.flow, found[0])
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """Raises ValueError where it is no such flow, or its data are not here."""
+        found = self._rows(POINTS) if self.kind == "vectors" else None
+        if found is None:
+            raise ValueError(f"{self.name} is not a flow of vectors, or its data are not where they were.")
+        columns = self.recipe.data.columns or tuple(f"x{i}" for i in range(*self.built.event))
+        given = () if found[1] is None else self.recipe.data.context
+        return Vectors(self.coded.flow, *found, columns, given)
+
+    def _rows(self, n: int) -> tuple[Tensor, Tensor | None] | None:
+        """Held-out rows of the run's table and their context, n at most; None where they are not here."""
         try:
             data = self.recipe.held_out_data()
-            rows = data.fetch(range(min(ROWS, len(data))))[0]
-        except (ValueError, OSError):  # the data are not here
-            rows = self.coded.flow.sample((ROWS,), generator=torch.Generator().manual_seed(0))
-        return Plane(self.coded.flow, rows)
+        except (ValueError, OSError):
+            return None
+        return data.fetch(range(min(n, len(data))))
 
     @cached_property
     def pictures(self) -> Pictures:

@@ -18,6 +18,7 @@ from pushforward.explore.guard import Guard
 from pushforward.explore.images import MOST, Pictures
 from pushforward.explore.opened import Opened, opened
 from pushforward.explore.uploads import BYTES, read_upload
+from pushforward.explore.vectors import read_values
 from pushforward.explore.worker import BusyError, SupersededError, Worker
 from pushforward.optional import require
 from pushforward.runs.folder import PRETRAINED
@@ -77,7 +78,7 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
     def busy(_: Request, __: BusyError) -> JSONResponse:
         return JSONResponse({"detail": "too many requests are waiting; try again"}, 503)
 
-    for routes in (_of_planes, _of_images, _of_edits, _of_uploads):
+    for routes in (_of_planes, _of_vectors, _of_images, _of_edits, _of_uploads):
         made.include_router(routes(answer))
     made.mount("/static", StaticFiles(directory=STATIC))
     made.add_middleware(Guard, token=token)  # pyright: ignore[reportArgumentType]
@@ -107,6 +108,29 @@ def _of_planes(answer: Callable[..., Any]) -> "APIRouter":
         y: float = Query(ge=-1e6, le=1e6, allow_inf_nan=False),
     ) -> Any:
         return await answer(request, name, lambda run: run.plane.point(stage, x, y))
+
+    return routes
+
+
+def _of_vectors(answer: Callable[..., Any]) -> "APIRouter":
+    """Requests about flows of vectors."""
+    from fastapi import APIRouter, Query, Request
+
+    routes = APIRouter(prefix="/api/runs/{name}")
+
+    @routes.get("/table")
+    async def table(request: Request, name: str) -> Any:
+        return await answer(request, name, lambda run: run.vectors.scene())
+
+    @routes.get("/drawn")
+    async def drawn(request: Request, name: str, c: str = "", seed: int = Query(0, ge=0, lt=2**31)) -> Any:
+        given = read_values(c)
+        return await answer(request, name, lambda run: run.vectors.drawn(given, seed))
+
+    @routes.get("/row")
+    async def row(request: Request, name: str, x: str, c: str = "") -> Any:
+        values, given = read_values(x), read_values(c)
+        return await answer(request, name, lambda run: run.vectors.row(values, given))
 
     return routes
 

@@ -3,6 +3,9 @@
 import { ask, say, visit } from "./server.js";
 import { plane } from "./plane.js";
 import { images } from "./images.js";
+import { vectors } from "./vectors.js";
+
+const VIEWS = { plane, images, vectors };
 
 const main = document.getElementById("main");
 const runs = await ask("runs");
@@ -36,7 +39,7 @@ async function show() {
   document.getElementById("about").title = run.configuration;
   if (!run.kind) {
     const text = document.createElement("p");
-    text.textContent = `${run.run} is a ${run.model}, which this page cannot show yet: it shows unconditional flows of two features, and flows of images.`;
+    text.textContent = `${run.run} is a ${run.model}, which this page cannot show yet: it shows flows of images, and of few features, given a vector or nothing.`;
     main.replaceChildren(text);
     return;
   }
@@ -44,7 +47,7 @@ async function show() {
   say(`${run.name} is loading`);
   try {
     const page = { run, query, ask: visit(), keep: (values) => keep(run.name, values), leaving };
-    await (run.kind === "plane" ? plane : images)(page);
+    await VIEWS[run.kind](page);
     say("");
   } catch (error) {
     say(error.message);
