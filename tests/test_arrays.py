@@ -12,8 +12,8 @@ import pushforward as pf
 from pushforward.arrays import as_tensor, sizes
 from pushforward.codecs import CodedFlow, Identity
 from pushforward.conditions import Image, Label, Vector
-from pushforward.editing import attributes, interpolate
-from pushforward.evaluation import calibration, likelihood, quality
+from pushforward.editing import attributes, interpolate, variations
+from pushforward.evaluation import calibration, likelihood, pictures, plots, quality
 from tests.toys import picture, randomised
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4))
@@ -104,6 +104,34 @@ REFUSED = {
     "dates": (np.array(["2020-01-01"], "M8[D]"), r"holds datetime64\[D\], and a flow takes numbers"),
     "ragged": ([[1.0], [1.0, 2.0]], "rows of different lengths"),
 }
+
+
+IMAGES = {
+    "Images": lambda x: pf.data.Images(x, levels=9).fetch([1])[0],
+    "labels": lambda x: pf.data.Images(torch.zeros(4, 1, 2, 2, dtype=torch.int64), x[:, 0, 0, 0], classes=9).labels,
+    "grid": lambda x: pictures.grid(x, 2),
+    "picture": lambda x: torch.from_numpy(np.asarray(pictures.pixels(x[0])).copy()),
+    "corner plot": lambda x: torch.tensor(len(plots.plot_corner(x[:, 0, 0], x[:, 0, 0]).axes)),
+}
+
+
+@pytest.mark.parametrize("door", IMAGES)
+def test_what_holds_and_shows_images_takes_arrays(door):
+    if door == "corner plot":
+        pytest.importorskip("matplotlib")
+    images = np.random.default_rng(0).integers(0, 9, (4, 1, 2, 2))
+    expected = IMAGES[door](torch.from_numpy(images))
+    for kind in (np.ndarray.copy, read_only, np.ma.masked_array, lambda a: a.astype(">i4")):
+        torch.testing.assert_close(IMAGES[door](kind(images)), expected, check_dtype=False)
+    with pytest.raises(ValueError, match="masked"):
+        IMAGES[door](np.ma.masked_array(images, images == images[0, 0, 0, 0]))
+
+
+@pytest.mark.parametrize("change", [interpolate, attributes.edit, variations.vary])
+def test_a_single_image_is_no_batch(change):
+    given = {interpolate: (ROWS[0], 3), attributes.edit: (ROWS[0], 1.0), variations.vary: ([True] * 4, 1)}[change]
+    with pytest.raises(ValueError, match=r"give several images, \(n, \*\(4,\)\); got \(4,\)"):
+        change(flow(), ROWS[0], *given)
 
 
 @pytest.mark.parametrize("name", REFUSED)

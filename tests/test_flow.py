@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 
@@ -362,6 +363,21 @@ def test_a_seed_is_answered_by_the_generator_to_give(draw):
         TypeError, match=rf"^{draw} takes no seed=. Give generator=torch.Generator\(\).manual_seed\(3\)"
     ):
         getattr(picture(), draw)(2, 0, seed=3)
+
+
+@pytest.mark.parametrize("draw", ["sample", "rsample", "sample_and_log_prob", "rsample_and_log_prob"])
+@pytest.mark.parametrize(
+    ("given", "meant"), [(3, r"torch.Generator\(\).manual_seed\(3\); got int"), (np.random.default_rng(0), "a torch")]
+)
+def test_what_is_no_generator_is_answered_by_the_generator_to_give(draw, given, meant):
+    with pytest.raises(TypeError, match=f"drawn by generator={meant}"):
+        getattr(picture(), draw)(2, 0, generator=given)
+
+
+@pytest.mark.parametrize("change", [pf.editing.inpaint, pf.editing.vary, pf.editing.continued])
+def test_editing_answers_a_seed_too(change):
+    with pytest.raises(TypeError, match=f"^{change.__name__} takes no seed=. Give generator="):
+        change(picture(), torch.zeros(1), seed=3)
 
 
 def concrete(kind: type) -> list[type]:

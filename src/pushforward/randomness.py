@@ -73,6 +73,9 @@ def draw(sampler: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, s
         if len(source) != shape[0]:
             raise ValueError(f"the random numbers are of {shape[0]} rows; the source has the keys of {len(source)}.")
         return source.numbers(sampler, math.prod(shape[1:]), like, dtype).reshape(shape)
+    if not (source is None or isinstance(source, Generator)):
+        meant = f"torch.Generator().manual_seed({source})" if isinstance(source, int) else "a torch.Generator"
+        raise TypeError(f"random numbers are drawn by generator={meant}; got {type(source).__name__}.")
     device = like.device if source is None else source.device
     return sampler(shape, generator=source, dtype=dtype, device=device).to(like.device)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.data.data import HELD_OUT, Data, Rows, digest, row_numbers, split_rows
 from pushforward.data.encoded import Encoded, Shape
 
@@ -16,7 +17,7 @@ from pushforward.data.encoded import Encoded, Shape
 class Images(Data):
     """Images (n, C, H, W) of integers 0 … levels − 1, with labels (n,) 0 … classes − 1, or None.
 
-    The images are a tensor, or `Encoded` images, which are decoded when indexed. `names` are those of the classes: of
+    The images are an array, or `Encoded` images, which are decoded when indexed. `names` are those of the classes: of
     their folders, or as a file says.
     """
 
@@ -27,6 +28,10 @@ class Images(Data):
     names: tuple[str, ...] = ()  # of the classes, where they have names
 
     def __post_init__(self):
+        if not isinstance(self.images, Encoded):
+            object.__setattr__(self, "images", as_tensor(self.images, "the array of images"))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", as_tensor(self.labels, "the array of labels"))
         shape, labels = tuple(self.images.shape), self.labels
         if len(shape) != 4 or not shape[0]:
             raise ValueError(f"images have shape (n, C, H, W), with n at least 1; these have {shape}.")

@@ -21,7 +21,7 @@ import torch
 
 from pushforward.flow import Flow
 from pushforward.moves import Categorical, MixD, Tempered
-from pushforward.randomness import Source, draw
+from pushforward.randomness import Source, draw, drawing
 from pushforward.shapes import Events, PerSample, sum_event
 from pushforward.transform import Chain, Transform, flattened, replaced
 from pushforward.transforms import Autoregressive
@@ -35,6 +35,7 @@ class Continued(NamedTuple):
 
 
 @torch.no_grad()
+@drawing
 def continued(flow: Flow, known: Events, *, candidates: int = 32, generator: Source = None) -> Continued:
     """Draw the rest of each row's event, given its first tokens `known` (n, k, features).
 

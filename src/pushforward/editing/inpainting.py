@@ -23,7 +23,7 @@ from pushforward.data.data import listed
 from pushforward.editing.latents import rows
 from pushforward.editing.proposals import Langevin, Proposal
 from pushforward.flow import Flow
-from pushforward.randomness import Source, draw
+from pushforward.randomness import Source, draw, drawing
 from pushforward.shapes import Events, PerSample, sum_event
 
 
@@ -43,6 +43,7 @@ class Inpainted:
         )
 
 
+@drawing
 def inpaint(
     flow: Flow,
     images: Events,

@@ -27,6 +27,8 @@ CHUNK = 64  # images encoded or decoded at once
 def encode(flow: Flow, images: Events, context: Given = None) -> Events:
     """images -> standardised latents."""
     images = as_tensor(images, "the array of images").to(flow.device)
+    if images.dim() != len(flow.event) + 1:
+        raise ValueError(f"give several images, (n, *{tuple(flow.event)}); got {tuple(images.shape)}. One is x[None].")
     return _in_chunks(flow.encode, images, rows(flow, len(images), context)) / _deviations(flow)
 
 

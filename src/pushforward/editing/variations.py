@@ -9,10 +9,11 @@ from pushforward.arrays import as_tensor
 from pushforward.conditions import Given, each
 from pushforward.editing.latents import decode, encode, rows
 from pushforward.flow import Flow
-from pushforward.randomness import Source, draw
+from pushforward.randomness import Source, draw, drawing
 from pushforward.shapes import Events
 
 
+@drawing
 def vary(
     flow: Flow, images: Events, mask: Tensor, n: int, *, context: Given = None, generator: Source = None
 ) -> Events:

@@ -11,6 +11,8 @@ import numpy
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
+
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
@@ -19,7 +21,7 @@ MARGIN, LINE = 16, 24  # pixels: the gap between pictures, and the height of a l
 
 def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
     """Images (n, C, H, W) on [−1, 1] as one picture (C, height, width) on [0, 1], clipped, with white between them."""
-    x = ((x.detach().float().cpu() + 1) / 2).clamp(0, 1)
+    x = ((as_tensor(x, "the array of images").detach().float().cpu() + 1) / 2).clamp(0, 1)
     missing = -len(x) % columns
     x = torch.cat([x, x.new_ones(missing, *x.shape[1:])])
     x = torch.nn.functional.pad(x, (0, gap, 0, gap), value=1.0)
@@ -101,7 +103,7 @@ def pixels(picture: Tensor) -> Image.Image:
     """A picture (C, H, W) on [0, 1], grey or RGB, in 8 bits. Values are clipped, and NaN is black."""
     from PIL import Image
 
-    picture = picture.detach().cpu().float().nan_to_num(0, 1, 0).clamp(0, 1)
+    picture = as_tensor(picture, "the picture").detach().cpu().float().nan_to_num(0, 1, 0).clamp(0, 1)
     return Image.fromarray((picture * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.evaluation.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def plot_corner(samples: Tensor, data: Tensor | None = None, names: Sequence[str
 
     A histogram has the central 99.8% of values; d is at most 12.
     """
-    n, d = samples.shape
+    samples, data = as_tensor(samples, "samples"), None if data is None else as_tensor(data, "data")
+    d = samples.shape[1]
     if d > 12:
         raise ValueError(f"a corner plot shows 12 features at most; these are {d}. Choose some: samples[:, [0, 3]].")
     names = names or [f"x[{i}]" for i in range(d)]
