@@ -119,6 +119,29 @@ def test_a_line_goes_from_one_image_to_the_other(page):
     assert np.abs(pixels[1] - pixels[0]).max() > 20
 
 
+def test_a_training_is_followed(tmp_path):
+    from fastapi.testclient import TestClient
+
+    pf.save(pf.models.MAF(features=3).build(), tmp_path / "run", model=pf.models.MAF(features=3))
+    client, path = TestClient(app([tmp_path / "run"]), base_url=HERE), "/api/runs/run/training"
+    assert client.get(path).status_code == 422, "there is no log"
+    log = pf.training.Log(tmp_path / "run")
+    for step in range(10, 5000, 10):
+        log.write(step, {"nats": 9 - step / 1000, "gradient": 1.0, "lr": 0.1, "seconds": step / 100})
+    answer = client.get(path).json()
+    assert (answer["unit"], answer["step"], answer["ended"]) == ("log p, nats", 4990, False)
+    assert len(answer["curve"]) <= 240
+    assert answer["curve"][-1][1] == pytest.approx(-4.01, abs=0.02)
+    assert answer["pace"] == pytest.approx(0.01)
+    log.write(5000, {"nats": 4.0, "held-out nats": 4.5, "gradient": 1.0, "lr": 0.1, "seconds": 50.0})
+    (tmp_path / "run/pictures").mkdir()
+    (tmp_path / "run/pictures/step-00005000.png").write_bytes(png())
+    answer = client.get(path).json()
+    assert answer["held_out"] == [[5000, -4.5]]
+    assert answer["picture"] == "step-00005000.png"
+    assert "samples" not in client.get(path, params={"seen": answer["picture"]}).json()
+
+
 def test_a_row_has_the_density_of_each_feature_given_the_others(tmp_path):
     from fastapi.testclient import TestClient
 

@@ -21,8 +21,10 @@ import pushforward as pf
 from pushforward.data import TableSource
 from pushforward.explore import app
 from pushforward.runs.folder import load_coded
+from pushforward.training import Log
 from pushforward.transforms import Interval
 
+LINE = {"nats": 2.5, "gradient": 1.0, "lr": 0.1, "seconds": 3.0}  # of a log
 EXTREME = "(input) => { input.value = input.max; input.dispatchEvent(new Event('input')); }"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -33,14 +35,20 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    folder, bounded = tmp_path_factory.mktemp("runs"), (Interval(0, 1), Interval())
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    bounded = (Interval(0, 1), Interval())
     pf.save(pf.models.NSF(features=2, transforms=1, hidden=(8,), supports=bounded).build(), folder / "bounded")
     pf.save(load_coded("pretrained:digits"), folder / "nodata")
     table = np.random.default_rng(0).normal(size=(60, 3))
     np.savetxt(folder / "t.csv", table, delimiter=",", header="a,b,age", comments="")
     model = pf.models.MAF(features=2, context=1)
     pf.save(model.build(), folder / "table", model=model, data=TableSource(str(folder / "t.csv"), ("a", "b"), ("age",)))
+    Log(folder / "table").write(10, LINE)
     runs = [folder / name for name in ("bounded", "nodata", "table")]
     shown = app(["pretrained:moons", "pretrained:digits", *runs])
     listening = socket.create_server(("127.0.0.1", 0))
@@ -188,6 +196,15 @@ def test_a_row_is_moved_and_samples_follow_the_condition(page, address):
     page.locator("#columns input").first.click()
     assert page.locator("#pairs").screenshot() != before
     changed(page, "#given output", lambda: page.locator("#given input").press("ArrowRight"))
+
+
+def test_a_training_is_watched(page, address, folder):
+    ready(page, address, "#table?view=training", "#score")
+    assert page.inner_text("#score") == "log p −2.500 nats"
+    before = page.locator("#curve").screenshot()
+    changed(page, "#score", lambda: Log(folder / "table").write(20, {**LINE, "nats": 1.5, "held-out nats": 2.0}))
+    assert page.locator("#curve").screenshot() != before
+    assert "−2.000" in page.inner_text("#held")
 
 
 def test_outside_the_support_log_p_is_minus_infinity(page, address):

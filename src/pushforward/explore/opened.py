@@ -16,12 +16,15 @@ from pushforward.codecs.integers import IntegerCodec
 from pushforward.explore.edits import Edits
 from pushforward.explore.images import Pictures
 from pushforward.explore.plane import Plane
+from pushforward.explore.training import Training
 from pushforward.explore.vectors import MOST, POINTS, Vectors
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
 from pushforward.runs.data import class_names, images_of, recipe_of
-from pushforward.runs.folder import PRETRAINED, load_coded, read_results
+from pushforward.runs.folder import PRETRAINED, folder_of, load_coded, read_results
 from pushforward.runs.null import check_null, knows_null
+from pushforward.training.checkpoint import WEIGHTS
+from pushforward.training.log import LOG
 from pushforward.transform import flattened
 
 ROWS = 600  # of a table, drawn as points
@@ -61,13 +64,24 @@ class Opened:
             "parts": [str(type(part).__name__) for part in flattened(self.built.transform)],
             "classes": list(class_names(self.run, self.built.classes)),
             "size": list(self.built.event[1:]),
+            "logged": (folder_of(self.run) / LOG).exists(),
             "unconditional": knows_null(self.recipe, "label") or "label" not in self.built.conditions,
             "noise": self.recipe.codec.noise_sigma if isinstance(self.recipe.codec, IntegerCodec) else None,
             "results": {name: result["text"] for name, result in read_results(self.run).items()},
         }
 
+    @property
+    def changed(self) -> bool:
+        """Whether there are other weights than those that were loaded."""
+        return "coded" in vars(self) and self.written != _written(self.run)
+
+    @cached_property
+    def training(self) -> Training:
+        return Training(self.run, self.recipe)
+
     @cached_property
     def coded(self) -> CodedFlow:
+        self.written = _written(self.run)
         return load_coded(self.run)
 
     @cached_property
@@ -113,6 +127,11 @@ class Opened:
         """Raises ValueError where it is no flow of images, or never learned the density without a class."""
         check_null(self.run, self.recipe, "editing", "label")
         return Edits(self.run, self.pictures)
+
+
+def _written(run: str | PathLike[str]) -> int:
+    """When the weights were written, in nanoseconds."""
+    return (folder_of(run) / WEIGHTS).stat().st_mtime_ns
 
 
 def opened(runs: Iterable[str | PathLike[str]]) -> dict[str, Opened]:

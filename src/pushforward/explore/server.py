@@ -63,6 +63,7 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
 
     @made.get("/api/runs")
     def listed() -> list[dict[str, Any]]:
+        shown.update({name: Opened(run.run, name) for name, run in shown.items() if run.changed})
         return [run.described() for run in shown.values()]
 
     @made.exception_handler(ValueError)
@@ -78,11 +79,24 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
     def busy(_: Request, __: BusyError) -> JSONResponse:
         return JSONResponse({"detail": "too many requests are waiting; try again"}, 503)
 
-    for routes in (_of_planes, _of_vectors, _of_images, _of_edits, _of_uploads):
+    for routes in (_of_trainings, _of_planes, _of_vectors, _of_images, _of_edits, _of_uploads):
         made.include_router(routes(answer))
     made.mount("/static", StaticFiles(directory=STATIC))
     made.add_middleware(Guard, token=token)  # pyright: ignore[reportArgumentType]
     return made
+
+
+def _of_trainings(answer: Callable[..., Any]) -> "APIRouter":
+    """Requests about trainings."""
+    from fastapi import APIRouter, Request
+
+    routes = APIRouter(prefix="/api/runs/{name}")
+
+    @routes.get("/training")
+    async def training(request: Request, name: str, seen: str = "") -> Any:
+        return await answer(request, name, lambda run: run.training.so_far(seen))
+
+    return routes
 
 
 def _of_planes(answer: Callable[..., Any]) -> "APIRouter":

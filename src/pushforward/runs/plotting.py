@@ -29,9 +29,9 @@ def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto"
         device: cpu, cuda, mps, or auto.
     """
     recipe, out = recipe_of(run), folder_of(run) if out is None else out
-    history, name = _history(Log(folder_of(run)).read())
+    scores, name = history(Log(folder_of(run)).read())
     out.mkdir(parents=True, exist_ok=True)
-    plot_history(history, name=name).savefig(out / "loss.png", dpi=150)
+    plot_history(scores, name=name).savefig(out / "loss.png", dpi=150)
     if not isinstance(recipe.data, TableSource):
         return f"{out / 'loss.png'}"
     coded, rows = load_coded(run, device=device), recipe.data.held_out(recipe.takes())
@@ -45,7 +45,7 @@ def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto"
     return f"{out / 'loss.png'}, {out / 'corner.png'}"
 
 
-def _history(lines: list[dict[str, float]]) -> tuple[list[tuple[int, float, float | None]], str]:
+def history(lines: list[dict[str, float]]) -> tuple[list[tuple[int, float, float | None]], str]:
     """The scores in the lines of a log, as `plot_history` takes them, and their name. Of nats they are log p."""
     if not lines:
         raise ValueError("the run has no log of its training.")

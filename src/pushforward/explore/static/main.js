@@ -3,9 +3,10 @@
 import { ask, say, visit } from "./server.js";
 import { plane } from "./plane.js";
 import { images } from "./images.js";
+import { training } from "./training.js";
 import { vectors } from "./vectors.js";
 
-const VIEWS = { plane, images, vectors };
+const VIEWS = { plane, images, vectors, training };
 
 const main = document.getElementById("main");
 const runs = await ask("runs");
@@ -37,17 +38,25 @@ async function show() {
   document.title = `${run.name} · Pushforward`;
   document.getElementById("about").textContent = `${run.model} of ${run.data || run.name}, ${run.parameters.toLocaleString("en")} parameters`;
   document.getElementById("about").title = run.configuration;
-  if (!run.kind) {
+  const view = run.logged && query.get("view") === "training" ? "training" : run.kind;
+  document.getElementById("views").replaceChildren(...(run.logged ? [["", "The flow"], ["?view=training", "Its training"]] : []).map(([of, text]) => {
+    const link = document.createElement("a");
+    link.href = `#${run.name}${of}`;
+    link.textContent = text;
+    if (Boolean(of) === (view === "training")) link.setAttribute("aria-current", "page");
+    return link;
+  }));
+  if (!view) {
     const text = document.createElement("p");
     text.textContent = `${run.run} is a ${run.model}, which this page cannot show yet: it shows flows of images, and of few features, given a vector or nothing.`;
     main.replaceChildren(text);
     return;
   }
-  main.replaceChildren(document.getElementById(run.kind).content.cloneNode(true));
+  main.replaceChildren(document.getElementById(view).content.cloneNode(true));
   say(`${run.name} is loading`);
   try {
     const page = { run, query, ask: visit(), keep: (values) => keep(run.name, values), leaving };
-    await VIEWS[run.kind](page);
+    await VIEWS[view](page);
     say("");
   } catch (error) {
     say(error.message);

@@ -1,0 +1,83 @@
+"""A training as it goes: its scores so far, how far it is, and the samples that it drew last."""
+
+from __future__ import annotations
+
+import base64
+import json
+from os import PathLike
+from typing import Any
+
+from pushforward.recipe import Recipe
+from pushforward.runs.folder import CARD, folder_of
+from pushforward.runs.plotting import history
+from pushforward.training.log import LOG
+
+PARTS = 240  # points of a curve
+
+
+class Training:
+    """The log of a run. What is new in it is read when it is asked for."""
+
+    def __init__(self, run: str | PathLike[str], recipe: Recipe):
+        self.folder, self.steps = folder_of(run), recipe.train.steps
+        self.lines: list[dict[str, Any]] = []
+        self.read = 0  # bytes
+
+    def so_far(self, seen: str = "") -> dict[str, Any]:
+        """The curve in its unit, what its last line says, and the last picture of samples, where it is not `seen`.
+
+        A point of `curve` is the last step of some lines, and their mean, least and largest score. Raises ValueError
+        where nothing is logged yet.
+        """
+        self._read_on()
+        scores, unit = history(self.lines)
+        recent = self.lines[-max(2, len(self.lines) // 10) :]
+        first, last = recent[0], recent[-1]
+        pace = (last["seconds"] - first["seconds"]) / max(1, last["step"] - first["step"])
+        return {
+            "unit": unit,
+            "step": last["step"],
+            "steps": self.steps,
+            "ended": (self.folder / CARD).stat().st_mtime >= (self.folder / LOG).stat().st_mtime,  # it is written last
+            "left": max(0, self.steps - last["step"]) * pace,  # seconds
+            "pace": pace,
+            "gradient": last["gradient"],
+            "lr": last["lr"],
+            "curve": _thinned([(step, score) for step, score, _ in scores]),
+            "held_out": [(step, score) for step, _, score in scores if score is not None],
+            **self._picture(seen),
+        }
+
+    def _read_on(self) -> None:
+        """Read the lines that are new, or all where the file is another, as that of a run that was continued."""
+        path = self.folder / LOG
+        size = path.stat().st_size if path.exists() else 0
+        if size < self.read:
+            self.lines, self.read = [], 0
+        if size > self.read:
+            with path.open("rb") as file:
+                file.seek(self.read)
+                new = file.read(size - self.read)
+            whole = new[: new.rfind(b"\n") + 1]
+            self.lines += [json.loads(line) for line in whole.splitlines()]
+            self.read += len(whole)
+
+    def _picture(self, seen: str) -> dict[str, str]:
+        newest = max((self.folder / "pictures").glob("step-*.png"), default=None)
+        if newest is None or newest.name == seen:
+            return {"picture": newest.name if newest else ""}
+        return {
+            "picture": newest.name,
+            "samples": "data:image/png;base64," + base64.b64encode(newest.read_bytes()).decode(),
+        }
+
+
+def _thinned(scores: list[tuple[int, float]]) -> list[tuple[int, float, float, float]]:
+    """The last step of some neighbours, their mean, and their ends."""
+    each = -(-len(scores) // PARTS)
+    parts = [scores[i : i + each] for i in range(0, len(scores), each)]
+    found = []
+    for part in parts:
+        values = [score for _, score in part]
+        found.append((part[-1][0], sum(values) / len(values), min(values), max(values)))
+    return found
