@@ -17,7 +17,7 @@ from pushforward.codecs import CodedFlow, TokenCells, TokenCodebook
 from pushforward.data import BPE, Bytes, Characters, Letters, TextSource, Windows
 from pushforward.data.sources import Takes
 from pushforward.data.texts import read_texts
-from pushforward.editing import continued, tempered
+from pushforward.editing import continued, infilled, tempered
 from pushforward.models import AutoregressiveLM, Mix1Options, MixDOptions, TarFlowLM
 from pushforward.moves import Affine, Categorical
 from pushforward.randomness import Keyed, keyed
@@ -265,6 +265,16 @@ def test_a_language_model_learns_and_is_saved(name, tmp_path):
         texts = re.findall(r"--- \d+\n(.*)", told)
         assert [len(text) for text in texts] == [5 + len(p) for p in prompt or ("",) for _ in range(2)]
         assert all(text.startswith(p) for text, p in zip(texts, [p for p in prompt for _ in range(2)], strict=False))
+    if name != "mix-1 in patches":
+        told = pf.runs.sample(
+            tmp_path / "run", n=2, sampling=Sampling(prompt=("cd_ab",), length=2, gap="_"), device="cpu"
+        )
+        assert len(re.findall(r"--- \d+\ncd[a-g]{2}ab\n", told)) == 2
+        assert "gaps are filled by importance resampling" in told
+        with pytest.raises(ValueError, match="is not in the prompt"):
+            pf.runs.sample(tmp_path / "run", sampling=Sampling(prompt=("cd",), length=2, gap="_"), device="cpu")
+        with pytest.raises(ValueError, match="a gap needs a length"):
+            pf.runs.sample(tmp_path / "run", sampling=Sampling(prompt=("c_d",), gap="_"), device="cpu")
 
 
 def test_models_have_their_published_sizes():
@@ -321,3 +331,43 @@ def test_a_temperature_sharpens_the_tokens():
 def test_a_tempered_flow_keeps_its_parameters():
     flow = stirred(MODELS["mix-d"])
     assert {*map(id, tempered(flow, 0.5).parameters())} == {*map(id, flow.parameters())}
+
+
+def test_infilling_is_exact_where_the_answer_is_known():
+    """Over three numbers, the middle one missing: the conditional density is computed on a grid."""
+    for depths in ((1,), (1, 1)):
+        flow = stirred(TarFlowLM(tokens=3, features=1, width=16, depths=depths, move=Affine()), 0.15)
+        known = torch.tensor([0.7, 0.0, -0.8], dtype=torch.float64)[:, None].expand(400, 3, 1)
+        missing = torch.tensor([False, True, False])
+        filled = infilled(flow, known, missing, candidates=100, generator=keyed(0))
+        assert torch.equal(filled.events[:, ~missing], known[:, ~missing])
+        assert ((filled.effective > 1) & (filled.effective < 100)).all()
+        side = torch.linspace(-8, 8, 2001, dtype=torch.float64)
+        grid = torch.stack([torch.full_like(side, 0.7), side, torch.full_like(side, -0.8)], 1)[..., None]
+        with torch.no_grad():
+            p = flow.log_prob(grid).exp()
+        p /= p.sum()
+        mean = (side * p).sum()
+        sigma = ((side - mean).square() * p).sum().sqrt()
+        drawn = filled.events[:, 1, 0]
+        assert abs(drawn.mean() - mean) < 4 * sigma / 20
+        assert drawn.std() == pytest.approx(sigma.item(), rel=0.15)
+
+
+def test_a_tail_is_infilled_exactly_in_one_direction():
+    """Candidates then have equal weights; and gaps may be several."""
+    flow, x = stirred(MODELS["mix-d alone"]), codec_of(MODELS["mix-d"]).clean(TOKENS).detach()
+    tail, gaps = torch.arange(T) > 2, torch.arange(T) % 2 == 0
+    torch.testing.assert_close(infilled(flow, x, tail, candidates=8).effective, torch.full((2,), 8.0).double())
+    several = infilled(flow, x, gaps, candidates=8).events
+    assert torch.equal(several[:, ~gaps], x[:, ~gaps])
+    assert (several[:, gaps] != x[:, gaps]).all()
+
+
+def test_what_cannot_be_infilled_is_said():
+    x = codec_of(MODELS["mix-d"]).clean(TOKENS).detach()
+    for missing in (torch.zeros(T, dtype=torch.bool), torch.ones(T), torch.ones(T - 1, dtype=torch.bool)):
+        with pytest.raises(ValueError, match="missing is a bool for each of 6 tokens"):
+            infilled(stirred(MODELS["mix-d"]), x, missing)
+    with pytest.raises(ValueError, match="whose first step reads tokens in the order"):
+        infilled(stirred(MODELS["mix-1 in patches"]), x, torch.arange(T) > 2)

@@ -23,6 +23,7 @@ class Sampling:
     label: int | None = None  # of all samples; −1: the null label; left out: every class in turn
     prompt: tuple[str, ...] = ()  # what pictures of a run on captions show, "" for anything; or how texts begin
     length: int | None = None  # of texts, in tokens after the prompt; left out: to the end of a window
+    gap: str = ""  # a mark in the prompts, such as "_", in whose place `length` tokens are drawn; left out: none
     guidance: float = 0.0  # weight of guidance; 0: none
     guidance_rule: Literal["linear", "product"] = "linear"  # `guidance.Linear`, or `guidance.GaussianProduct`
     attention_temperature: float = 1.0  # of the network that guidance subtracts; other than 1, no labels are needed

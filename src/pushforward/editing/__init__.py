@@ -3,6 +3,7 @@
 from pushforward.editing.attributes import directions, edit, read
 from pushforward.editing.continuation import Continued, continued, tempered
 from pushforward.editing.holes import hole
+from pushforward.editing.infilling import infilled
 from pushforward.editing.inpainting import Inpainted, inpaint
 from pushforward.editing.interpolation import interpolate
 from pushforward.editing.proposals import Langevin, Proposal, RandomWalk
@@ -18,6 +19,7 @@ __all__ = [
     "directions",
     "edit",
     "hole",
+    "infilled",
     "inpaint",
     "interpolate",
     "read",

@@ -74,9 +74,7 @@ def _encoded(parts: list[Transform], x: Events) -> Events:
     return x
 
 
-def _resampled(
-    flow: Flow, rest: Transform, known: Events, candidates: int, generator: Source
-) -> tuple[Events, PerSample]:
+def _resampled(flow: Flow, rest: Transform, known: Events, candidates: int, generator: Source) -> Continued:
     """One of the candidates of each row, (n, *event) with its first tokens known, and effective sample sizes (n,)."""
     n, k = known.shape[:2]
     noise = draw(torch.randn, (n, candidates, *flow.base.event), known, generator).flatten(0, 1)
@@ -84,8 +82,14 @@ def _resampled(
     placed = torch.cat([known.repeat_interleave(candidates, 0).to(drawn), drawn[:, k:]], 1)
 
     log_w = rest.log_prob(placed, flow.base) - rest.log_prob(drawn, flow.base) - 0.5 * sum_event(drawn[:, :k].square())
-    w = log_w.unflatten(0, (n, candidates)).softmax(1)
-    level = draw(torch.rand, (n, 1), known, generator).to(w)
+    return chosen(placed, log_w, candidates, generator)
+
+
+def chosen(x: Events, log_w: PerSample, candidates: int, generator: Source) -> Continued:
+    """One of the candidates of each row by their weights, of (n · candidates, *event)."""
+    w = log_w.unflatten(0, (-1, candidates)).softmax(1)
+    n = len(w)
+    level = draw(torch.rand, (n, 1), x, generator).to(w)
     choice = (w.cumsum(1) < level).sum(1).clamp(max=candidates - 1)
     rows = torch.arange(n, device=choice.device) * candidates + choice
-    return placed[rows], 1 / w.square().sum(1)
+    return Continued(x[rows], 1 / w.square().sum(1))

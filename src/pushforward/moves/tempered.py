@@ -34,5 +34,8 @@ class Tempered(nn.Module, Move):
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         return self.move.forward(x, raw / self.temperature)
 
+    def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
+        return self.move.log_density(x, raw / self.temperature)
+
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         return self.move.inverse(y, raw / self.temperature)

@@ -48,7 +48,7 @@ def sample(
     Of a run on captions: `pushforward sample DIR --n 4 --prompt "red heart" "smiling cat" --guidance 2 --out grid.png`.
 
     Of a run on text: `pushforward sample DIR --n 5 --length 400 --prompt "ROMEO:"`. Texts are printed, or written to
-    `out`.
+    `out`. With `--gap _` and a prompt such as "to be or _ to be", `length` tokens are drawn in the place of the mark.
 
     Of a run on a table: `pushforward sample DIR --n 1000 --given mass=1 energy=5e4 --out samples.csv`.
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from pushforward.codecs import CodedFlow, GaussianCodebook
 from pushforward.data import TextSource, Windows
-from pushforward.editing.continuation import continued, tempered
+from pushforward.editing import continued, infilled, tempered
 from pushforward.evaluation import HeldOut, held_out_mean
 from pushforward.files import write
+from pushforward.flow import Flow
 from pushforward.randomness import Keyed
 from pushforward.recipe import Recipe
 from pushforward.runs.folder import load_coded, note, read_recipe
@@ -96,14 +97,21 @@ def bound_terms(coded: CodedFlow, rows: Windows) -> BoundTerms:
 
 
 def sample_text(run: Path, out: Path | None, n: int, sampling: Sampling, device: str) -> str:
-    """Draw n texts of a run, or n that continue each prompt; returns them, or where they were written."""
+    """Draw n texts of a run, or n that continue each prompt or fill its gap; returns them, or where they were written.
+
+    Raises ValueError where a prompt has no gap, and one is asked for.
+    """
     source = read_recipe(run).data
     assert isinstance(source, TextSource)
     tokenizer, coded, told, texts = source.tokenizer, load_coded(run, device=device), set[str](), list[str]()
     for i, prompt in enumerate(sampling.prompt or ("",)):
-        begun = torch.from_numpy(tokenizer.encode(prompt)).expand(n, -1)
+        if sampling.gap not in prompt:
+            raise ValueError(f"the gap {sampling.gap!r} is not in the prompt {prompt!r}.")
+        ends = prompt.split(sampling.gap, 1) if sampling.gap else [prompt]
+        given = [torch.from_numpy(tokenizer.encode(end)).expand(n, -1) for end in ends]
         for rows in torch.arange(n).split(sampling.batch):
-            tokens, how = written(coded, begun[rows], sampling, (i, *rows[:1].tolist()))
+            draw = filled if sampling.gap else written
+            tokens, how = draw(coded, *(end[rows] for end in given), sampling, (i, *rows[:1].tolist()))
             texts += [tokenizer.decode(row) for row in tokens.tolist()]
             told |= {how}
     drawn = "\n".join(f"--- {i}\n{text}" for i, text in enumerate(texts, 1))
@@ -120,10 +128,7 @@ def written(coded: CodedFlow, tokens: Tensor, sampling: Sampling, key: tuple[int
     A window is drawn given the tokens before it, half of its length at most: `editing.continued` of their events.
     Raises ValueError for a temperature of a flow that has no weights of tokens.
     """
-    flow, window = coded.flow, coded.flow.event[0]
-    tempers = tempered(flow, sampling.temperature)
-    if sampling.temperature != 1 and tempers is flow:
-        raise ValueError("a temperature is of the weights of tokens, and this flow has none: its moves are no Mix-d.")
+    flow, window, tempers = coded.flow, coded.flow.event[0], _tempered(coded.flow, sampling)
     left, least, step = sampling.length or window - min(tokens.shape[1], window // 2), math.inf, 0
     while left > 0:
         known = tokens[:, max(0, tokens.shape[1] - window // 2) :]
@@ -138,3 +143,38 @@ def written(coded: CodedFlow, tokens: Tensor, sampling: Sampling, key: tuple[int
     if math.isinf(least):
         return tokens, ""
     return tokens, f"windows follow by importance resampling; effective sample size {least:.1f} or more"
+
+
+def filled(
+    coded: CodedFlow, before: Tensor, after: Tensor, sampling: Sampling, key: tuple[int, ...]
+) -> tuple[Tensor, str]:
+    """Tokens before (n, k), `sampling.length` drawn ones, and those after (n, m): `editing.infilled` of their events.
+
+    And in words how they were drawn. One window is read, of whose known tokens at most half are after the gap. Raises
+    ValueError where the gap has no length, or leaves no room for a known token.
+    """
+    flow, window, length = coded.flow, coded.flow.event[0], sampling.length or 0
+    if not 0 < length < window - 1:
+        raise ValueError(f"a gap needs a length of 1 … {window - 2} tokens, in a window of {window}; got {length}.")
+    right = after[:, : (window - length) // 2]
+    left = before[:, max(0, before.shape[1] - (window - length - right.shape[1])) :]
+    start, end = left.shape[1], left.shape[1] + length
+    missing = torch.ones(window, dtype=torch.bool)
+    missing[:start] = missing[end : end + right.shape[1]] = False
+    tokens = torch.zeros(len(before), window, dtype=torch.long)
+    tokens[:, :start], tokens[:, end : end + right.shape[1]] = left, right
+    noise = Keyed(sampling.seed, *key, rows=range(len(before)))
+    events = coded.codec.encode(tokens.to(flow.device), noise)[0]
+    drawn = infilled(_tempered(flow, sampling), events, missing, generator=noise)
+    new = coded.codec.decode(drawn.events)[:, start:end].cpu()
+    assert drawn.effective is not None
+    how = f"gaps are filled by importance resampling; effective sample size {drawn.effective.min():.1f} or more"
+    return torch.cat([before, new, after], 1), how
+
+
+def _tempered(flow: Flow, sampling: Sampling) -> Flow:
+    """Raises ValueError for a temperature of a flow that has no weights of tokens."""
+    found = tempered(flow, sampling.temperature)
+    if sampling.temperature != 1 and found is flow:
+        raise ValueError("a temperature is of the weights of tokens, and this flow has none: its moves are no Mix-d.")
+    return found
