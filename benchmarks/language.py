@@ -19,6 +19,7 @@ import pushforward as pf
 from pushforward.codecs import TokenCells
 from pushforward.models import AutoregressiveLM, Mix1Options, MixDOptions, TarFlowLM
 from pushforward.moves import Affine
+from pushforward.objectives import Progressive
 from pushforward.recipes import shakespeare_characters
 
 WINDOW = {"tokens": 128, "width": 128}
@@ -27,16 +28,19 @@ FLOWS = {
     "mix1": TarFlowLM(**WINDOW, features=5, depths=(1, 1, 2), move=Mix1Options(16, (32,))),
     "mixd": TarFlowLM(**WINDOW, features=5, depths=(2, 1, 1), move=Mix1Options(4, (32,)), first=MixDOptions(65)),
 }
-NAMES = ("baseline", *FLOWS)
+NAMES = ("baseline", *FLOWS, "progressive")
 
 
 def recipe(name: str, steps: int) -> pf.Recipe:
-    """The recipe of a model by name; all have four layers of transformers."""
+    """The recipe of a model by name; all have four layers of transformers. "progressive" is mixd, step by step."""
     ours = shakespeare_characters()
     ours = replace(ours, train=replace(ours.train, steps=steps))
     if name == "baseline":
         model = AutoregressiveLM(**WINDOW, vocabulary=65, depth=4)
         return replace(ours, model=model, codec=TokenCells(65, unit="bits/char"))
+    if name == "progressive":
+        plan = replace(ours.train, steps=steps // 3)
+        return replace(ours, model=FLOWS["mixd"], objective=Progressive(), train=plan)
     return replace(ours, model=FLOWS[name])
 
 

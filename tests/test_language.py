@@ -20,10 +20,11 @@ from pushforward.data.texts import read_texts
 from pushforward.editing import continued, infilled, tempered
 from pushforward.models import AutoregressiveLM, Mix1Options, MixDOptions, TarFlowLM
 from pushforward.moves import Affine, Categorical
+from pushforward.objectives import Progressive, ProgressiveLikelihood
 from pushforward.randomness import Keyed, keyed
 from pushforward.recipes import RECIPES
 from pushforward.sampling import Sampling
-from pushforward.training import Likelihood, Plan
+from pushforward.training import Likelihood, Plan, minimise
 
 V, T, D = 7, 6, 2
 TOKENS = torch.tensor([[0, 1, 2, 3, 4, 5], [6, 6, 0, 1, 0, 3]])
@@ -371,3 +372,40 @@ def test_what_cannot_be_infilled_is_said():
             infilled(stirred(MODELS["mix-d"]), x, missing)
     with pytest.raises(ValueError, match="whose first step reads tokens in the order"):
         infilled(stirred(MODELS["mix-1 in patches"]), x, torch.arange(T) > 2)
+
+
+# progressive training
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """What of "step 0", "step 1" and "codec" has other weights."""
+    names = {name for name in before if not torch.equal(before[name], after[name])}
+    found = {"codec" for name in names if "gaussians" in name}
+    return found | {f"step {name.split('.')[3]}" for name in names if "gaussians" not in name}
+
+
+@pytest.mark.parametrize("name", ["mix-1", "mix-d"])
+def test_each_round_of_progressive_training_trains_one_step(name, tmp_path):
+    text = tmp_path / "a.txt"
+    text.write_text("abcdefg" * 60)
+    plan = Plan(steps=3, batch=16, warmup=0, lr=1e-2, average_decay=0, checkpoint_every=20, weight_decay=0.1)
+    codec, source = TokenCodebook(vocabulary=V, features=D), TextSource(str(text), Characters("abcdefg"))
+    recipe = pf.Recipe(data=source, model=MODELS[name], codec=codec, train=plan, objective=Progressive())
+    objective, data = recipe.build(), recipe.training_data()
+    assert objective.rounds == 2
+    for trained in ({"codec", "step 0"}, {"step 1"}):
+        before = {key: value.clone() for key, value in objective.state_dict().items()}
+        minimise(objective, data, plan)
+        assert changed(before, objective.state_dict()) == trained
+        assert all(p.requires_grad for p in objective.parameters())
+        last, objective = objective, objective.following()
+    assert objective is None
+    x = last.codec.clean(data.fetch(range(4))[0])
+    torch.testing.assert_close(last.terms(x, {})[0], last.flow.log_prob(x))  # the last round's flow is the whole
+    pf.train(recipe, tmp_path / "run", device="cpu")
+    assert (tmp_path / "run" / "round 1").is_dir()
+
+
+def test_what_is_trained_progressively_is_a_chain_of_steps():
+    with pytest.raises(ValueError, match="this flow has 1 and a StandardNormal"):
+        ProgressiveLikelihood(MODELS["mix-d alone"].build())

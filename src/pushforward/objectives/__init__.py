@@ -15,6 +15,7 @@ from pushforward.objectives.objective import (
     with_dropout,
 )
 from pushforward.objectives.paths import General, Linear, Path, VariancePreserving
+from pushforward.objectives.progressive import Progressive, ProgressiveLikelihood
 from pushforward.objectives.reverse_kl import Annealing, ReverseKL
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "ObjectiveConfig",
     "Path",
     "PenalisedLikelihood",
+    "Progressive",
+    "ProgressiveLikelihood",
     "Reflowed",
     "ReverseKL",
     "SelfDistillation",
