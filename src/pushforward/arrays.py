@@ -56,9 +56,9 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
     return torch.from_numpy(np.require(array.astype(kind, copy=False), requirements=["C", "W"]))
 
 
-def tensor_on(device: torch.device, values: Any, name: str = "x") -> Tensor:
-    """A tensor as it is, wherever it is; other arrays as a tensor on this device."""
-    return values if isinstance(values, Tensor) else moved(as_tensor(values, name), device)
+def tensor_for(flow: Any, values: Any, name: str = "x") -> Tensor:
+    """A tensor as it is, wherever it is; other arrays as a tensor on the flow's device."""
+    return values if isinstance(values, Tensor) else moved(as_tensor(values, name), flow.device)
 
 
 def moved(t: Tensor, device: torch.device) -> Tensor:

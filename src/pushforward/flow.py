@@ -15,7 +15,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from pushforward import conditions, diagnostics, guidance, streaming
-from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_on
+from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_for
 from pushforward.bases import Base
 from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label, each, read
@@ -149,7 +149,7 @@ class Flow(nn.Module):
                 "known= fixes the first elements of an event, and this flow is not causal: its first latents depend on "
                 "later elements. Draw the rest by pushforward.editing.inpaint."
             )
-        known = tensor_on(self.device, known, "known")
+        known = tensor_for(self, known, "known")
         prefix = known.shape[known.dim() - len(self.event) :]
         known, n = known.expand((*batch, *prefix)).reshape(len(z), *prefix), prefix[0]
         rest = known.new_zeros(z.shape)[:, n:]  # z[:, :n] does not depend on it
@@ -312,7 +312,7 @@ class Flow(nn.Module):
 
         Raises ValueError where x or the context does not fit.
         """
-        x = tensor_on(self.device, x, name)
+        x = tensor_for(self, x, name)
         apart = max(x.dim() - len(event), 0)
         batch, shape = x.shape[:apart], x.shape[apart:]
         if not _fits(shape, event):

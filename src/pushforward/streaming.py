@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
-from pushforward.arrays import sizes, tensor_on
+from pushforward.arrays import sizes, tensor_for
 from pushforward.conditions import Context, Given
 from pushforward.randomness import Source, drawing
 from pushforward.shapes import Events
@@ -69,7 +69,7 @@ def stream(
         latent = flow.transform.latent_shape((n, *whole[1:]))
         return flow.base.sample(batch.numel(), rows, event=latent, temperature=temperature, generator=generator)
 
-    seen = None if known is None else _rows(tensor_on(flow.device, known, "known"), batch, whole[1:])
+    seen = None if known is None else _rows(tensor_for(flow, known, "known"), batch, whole[1:])
     drawn = _drawn(flow.transform, rows, noise, seen, whole[0], within)
     return (element.reshape(*batch, *whole[1:]) for element in drawn)
 

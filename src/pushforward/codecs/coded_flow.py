@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_tensor, tensor_on
+from pushforward.arrays import as_tensor, tensor_for
 from pushforward.codecs.autoencoder import FrozenAutoencoder
 from pushforward.codecs.base import Codec
 from pushforward.conditions import Given, NoiseLevel
@@ -47,7 +47,7 @@ class CodedFlow:
                 f"with samples={samples} the noise of estimated log-dets would raise the bound. Give samples=1, or "
                 "compute log-dets exactly: log_det=Exact()."
             )
-        data, terms = tensor_on(self.flow.device, data, "the data"), []
+        data, terms = tensor_for(self.flow, data, "the data"), []
         for _ in range(samples):
             x, log_q = self.codec.encode(data, generator)
             terms.append(self.flow.log_prob(x, context) - log_q)
@@ -57,7 +57,7 @@ class CodedFlow:
         """Events without the Gaussian noise of their codec, by its denoiser; x itself where the codec has none."""
         sigma = self.codec.noise_sigma
         if sigma is None:
-            return tensor_on(self.flow.device, x)
+            return tensor_for(self.flow, x)
         return self.flow.denoise(x, sigma, context, by=self.denoiser)
 
     def denoised_by(self, kind: DenoiserKind) -> CodedFlow:

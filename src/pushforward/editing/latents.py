@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
-from pushforward.arrays import as_tensor, tensor_on
+from pushforward.arrays import as_tensor, tensor_for
 from pushforward.bases import ObservedNormal
 from pushforward.conditions import Context, Given
 from pushforward.flow import Flow
@@ -34,7 +34,7 @@ def encode(flow: Flow, images: Events, context: Given = None) -> Events:
 
 def decode(flow: Flow, latents: Events, context: Given = None) -> Events:
     """Standardised latents -> images."""
-    latents = tensor_on(flow.device, latents, "z")
+    latents = tensor_for(flow, latents, "z")
     return _in_chunks(flow.decode, latents * _deviations(flow), rows(flow, len(latents), context))
 
 

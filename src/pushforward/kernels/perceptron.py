@@ -59,7 +59,7 @@ def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residua
     return (
         _pays(x.shape[0], layers)
         and serving.are_plain(x, *tensors, *(() if added is None else (added,)))
-        and all(t.is_contiguous() for t in tensors)
+        and all(map(Tensor.is_contiguous, tensors))
         and _fit(x, added, layers, residual)
         and library("perceptron", STRUCTS) is not None
     )

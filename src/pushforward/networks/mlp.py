@@ -64,7 +64,7 @@ class Layers(nn.Module):
         maps = None if kernel.serving.recorded() or not self._suits_kernel(x.shape[0]) else self.plain()
         if maps is None:
             return self(x, added)
-        layers = [kernel.Linear(layer.weight, layer.bias, layer._buffers.get("mask")) for layer in maps]
+        layers = list(map(_linear, maps))
         if not kernel.serves(x, added, layers, residual=self.residual):
             return self(x, added)
         return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
@@ -79,7 +79,8 @@ class Layers(nn.Module):
         if is_watched(self) or len(maps) != len(self.kinds):
             return None
         for layer, kind in zip(maps, self.kinds, strict=True):
-            if type(layer) is not kind or layer._modules or layer.bias is None or is_watched(layer):
+            own = layer._parameters
+            if type(layer) is not kind or layer._modules or own["bias"] is None or is_watched(layer):
                 return None
         return maps
 
@@ -97,6 +98,11 @@ class Layers(nn.Module):
             if self.skips(k):
                 v = before = v + before
         return self.answer(self.activation(v))
+
+
+def _linear(layer: nn.Module) -> kernel.Linear:
+    own = layer._parameters  # read for every layer at every call, so without attribute look-ups
+    return kernel.Linear(own["weight"], own["bias"], layer._buffers.get("mask"))  # pyright: ignore[reportArgumentType]
 
 
 class MLP(nn.Module):
