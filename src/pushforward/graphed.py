@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import weakref
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
+from torch.utils import _pytree as pytree
 
 from pushforward.capture import Captured
 from pushforward.conditions import Context
 from pushforward.flow import Flow
 from pushforward.shapes import Events, PerSample
-from pushforward.transform import Transform
+from pushforward.transform import Base, Transform
 
 
 def graphed(flow: Flow) -> Flow:
@@ -63,34 +65,34 @@ class Graphed(Transform):
         return self.transform.support(event)
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        return self._replayed("forward", x, context)
+        return self._replayed("__call__", x, context)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return self._replayed("inverse", z, context)
 
-    def _replayed(self, door: str, given: Tensor, context: Context | None) -> tuple[Events, PerSample]:
+    def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
+        return self._replayed("log_prob", x, base, context)
+
+    def _replayed(self, door: str, given: Tensor, *others: Any) -> Any:
         """A graph has the addresses of weights, so they are part of its key. Its results are copied: the next replay
         overwrites them."""
         doors = self._doors.get(self.transform)
         if doors is None or doors.device != given.device:  # guidance and solvers put another transform in a twin
             doors = self._doors[self.transform] = _Doors(self.transform, given.device)
         captured = doors.captured[door]
-        value, log_det = captured(given, context, hash(tuple(t.data_ptr() for t in doors.weights)))
+        results = captured(given, *others, hash(tuple(t.data_ptr() for t in doors.weights)))
         self.why = captured.why
-        return (value, log_det) if self.why else (value.clone(), log_det.clone())
+        return results if self.why else pytree.tree_map(torch.clone, results)
 
 
 class _Doors:
-    """Both doors of a transform, captured, and its weights."""
+    """The doors of a transform, captured, and its weights."""
 
     def __init__(self, transform: Transform, device: torch.device):
         self.device, self.weights = device, [*transform.parameters(), *transform.buffers()]
         there: Any = weakref.ref(transform)
 
-        def forward(x: Tensor, context: Context | None, _: int) -> tuple[Tensor, Tensor]:
-            return there()(x, context)
+        def called(door: str, *arguments: Any) -> Any:
+            return getattr(there(), door)(*arguments[:-1])  # the last are the addresses of weights
 
-        def inverse(z: Tensor, context: Context | None, _: int) -> tuple[Tensor, Tensor]:
-            return there().inverse(z, context)
-
-        self.captured = {"forward": Captured(forward, device), "inverse": Captured(inverse, device)}
+        self.captured = {door: Captured(partial(called, door), device) for door in ("__call__", "inverse", "log_prob")}
