@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
 from pushforward import conditions
 from pushforward.conditions import Given
 from pushforward.models import Model, STARFlow, TarFlow
 from pushforward.training import Likelihood, Plan, networks
 from pushforward.training.prepare import blocks
+from pushforward.training.utilisation import Products
 
 MODELS: dict[str, Model] = {
     "TarFlow, ImageNet 64 × 64": TarFlow(image=(3, 64, 64), patch=2, transforms=8, width=768, depth=8),
@@ -127,7 +127,7 @@ def _passed(objective: Likelihood, model: Any, rows: int, context: Given) -> tup
             sizes.setdefault(storage._cdata, (at[0], storage.nbytes(), tensor))
         return tensor
 
-    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
+    counter = Products()
     with counter, saved_tensors_hooks(keep, lambda t: t), _watched(objective, at):
         with torch.autocast("cpu", torch.bfloat16):
             loss, _ = objective(x, context)
@@ -135,7 +135,7 @@ def _passed(objective: Likelihood, model: Any, rows: int, context: Given) -> tup
     kept: Counter[int] = Counter()
     for part, size, _ in sizes.values():
         kept[part] += size
-    return counter.get_total_flops(), kept
+    return counter.operations.total(), kept
 
 
 @contextmanager
@@ -150,23 +150,6 @@ def _watched(objective: Likelihood, at: list[int]) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _attention(q: Any, k: Any, *_: Any, **__: Any) -> int:
-    """Causal attention of q (B, H, T, W/H): two products, of half of a square each."""
-    batch, heads, tokens, width = q
-    return 2 * batch * heads * tokens * k[-2] * width
-
-
-def _attention_back(_: Any, q: Any, k: Any, *__: Any, **___: Any) -> int:
-    return 5 * _attention(q, k) // 2
-
-
-aten: Any = torch.ops.aten
-ATTENTION = {
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_back,
-}
 
 
 def memory(of: Layout) -> tuple[float, float, float]:

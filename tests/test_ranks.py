@@ -59,7 +59,7 @@ def test_a_process_that_dies_takes_all_down_and_any_number_goes_on(alone, tmp_pa
     assert told.returncode != 0
     assert "exitcode  : -9" in told.stderr
     assert "Signal 9 (SIGKILL)" in told.stderr
-    told = together(after, tmp_path, -1, parallel)
+    told = together(after, tmp_path, 1000, parallel)
     assert told.returncode == 0, told.stderr
     assert losses(tmp_path) == pytest.approx(losses(alone), abs=1e-5)
     same_density(tmp_path, alone)

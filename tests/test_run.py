@@ -61,7 +61,7 @@ def interrupted(folder: Path, step: int) -> None:
     """A run that broke off in the middle of the step after `step`."""
 
     class Broken(pf.data.Images):
-        calls = itertools.count()
+        calls = itertools.count(-1)  # the first fetch is of rows whose operations are counted
 
         def fetch(self, rows):
             if next(self.calls) == step:
@@ -90,7 +90,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(trained, tmp_path
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_told_to_stop_saves_the_step_it_was_at(trained, tmp_path, monkeypatch, capsys, sent):
     """Ctrl-C and SIGTERM: exit code 130 or 143, a line that says where, no traceback; the handlers are restored."""
-    before, fetch, calls = signal.getsignal(sent), pf.data.Images.fetch, itertools.count()
+    before, fetch, calls = signal.getsignal(sent), pf.data.Images.fetch, itertools.count(-1)
 
     def interrupting(self, rows):
         if next(calls) == 4:  # while a step runs

@@ -12,11 +12,12 @@ from torch import Tensor
 import pushforward as pf
 from benchmarks.gpu.checks import eager, randomised
 from benchmarks.gpu.part import Machine, Part, Task, in_turn, once, peak
-from benchmarks.gpu.rates import mbu, mfu, products
+from benchmarks.gpu.rates import mbu, mfu
 from pushforward.models import TarFlow
 from pushforward.moves import Affine
 from pushforward.networks import CausalTransformer, Learned
 from pushforward.solve import blockwise_jacobi, jacobi, sequential
+from pushforward.training.utilisation import operations_of
 
 MNIST = TarFlow(image=(1, 28, 28), patch=4, transforms=4, width=128, depth=4, classes=10)
 
@@ -70,7 +71,7 @@ def imagenet(machine: Machine, seconds: float) -> Iterator[str]:
         def solve(z: Tensor = z) -> Tensor:
             return torch.cat([x for x, _ in sequential(net, Affine(), z)], 1)
 
-        operations = products(lambda z=z: net(z))
+        operations = operations_of(lambda z=z: net(z))
         ways = {
             "eager, float32": (torch.float32, eager()),
             "graph, float32": (torch.float32, nullcontext()),

@@ -7,7 +7,6 @@ import gc
 import io
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu.part import Machine, Part, in_turn, once
-from benchmarks.gpu.rates import mfu, products
+from benchmarks.gpu.rates import mfu
 from benchmarks.gpu.vectors import FEATURES, OURS, peers
 from pushforward.codecs import Codec, GaussianNoise, Identity, UniformDequantization
 from pushforward.data import Arrays, Data
@@ -28,6 +27,7 @@ from pushforward.training.loop import _batches
 from pushforward.training.prepare import initialize, prepared
 from pushforward.training.state import State
 from pushforward.training.step import WARMUPS, Step
+from pushforward.training.utilisation import operations_of_step
 
 MNIST = TarFlow(image=(1, 28, 28), patch=4, transforms=4, width=128, depth=4, classes=10)
 IMAGENET = TarFlow(image=(3, 64, 64), patch=2, transforms=8, width=768, depth=8)
@@ -217,7 +217,7 @@ def imagenet(machine: Machine, seconds: float) -> Iterator[str]:
         steps=1, batch=2 if machine.small else 32, precision="float32" if machine.small else "bfloat16", lr=1e-5
     )
     make = partial(images, IMAGENET, GaussianNoise(256, 0.05), machine, rows=128)
-    operations = operations_of(make(), replace(plan, captured=False))
+    operations = operations_of_step(*make(), plan)
     ways = {"eager": replace(plan, captured=False), "captured": plan}
     ways["captured, layers compiled"] = replace(plan, compiled=not machine.small)
     for way, how in ways.items():
@@ -233,14 +233,6 @@ def imagenet(machine: Machine, seconds: float) -> Iterator[str]:
         rate = mfu(operations, took, machine)
         days = 200 * 1_281_167 / plan.batch * took / 1e3 / 86400
         yield f"{way} | {took:.1f} | {rate} | {peak:.1f} | {days:.1f} | {time.monotonic() - started:.0f}"
-
-
-def operations_of(made: Made, plan: Plan) -> Counter[torch.dtype]:
-    """The products of a step."""
-    objective, data = made
-    state = State(objective, plan)
-    step, batch = Step(objective.train(), state, plan), next(_batches(data, state, plan))
-    return products(lambda: step(batch))
 
 
 WITH_PEERS = "flow, 64 features | eager, ms | captured, ms | zuko, ms | nflows, ms | best peer / captured"

@@ -1,6 +1,6 @@
 """Self-distillation: a flow map X learns the trajectories of the velocity v that is learned beside it.
 
-    loss = E |v(x_s, s) − dx_s/ds|² + E error(x_s; s, t),        0 ≤ s ≤ t ≤ 1
+    loss = E |v(x_s, s) − dx_s/ds|² + E |error(x_s; s, t)|²,        0 ≤ s ≤ t ≤ 1
 
 a mean over elements, x_s on the path. Either error is zero where X follows the trajectories of v, and takes one
 Jacobian-vector product; v in it is taken as it is, and gets no gradient.

@@ -25,6 +25,7 @@ from pushforward.runs.pictures import drawing
 from pushforward.training import Checkpoints, Log, Look, Objective, Plan, State, begin, proceed, ranks
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.loop import Measure
+from pushforward.training.utilisation import Utilisation, operations_of_step
 
 EVALUATED = 1000  # held-out images, for the curve of a training
 
@@ -71,6 +72,8 @@ def train(
         state = begin(objective, data, recipe.train, checkpoints=Checkpoints(folder))
         if measure and pictures:
             measure = drawing(measure, _codec(objective), state, log)
+        operations = operations_of_step(objective, data, recipe.train)
+        log.utilisation = Utilisation(operations, place, tf32=recipe.train.precision == "tf32")
         proceed(state, data, recipe.train, checkpoints=Checkpoints(folder), log=log, measure=measure)
         if ranks.rank() == 0:
             _end(recipe, folder, state)

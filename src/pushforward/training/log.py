@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from pushforward.files import write
 from pushforward.optional import require
+from pushforward.training.utilisation import Utilisation
 
 LOG = "log.jsonl"
 
@@ -30,7 +32,12 @@ class History:
 
 
 class Log:
-    """The log of the run in `folder`, one line for each logged step: {"step": 10, "bits/dim": 3.1, …}."""
+    """The log of the run in `folder`, one line for each logged step: {"step": 10, "bits/dim": 3.1, …}.
+
+    With a `utilisation` lines tell the pace of training too: "TFLOP/s" and "MFU".
+    """
+
+    utilisation: Utilisation | None = None
 
     def __init__(self, folder: str | PathLike[str], *, tensorboard: bool = False):
         self.folder = Path(folder)
@@ -51,7 +58,9 @@ class Log:
 
             self._writer = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
 
-    def write(self, step: int, numbers: Mapping[str, float | str | list[int]]) -> None:
+    def write(self, step: int, numbers: Mapping[str, Any]) -> None:
+        if self.utilisation and "seconds" in numbers:
+            numbers = {**numbers, **self.utilisation(step, numbers["seconds"])}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **numbers}) + "\n")
         if self._writer:

@@ -122,8 +122,8 @@ def _train(
     launched: deque[Launched] = deque()
     interrupts = Interrupts() if checkpoints else nullcontext()
     with interrupts as stop:
+        started = time.monotonic()
         for batch in () if state.enough else _batches(data, state, plan):
-            started = time.monotonic()
             launched.append(step(batch))
             asked = stop is not None and stop.asked
             due = asked or _due(batch.step + 1, plan, plan.measure_every, plan.checkpoint_every)
@@ -142,6 +142,7 @@ def _train(
                     f"interrupted after step {state.step:,} of {plan.steps:,}, and saved in {checkpoints.run}; the "
                     "same command continues from there."
                 )
+            started = time.monotonic()
 
 
 def _batches(data: Data, state: State, plan: Plan) -> Iterator[Batch]:

@@ -69,7 +69,7 @@ class State:
 
     @property
     def seconds(self) -> float:
-        """The duration of these steps."""
+        """The duration of these steps, and of waiting for their rows, without evaluations and checkpoints."""
         return float(self._seconds)
 
     def advance(self, seconds: float) -> None:
