@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,17 +11,19 @@ import torch
 
 import pushforward as pf
 from pushforward.bases import StandardNormal
-from pushforward.codecs import CodedFlow, GaussianNoise, UniformDequantization
+from pushforward.codecs import CodedFlow, GaussianNoise, TokenCells, UniformDequantization
 from pushforward.compression import coding, compress, decompress, files
 from pushforward.compression.container import unpacked
 from pushforward.compression.stack import Stack
-from pushforward.models import MAF, NSF, ArBG, RealNVP, TarFlow
+from pushforward.data import Characters, TextSource
+from pushforward.models import MAF, NSF, ArBG, AutoregressiveLM, RealNVP, TarFlow
 from pushforward.transforms import Flip
 from tests.toys import randomised
 
 pytest.importorskip("constriction")
 
 IMAGES = pf.data.find("digits", "test").fetch(range(80))[0]
+LETTERS = "\nabcdé"
 VECTORS = {"MAF": MAF, "RealNVP": RealNVP, "ArBG": ArBG}
 
 
@@ -41,6 +44,11 @@ def vectors(name: str) -> CodedFlow:
 def pictures() -> CodedFlow:
     model = TarFlow(image=(1, 8, 8), patch=2, transforms=2, width=16, depth=1)
     return CodedFlow(randomised(model.build(), 0.1), UniformDequantization(17))
+
+
+def language() -> CodedFlow:
+    model = AutoregressiveLM(tokens=16, vocabulary=len(LETTERS), width=16, depth=1)
+    return CodedFlow(randomised(model.build(), 0.3), TokenCells(len(LETTERS)))
 
 
 @pytest.fixture(scope="module", params=[*VECTORS, "TarFlow"])
@@ -127,6 +135,18 @@ def test_one_autoregressive_step_codes_integers_directly(move):
     assert abs(32 * len(words) / -np.log2(np.concatenate(chosen)).sum() - 1) < 0.01
 
 
+def test_a_text_is_coded_in_the_bits_of_its_language_model():
+    """Windows are read in full; of the last one a part is filled up."""
+    coded, tokens = language(), torch.randint(6, (1603,), generator=torch.Generator().manual_seed(0))
+    file = compress(coded, tokens)
+    assert torch.equal(decompress(coded, file), tokens)
+    header, words = unpacked(file)
+    assert header.initial == 0
+    with torch.no_grad():
+        stated = -coded.bound(torch.cat([tokens, torch.zeros(13, dtype=torch.long)]).view(-1, 16)).sum() / math.log(2)
+    assert abs(32 * len(words) / stated.item() - 1) < 0.01
+
+
 @pytest.mark.parametrize(
     ("model", "data", "says"),
     [
@@ -166,6 +186,20 @@ def test_files(tmp_path, monkeypatch):
         files.decompress(tmp_path / "x.pf")
     with pytest.raises(ValueError, match=r"to a \.npy file"):
         files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.png")
+
+
+def test_a_text_comes_back_from_its_file(tmp_path, monkeypatch):
+    recipe = replace(pf.recipes.shakespeare_characters(), data=TextSource("a", Characters(LETTERS)))
+    monkeypatch.setattr(files, "recipe_of", lambda _: recipe)
+    monkeypatch.setattr(coding, "load_coded", lambda _: language())
+    path = tmp_path / "a.txt"
+    path.write_bytes("abé\ncd".encode())
+    assert "6 tokens" in files.compress(path, tmp_path, tmp_path / "x.pf")
+    assert "6 tokens" in files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.txt")
+    assert (tmp_path / "again.txt").read_bytes() == path.read_bytes()
+    path.write_bytes(b"ab\xe9")
+    with pytest.raises(ValueError, match="not a text in UTF-8"):
+        files.compress(path, tmp_path, tmp_path / "x.pf")
 
 
 def test_a_table_comes_back_from_its_file(tmp_path, monkeypatch):

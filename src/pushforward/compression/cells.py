@@ -63,8 +63,8 @@ def cells_of(codec: Codec, transform: Transform, decimals: list[int]) -> tuple[C
         return Levels(codec.levels), transform
     if not isinstance(codec, Identity):
         raise ValueError(
-            f"data with the codec {codec} cannot be coded. Those that can: integers with UniformDequantization, and "
-            "tables of decimal numbers, whose codec is Identity."
+            f"data with the codec {codec} cannot be coded. Those that can: integers with UniformDequantization, "
+            "tables of decimal numbers, whose codec is Identity, and text with TokenCells by one autoregressive step."
         )
     if isinstance(transform, Chain) and len(transform) > 1 and isinstance(units := transform[0], ActNorm):
         return Decimals(decimals, units), Chain(*[*transform][1:])

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pushforward.arrays import as_tensor
 from pushforward.bases import StandardNormal
-from pushforward.codecs import Codec, CodedFlow, Identity, codec_of
+from pushforward.codecs import Codec, CodedFlow, Identity, TokenCells, codec_of
 from pushforward.compression.cells import Cells, cells_of, decimals_of
 from pushforward.compression.container import VERSION, Header, digest, packed, unpacked
 from pushforward.compression.direct import Direct, direct
@@ -84,8 +85,9 @@ def compress(model: Model, data: Any, *, verify: bool = True) -> bytes:
     """Data as the bytes of a file, from which `decompress` makes them again with the same model.
 
     `model` is a flow, a flow with its codec, or a run folder. `data` are integers (rows, *event), such as images, for
-    flows whose codec is `UniformDequantization`; or a table (rows, columns) of decimal numbers, in which −0 becomes 0.
-    With `verify` the file is decoded and compared, in as much time again; ValueError where it is not the data.
+    flows whose codec is `UniformDequantization`; a table (rows, columns) of decimal numbers, in which −0 becomes 0; or
+    the tokens (n,) of a text, for a language model of one step whose codec is `TokenCells`: it reads a window at a
+    time. With `verify` the file is decoded and compared, in as much time again; ValueError where it is not the data.
 
     Served are unconditional flows with a standard normal base, of couplings, autoregressive steps with moves of single
     elements, `ActNorm` and rearrangements. Raises ValueError, naming what it cannot code. Needs the extra
@@ -93,12 +95,13 @@ def compress(model: Model, data: Any, *, verify: bool = True) -> bytes:
     """
     coded, data = _coded(model), as_tensor(data, "the data").cpu()
     flow, codec = coded.flow, coded.codec
-    _check(flow, codec, data)
+    rows = _windows(data, *flow.event[:-1]) if isinstance(codec, TokenCells) and data.dim() == 1 else data
+    _check(flow, codec, rows)
     decimals = decimals_of(data) if data.is_floating_point() else []
-    data = data + 0  # a negative zero becomes 0, which is its cell
+    data, rows = data + 0, rows + 0  # a negative zero becomes 0, which is its cell
     with torch.no_grad(), _one_thread():
-        coder = _coder(coded, decimals, data)
-        words, batches, initial = _encoded(coder, data)
+        coder = _coder(coded, decimals, rows)
+        words, batches, initial = _encoded(coder, rows)
         header = Header(
             VERSION, torch.__version__, *_digests(coded), _digest(data), str(data.dtype).removeprefix("torch."),
             list(data.shape), decimals, *_grid(coder), batches, initial,
@@ -167,13 +170,18 @@ def _attempt(coder: BitsBack, data: Tensor, initial: int) -> tuple[np.ndarray, l
 
 def _decoded(coder: BitsBack | Direct, header: Header, words: np.ndarray) -> Tensor | None:
     """The data; None where the stack is not as the encoder left it."""
-    stack, event = Stack(words), tuple(header.shape[1:])
+    stack = Stack(words)
     try:
         parts = [coder.decode(rows, stack) for rows in reversed(header.batches)]
     except (ExhaustedError, ValueError):
         return None
-    data = torch.cat([torch.zeros(0, *event, dtype=torch.float64), *reversed(parts)])
-    return data.to(getattr(torch, header.dtype))
+    data = torch.cat([torch.zeros(0, dtype=torch.float64), *(part.flatten() for part in reversed(parts))])
+    return data[: math.prod(header.shape)].reshape(header.shape).to(getattr(torch, header.dtype))
+
+
+def _windows(tokens: Tensor, window: int) -> Tensor:
+    """The tokens of a text (n,) as rows of a window each, the last one filled up with zeros."""
+    return F.pad(tokens, (0, -len(tokens) % window)).view(-1, window)
 
 
 def _grid(coder: BitsBack | Direct) -> tuple[int, float]:
@@ -189,16 +197,15 @@ def _coder(
 ) -> BitsBack | Direct:
     """The coder of a flow, on a grid that suits the data where none is given."""
     flow = copy.deepcopy(coded.flow).cpu().double().eval()
-    cells, transform = cells_of(coded.codec, flow.transform, decimals)
-    steps = list(steps_of(transform))
-    if (found := direct(coded.codec, steps, tuple(flow.event))) is not None:
+    if (found := direct(coded.codec, flow.transform, tuple(flow.event))) is not None:
         return found
+    cells, transform = cells_of(coded.codec, flow.transform, decimals)
     if grid is None:
         assert data is not None
         low, high = cells.ends(data)
         width = min((high - low).min().item(), NARROWEST) if data.numel() else NARROWEST
         grid = Grid(math.ceil(math.log2(64 * SIGMA / width)), SIGMA)
-    return BitsBack(cells, steps, tuple(flow.base.event), grid)
+    return BitsBack(cells, list(steps_of(transform)), tuple(flow.base.event), grid)
 
 
 def _coded(model: Model) -> CodedFlow:
@@ -212,8 +219,9 @@ def _check(flow: Flow, codec: Codec, data: Tensor) -> None:
         raise ValueError(f"only unconditional flows can code; this one is conditioned on {[*flow.conditions]}.")
     if type(flow.base) is not StandardNormal:
         raise ValueError(f"only latents with a standard normal base can be coded; this is {type(flow.base).__name__}.")
-    if data.shape[1:] != flow.event:
-        raise ValueError(f"this flow codes data of shape (rows, {', '.join(map(str, flow.event))}); got {data.shape}.")
+    event = flow.event[:-1] if isinstance(codec, TokenCells) else flow.event
+    if data.shape[1:] != event:
+        raise ValueError(f"this flow codes data of shape (rows, {', '.join(map(str, event))}); got {data.shape}.")
     if data.is_floating_point() != isinstance(codec, Identity) or (data.is_floating_point() and data.dim() != 2):
         raise ValueError(
             "a flow without a codec codes tables (rows, columns) of real numbers, and one with a codec integers, "

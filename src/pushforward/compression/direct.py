@@ -4,6 +4,7 @@
 
 The network reads the centres of the bins of the tokens before, and the first and the last bin reach to infinity. So it
 is a model of integers, of its own stated bits: −sum log₂ P. It is not the flow's bound, which has noise in these bins.
+A language model has these probabilities as they are, the softmax of raw_i, and there the bits are those of the bound.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pushforward.codecs import Codec, UniformDequantization
+from pushforward.codecs import Codec, TokenCells, UniformDequantization
 from pushforward.codecs.integers import bin_centres
 from pushforward.compression.stack import Stack
-from pushforward.compression.steps import Rearranged, Sequential, Step
+from pushforward.compression.steps import Rearranged, Sequential, steps_of
+from pushforward.moves import Categorical
+from pushforward.transform import Transform
 
-LEVELS = 256  # at most
+LEVELS = 256  # of pixels, at most
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,25 @@ class Direct:
     def _table(self, raw: Tensor) -> np.ndarray:
         """(elements, levels) for the raw parameters of a token, (rows, 1, …, parameters)."""
         edges = 2 * torch.arange(1, self.levels, dtype=torch.float64) / self.levels - 1
+        if isinstance(self.step.move, Categorical) and self.step.move.cells == self.levels:
+            return self.step.move.params(raw).exp().reshape(-1, self.levels).numpy()
         shape = (*raw.shape[:-1], len(edges))
         y, _ = self.step.move.forward(edges.expand(shape), raw[..., None, :].expand(*shape, raw.shape[-1]))
         cdf = F.pad(F.pad(torch.special.ndtr(y), (1, 0)), (0, 1), value=1.0)
         return cdf.diff().clamp(min=0).reshape(-1, self.levels).numpy()
 
 
-def direct(codec: Codec, steps: Sequence[Step], event: tuple[int, ...]) -> Direct | None:
+def direct(codec: Codec, transform: Transform, event: tuple[int, ...]) -> Direct | None:
     """The direct coder of a flow; None where it has not one autoregressive step alone, or too many levels."""
+    if not isinstance(codec, UniformDequantization | TokenCells):
+        return None
+    steps = list(steps_of(transform))
+    if isinstance(codec, TokenCells):  # whose events have one feature a token
+        steps, event = [Rearranged(lambda v: v[..., None], lambda v: v[..., 0]), *steps], event[:-1]
+    elif codec.levels > LEVELS:
+        return None
     places = [i for i, step in enumerate(steps) if isinstance(step, Sequential)]
     others = [step for step in steps if isinstance(step, Rearranged)]
-    if not isinstance(codec, UniformDequantization) or codec.levels > LEVELS:
-        return None
     if len(places) != 1 or len(others) != len(steps) - 1:
         return None
     one = steps[places[0]]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pushforward.compression.stack import Stack
-from pushforward.moves import Elementwise, Move
+from pushforward.moves import Categorical, Elementwise, Move
 from pushforward.transform import Inverse, Transform, flattened
 from pushforward.transforms import ActNorm, Autoregressive, Coupling, Permuted, Rearrangement
 
@@ -139,7 +139,7 @@ def steps_of(transform: Transform) -> Iterator[Step]:
                 yield Coupled(part)
             case Inverse(transform=Coupling(move=Elementwise()) as coupling):
                 yield Coupled(coupling, inverted=True)
-            case Autoregressive(move=Elementwise()):
+            case Autoregressive(move=Elementwise() | Categorical()):
                 yield Sequential(part)
             case _:
                 raise ValueError(
