@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+import pushforward.data.tars
 from pushforward.data import (
     Arrays,
     Captioned,
@@ -31,6 +32,7 @@ from pushforward.data import (
     find,
 )
 from pushforward.randomness import keyed
+from pushforward.training import ranks
 
 IMAGES = torch.randint(256, (6, 3, 5, 4), dtype=torch.uint8, generator=keyed(0))
 LABELS = torch.tensor([0, 0, 1, 1, 1, 2])
@@ -325,6 +327,71 @@ def test_symbolic_links_are_followed(linked, tmp_path):
     data = find(tmp_path / "set")
     assert torch.equal(data.labels, LABELS)
     assert torch.equal(data.fetch(range(6))[0], IMAGES)
+
+
+def shards(root, count=3):
+    """The same images in a folder and in shards: the order of both is that of names."""
+    write_folder(root / "folder", {f"{i}.png": PNGS[i] for i in range(6)})
+    for shard in range(count):
+        rows = range(shard * 6 // count, (shard + 1) * 6 // count)
+        write_tar(root / "shards" / f"ants-{shard:03}.tar", {f"{i}.png": PNGS[i] for i in rows})
+    return root / "shards"
+
+
+def test_shards_hold_the_rows_of_a_folder_and_two_processes_read_disjoint_halves(tmp_path, monkeypatch):
+    data, whole = find(shards(tmp_path)), find(tmp_path / "folder")
+    order, seen = Order(len(data), seed=3), []
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    for rank in (0, 1):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        rows = order[6 + ranks.share(6).start : 6 + ranks.share(6).stop]  # of the second epoch
+        assert torch.equal(data.fetch(rows)[0], whole.fetch(rows)[0])
+        seen += rows.tolist()
+    assert sorted(seen) == list(range(6))
+
+
+def test_a_pattern_names_shards(tmp_path):
+    shards(tmp_path)
+    write_tar(tmp_path / "shards" / "bees-000.tar", {"0.png": PNGS[0]})
+    assert len(find(tmp_path / "shards" / "ants-*.tar")) == 6
+    assert len(find(tmp_path / "shards" / "ants-00[12].tar")) == 4
+    for split, n in (("train", 2), ("test", 1)):
+        for i in range(n):
+            write_tar(tmp_path / f"{split}-{i}.tar", {"0.png": PNGS[i]})
+        assert len(find(tmp_path / "*-*.tar", split)) == n
+    with pytest.raises(FileNotFoundError, match=r"no file matches .*wasps-\*\.tar"):
+        find(tmp_path / "wasps-*.tar")
+    write(tmp_path / "train.txt", b"")
+    with pytest.raises(ValueError, match=r"test-0\.tar … train\.txt; expected \.tar alone"):
+        find(tmp_path / "t*")
+
+
+def test_the_members_of_large_tars_are_found_once(tmp_path, monkeypatch):
+    """Again where a tar has changed; and where it is damaged, it is named."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(pushforward.data.tars, "LARGE", 0)
+    folder, opened, open_tar = tars(tmp_path / "set"), [], tarfile.open
+
+    def counted(path, *how):
+        opened.append(path.name)
+        return open_tar(path, *how)
+
+    monkeypatch.setattr(tarfile, "open", counted)
+    for _ in range(2):
+        images, labels = find(folder).fetch(range(6))
+        assert torch.equal(images, IMAGES)
+        assert torch.equal(labels, LABELS)
+    assert opened == ["my-train-0.tar", "my-train-1.tar"]
+    last = folder / "my-train-1.tar"
+    with open_tar(last, "a") as tar:  # a member more
+        tar.add(tmp_path / "set" / "my-train-0.tar", "notes.txt")
+    assert len(find(folder)) == 6
+    assert opened[2:] == ["my-train-1.tar"]
+    last.write_bytes(last.read_bytes()[:2048])
+    with pytest.raises(ValueError, match=r"my-train-1\.tar is not a complete tar"):
+        find(folder)
+    monkeypatch.setattr(pushforward.data.tars, "cache_folder", lambda: last)  # which is no folder
+    assert len(find(folder / "my-train-0.tar")) == 3
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE], ids=["symbolic", "hard"])

@@ -16,15 +16,17 @@ import torch
 
 from pushforward.data.data import Data
 from pushforward.data.encoded import Shape
-from pushforward.data.folders import read_images, read_tars
+from pushforward.data.folders import read_images
 from pushforward.data.images import Images
 from pushforward.data.npz import read_images_npz, read_npz, read_packs
 from pushforward.data.splits import KNOWN, REMEDY, WORDS, NoSplitError, chosen, split_in
 from pushforward.data.tables import read_hugging_face, read_parquet
+from pushforward.data.tars import read_tars
 from pushforward.files import data_folder
 
 PACKS = ("mnist", "fashion_mnist", "cifar10")
 NAMED = ("digits", *PACKS)  # sets that are found by name
+READERS = {".tar": read_tars, ".parquet": read_parquet}  # of sets in one file or several
 
 
 def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int] | None = None) -> Data:
@@ -34,6 +36,7 @@ def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int]
         set.npz                                 arrays `images` and `labels`, or `x` and `y`; or a pack
         set.tar, set.parquet                    encoded images and labels
         folder                                  of images, of folders (one a class), of .tar or of .parquet files
+        shards/*.tar                            the .tar or .parquet files that a pattern matches
         hf:owner/name, hf:folder                by the Hugging Face library `datasets`, from the hub or a folder
 
     The splits of a folder are its subfolders of those names, or its files with those words in their names; "val" and
@@ -98,6 +101,8 @@ def _named(name: str, split: str, image: Shape | None) -> Images:
 def _read(path: Path, split: str, image: Shape | None) -> Data:
     if path.is_dir():
         return _read_folder(path, split, image)
+    if not path.exists() and set(path.name) & set("*?["):
+        return _read_parts(sorted(path.parent.glob(path.name)), split, path, image)
     if not path.exists():
         near = difflib.get_close_matches(path.name, NAMED, 1)
         raise FileNotFoundError(
@@ -106,19 +111,27 @@ def _read(path: Path, split: str, image: Shape | None) -> Data:
         )
     if path.suffix == ".npz":
         return read_npz(path, split, image=image)
-    if path.suffix not in (".tar", ".parquet"):
+    if path.suffix not in READERS:
         raise ValueError(f"{path} ends in {path.suffix!r}; expected a folder, .npz, .tar or .parquet.")
     _check_only_train(path, split)
-    return (read_tars if path.suffix == ".tar" else read_parquet)([path], image=image)
+    return READERS[path.suffix]([path], image=image)
+
+
+def _read_parts(parts: list[Path], split: str, whole: Path, image: Shape | None) -> Images:
+    """The parts of a set that are in this split: all .tar, or all .parquet."""
+    if not parts:
+        raise FileNotFoundError(f"no file matches {whole}.")
+    kinds = {part.suffix for part in parts}
+    if len(kinds) > 1 or not kinds <= READERS.keys():
+        raise ValueError(f"{whole} matches {parts[0].name} … {parts[-1].name}; expected .tar alone, or .parquet alone.")
+    part, others = _split(parts, split, whole)
+    return READERS[kinds.pop()](part, beside=others, image=image)
 
 
 def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
-    if tars := sorted(path.glob("*.tar")):
-        part, others = _split(tars, split, path)
-        return read_tars(part, beside=others, image=image)
-    if tables := sorted(path.glob("*.parquet")):
-        part, others = _split(tables, split, path)
-        return read_parquet(part, beside=others, image=image)
+    for kind in READERS:
+        if parts := sorted(path.glob(f"*{kind}")):
+            return _read_parts(parts, split, path, image)
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     splits = {folder.name: KNOWN.get(folder.name.lower()) for folder in folders}
     if None in splits.values() and "train" in splits.values() and len({*splits.values()}) > 2:
