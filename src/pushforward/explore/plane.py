@@ -1,7 +1,11 @@
-"""A flow of two features, stage by stage: stage k is the plane after the first k transforms, 0 of the data."""
+"""A flow of two features, stage by stage: stage k is the plane after the first k transforms, 0 of the data.
+
+A continuous transform counts as several, one for each of the legs into which its time is cut.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -9,10 +13,31 @@ import torch
 from torch import Tensor
 
 from pushforward.flow import Flow
-from pushforward.transform import flattened
+from pushforward.shapes import Events, PerSample
+from pushforward.solve import RK4, ODESolver
+from pushforward.transform import Transform, flattened
+from pushforward.transforms import Continuous
 
-RESOLUTION = 112  # points along a side of the density
+RESOLUTION, COARSE = 112, 56  # points along a side of the density, and where a differential equation is solved for each
 LINES, ALONG, REACH = 17, 81, 3.2  # of the grid, which is straight at the latent
+LEGS = 8  # of a continuous transform
+
+
+class Leg:
+    """A continuous transform between two times."""
+
+    def __init__(self, whole: Continuous, start: float, stop: float):
+        self.whole, self.start, self.stop = whole, start, stop
+
+    def __call__(self, x: Events) -> tuple[Events, PerSample]:
+        found = self.whole.integrate(x, start=self.start, stop=self.stop)
+        return found.value, found.log_det
+
+    def decode(self, y: Events) -> Events:
+        return self.whole.moved(y, start=self.stop, stop=self.start)
+
+    def __str__(self) -> str:
+        return f"to time {self.stop:.3g}"
 
 
 class Plane:
@@ -26,14 +51,16 @@ class Plane:
 
     def __init__(self, flow: Flow, rows: Tensor):
         self.flow, self.rows = flow, rows
-        self.parts = [*flattened(flow.transform)]
+        self.parts = [*_parts(flow.transform)]
+        self.quick = [*_parts(flow.transform, solve=RK4(steps=1))]  # for what is for the eye
+        self.side = COARSE if any(isinstance(part, Leg) for part in self.parts) else RESOLUTION
         self.scene, self.density = cache(self._scene), cache(self._density)
 
     def point(self, stage: int, x: float, y: float) -> dict[str, Any]:
         """Where a point of one stage is at every stage, (stages, 2), the log-det of each transform, and log p, nats."""
         self._check(stage)
         start = self._to_data(torch.tensor([[x, y]]), stage)
-        path, log_dets = self._pushed(start)
+        path, log_dets = self._pushed(start, self.parts)
         base = self.flow.base.log_prob(path[-1]).item()
         back = self._to_data(path[-1], len(self.parts))
         return {
@@ -46,10 +73,9 @@ class Plane:
 
     def _scene(self) -> dict[str, Any]:
         """Every stage: its transform, the square that is shown (centre, half of its side), the grid and the rows."""
-        points, _ = self._pushed(self.rows)
-        latent = self._latent_grid()
-        lines = [self._from_latent(latent, stage) for stage in range(len(self.parts) + 1)]
-        names = ["data", *(type(part).__name__ for part in self.parts)]
+        points, _ = self._pushed(self.rows, self.quick)
+        lines = self._grids()
+        names = ["data", *(str(part) if isinstance(part, Leg) else type(part).__name__ for part in self.parts)]
         return {
             "stages": [
                 {
@@ -66,21 +92,21 @@ class Plane:
         """The density of a stage on its square, by rows from below: 0 … 255 is the root of its share of the highest."""
         self._check(stage)
         left, bottom, half = self.scene()["stages"][stage]["square"]
-        ends = torch.linspace(-half, half, RESOLUTION)
+        ends = torch.linspace(-half, half, self.side)
         y, x = torch.meshgrid(bottom + ends, left + ends, indexing="ij")
         log_p = self._log_density(torch.stack([x, y], -1).flatten(0, 1), stage)
         root = ((log_p - log_p.max()) / 2).exp() * 255
-        return {"side": RESOLUTION, "root": root.round().int().tolist(), "highest": log_p.max().item()}
+        return {"side": self.side, "root": root.round().int().tolist(), "highest": log_p.max().item()}
 
     def _check(self, stage: int) -> None:
         if not 0 <= stage <= len(self.parts):
             raise ValueError(f"the stages are 0 … {len(self.parts)}; got {stage}.")
 
     @torch.no_grad()
-    def _pushed(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _pushed(self, x: Tensor, parts: Sequence[Transform | Leg]) -> tuple[list[Tensor], list[Tensor]]:
         """x at every stage, and the log-det of every transform."""
         path, log_dets = [x], []
-        for part in self.parts:
+        for part in parts:
             z, log_det = part(path[-1])
             path.append(z)
             log_dets.append(log_det)
@@ -94,26 +120,33 @@ class Plane:
         return y
 
     @torch.no_grad()
-    def _from_latent(self, z: Tensor, stage: int) -> Tensor:
-        """Latents as points of a stage."""
-        for part in reversed(self.parts[stage:]):
-            z = part.decode(z)
-        return z
+    def _grids(self) -> list[Tensor]:
+        """The lines at every stage, (2 · LINES · ALONG, 2), which are upright and level at the latent."""
+        across, along = torch.linspace(-REACH, REACH, LINES), torch.linspace(-REACH, REACH, ALONG)
+        upright = torch.stack(torch.meshgrid(across, along, indexing="ij"), -1)
+        found = [torch.cat([upright, upright.flip(-1)]).flatten(0, 1)]
+        for part in reversed(self.quick):
+            found.insert(0, part.decode(found[0]))
+        return found
 
     @torch.no_grad()
     def _log_density(self, y: Tensor, stage: int) -> Tensor:
         """The log-density of a stage at its points, (n,)."""
         total = torch.zeros(len(y))
-        for part in self.parts[stage:]:
+        for part in self.quick[stage:]:
             y, log_det = part(y)
             total = total + log_det
         return total + self.flow.base.log_prob(y)
 
-    def _latent_grid(self) -> Tensor:
-        """Upright and level lines at the latent, (2 · LINES · ALONG, 2)."""
-        across, along = torch.linspace(-REACH, REACH, LINES), torch.linspace(-REACH, REACH, ALONG)
-        upright = torch.stack(torch.meshgrid(across, along, indexing="ij"), -1)
-        return torch.cat([upright, upright.flip(-1)]).flatten(0, 1)
+
+def _parts(transform: Transform, solve: ODESolver | None = None) -> Iterator[Transform | Leg]:
+    """The transforms one by one, continuous ones in legs; with another solver, where one is given."""
+    for part in flattened(transform):
+        if isinstance(part, Continuous):
+            whole = part.solved_by(solve) if solve else part
+            yield from (Leg(whole, 1 - k / LEGS, 1 - (k + 1) / LEGS) for k in range(LEGS))
+        else:
+            yield part
 
 
 def _square(points: Tensor, *, latent: bool) -> list[float]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Run = str | PathLike[str]
 STATIC = Path(__file__).parent / "static"
-SHIPPED = (f"{PRETRAINED}moons", f"{PRETRAINED}digits")
+SHIPPED = (f"{PRETRAINED}moons", f"{PRETRAINED}pinwheel", f"{PRETRAINED}digits")
 HERE = "127.0.0.1"
 
 

@@ -3,7 +3,7 @@
 import { plain, say, signed, still } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
-const PAUSE = 700; // ms for a transform, when playing
+const PAUSE = 700, IDLE = 400; // ms for a transform, when playing; ms without a drag before a density is asked for
 
 export async function plane({ run, query, ask, keep, leaving }) {
   const path = `runs/${run.name}`;
@@ -11,7 +11,7 @@ export async function plane({ run, query, ask, keep, leaving }) {
   const last = stages.length - 1;
   const number = (name, otherwise) => (query.has(name) && isFinite(query.get(name)) ? Number(query.get(name)) : otherwise);
   const within = (k) => Math.max(0, Math.min(last, Math.round(k)));
-  let target = within(number("stage", last)), shown = target, playing = false, frame = 0, found = null;
+  let target = within(number("stage", last)), shown = target, playing = false, frame = 0, touched = 0, found = null;
   const held = { stage: within(number("at", 0)), x: number("x", stages[0].points[0][0]), y: number("y", stages[0].points[0][1]) };
   const densities = new Map();
   const canvases = { data: () => 0, stage: () => shown };
@@ -160,6 +160,7 @@ export async function plane({ run, query, ask, keep, leaving }) {
   }
 
   function hold(id, x, y) {
+    touched = performance.now();
     Object.assign(held, { stage: within(canvases[id]()), x, y });
     if (found) found.path[held.stage] = [x, y]; // at once; the other picture follows
     draw();
@@ -196,7 +197,10 @@ export async function plane({ run, query, ask, keep, leaving }) {
   await fetchDensity(0);
   await locate();
   if (!query.has("stage") && !still()) play(true);
-  for (let k = 1; k <= last; k++) await fetchDensity(k);
+  for (let k = 1; k <= last; k++) {
+    while (performance.now() - touched < IDLE) await new Promise((done) => setTimeout(done, IDLE)); // the point goes first
+    await fetchDensity(k);
+  }
 }
 
 const mix = (a, b, t) => a + (b - a) * t;
