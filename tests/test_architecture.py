@@ -32,6 +32,7 @@ LAYERS = [
     {"flow"},
     {"codecs", "importance", "graphed", "learned_inverse"},
     {"data"},
+    {"document_flow"},
     {"objectives"},
     {"models", "sampling"},
     {"training", "evaluation", "editing", "interop", "rows"},

@@ -51,7 +51,10 @@ def of_rows(context, rows: int):
 
 
 @pytest.mark.parametrize("gradients", [False, True])
-@pytest.mark.parametrize("name", but("jumps alone call a flow map's correction", "VectorFlowMap"))
+@pytest.mark.parametrize(
+    "name",
+    but("jumps alone call a flow map's correction; texts alone a map of STARFlow2", "VectorFlowMap", "STARFlow2"),
+)
 def test_every_layer_is_called_in_scoring_and_in_sampling(name, gradients):
     rows = MANY if name in ("MAF", "NICE", "VectorRealNVP", "NSF") else 8
     flow, x, context = case(name, rows)
@@ -123,7 +126,9 @@ def test_a_changed_layer_gives_few_rows_and_many_the_same_density(name, change):
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of the layers that read x
 @pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
 @pytest.mark.parametrize("everywhere", [False, True])
-@pytest.mark.parametrize("name", but("a solve goes back by its own steps, in which no such hook fires", *SOLVED))
+@pytest.mark.parametrize(
+    "name", but("a solve goes back by its own steps, and texts alone call a map of STARFlow2", *SOLVED, "STARFlow2")
+)
 def test_backward_hooks_fire_for_many_rows(name, everywhere, register):
     rows = MANY if hasattr(FIRST[name], "features") and name not in ("IAF", *SOLVED) else 8
     flow, x, context = case(name, rows)

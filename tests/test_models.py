@@ -47,6 +47,7 @@ from pushforward.models import (
     Reverse,
     Shuffle,
     STARFlow,
+    STARFlow2,
     STARFlowV,
     TarFlow,
     TarFlowLM,
@@ -55,7 +56,7 @@ from pushforward.models import (
     VectorRealNVP,
 )
 from pushforward.moves import Affine, Histogram, RationalQuadraticSpline, Shift, SoftClip, Tanh
-from pushforward.networks import LayerOptions, UNetOptions, ViTOptions
+from pushforward.networks import LanguageModelSizes, LayerOptions, UNetOptions, ViTOptions
 from pushforward.objectives import (
     ContinuousLikelihood,
     Matching,
@@ -85,6 +86,7 @@ VECTOR = {
 }
 AFFINE = (Affine(SoftClip()), Affine(Tanh()))
 IMAGE = {"image": ((1, 8, 12), (3, 4, 4)), "classes": (0, 3)}
+LANGUAGE = LanguageModelSizes(width=16, depth=1, heads=2, kv_heads=1, hidden=16, vocabulary=11)
 MIXED = {
     "permutation": (InvertibleConvolution(), InvertibleConvolution(factored=False), Shuffle(), Reverse()),
     "coupling": (Glow.coupling, Shift()),
@@ -164,6 +166,19 @@ OPTIONS = {
         "soft_clip": (4.0, None),
         "layer": (LayerOptions(), LayerOptions(norm="rms", gated=True, qk_norm=True, key_heads=1)),
     },
+    STARFlow2: {
+        "image": ((2, 4, 4), (1, 4, 6)),
+        "patch": (2, 1),
+        "width": (32, 64),
+        "deep_width": (None, 64),
+        "depths": ((1, 1), (1, 1, 2)),
+        "language": (LANGUAGE, replace(LANGUAGE, tied=False)),
+        "sees": (True, False),
+        "text": (3, 5),
+        "images": (1, 2),
+        "extent": (4, 8),
+        "layer": (LayerOptions(head=16), LayerOptions(head=16, norm="rms", key_heads=1)),
+    },
     STARFlowV: {
         "image": ((2, 4, 4), (1, 4, 6)),
         "frames": (2, 3),
@@ -231,6 +246,8 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def context_of(model: Model, n: int) -> torch.Tensor | None:
+    if isinstance(model, STARFlow2):
+        return torch.arange(2 * n).reshape(n, 2) % 11
     if getattr(model, "classes", 0):
         return torch.arange(n) % model.classes
     if getattr(model, "text", None):

@@ -26,6 +26,7 @@ from pushforward import (
     transforms,
 )
 from pushforward.conditions import Condition
+from pushforward.document_flow import DocumentFlow
 from pushforward.fitting import Fit, fit, fit_density
 from pushforward.flow import Flow
 from pushforward.graphed import graphed
@@ -39,6 +40,7 @@ from pushforward.version import __version__
 __all__ = [
     "Chain",
     "Condition",
+    "DocumentFlow",
     "Fit",
     "Flow",
     "Inverse",

@@ -12,6 +12,7 @@ from torch._dynamo.exc import Unsupported
 
 from pushforward import conditions
 from pushforward.conditions import Context, Image, Kind, Label, Number, Text, Vector
+from pushforward.document_flow import TokenIds
 from pushforward.graphed import Graphed
 from pushforward.guidance import GaussianProduct, Linear, Rule
 from pushforward.moves import (
@@ -41,11 +42,14 @@ from pushforward.networks import (
     Constant,
     ContractiveMLP,
     ConvNet,
+    FrozenLanguageModel,
     GatedAttentionNet,
     Guided,
     GuidedVelocity,
     LabelEmbedding,
     LabelPrefix,
+    LanguageModelSizes,
+    LanguageStream,
     LayerOptions,
     Learned,
     MaskedMLP,
@@ -57,11 +61,13 @@ from pushforward.networks import (
     Rotary,
     ScaledRotary,
     TextPrefix,
+    TwoStreams,
     VectorEmbedding,
     VelocityMLP,
     VelocityViT,
     ViT,
 )
+from pushforward.randomness import seeded
 from pushforward.solve import Hutchinson, Solve, Tsit5, blockwise_jacobi, jacobi, sequential
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
@@ -154,6 +160,8 @@ class Case:
     def _given(self, kind: Kind, n: int, seed: int) -> torch.Tensor:
         if isinstance(kind, Label):
             return (torch.arange(n) + seed) % kind.classes
+        if isinstance(kind, TokenIds):  # some of them padding
+            return torch.arange(n * kind.tokens).reshape(n, -1) % kind.vocabulary - (seed + 1) % 2
         return torch.randn(n, *kind.shape, generator=torch.Generator().manual_seed(seed))
 
     def x(self, n: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
@@ -166,6 +174,7 @@ class Case:
 Conditions = Mapping[str, Kind]
 NOTHING, LABELS, VECTOR, PICTURE = {}, {"label": Label(3)}, {"vector": Vector(5)}, {"image": Image(2, 2, 2)}
 TEXT = {"text": Text(3, 5)}
+TOKEN_IDS = {"text": TokenIds(3, 7)}
 TEXT_AND_RATE = {**TEXT, "rate": Number()}
 BLOCKS = partial(blockwise_jacobi, size=2)
 NO_VALUES = r"item\(\) cannot be called on meta tensors"
@@ -225,6 +234,24 @@ def prefixed(
     layer = LayerOptions(head=16, **options)
     raw = move.raw_shape(features)
     net = PrefixTransformer(features, raw, positions=positions, width=width, depth=2, options=layer, prefix=prefix)
+    return Autoregressive(net, move)
+
+
+def two_streams(*, sees: bool) -> Autoregressive:
+    """The deep step of STARFlow2."""
+    sizes = LanguageModelSizes(width=8, depth=1, heads=2, kv_heads=1, hidden=8, vocabulary=7)
+    with seeded(0):
+        language = FrozenLanguageModel(sizes, saved=False)
+    move = Affine(Softplus(), soft_clip=4.0)
+    net = TwoStreams(
+        FEATURES,
+        move.raw_shape(FEATURES),
+        language=LanguageStream(language, FEATURES, sees=sees),
+        positions=ScaledRotary((2, 2), frames=None, extent=4),
+        width=32,
+        depth=1,
+        options=LayerOptions(head=16),
+    )
     return Autoregressive(net, move)
 
 
@@ -338,6 +365,12 @@ GIVEN_ZEROS = {
     )
 }
 GOES_BACK = {"compiles": Excuse(Unsupported, "its backward pass asks for gradients itself, which is not traced")}
+LANGUAGE = {
+    "gradients": Excuse(AssertionError, "one of its maps serves the logits of texts alone", r"net\.to_text\.weight"),
+    "copies_and_prints": Excuse(
+        AssertionError, "copies of a frozen language model share its memory", "shares its memory"
+    ),
+}
 COPIES = dict.fromkeys(
     ("compiles", "compiles_back"), Excuse(Unsupported, "copies of its parts on the image's grid are not traced")
 )
@@ -386,6 +419,8 @@ CASES = {
     "prefixed/labels": Case(
         partial(prefixed, LABELS, key_heads=1, post_norm=True, gated=True, bias=False), conditions=LABELS
     ),
+    "two streams": Case(partial(two_streams, sees=True), conditions=TOKEN_IDS, excused=LANGUAGE),
+    "two streams/blind": Case(partial(two_streams, sees=False), conditions=TOKEN_IDS, excused=LANGUAGE),
     "permuted": Case(lambda: Permuted(Flip(), autoregressive())),
     "inverse": Case(lambda: Inverse(autoregressive(conditions=LABELS)), conditions=LABELS),
     "chain": Case(

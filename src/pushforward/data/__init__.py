@@ -5,6 +5,7 @@ from pushforward.data.catalogue import digits, find
 from pushforward.data.clips import Clips, ClipSource
 from pushforward.data.columns import Table, read_table, write_table
 from pushforward.data.data import Arrays, Data
+from pushforward.data.document import Document, Documents
 from pushforward.data.images import Images, Mirrored, Shifted
 from pushforward.data.language_tokenizer import LanguageTokenizer
 from pushforward.data.order import Order
@@ -27,6 +28,8 @@ __all__ = [
     "ClipSource",
     "Clips",
     "Data",
+    "Document",
+    "Documents",
     "FromTorch",
     "ImageSource",
     "Images",

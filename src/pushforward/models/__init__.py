@@ -34,6 +34,7 @@ from pushforward.models.parts import Part, Parts
 from pushforward.models.realnvp import ImageRealNVP, RealNVP, VectorRealNVP
 from pushforward.models.residual_flow import ResidualFlow
 from pushforward.models.starflow import STARFlow
+from pushforward.models.starflow2 import STARFlow2
 from pushforward.models.starflow_v import STARFlowV
 from pushforward.models.tarflow import TarFlow
 from pushforward.models.tarflowlm import Mix1Options, MixDOptions, TarFlowLM
@@ -104,6 +105,7 @@ __all__ = [
     "ResidualFlow",
     "Reverse",
     "STARFlow",
+    "STARFlow2",
     "STARFlowV",
     "Shuffle",
     "TarFlow",

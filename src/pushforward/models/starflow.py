@@ -31,7 +31,7 @@ class STARFlow(DeepShallow):
 
     def build(self) -> Flow:
         patches = self.patches()
-        steps = Chain(patches, *map(self._step, range(len(self.depths))), Inverse(patches))
+        steps = Chain(patches, *map(self.step, range(len(self.depths))), Inverse(patches))
         return Flow(
             Gridded(steps) if None in self.image else steps,
             StandardNormal(*self.image),
@@ -39,6 +39,7 @@ class STARFlow(DeepShallow):
             conditions=self.conditions(),
         )
 
-    def _step(self, index: int) -> Autoregressive | Permuted:
+    def step(self, index: int) -> Autoregressive | Permuted:
+        """This step, of tokens."""
         step = self.autoregressive(index)
         return Permuted(Flip(), step) if self.is_reversed(index) else step

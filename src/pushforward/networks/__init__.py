@@ -27,6 +27,7 @@ from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRot
 from pushforward.networks.prefix import LabelPrefix, NumberPrefix, Prefixes, PrefixTransformer, TextPrefix, VectorPrefix
 from pushforward.networks.resumed import Resumed
 from pushforward.networks.transformer import CausalTransformer
+from pushforward.networks.two_streams import LanguageStream, Reading, TwoStreams
 from pushforward.networks.unet import UNetOptions, VelocityUNet
 from pushforward.networks.velocity import GuidedVelocity, Velocity, VelocityMLP
 from pushforward.networks.velocity_images import VelocityViT, ViTOptions
@@ -54,6 +55,7 @@ __all__ = [
     "LabelPrefix",
     "LanguageDecoder",
     "LanguageModelSizes",
+    "LanguageStream",
     "LayerOptions",
     "Learned",
     "MaskedMLP",
@@ -65,6 +67,7 @@ __all__ = [
     "Prefixes",
     "PrefixTransformer",
     "Push",
+    "Reading",
     "ResNet",
     "Resumed",
     "Rotary",
@@ -74,6 +77,7 @@ __all__ = [
     "SpreadConvolution",
     "Summed",
     "TextPrefix",
+    "TwoStreams",
     "UNetOptions",
     "VectorEmbedding",
     "VectorPrefix",

@@ -78,7 +78,10 @@ class Guided(CausalNetwork):
         if not is_unchanged(self, Guided):
             return self.whole(rows, context, attention_temperature=attention_temperature)
         options = self._options(rows, next(self.parameters()).device, attention_temperature)
-        both = self.net.start(2 * rows, with_null(context, self.conditions), **options)
+        return self.guided(self.net.start(2 * rows, with_null(context, self.conditions), **options))
+
+    def guided(self, both: Decoder) -> Decoder:
+        """The guided decoder, of one of the network whose rows are those with the context, then those without."""
         if not isinstance(both, GraphDecoder) or both.tokens is None:
             return GuidedDecoder(both, self._combined)
 
@@ -130,6 +133,22 @@ class GuidedDecoder(Decoder):
     def truncate(self, length: int) -> None:
         super().truncate(length)
         self._both.truncate(length)
+
+
+class Paired(Decoder):
+    """Two decoders of as many rows as one: those of the first, then those of the second."""
+
+    def __init__(self, first: Decoder, second: Decoder):
+        super().__init__(torch.cat([first.answer, second.answer]), first.tokens)
+        self.kind, self._both = first.kind, (first, second)
+
+    def _read(self, x: Tensor) -> Tensor:
+        return torch.cat([decoder.read(half) for decoder, half in zip(self._both, x.chunk(2), strict=True)])
+
+    def truncate(self, length: int) -> None:
+        super().truncate(length)
+        for decoder in self._both:
+            decoder.truncate(length)
 
 
 def _places(first: int, x: Tensor) -> Tensor:

@@ -162,13 +162,16 @@ class ScaledRotary(Positions):
         return h
 
     def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:
+        return self.rotation_at(self.places(start, stop, device), features)
+
+    def rotation_at(self, places: Tensor, features: int) -> Rotation:
+        """The rotation at places (…, 3), coordinates as by `places`: cosines and sines (…, features / 2)."""
         parts = (3, 3, 2) if self.prefix or self.frames != 1 else (1, 1)  # each axis's share of the pairs
         pairs, rest = divmod(features, 2 * sum(parts))
         if rest:
             raise ValueError(f"attention heads have a multiple of {2 * sum(parts)} features; got {features}.")
-        places = self.places(start, stop, device)
         angles = [
-            places[:, axis, None] * self.base ** -(torch.arange(n, device=device, dtype=torch.float64) / n)
+            places[..., axis, None] * self.base ** -(torch.arange(n, device=places.device, dtype=torch.float64) / n)
             for axis, n in enumerate(pairs * part for part in parts)
         ]
         turns = torch.cat(angles, -1)

@@ -1,0 +1,277 @@
+"""A flow of images in documents, beside a language model of their texts: one density of both.
+
+log p(document) = sum over images of log p(image | all before) + sum over tokens of log P(token | all before)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pushforward.arrays import as_tensor
+from pushforward.conditions import Condition, Given, Kind, expand
+from pushforward.data import Document, Documents
+from pushforward.flow import Flow
+from pushforward.networks import Decoder, Guided, Resumed, TwoStreams
+from pushforward.networks.guided import Paired
+from pushforward.networks.interleaved import IMAGE, along, positions_taken, starts
+from pushforward.networks.two_streams import PatchDecoder, Reading
+from pushforward.randomness import Source, draw, drawing
+from pushforward.recording import readable
+from pushforward.shapes import PerSample, at_least_float32, sum_event
+from pushforward.transform import Solver, solved_by
+from pushforward.transforms import Autoregressive
+
+
+@dataclass(frozen=True)
+class TokenIds(Kind):
+    """The tokens of a text, integers 0 … vocabulary − 1: (*batch, token), of `tokens` at most. Those of −1 are padding.
+
+    >>> TokenIds(4, 11).read([[3, 10, 7], [5, -1, -1]]).mask
+    tensor([[ True,  True,  True, False],
+            [ True, False, False, False]])
+    """
+
+    tokens: int
+    vocabulary: int
+
+    @property
+    def expected(self) -> str:
+        return f"texts of {self.tokens} tokens at most, integers 0 … {self.vocabulary - 1}, or −1 for padding"
+
+    def read(self, given: Given) -> Condition:
+        value = as_tensor(given, "the text")
+        if value.is_floating_point() or value.dtype == torch.bool or value.is_complex():
+            raise ValueError(f"this flow takes {self.expected}; got {value.dtype}. A tokenizer makes them of text.")
+        if not value.dim() or value.shape[-1] > self.tokens:
+            raise ValueError(f"this flow takes {self.expected}; got shape {tuple(value.shape)}.")
+        value = F.pad(value.long(), (0, self.tokens - value.shape[-1]), value=-1)
+        if readable(value):
+            wrong = value[(value < -1) | (value >= self.vocabulary)]
+            if wrong.numel():
+                raise ValueError(f"this flow takes {self.expected}; got {wrong.flatten()[0]}.")
+        null = torch.zeros(value.shape[:-1], dtype=torch.bool, device=value.device)
+        return Condition(value.clamp(min=0), null, value >= 0)
+
+    def null(self) -> Condition:
+        return self.read(torch.zeros(0, dtype=torch.long, device="cpu"))._replace(null=torch.tensor(True, device="cpu"))
+
+
+class DocumentLogProb(NamedTuple):
+    """Log-probabilities of documents in nats, (n,) each, that of what is given left out."""
+
+    images: PerSample  # log-densities of images
+    text: PerSample  # log-probabilities of tokens
+
+
+class DocumentFlow(Flow):
+    """A flow of images given a text, which is also a density of documents, texts and images in any order.
+
+    As a `Flow` it is p(image | text), of the condition "text" (`TokenIds`). Texts are discrete, so a
+    document is no event of a flow: `document_log_prob` reports the densities of images and the probabilities of tokens
+    apart, each given all that comes before. `draw_image` and `write_text` go on with documents. Images are events, as
+    they are for `log_prob`, and a document has `images` at most. The transform is a chain of steps that see one image,
+    a step of `networks.TwoStreams`, and one that rearranges.
+
+    The first token of a document is not scored: no text comes before it, from which a language model could tell it.
+    """
+
+    images: int = 1
+
+    def document_log_prob(self, documents: Documents | Sequence[Document]) -> DocumentLogProb:
+        """Log-probabilities of documents in nats, given their given parts. Raises ValueError where they do not fit."""
+        read = self.read(documents)
+        return DocumentLogProb(read.image_log_prob().sum(1), read.text_log_prob().sum(1))
+
+    def read(self, documents: Documents | Sequence[Document]) -> ReadDocuments:
+        """Documents as the flow reads them: what scores them, part by part."""
+        if not isinstance(documents, Documents):
+            documents = Documents(documents)
+        self._check(documents)
+        images, tokens, given = (t.to(self.device) for t in (documents.images, documents.tokens, documents.given))
+        return ReadDocuments(self, images, tokens, given)
+
+    @drawing
+    @torch.no_grad()
+    def draw_image(
+        self,
+        documents: Sequence[Document],
+        *,
+        temperature: float = 1.0,
+        generator: Source = None,
+        solve: Solver | None = None,
+    ) -> list[Document]:
+        """Each document with an image drawn after its parts. A guided flow is guided away from the document without
+        its texts. `temperature` multiplies the base's noise; `solve` is that of `decode`."""
+        *steps, deep, last = solved_by(self.transform, solve)  # pyright: ignore
+        drawn = [*documents]
+        for rows in self._alike(documents):
+            z = self.base.sample(len(rows), {}, temperature=temperature, generator=generator)
+            decoder = self._decoder([documents[row] for row in rows])
+            net = Resumed(deep.net, decoder, decoder.answer)
+            x = Autoregressive(net, deep.move, solve=deep.solve).decode(last.decode(z))
+            for step in reversed(steps):
+                x = step.decode(x)
+            for row, image in zip(rows, x, strict=True):
+                drawn[row] = documents[row].followed_by(image)
+        return drawn
+
+    @drawing
+    @torch.no_grad()
+    def write_text(
+        self,
+        documents: Sequence[Document],
+        *,
+        end: int,
+        most: int = 64,
+        temperature: float = 1.0,
+        generator: Source = None,
+    ) -> list[Document]:
+        """Each document with a text drawn after its parts, up to the token `end` with it, of `most` tokens at most.
+
+        `temperature` divides logits; at 0 each token is the most probable. Raises ValueError for a document without a
+        text: there is no token for the language model to go on from.
+        """
+        if not all(document.texts for document in documents):
+            raise ValueError(
+                "a language model goes on from a token: give the document a text before, such as the token that begins "
+                "one, Document([image, [begin]])."
+            )
+        written = [*documents]
+        for rows in self._alike(documents):
+            reading, tokens = self._reading([documents[row] for row in rows]), []
+            while len(tokens) < most and not (tokens and (torch.cat(tokens, 1) == end).any(1).all()):
+                if tokens:
+                    reading.text(tokens[-1])
+                tokens.append(_drawn(self.net.logits(*reading.last), temperature, generator))
+            for row, text in zip(rows, torch.cat(tokens, 1).cpu(), strict=True):
+                ended = (text == end).cumsum(0) - (text == end).long() > 0
+                written[row] = documents[row].followed_by(text[~ended])
+        return written
+
+    @property
+    def net(self) -> TwoStreams:
+        """The network that reads documents."""
+        net = self.transform[-2].net  # pyright: ignore
+        net = net.net if isinstance(net, Guided) else net
+        assert isinstance(net, TwoStreams)
+        return net
+
+    def _decoder(self, documents: list[Document]) -> Decoder:
+        """The decoder of an image after documents of one layout, guided where the flow is."""
+        decoder, guided = PatchDecoder(self._reading(documents)), self.transform[-2].net  # pyright: ignore
+        if not isinstance(guided, Guided):
+            return decoder
+        null = self.net.start_reading(len(documents))
+        if isinstance(guided.conditions, Mapping):
+            null.text(self.net.text_of(len(documents), expand(guided.conditions, (len(documents),))), padded=True)
+        self._read_parts(null, documents, texts=False)
+        return guided.guided(Paired(decoder, PatchDecoder(null)))
+
+    def _reading(self, documents: list[Document]) -> Reading:
+        """What the network has read when it has read these documents, of one layout."""
+        reading = self.net.start_reading(len(documents))
+        self._read_parts(reading, documents)
+        return reading
+
+    def _read_parts(self, reading: Reading, documents: list[Document], *, texts: bool = True) -> None:
+        """Read all parts of documents of one layout, or their images alone."""
+        for parts in zip(*(document.parts for document in documents), strict=True):
+            together = torch.stack(parts).to(self.device)
+            if together.dim() > 2:
+                for step in [*self.transform][:-2]:  # pyright: ignore
+                    together = step.encode(together)
+                first = self.net.first.expand(len(together), 1, -1)
+                reading.image(torch.cat([first.to(together), together], 1), 0)
+            elif texts:
+                reading.text(together)
+
+    def _alike(self, documents: Sequence[Document]) -> list[list[int]]:
+        """The numbers of the documents, those of one layout together."""
+        self._check(Documents(documents))
+        found: dict[tuple, list[int]] = defaultdict(list)
+        for row, document in enumerate(documents):
+            found[tuple(len(part) if part.dim() == 1 else None for part in document.parts)].append(row)
+        return [*found.values()]
+
+    def _check(self, documents: Documents) -> None:
+        """Raise ValueError where the flow cannot read these documents."""
+        images, tokens, kind = documents.images, documents.tokens, self.conditions["text"]
+        if images.shape[1] > self.images:
+            raise ValueError(
+                f"this flow reads documents of {self.images} images at most, and one has {images.shape[1]}. Build it "
+                "with more: STARFlow2(images=…)."
+            )
+        if images.shape[1] and (images.shape[2:] != self.event or not images.is_floating_point()):
+            raise ValueError(
+                f"this flow reads images that are real events of shape {tuple(self.event)}; these are "
+                f"{images.dtype} of {tuple(images.shape[2:])}. Encode them first (pushforward.codecs)."
+            )
+        assert isinstance(kind, TokenIds)
+        if (most := int(tokens.max())) >= kind.vocabulary:
+            raise ValueError(f"this flow reads tokens 0 … {kind.vocabulary - 1}; got {most}.")
+        read = tokens >= 0
+        taken = positions_taken(tokens, self.net.patches) if self.net.language.see is not None else read.long()
+        if (longest := int(taken.sum(1).max())) > (context := self.net.language.model.sizes.context):
+            raise ValueError(
+                f"the language model reads {context} positions at most, and a document has {longest}. Shorten its "
+                "texts."
+            )
+
+
+class ReadDocuments:
+    """Documents as a `DocumentFlow` has read them, all positions at once; it scores each of their parts.
+
+    `images` (n, images, C, H, W), `tokens` (n, T) and `given` (n, T) are those of `data.Documents`.
+    """
+
+    def __init__(self, flow: DocumentFlow, images: Tensor, tokens: Tensor, given: Tensor):
+        if isinstance(flow.transform[-2].net, Guided):  # pyright: ignore
+            raise ValueError("guidance is of samples: score documents by the flow that is not guided.")
+        self.flow, self.tokens, count = flow, tokens, images.shape[1]
+        self.scored_tokens = (tokens >= 0) & ((tokens >= 0).cumsum(1) > 1) & ~given  # (n, T)
+        self._slots = (tokens != IMAGE).int().argsort(dim=1, stable=True)[:, :count]  # of images, (n, images)
+        self.scored_images = ((tokens == IMAGE) & ~given).gather(1, self._slots)
+        self._log_det = images.new_zeros(images.shape[:2], dtype=torch.promote_types(images.dtype, flow.dtype))
+        self._latents = self._log_det.new_zeros(len(tokens), count, flow.net.patches, *flow.net.token)
+        if count:
+            x = images.flatten(0, 1)
+            for step in [*flow.transform][:-2]:  # pyright: ignore
+                x, log_det = step(x)
+                self._log_det = self._log_det + log_det.unflatten(0, images.shape[:2])
+            self._latents = x.unflatten(0, images.shape[:2])
+        self._language, self._states = flow.net.states(tokens, self._latents)
+
+    def image_log_prob(self) -> Tensor:
+        """The log-density of each image in nats, (n, images); 0 where it is given, or there is none."""
+        deep, last = [*self.flow.transform][-2:]  # pyright: ignore
+        if not self._latents.shape[1]:
+            return self._log_det
+        net, start = self.flow.net, starts(self.tokens, self.flow.net.patches).gather(1, self._slots)
+        raw = net.answers(along(self._states, net.of_patches(start)))
+        z, log_slopes = deep.move.forward(self._latents.flatten(0, 1), raw.flatten(0, 1))
+        log_p = self.flow.base.log_prob(last(z)[0], {}) + sum_event(log_slopes)
+        return torch.where(self.scored_images, self._log_det + log_p.unflatten(0, self._log_det.shape), 0)
+
+    def text_log_prob(self) -> Tensor:
+        """The log-probability of each token in nats, (n, T); 0 where it is given, or the first, or there is none."""
+        net = self.flow.net
+        before = (starts(self.tokens, net.patches) - 1).clamp(min=0)
+        logits = net.logits(along(self._language, before), along(self._states, before))
+        log_p = at_least_float32(logits).log_softmax(-1).gather(2, self.tokens.clamp(min=0)[..., None])[..., 0]
+        return torch.where(self.scored_tokens, log_p, 0)
+
+
+def _drawn(logits: Tensor, temperature: float, generator: Source) -> Tensor:
+    """A token for each row of logits (n, 1, vocabulary), (n, 1)."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    share = (logits.double() / temperature).softmax(-1).cumsum(-1)
+    u = draw(torch.rand, share.shape[:2], share, generator)[..., None] * share[..., -1:]
+    return (share <= u).sum(-1).clamp(max=logits.shape[-1] - 1)
