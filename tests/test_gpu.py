@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.gpu import attention, training
 from benchmarks.gpu.part import Machine
-from benchmarks.gpu.training import PARTS
+
+PARTS = {**training.PARTS, "training_attention": attention.PARTS["training_attention"]}
 
 CPU = Machine(torch.device("cpu"), "CPU", {torch.float32: 1e11, torch.bfloat16: 1e11}, 1e10, small=True)
 

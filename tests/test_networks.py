@@ -34,6 +34,8 @@ from pushforward.networks import (
     ScaledRotary,
     VectorEmbedding,
 )
+from pushforward.networks import transformer as transformers
+from pushforward.networks.layers import GroupedAttention
 from pushforward.networks.transformer import Attention, Layer
 from pushforward.solve import sequential
 from pushforward.transforms import Autoregressive
@@ -332,6 +334,18 @@ def test_rotary_positions_serve_sequences_of_any_length():
     torch.testing.assert_close(flow.encode(known)[:, 3:], x[:, 3:7])
     with pytest.raises(ValueError, match='"linear" schedule'):
         Guided(net, Affine(), Linear(1.0, schedule="linear"), attention_temperature=0.5)(x)
+
+
+@pytest.mark.parametrize("mask", [None, torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril()])
+def test_keys_that_groups_share_may_be_repeated(mask, monkeypatch):
+    """As on a GPU in float32, where no kernel shares them: the same values and gradients."""
+    attention = GroupedAttention(12, LayerOptions(head=2, key_heads=3), causal=mask is None).double()
+    h, found = torch.randn(ROWS, TOKENS, 12, dtype=torch.float64, requires_grad=True), []
+    for shared in (True, False):
+        monkeypatch.setattr(transformers, "shares_keys", lambda *_, shared=shared: shared)
+        value = attention(h, mask=mask)
+        found.append([value, *torch.autograd.grad(value.square().sum(), [h, attention.qkv.weight])])
+    torch.testing.assert_close(*found)
 
 
 def test_rotary_attention_depends_on_distances_alone():

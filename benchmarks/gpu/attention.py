@@ -1,8 +1,11 @@
-"""Attention of one token to the keys and values of a half-filled memory: what a step of decoding spends most on."""
+"""Attention: of one token to a half-filled memory, which a step of decoding spends most on; and of all tokens, causal,
+forward and back, as in training."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -11,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.part import Machine, Part, milliseconds
-from benchmarks.gpu.rates import mbu
+from benchmarks.gpu.rates import mbu, mfu
 from pushforward.capture import Captured
 
 HEADS, SIZE, CALLS = 12, 64, 20
@@ -82,11 +85,48 @@ def rows(machine: Machine, seconds: float) -> Iterator[str]:
                 yield f"{batch} | {name} | {laid} | {1e3 * took:.1f} | {read} | {error:.0e}"
 
 
+TRAINED = {
+    "chosen by torch": None,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cuDNN": SDPBackend.CUDNN_ATTENTION,
+    "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
+}
+
+
+def training(machine: Machine, seconds: float) -> Iterator[str]:
+    """32 rows forward and back: 1,023 tokens, as a TarFlow of 1,024 reads, and 1,024, if padding paid."""
+    rows, sizes = (2, (63, 64)) if machine.small else (32, (1023, 1024))
+    for dtype in (torch.bfloat16, torch.float32):
+        for tokens in sizes:
+            made = torch.randn(3, rows, tokens, HEADS, SIZE, device=machine.device, dtype=dtype).transpose(2, 3)
+            leaf = made.requires_grad_()
+
+            def task(backend: SDPBackend | None, leaf: Tensor = leaf) -> None:
+                with sdpa_kernel(backend) if backend is not None else nullcontext():
+                    F.scaled_dot_product_attention(*leaf, is_causal=True).sum().backward()
+                leaf.grad = None
+
+            for name, backend in TRAINED.items():
+                try:
+                    took = milliseconds(partial(task, backend), machine.device, seconds / 20)
+                except RuntimeError as refused:
+                    yield f"{dtype} | {tokens} | {name} | – | {str(refused).splitlines()[0][:80]}"
+                    continue
+                operations = Counter({dtype: 7 * rows * HEADS * tokens**2 * SIZE})
+                yield f"{dtype} | {tokens} | {name} | {took:.3f} | {mfu(operations, took, machine)}"
+
+
 PARTS = {
+    "training_attention": Part(
+        "Causal attention forward and back, 32 rows, 12 heads of 64",
+        "dtype | tokens | kernel | ms | matrix products",
+        15,
+        training,
+    ),
     "attention": Part(
         "One token's attention to 512 keys of 1,024, bf16, 12 heads of 64",
         "batch | way | memory | µs | MBU | largest error",
         20,
         rows,
-    )
+    ),
 }

@@ -68,7 +68,10 @@ class Attention(nn.Module):
             causal = causal and new == seen
             if mask is None and 1 < new < seen:
                 mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped)
+        grouped = self.grouped and shares_keys(q, mask)
+        if self.grouped and not grouped:
+            k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
         return self.joined(h.transpose(1, 2).flatten(2))
 
     def projected(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,6 +82,12 @@ class Attention(nn.Module):
     def joined(self, h: Tensor) -> Tensor:
         """The values of all heads -> what is added to the residual stream, (B, T, W)."""
         return self.out(h)
+
+
+def shares_keys(q: Tensor, mask: Tensor | None) -> bool:
+    """Whether torch has a fused kernel in which groups of queries share keys: on a GPU flash attention alone, which is
+    of 16 bits and without a mask. Elsewhere torch would store all logits."""
+    return not q.is_cuda or (mask is None and q.dtype in (torch.bfloat16, torch.float16))
 
 
 class Layer(nn.Module):
