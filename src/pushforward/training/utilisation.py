@@ -43,8 +43,8 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = func(*args, **(kwargs or {}))
-        named = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False))
         if func._overloadpacket in ATTENTION:
+            named = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False))
             count = _attention(named | (kwargs or {}))
         elif counted := flop_registry.get(func._overloadpacket):
             count = counted(*args, **(kwargs or {}), out_val=results)
@@ -85,11 +85,11 @@ def operations_of_step(objective: Objective, data: Data, plan: Plan) -> Operatio
     Weights and gradients are as before. Where weights are sharded every process must call this.
     """
     device, dtype = objective.flow.device, plan.dtype_on(objective.flow.device)
-    given = pytree.tree_map_only(Tensor, lambda t: t.to(device), data.fetch(range(min(2, len(data)))))
+    given = pytree.tree_map_only(Tensor, lambda t: t.to(device), data.fetch([0, 1 % len(data)]))
 
     def passed(rows: int) -> Operations:
         moved = pytree.tree_map_only(Tensor, lambda t: t[:rows], given)
-        noise = Keyed(plan.seed, 0, rows=range(len(moved[0])))
+        noise = Keyed(plan.seed, 0, rows=range(rows))
 
         def task() -> None:
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -136,16 +136,18 @@ def _name(dtype: torch.dtype) -> str:
 
 @cache
 def matrix_rate(device: torch.device, dtype: torch.dtype, tf32: bool) -> float:
-    """Operations a second of the products of large matrices here: the best of five."""
-    side = 1024 if device.type == "cpu" else 8192
+    """Operations a second of the products of large matrices here: the best of six."""
+    side, times = (1024, 1) if device.type == "cpu" else (4096, 10)  # small: training may leave little memory
     a = torch.ones(side, side, device=device, dtype=dtype)
+    product = torch.empty_like(a)
 
     def seconds() -> float:
         started = time.perf_counter()
-        torch.mm(a, a)
+        for _ in range(times):
+            torch.mm(a, a, out=product)
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
-        return time.perf_counter() - started
+        return (time.perf_counter() - started) / times
 
     with float32_by(tf32=tf32):
         return 2 * side**3 / min(seconds() for _ in range(6))
