@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from pushforward import models
+from pushforward import models, solve
 from pushforward.flow import Flow
 from pushforward.kernels import serving
 from pushforward.models import Model
@@ -78,7 +78,7 @@ def test_what_is_recorded_is_what_is_computed(name, recorder):
     flow = randomised(model.build(), 0.1).double().requires_grad_(False)
     args = given(flow, model, 64)
     if recorder is traced and name in SOLVED:  # a trace would keep the steps of its own rows
-        with pytest.raises(RuntimeError, match="Do not trace the flow"):
+        with pytest.raises(RuntimeError, match="Do not trace or export the flow"):
             recorder(flow, *args)
         return
     again = recorder(flow, *args)
@@ -112,6 +112,32 @@ def test_an_exported_flow_takes_batches_of_any_size(name, kind):
     loaded = torch.export.load(file).module()
     for n in (1, 2, 64, 300):
         torch.testing.assert_close(loaded(*rows(n)), kind(flow)(*rows(n)), rtol=1e-4, atol=1e-4)
+
+
+SEARCHED = {  # flows whose decoding is a loop
+    "fixed point": lambda: models.ResidualFlow(features=2, transforms=1, hidden=(8,), limit=0.3).build(),
+    "fixed steps": lambda: models.FlowMatching(features=2, hidden=(8,)).build().solved_by(solve.RK4(2)),
+    "jumps": lambda: models.FlowMap(features=2, hidden=(8,)).build().solved_by(solve.Jumps(2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own
+@pytest.mark.parametrize("name", SEARCHED)
+def test_loops_are_exported_and_traced_with_as_many_steps_as_other_rows_need(name):
+    decoded = Decoded(randomised(SEARCHED[name](), 0.3).requires_grad_(False))
+    easy, z = torch.zeros(3, 2), 3 * torch.randn(7, 2, generator=torch.Generator().manual_seed(1))
+    batch = torch.export.Dim("batch", min=1, max=2**20)
+    with torch.no_grad():
+        exported = torch.export.export(decoded, (easy,), dynamic_shapes=(({0: batch},),), strict=False).module()
+        traced = torch.jit.trace(decoded, (easy,), check_trace=False)
+    for again in (exported, traced):
+        torch.testing.assert_close(again(z), decoded(z), rtol=1e-5, atol=1e-5)
+
+
+def test_steps_that_are_chosen_by_values_are_not_exported():
+    flow = models.FlowMatching(features=2, hidden=(8,)).build().requires_grad_(False)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="Do not trace or export the flow; trace flow.solved_by"):
+        torch.export.export(Decoded(flow), (torch.zeros(3, 2),), strict=False)
 
 
 class Elements(TorchDispatchMode):

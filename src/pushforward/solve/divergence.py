@@ -120,7 +120,7 @@ class Hutchinson(Divergence):
     def probes(self, x: Events, generator: Source = None) -> Tensor:
         keyed = generator is None and not x.is_meta
         source = Keyed(self.seed, rows=hashed(x)) if keyed else generator
-        shape = (len(x), self.probes_per_row, *x.shape[1:])
+        shape = (x.shape[0], self.probes_per_row, *x.shape[1:])
         if self.distribution == "gaussian":
             return draw(torch.randn, shape, x, source)
         return torch.where(draw(torch.rand, shape, x, source) < 0.5, -1.0, 1.0).to(x.dtype)

@@ -28,12 +28,12 @@ class Jumps(FixedSteps):
     ) -> Solution:
         jump: Any = getattr(field, "jump", None)
         for k in range(self.steps):
-            a, b = (y.new_full((len(y),), start + (stop - start) * at / self.steps) for at in (k, k + 1))
+            a, b = (y.new_full(y.shape[:1], start + (stop - start) * at / self.steps) for at in (k, k + 1))
             moved = jump and jump(a, b, y)
             if moved is None:
                 raise ValueError(
                     "this network has learned no flow map to jump by: train a models.FlowMap, or use Euler."
                 )
             y = moved
-        count = torch.full((len(y),), self.steps, dtype=torch.int64, device=y.device)
+        count = torch.full(y.shape[:1], self.steps, dtype=torch.int64, device=y.device)
         return Solution(y, count, count, torch.zeros_like(count))

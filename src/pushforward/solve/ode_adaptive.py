@@ -58,10 +58,11 @@ class AdaptiveSteps(ODESolver):
     def _solve(
         self, field: Field, y: Tensor, start: float, stop: float, controlled: tuple[int, ...], steps: list[Step] | None
     ) -> Solution:
-        if torch._C._get_tracing_state() is not None:
+        if torch._C._get_tracing_state() is not None or torch.compiler.is_compiling():
             raise RuntimeError(
                 f"{type(self).__name__} chooses its steps by the values of its rows, and a trace would keep those of "
-                "its example for all others. Do not trace the flow; its velocity alone may be traced or compiled."
+                "its example for all others. Do not trace or export the flow; trace flow.solved_by(solve.RK4(20)), "
+                "whose steps are fixed, or the velocity alone."
             )
         walk = _Walk(self, field, y, start, stop, controlled)
         for _ in range(self.most):

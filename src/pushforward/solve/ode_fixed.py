@@ -30,7 +30,7 @@ class FixedSteps(ODESolver):
     def _solve(
         self, field: Field, y: Tensor, start: float, stop: float, controlled: tuple[int, ...], steps: list[Step] | None
     ) -> Solution:
-        h = y.new_full((len(y),), (stop - start) / self.steps)
+        h = y.new_full(y.shape[:1], (stop - start) / self.steps)
         for k in range(self.steps):
             t = torch.full_like(h, start + (stop - start) * k / self.steps)
             if steps is not None:

@@ -111,7 +111,7 @@ class Continuous(Solving):
         elements, integrals = y.shape[1], 3 if jacobian else 2
         probes = self.divergence.probes(y.reshape(x.shape), generator)
         field = _Field(self.net, context, x.shape[1:], eps, self.divergence, probes, jacobian)
-        y = torch.cat([y, y.new_zeros(len(y), integrals)], 1)
+        y = torch.cat([y, y.new_zeros(y.shape[0], integrals)], 1)
         end, *counts = self.solve.integrate(field, y, start, stop, controlled=(elements, 1))
         log_det, kinetic, *norm = end[:, elements:].unbind(1)
         sign = 1.0 if stop >= start else -1.0

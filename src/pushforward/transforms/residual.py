@@ -19,10 +19,12 @@ from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch._higher_order_ops import while_loop
 
 from pushforward.conditions import Context
 from pushforward.networks import ContractiveMLP, Push
 from pushforward.randomness import draw, keyed
+from pushforward.recording import recorded
 from pushforward.shapes import Events, PerSample, at_least_float32
 from pushforward.transform import Transform
 
@@ -108,12 +110,24 @@ class Residual(Transform):
 
     @torch.no_grad()
     def _fixed_point(self, z: Events, context: Context | None) -> Events:
-        x, rounding = z, 4 * torch.finfo(z.dtype).eps
-        for _ in range(math.ceil(math.log(rounding) / math.log(self.net.limit))):
-            before, x = x, z - self.net(x, context)
-            if ((x - before).abs() <= rounding * (1 + x.abs())).all():
+        """Compilers see the loop. What else records sees as many iterations as any rows could need."""
+        rounding = 4 * torch.finfo(z.dtype).eps
+        most = math.ceil(math.log(rounding) / math.log(self.net.limit))
+
+        def going_on(x: Tensor, before: Tensor, count: Tensor) -> Tensor:
+            return ((x - before).abs() > rounding * (1 + x.abs())).any() & (count < most)
+
+        def step(x: Tensor, _: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return z - self.net(x, context), x.clone(), count + 1
+
+        state = z - self.net(z, context), z.clone(), torch.ones((), dtype=torch.int64, device=z.device)
+        if torch.compiler.is_compiling():
+            return while_loop(going_on, step, state)[0]
+        for _ in range(1, most):
+            if not recorded() and not going_on(*state):
                 break
-        return x
+            state = step(*state)
+        return state[0]
 
     def extra_repr(self) -> str:
         return f"log_det={self.log_det}"
