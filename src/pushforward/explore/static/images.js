@@ -5,7 +5,7 @@ import { painting } from "./painting.js";
 import { plain, say, signed, still, uploading } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
-const SHOWN = 20, STRIP = 9, PAUSE = 600;
+const SHOWN = 25, STEPS = 16, PAUSE = 600, FRAME = 90; // images, steps of a line, ms for a block and for a step
 
 export async function images({ run, query, ask, keep, leaving }) {
   const path = `runs/${run.name}`;
@@ -22,7 +22,7 @@ export async function images({ run, query, ask, keep, leaving }) {
     edit: query.get("edit") ?? "",
     mask: query.get("mask") ?? "",
   };
-  let costs = [], found = null, timer = 0;
+  let costs = [], strip = [], found = null, timer = 0, walks = 0;
   const sampling = () => ({ label: chosen.label, guidance: chosen.guidance, temperature: chosen.temperature, seed: chosen.seed });
   const failed = (error) => say(error.message);
   const page = { path, run, ask, chosen, keep, sampling, leaving }, edit = attributes(page), repaint = painting(page);
@@ -143,14 +143,34 @@ export async function images({ run, query, ask, keep, leaving }) {
 
   async function line() {
     if (!run.unconditional) return;
-    const strip = await ask(`${path}/line`, { a: chosen.picture, b: chosen.other, n: STRIP, ...sampling() }, "line");
-    if (!strip) return;
-    $("line").replaceChildren(...strip.map((source, i) => {
+    const answer = await ask(`${path}/line`, { a: chosen.picture, b: chosen.other, n: STEPS + 1, ...sampling() }, "line");
+    if (!answer) return;
+    strip = answer;
+    $("line").replaceChildren(...strip.filter((_, i) => i % 2 === 0).map((source, i) => {
       const image = document.createElement("img");
       image.src = source;
-      image.alt = i === 0 ? "the picked image" : i === STRIP - 1 ? "the other image" : `${Math.round(100 * i / (STRIP - 1))} % of the way`;
+      image.alt = way(2 * i);
       return image;
     }));
+    walk(Number($("way").value));
+  }
+
+  const way = (k) => (k === 0 ? "the picked image" : k === STEPS ? "the other image" : `${Math.round(100 * k / STEPS)} % of the way`);
+  function walk(k) {
+    $("way").value = k;
+    $("way").setAttribute("aria-valuetext", way(k));
+    $("moving").src = strip[k];
+    $("moving").alt = way(k);
+  }
+
+  function walking() {
+    clearInterval(walks);
+    const end = Number($("way").value) === STEPS ? 0 : STEPS;
+    if (still()) return walk(end);
+    walks = setInterval(() => {
+      walk(Number($("way").value) + Math.sign(end - $("way").value));
+      if (Number($("way").value) === end) clearInterval(walks);
+    }, FRAME);
   }
 
   async function again() {
@@ -181,11 +201,14 @@ export async function images({ run, query, ask, keep, leaving }) {
   });
   $("slider").addEventListener("input", (event) => { clearInterval(timer); stage(Number(event.target.value)); });
   $("play").addEventListener("click", play);
+  $("way").addEventListener("input", () => { clearInterval(walks); if (strip.length) walk(Number($("way").value)); });
+  $("walk").addEventListener("click", () => { if (strip.length) walking(); });
   $("reproduce").querySelector("button").addEventListener("click", async () => {
     await navigator.clipboard.writeText($("reproduce").querySelector("code").textContent);
     say("copied");
   });
-  leaving.push(() => clearInterval(timer));
+  leaving.push(() => { clearInterval(timer); clearInterval(walks); });
+  $("way").value = 0;
   for (const id of ["between", "attributes", "painting"]) $(id).hidden ||= !run.unconditional; // they give no class
   const parts = [gallery, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }, edit], errors = [];
   for (const part of parts) await part().catch((error) => errors.push(error));
