@@ -11,7 +11,7 @@ import torch
 
 import pushforward as pf
 from pushforward.codecs import CodedFlow
-from pushforward.data import Arrays, Images, Mirrored, TextSource
+from pushforward.data import Arrays, CaptionDocuments, Document, Documents, Images, Mirrored, TextSource
 from pushforward.evaluation import mean_cost
 from pushforward.models import BY_WORD, STARFlowV
 from pushforward.randomness import keyed
@@ -21,18 +21,21 @@ from pushforward.training import Plan, minimise, networks
 from pushforward.transforms import Interval
 
 
-def stripes(recipe: pf.Recipe) -> Images | Arrays:
+def stripes(recipe: pf.Recipe) -> Images | Arrays | Documents:
     """Data that are easy to learn, of the recipe's kind: images of which each row is of one grey, that of its class or
     text; or texts of two tokens in turn."""
     if isinstance(recipe.data, TextSource):
         return Arrays((torch.arange(recipe.model.tokens) + torch.arange(64)[:, None]) % 2)
     channels, height, width = recipe.model.image
-    levels, classes, text = recipe.codec.levels, recipe.model.classes, getattr(recipe.model, "text", None)
+    levels, classes = recipe.codec.levels, getattr(recipe.model, "classes", 0)
+    text = getattr(recipe.model, "text", None)
     labels = torch.arange(64) % max(classes, 2)
     rows = (torch.arange(height) + labels[:, None]) % 2 * (levels // 2)
     images = rows[:, None, :, None].expand(64, channels, height, width)
     if isinstance(recipe.model, STARFlowV):
         images = images[:, None].expand(-1, 2, -1, -1, -1)  # of two frames
+    if isinstance(recipe.data, CaptionDocuments):
+        return Documents([Document([[label, 7], image]) for label, image in zip(labels, images.byte(), strict=True)])
     if text:
         return Arrays(images, labels[:, None, None].float().expand(-1, *text))
     if images.dim() == 5:
@@ -45,6 +48,8 @@ def test_the_small_twin_of_a_recipe_learns(name):
     twin = RECIPES[name]().small()
     objective, data = twin.build(), stripes(twin)
     images, context = data.fetch(range(len(data)))
+    if isinstance(data, Documents):
+        images, context = images[:, 0], context["tokens"][:, :2]
 
     def bound() -> torch.Tensor:
         coded = CodedFlow(objective.flow.eval(), objective.codec)

@@ -14,6 +14,7 @@ from pushforward.cli.words import with_words
 
 COMMANDS = (
     "sample",
+    "caption",
     "score",
     "evaluate",
     "denoise",

@@ -9,6 +9,7 @@ from pushforward.data.document import Document, Documents
 from pushforward.data.images import Images, Mirrored, Shifted
 from pushforward.data.language_tokenizer import LanguageTokenizer
 from pushforward.data.order import Order
+from pushforward.data.pairs import CaptionDocuments, CaptionedImages, Pairs, SpriteFrames
 from pushforward.data.prepared import prepared
 from pushforward.data.sources import ImageSource, Source, TableSource, Takes
 from pushforward.data.splits import NoSplitError
@@ -23,7 +24,9 @@ __all__ = [
     "BPE",
     "Arrays",
     "Bytes",
+    "CaptionDocuments",
     "Captioned",
+    "CaptionedImages",
     "Characters",
     "ClipSource",
     "Clips",
@@ -38,9 +41,11 @@ __all__ = [
     "Mirrored",
     "NoSplitError",
     "Order",
+    "Pairs",
     "PhraseEncoder",
     "Shifted",
     "Source",
+    "SpriteFrames",
     "Sprites",
     "Table",
     "TableSource",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from pushforward.data.data import Arrays, Data
+from pushforward.data.encoded import Shape
 from pushforward.data.npz import find_pack, read_packs
 from pushforward.data.sources import Source, Takes
 from pushforward.data.text import TextEncoder
@@ -44,20 +46,26 @@ class Captioned(Source):
 
     def captions(self, *, held_out: bool) -> list[str]:
         """The captions of a part, one for each image."""
-        return [caption for caption in self._captions() if is_held_out(caption) == held_out]
-
-    def _captions(self) -> list[str]:
-        found = [np.load(path)["caption"].tolist() for path in map(find_pack, self.packs)]
-        return [caption for part in found for caption in part]
+        return [caption for caption in _captions(self.packs) if is_held_out(caption) == held_out]
 
     def _part(self, *, held_out: bool) -> Data:
-        captions = self._captions()
-        rows = torch.tensor([is_held_out(caption) == held_out for caption in captions]).nonzero().flatten()
-        images = read_packs([*map(find_pack, self.packs)], "train").fetch(rows)[0]
-        kept = [captions[row] for row in rows.tolist()]
+        images, kept = read_captioned(self.packs, held_out=held_out)
         distinct = sorted(set(kept))
         embeddings, places = self.text(distinct), {caption: i for i, caption in enumerate(distinct)}
         return Arrays(images, embeddings[[places[caption] for caption in kept]])
+
+
+def read_captioned(packs: Sequence[str], *, held_out: bool, image: Shape | None = None) -> tuple[Tensor, list[str]]:
+    """The images (n, C, H, W) of a part of packs, fitted to a shape where one is given, and their captions."""
+    captions = _captions(packs)
+    rows = [row for row, caption in enumerate(captions) if is_held_out(caption) == held_out]
+    images = read_packs([*map(find_pack, packs)], "train", image=image).fetch(rows)[0]
+    return images, [captions[row] for row in rows]
+
+
+def _captions(packs: Sequence[str]) -> list[str]:
+    found = [np.load(path)["caption"].tolist() for path in map(find_pack, packs)]
+    return [caption for part in found for caption in part]
 
 
 def is_held_out(caption: str) -> bool:

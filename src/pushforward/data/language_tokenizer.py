@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pushforward.data.tokenizers import Tokenizer
-from pushforward.networks.language_files import language_files
+from pushforward.networks.language_files import TokenizerFiles, language_files
 from pushforward.optional import require
 
 
@@ -29,9 +29,14 @@ class LanguageTokenizer(Tokenizer):
         return language_files(self.name).sizes.vocabulary
 
     @property
+    def begin(self) -> int:
+        """The token that begins a text."""
+        return _loaded(self.name)[1].begin
+
+    @property
     def end(self) -> int:
-        """The token that ends an answer."""
-        return _loaded(self.name)[2]
+        """The token that ends it."""
+        return _loaded(self.name)[1].end
 
     def encode(self, text: str) -> np.ndarray:
         return np.array(_loaded(self.name)[0].encode(text, add_special_tokens=False).ids, dtype=np.int64)
@@ -44,16 +49,16 @@ class LanguageTokenizer(Tokenizer):
 
         If `asked` the text ends where the assistant's answer begins. Raises ValueError where the model has no template.
         """
-        if not (template := _loaded(self.name)[1]):
+        from jinja2.sandbox import ImmutableSandboxedEnvironment  # torch needs it too
+
+        if not (chat := _loaded(self.name)[1].chat):
             raise ValueError(f"the language model {self.name} was not made for conversations: it has no template.")
+        template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(chat)
         return template.render(messages=[dict(message) for message in messages], add_generation_prompt=asked)
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str) -> tuple[Any, Any, int]:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # torch needs it too
-
+def _loaded(name: str) -> tuple[Any, TokenizerFiles]:
+    """The tokenizer, of the package `tokenizers`, and what it was made of."""
     found = language_files(name).tokenizer()
-    tokenizer = require("tokenizers", "lm").Tokenizer.from_str(found.tokenizer)
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return tokenizer, found.chat and environment.from_string(found.chat), found.end
+    return require("tokenizers", "lm").Tokenizer.from_str(found.tokenizer), found

@@ -10,6 +10,7 @@ from torch import nn
 
 from pushforward.codecs import Codec
 from pushforward.data.data import Arrays, Data
+from pushforward.data.document import Document, Documents
 from pushforward.files import replacing
 
 SHARD = 500  # rows in a file
@@ -25,6 +26,8 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
 
     if type(codec).prepare is Codec.prepare:
         return data
+    if isinstance(data, Documents):
+        return _prepared_documents(data, codec, cache)
     weights, parts, contexts = _digest(codec), [], []
     cache.mkdir(parents=True, exist_ok=True)
     for rows in torch.arange(len(data)).split(SHARD):
@@ -38,6 +41,23 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
                 save_file({"events": made}, begun)
         parts.append(load_file(path)["events"])
     return Arrays(torch.cat(parts), None if contexts[0] is None else torch.cat(contexts))
+
+
+def _prepared_documents(data: Documents, codec: Codec, cache: Path) -> Documents:
+    """The documents with prepared images. Images that are in several documents are prepared once."""
+    images = {image.data_ptr(): image for document in data.documents for image in document.images}
+    if not images:
+        return data
+    latents = prepared(Arrays(torch.stack([*images.values()])), codec, cache).fetch(range(len(images)))[0]
+    made = dict(zip(images, latents, strict=True))
+    return Documents(
+        [
+            Document(
+                [made[part.data_ptr()] if part.dim() == 3 else part for part in document.parts], given=document.given
+            )
+            for document in data.documents
+        ]
+    )
 
 
 def _digest(codec: Codec) -> bytes:

@@ -56,15 +56,7 @@ class SpriteClips(Data):
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Tensor]:
         numbers = row_numbers(rows)
-        chosen = self.rows[numbers]
-        clips = torch.zeros(len(chosen), 8, 64, 64, 3)
-        for layer in range(5):  # the fifth, shoes, is the same for all
-            index = 6 * layer + chosen[:, layer] if layer < 4 else torch.full((len(chosen),), 24, device="cpu")
-            pixels = self.layers[index, chosen[:, 4]].float()
-            alpha = pixels[..., 3:] / 255
-            clips = pixels[..., :3] * alpha + clips * (1 - alpha)
-        small = F.adaptive_avg_pool2d(clips.flatten(0, 1).permute(0, 3, 1, 2), self.size)
-        return small.round().to(torch.uint8).unflatten(0, (-1, 8)), self._table[self._phrases[numbers]]
+        return composed(self.layers, self.rows[numbers], self.size), self._table[self._phrases[numbers]]
 
     def fingerprint(self) -> str:
         return digest([self.layers, self.rows, self.size, self.captions])
@@ -90,30 +82,22 @@ class Sprites(Source):
         return self.pack
 
     def training(self, takes: Takes) -> SpriteClips:
-        layers, rows = self._read()
+        layers, rows = read_layers(self.pack)
         rows = rows[:CHARACTERS].flatten(0, 1)
         return self._clips(layers, rows[~_has_pair(rows)], takes, told=0.5)
 
     def held_out(self, takes: Takes) -> SpriteClips:
-        layers, rows = self._read()
+        layers, rows = read_layers(self.pack)
         return self._clips(layers, rows[CHARACTERS:].flatten(0, 1), takes)
 
     def pairs(self, takes: Takes) -> SpriteClips:
         """The clips of characters in training whose attribute and action were never learned together."""
-        layers, rows = self._read()
+        layers, rows = read_layers(self.pack)
         rows = rows[:CHARACTERS].flatten(0, 1)
         return self._clips(layers, rows[_has_pair(rows)], takes)
 
     def at(self, place: str) -> Sprites:
         return replace(self, pack=place)
-
-    def _read(self) -> tuple[Tensor, Tensor]:
-        """Layers, and for each character and action the values of the layers and the action, (1296, 9, 5)."""
-        with np.load(find_pack(self.pack)) as arrays:
-            layers, order = torch.from_numpy(arrays["layers"]), torch.from_numpy(arrays["perm"].astype(np.int64))
-        attributes = torch.stack([order // 216, order // 36 % 6, order // 6 % 6, order % 6], 1)
-        actions = torch.arange(9, device="cpu")[None, :, None].expand(len(order), -1, -1)
-        return layers, torch.cat([attributes[:, None].expand(-1, 9, -1), actions], 2)
 
     def _clips(self, layers: Tensor, rows: Tensor, takes: Takes, told: float = 1.0) -> SpriteClips:
         channels, *size = takes.event[-3:]
@@ -127,6 +111,27 @@ class Sprites(Source):
             for i, (*values, action) in enumerate(rows.tolist())
         ]
         return SpriteClips(layers, rows, (size[0], size[1]), captions, self.text)
+
+
+def read_layers(pack: str) -> tuple[Tensor, Tensor]:
+    """Layers (25, 9, 8, 64, 64, 4), and the values of four layers and the action of each clip, (1296, 9, 5)."""
+    with np.load(find_pack(pack)) as arrays:
+        layers, order = torch.from_numpy(arrays["layers"]), torch.from_numpy(arrays["perm"].astype(np.int64))
+    attributes = torch.stack([order // 216, order // 36 % 6, order // 6 % 6, order % 6], 1)
+    actions = torch.arange(9, device="cpu")[None, :, None].expand(len(order), -1, -1)
+    return layers, torch.cat([attributes[:, None].expand(-1, 9, -1), actions], 2)
+
+
+def composed(layers: Tensor, rows: Tensor, size: tuple[int, int]) -> Tensor:
+    """Clips of layers (25, 9, frames, 64, 64, 4) by their values and actions (n, 5): (n, frames, 3, H, W) uint8."""
+    clips = torch.zeros(len(rows), *layers.shape[2:5], 3)
+    for layer in range(5):  # the fifth, shoes, is the same for all
+        index = 6 * layer + rows[:, layer] if layer < 4 else torch.full((len(rows),), 24, device="cpu")
+        pixels = layers[index, rows[:, 4]].float()
+        alpha = pixels[..., 3:] / 255
+        clips = pixels[..., :3] * alpha + clips * (1 - alpha)
+    small = F.adaptive_avg_pool2d(clips.flatten(0, 1).permute(0, 3, 1, 2), size)
+    return small.round().to(torch.uint8).unflatten(0, (len(rows), -1))
 
 
 def _has_pair(rows: Tensor) -> Tensor:

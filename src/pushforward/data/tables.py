@@ -66,6 +66,11 @@ def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:
     """The images of a set that the library `datasets` opens: "owner/name" on the hub, or a local folder."""
+    return _images(hugging_face_table(name, split), f"hf:{name}", image)
+
+
+def hugging_face_table(name: str, split: str) -> Any:
+    """A split of a set that the library `datasets` opens, as an Arrow table."""
     datasets = require("datasets", "data")
     try:
         if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
@@ -82,7 +87,7 @@ def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> I
         raise
     except (OSError, ValueError) as error:
         raise ValueError(f"the library datasets cannot open hf:{name}, split {split!r}: {error}") from error
-    return _images(rows.with_format("arrow")[:], f"hf:{name}", image)
+    return rows.with_format("arrow")[:]
 
 
 def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any] = ()) -> Images:

@@ -1,6 +1,18 @@
 """Evaluation of flows: likelihoods, importance sampling, calibration, the quality of samples, and pictures."""
 
 from pushforward.evaluation.calibration import Calibration, check_calibration
+from pushforward.evaluation.documents import (
+    ORDINARY,
+    DocumentCosts,
+    OrdinaryText,
+    PairScores,
+    document_costs,
+    document_flow,
+    document_retrieval,
+    mean_document_costs,
+    ordinary_text,
+    pair_scores,
+)
 from pushforward.evaluation.features import Extractor, load_extractor
 from pushforward.evaluation.importance import Importance, importance
 from pushforward.evaluation.likelihood import HeldOut, held_out, held_out_mean, mean_cost
@@ -11,10 +23,14 @@ from pushforward.evaluation.samples import prompted_quality, sample_quality
 from pushforward.evaluation.text import Retrieval, caption_retrieval, image_text_score
 
 __all__ = [
+    "ORDINARY",
     "Calibration",
+    "DocumentCosts",
     "Extractor",
     "HeldOut",
     "Importance",
+    "OrdinaryText",
+    "PairScores",
     "Quality",
     "Retrieval",
     "c2st",
@@ -23,6 +39,9 @@ __all__ = [
     "check_calibration",
     "check_picture",
     "compare",
+    "document_costs",
+    "document_flow",
+    "document_retrieval",
     "frechet_distance",
     "grid",
     "held_out",
@@ -32,6 +51,9 @@ __all__ = [
     "kernel_distance",
     "load_extractor",
     "mean_cost",
+    "mean_document_costs",
+    "ordinary_text",
+    "pair_scores",
     "plot_corner",
     "plot_coverage",
     "plot_history",

@@ -82,7 +82,8 @@ class TokenizerFiles(NamedTuple):
 
     tokenizer: str  # a tokenizer.json
     chat: str  # the template of a conversation, in Jinja; "": there is none
-    end: int  # the token that ends an answer
+    begin: int  # the token that begins a text
+    end: int  # the token that ends it
 
 
 class LanguageFiles(ABC):
@@ -199,7 +200,8 @@ class Gguf(LanguageFiles):
             },
         }
         chat = self._field("tokenizer.chat_template", "")
-        return TokenizerFiles(json.dumps(found), chat, self._field("tokenizer.ggml.eos_token_id"))
+        begin, end = (self._field(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
+        return TokenizerFiles(json.dumps(found), chat, begin, end)
 
 
 class Folder(LanguageFiles):
@@ -265,11 +267,16 @@ class Folder(LanguageFiles):
         if beside.exists():
             chat = beside.read_text(encoding="utf-8")
         ids = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
-        end = config.get("eos_token")
-        end = end["content"] if isinstance(end, dict) else end
-        if end not in ids:
-            raise ValueError(f"{self.path} does not say which token ends a text: its eos_token is {end!r}.")
-        return TokenizerFiles(json.dumps(tokenizer), chat, ids[end])
+        ends = []
+        for name in ("bos_token", "eos_token"):
+            token = config.get(name)
+            token = token["content"] if isinstance(token, dict) else token
+            if token not in ids:
+                raise ValueError(
+                    f"{self.path} does not say which tokens begin and end a text: its {name} is {token!r}."
+                )
+            ends.append(ids[token])
+        return TokenizerFiles(json.dumps(tokenizer), chat, *ends)
 
 
 def _joined(

@@ -5,7 +5,7 @@ from pushforward.objectives.beside import DenoiserBeside, WithDenoiser
 from pushforward.objectives.continuous import ContinuousLikelihood, PenalisedLikelihood
 from pushforward.objectives.couplings import Coupling, Independent, MinibatchOT, Reflowed, SemidiscreteOT, TrainedFlow
 from pushforward.objectives.distillation import Distillation, MapRegression, MeanFlow, SelfDistillation
-from pushforward.objectives.documents import DocumentLikelihood, DocumentStages
+from pushforward.objectives.documents import DocumentLikelihood, DocumentStages, nats_per_token
 from pushforward.objectives.matching import Matching, VelocityRegression
 from pushforward.objectives.noise_levels import LeveledLikelihood, NoiseLevels
 from pushforward.objectives.objective import (
@@ -53,5 +53,6 @@ __all__ = [
     "VariancePreserving",
     "VelocityRegression",
     "WithDenoiser",
+    "nats_per_token",
     "with_dropout",
 ]

@@ -85,15 +85,7 @@ class DocumentLikelihood(Objective):
         tokens, given = _documents(context)
         if self.config.text_dropout:
             tokens = self._without_some_texts(tokens, data, generator)
-        encoded = [self.codec.encode(data[:, i], generator) for i in range(data.shape[1])]
-        x = torch.stack([x for x, _ in encoded], 1) if encoded else data.to(self.flow.dtype)
-        read = ReadDocuments(self.flow, x, tokens, given)
-        costs = x.new_zeros(2, len(tokens))
-        if self.stage != "adapters" and encoded:
-            bounds = read.image_log_prob() - torch.stack([log_q for _, log_q in encoded], 1) * read.scored_images
-            costs[0] = -bounds.sum(1) / (self.flow.net.patches * read.scored_images.sum(1)).clamp(min=1)
-        if self.stage != "images":
-            costs[1] = -read.text_log_prob().sum(1) / read.scored_tokens.sum(1).clamp(min=1)
+        costs = nats_per_token(self.flow, self.codec, data, tokens, given, generator, stage=self.stage)
         cost = costs[0] + self.config.text_weight * costs[1]
         loss = (cost if weights is None else weights * cost).mean()
         return loss, {self.unit: costs.detach().sum(0).mean()}
@@ -115,6 +107,33 @@ class DocumentLikelihood(Objective):
         dropped = draw(torch.rand, tokens.shape[:1], self.flow.net.first, generator) < self.config.text_dropout
         dropped = (dropped & (tokens == IMAGE).any(1)).to(tokens.device)
         return torch.where(dropped[:, None] & (tokens >= 0), PADDING, tokens)
+
+
+def nats_per_token(
+    flow: DocumentFlow,
+    codec: Codec,
+    images: Tensor,
+    tokens: Tensor,
+    given: Tensor,
+    generator: Source = None,
+    *,
+    stage: Stage = "both",
+) -> Tensor:
+    """Minus the log-likelihoods of documents in nats, of their images a patch and of their texts a token, (2, n).
+
+    `images` (n, images, …), `tokens` and `given` (n, T) are a batch of `data.Documents`; the codec encodes its images.
+    What is given is left out, and so is what the stage does not learn: it costs 0.
+    """
+    encoded = [codec.encode(images[:, i], generator) for i in range(images.shape[1])]
+    x = torch.stack([x for x, _ in encoded], 1) if encoded else images.to(flow.dtype)
+    read = ReadDocuments(flow, x, tokens, given)
+    costs = x.new_zeros(2, len(tokens))
+    if stage != "adapters" and encoded:
+        bounds = read.image_log_prob() - torch.stack([log_q for _, log_q in encoded], 1) * read.scored_images
+        costs[0] = -bounds.sum(1) / (flow.net.patches * read.scored_images.sum(1)).clamp(min=1)
+    if stage != "images":
+        costs[1] = -read.text_log_prob().sum(1) / read.scored_tokens.sum(1).clamp(min=1)
+    return costs
 
 
 def _documents(context: Given) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from pushforward.recipes.classics import (
     mnist_jet,
     mnist_realnvp,
 )
+from pushforward.recipes.documents import emoji2, sprites2
 from pushforward.recipes.language import brown_words, openwebtext, shakespeare_characters, text8
 from pushforward.recipes.latent import emoji
 from pushforward.recipes.matching import cifar10_matching, digits_matching, fashion_mnist_matching, mnist_matching
@@ -67,11 +68,13 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         fashion_mnist_matching,
         cifar10_matching,
         emoji,
+        emoji2,
         shakespeare_characters,
         brown_words,
         text8,
         openwebtext,
         sprites,
+        sprites2,
         vtest,
         imagenet64_bits,
         imagenet64_unconditional,

@@ -56,7 +56,7 @@ def recipe_of(run: str | PathLike[str]) -> Recipe:
 def _path(source: Source) -> Path | None:
     """What a source tells as a path, whether or not anything is there; None for sets by name, and for several packs."""
     told = getattr(source, source.place)
-    return None if told in NAMED or isinstance(told, tuple) else Path(told)
+    return Path(told) if isinstance(told, str) and told not in NAMED else None
 
 
 def class_names(run: str | PathLike[str], classes: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
-from pushforward.data import Arrays, Captioned, Data, Order, Sprites, TableSource, TextSource
+from pushforward.data import Arrays, CaptionDocuments, Captioned, Data, Order, Sprites, TableSource, TextSource
 from pushforward.diagnostics import Diagnostics
 from pushforward.evaluation import (
     HeldOut,
@@ -26,6 +26,7 @@ from pushforward.evaluation import (
 from pushforward.randomness import keyed
 from pushforward.recipe import Recipe
 from pushforward.runs.data import images_of, read_note, recipe_of
+from pushforward.runs.documents import evaluate_documents
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
 from pushforward.runs.texts import evaluate_text
@@ -93,7 +94,7 @@ def evaluate(
 
     Of a run on captions it also measures how often the caption of an image is the most probable of ten, for held-out
     captions and for as many images of the training. Of text it measures the bound on each character, and with one draw
-    of the codec its terms.
+    of the codec its terms. Of documents it measures images and texts apart, and how often captions are told apart.
 
     Args:
         run: The run folder.
@@ -104,12 +105,10 @@ def evaluate(
         device: cpu, cuda, mps, or auto.
     """
     recipe = recipe_of(run)
-    if features and isinstance(recipe.data, TableSource | TextSource):
-        raise ValueError(f"--features is for images, and {run} learned {recipe.data}.")
-    if isinstance(recipe.data, TableSource):
-        return _evaluate_table(run, load_coded(run, device=device), recipe, data, samples)
-    if isinstance(recipe.data, TextSource):
-        return evaluate_text(run, recipe, data, samples, device)
+    if isinstance(recipe.data, TableSource | TextSource | CaptionDocuments):
+        if features:
+            raise ValueError(f"--features is for images, and {run} learned {recipe.data}.")
+        return _evaluate_other_data(run, recipe, data, samples, device)
     check_sampling(run, recipe, sampling)
     coded = load_coded(run, device=device)
     extract = load_extractor(features, device=coded.flow.device) if features else None
@@ -135,6 +134,17 @@ def evaluate(
         images = images_of(run, data)
         tell(f"samples, guidance {sampling.guidance:g}", sample_quality(coded, images, extract, n, sampling))
     return found
+
+
+def _evaluate_other_data(
+    run: Path, recipe: Recipe, data: str | None, samples: int, device: str
+) -> Mapping[str, object]:
+    """`evaluate` of a run on a table, a text or documents."""
+    if isinstance(recipe.data, TextSource):
+        return evaluate_text(run, recipe, data, samples, device)
+    if isinstance(recipe.data, CaptionDocuments):
+        return evaluate_documents(run, recipe, data, device)
+    return _evaluate_table(run, load_coded(run, device=device), recipe, data, samples)
 
 
 def _likelihoods(coded: CodedFlow, recipe: Recipe, rows: Data, samples: int) -> Iterator[tuple[str, HeldOut]]:

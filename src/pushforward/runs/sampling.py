@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, placed
-from pushforward.data import Captioned, ClipSource, Source, Sprites, TextSource
+from pushforward.data import CaptionDocuments, Captioned, ClipSource, Source, Sprites, TextSource
 from pushforward.data.columns import check_writable, write_table
 from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
@@ -79,7 +79,7 @@ def sample(
         raise ValueError(f"--frames and --first-frame are for runs on clips; {run} learned {source}.")
     if given:
         raise ValueError(f"--given is for runs on tables; {run} learned {source}. Its samples take --label.")
-    if isinstance(source, Captioned):
+    if isinstance(source, Captioned | CaptionDocuments):
         return _sample_prompts(run, source, out, n, sampling, device)
     if sampling.prompt:
         raise ValueError(f"--prompt is for runs on captions; {run} learned {source}. Its samples take --label.")
@@ -104,7 +104,9 @@ def _sample_images(run: Path, out: Path, n: int, png: bool, sampling: Sampling, 
     return f"{n} samples in {out}" + (f"; {lost} of them overflowed" if lost else "")
 
 
-def _sample_prompts(run: Path, source: Captioned, out: Path, n: int, sampling: Sampling, device: str) -> str:
+def _sample_prompts(
+    run: Path, source: Captioned | CaptionDocuments, out: Path, n: int, sampling: Sampling, device: str
+) -> str:
     """Write a picture with n samples of each prompt in a row."""
     if not sampling.prompt:
         raise ValueError(f'{run} learned captions: say what to draw, as in --prompt "red heart" "smiling cat".')

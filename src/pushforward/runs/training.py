@@ -11,7 +11,9 @@ from os import PathLike
 from pathlib import Path
 
 from pushforward.codecs import Codec, CodedFlow, Identity
-from pushforward.data import Arrays, Data, Images, ImageSource, prepared
+from pushforward.data import Arrays, Data, Documents, Images, ImageSource, prepared
+from pushforward.data.data import spread
+from pushforward.evaluation import document_costs
 from pushforward.files import alone_in, cache_folder, write
 from pushforward.fitting import Fit, looking_at, score_name
 from pushforward.flow import Flow
@@ -114,7 +116,7 @@ def _prepared(data: Data, objective: Objective) -> Data:
     """The data with what their codec computes of them once. Raises ValueError where the flow takes other latents."""
     made, event = prepared(data, _codec(objective), cache_folder() / "latents"), tuple(objective.flow.event)
     if made is not data:
-        shape = tuple(made.fetch([0])[0].shape[1:])
+        shape = tuple(made.fetch([0])[0].shape[2 if isinstance(made, Documents) else 1 :])
         if len(shape) != len(event) or any(n not in (None, has) for n, has in zip(event, shape, strict=True)):
             raise ValueError(f"the codec makes latents of shape {shape}, and model.image is {event}. Set it to that.")
     return made
@@ -125,9 +127,22 @@ def _measure(recipe: Recipe, objective: Objective) -> Callable[[Flow], Look] | N
     if not recipe.train.measure_every:
         return None
     held_out = _prepared(recipe.held_out_data(), objective)
+    if isinstance(held_out, Documents):
+        return _looking_at_documents(held_out, _codec(objective))
     if isinstance(held_out, Images):
         held_out = Arrays(*held_out.fetch(range(min(EVALUATED, len(held_out)))))
     return looking_at(held_out, _codec(objective))
+
+
+def _looking_at_documents(documents: Documents, codec: Codec) -> Callable[[Flow], Look]:
+    """What a training evaluates: the held-out cost of documents, as its objective counts it."""
+    some = Documents([documents.documents[row] for row in spread(len(documents), EVALUATED)])
+
+    def look(flow: Flow) -> Look:
+        costs = document_costs(CodedFlow(flow, codec), some).sum(0)
+        return Look("held-out nats/token", costs.mean().item(), costs.std().item() / len(costs) ** 0.5)
+
+    return look
 
 
 def _begin(recipe: Recipe, folder: Path, data: Data) -> None:
@@ -137,7 +152,8 @@ def _begin(recipe: Recipe, folder: Path, data: Data) -> None:
         known = read_note(folder).get("sha256")
         changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
         if known == fingerprint:
-            changed = [d for d in changed if d[0] != f"data.{recipe.data.place}"]
+            place = f"data.{recipe.data.place}"
+            changed = [d for d in changed if d[0] != place and not d[0].startswith(f"{place}.")]
         if changed:
             told = "; ".join(f"{name} was {was!r} and is {now!r}" for name, was, now in changed)
             raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")

@@ -1,0 +1,185 @@
+"""Images with captions, as documents."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from pushforward.data.captions import is_held_out, read_captioned
+from pushforward.data.document import Document, Documents
+from pushforward.data.encoded import Blobs, Encoded, Shape
+from pushforward.data.folders import Stretch, Stretches
+from pushforward.data.language_tokenizer import LanguageTokenizer
+from pushforward.data.sources import Source, Takes
+from pushforward.data.sprites import CHARACTERS, caption, composed, read_layers
+from pushforward.data.tables import Cells, hugging_face_table
+
+METADATA = "metadata.jsonl"
+
+
+class Pairs(ABC):
+    """Images, each with a caption: a part of a recipe."""
+
+    @abstractmethod
+    def read(self, takes: Takes, *, held_out: bool) -> tuple[Tensor, list[str]]:
+        """The images (n, C, H, W) uint8 to learn, or those held out, and their captions."""
+
+    @abstractmethod
+    def at(self, place: str) -> Pairs:
+        """Those at another path."""
+
+
+@dataclass(frozen=True)
+class CaptionedImages(Pairs):
+    """Images with captions, fitted to one shape, from one or several places.
+
+        set                        a pack (`.npz`) whose array `caption` has one for each image, by name or path
+        folder                     with metadata.jsonl, a line {"file_name": "1.png", "text": "a red heart"} an image
+        hf:owner/name, hf:folder   what the Hugging Face library `datasets` opens, with columns of images and texts
+
+    A tenth of the captions is held out with all of their images: which one, is a function of the caption alone. Raises
+    ValueError, naming the line, for what cannot be read.
+    """
+
+    paths: tuple[str, ...]  # names are of packs in the folder that PUSHFORWARD_DATA names
+    image: Shape = (3, 64, 64)  # to which images are scaled and cropped
+    column: str = "text"  # of captions, but in packs
+
+    def __str__(self) -> str:
+        return " and ".join(self.paths)
+
+    def read(self, takes: Takes, *, held_out: bool) -> tuple[Tensor, list[str]]:
+        parts = [self._part(path, held_out) for path in self.paths]
+        captions = [told for _, part in parts for told in part]
+        if not captions:
+            raise ValueError(f"{self} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
+        return torch.cat([images for images, _ in parts]), captions
+
+    def at(self, place: str) -> CaptionedImages:
+        return replace(self, paths=(place,))
+
+    def _part(self, path: str, held_out: bool) -> tuple[Tensor, list[str]]:
+        if path.startswith("hf:"):
+            blobs, captions = self._hugging_face(path)
+        elif Path(path).is_dir():
+            blobs, captions = self._folder(Path(path))
+        else:
+            return read_captioned([path], held_out=held_out, image=self.image)
+        rows = [row for row, told in enumerate(captions) if is_held_out(told) == held_out]
+        return Encoded(blobs, image=self.image)[torch.tensor(rows, dtype=torch.long)], [captions[row] for row in rows]
+
+    def _folder(self, folder: Path) -> tuple[Blobs, list[str]]:
+        path = folder / METADATA
+        if not path.exists():
+            raise FileNotFoundError(f"there is no {path}: a line for each image, with its file_name and {self.column}.")
+        files, captions = [], []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                found = json.loads(line)
+                file, told = folder / found["file_name"], found[self.column]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{path}, line {number}: expected JSON with file_name and {self.column}; {error}"
+                ) from None
+            if not file.exists():
+                raise ValueError(f"{path}, line {number}: there is no {file}.")
+            files.append(Stretch(file))
+            captions.append(str(told))
+        return Stretches(files), captions
+
+    def _hugging_face(self, name: str) -> tuple[Blobs, list[str]]:
+        table = hugging_face_table(name[3:], "train")
+        if lacking := {"image", self.column} - {*table.column_names}:
+            raise ValueError(f"{name} has the columns {', '.join(table.column_names)}, and no {lacking.pop()}.")
+        return Cells(table["image"], name), [str(text) for text in table[self.column].to_pylist()]
+
+
+@dataclass(frozen=True)
+class SpriteFrames(Pairs):
+    """A frame of each clip of `data.Sprites`, in the midst of its action, with a caption of all its attributes.
+
+    Held out are 296 of 1,296 characters. Images have the model's size.
+    """
+
+    pack: str = "sprites_layers"  # a path, or a name in the folder that PUSHFORWARD_DATA names
+    frame: ClassVar[int] = 4  # of eight
+
+    def __str__(self) -> str:
+        return self.pack
+
+    def read(self, takes: Takes, *, held_out: bool) -> tuple[Tensor, list[str]]:
+        channels, height, width = takes.event
+        if channels != 3:
+            raise ValueError(f"model.image has {channels} channels, and sprites have 3. Set it to 3, height, width.")
+        layers, rows = read_layers(self.pack)
+        rows = (rows[CHARACTERS:] if held_out else rows[:CHARACTERS]).flatten(0, 1)
+        layers = layers[:, :, self.frame : self.frame + 1]
+        images = torch.cat([composed(layers, part, (height, width))[:, 0] for part in rows.split(256)])
+        return images, [caption(attributes, action) for *attributes, action in rows.tolist()]
+
+    def at(self, place: str) -> SpriteFrames:
+        return SpriteFrames(place)
+
+
+@dataclass(frozen=True)
+class CaptionDocuments(Source):
+    """Documents of an image and its caption: of each pair one with the caption first, and one with the image first.
+
+    A text begins with the tokenizer's token for that, and ends with its token for that. `order` leaves out the
+    documents of the other order.
+    """
+
+    pairs: Pairs
+    tokenizer: LanguageTokenizer = LanguageTokenizer()
+    order: Literal["text first", "image first", "both"] = "both"
+    place: ClassVar[str] = "pairs"
+    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __str__(self) -> str:
+        return str(self.pairs)
+
+    def training(self, takes: Takes) -> Documents:
+        return self._documents(takes, held_out=False)
+
+    def held_out(self, takes: Takes) -> Documents:
+        return self._documents(takes, held_out=True)
+
+    def at(self, place: str) -> CaptionDocuments:
+        return replace(self, pairs=self.pairs.at(place))
+
+    def text(self, captions: Sequence[str]) -> Tensor:
+        """The tokens of captions (n, T) int64, with −1 after the shorter ones; none of the empty caption."""
+        texts = [self.tokens(caption) if caption else torch.zeros(0, dtype=torch.long) for caption in captions]
+        return pad_sequence(texts, batch_first=True, padding_value=-1)
+
+    def tokens(self, caption: str) -> Tensor:
+        """The tokens of a caption, (n,) int64, with those that begin and end a text."""
+        inner = self.tokenizer.encode(caption).tolist()
+        return torch.tensor([self.tokenizer.begin, *inner, self.tokenizer.end])
+
+    def caption(self, tokens: Tensor) -> str:
+        """The caption of these tokens, without those that begin and end a text."""
+        ends = (self.tokenizer.begin, self.tokenizer.end)
+        return self.tokenizer.decode([token for token in tokens.tolist() if token not in ends]).strip()
+
+    def _documents(self, takes: Takes, *, held_out: bool) -> Documents:
+        images, captions = self.pairs.read(takes, held_out=held_out)
+        texts = {caption: self.tokens(caption) for caption in set(captions)}
+        found = []
+        for image, told in zip(images, captions, strict=True):
+            if self.order != "image first":
+                found.append(Document([texts[told], image]))
+            if self.order != "text first":
+                found.append(Document([image, texts[told]]))
+        return Documents(found)

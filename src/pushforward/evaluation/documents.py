@@ -1,0 +1,157 @@
+"""Documents of images and captions: how probable each makes the other, and how well each is told from others by it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward.codecs import CodedFlow
+from pushforward.data import Document, Documents
+from pushforward.data.data import spread
+from pushforward.document_flow import DocumentFlow
+from pushforward.evaluation.text import Retrieval
+from pushforward.objectives import nats_per_token
+from pushforward.randomness import Keyed, keyed
+from pushforward.shapes import Events, PerSample
+
+MOST = 200  # images, about, whose texts are told from others
+ORDINARY = (  # sentences that no caption is like
+    "The capital of France is Paris, and the capital of Italy is Rome. The capital of Spain is Madrid.",
+    "Water boils at a lower temperature on a mountain, because the pressure of the air is lower there.",
+    "She opened the door, looked at the rain, and decided to stay at home with a book.",
+    "To sort a list of numbers, compare neighbours and exchange them where they are in the wrong order.",
+)
+
+
+@dataclass(frozen=True)
+class DocumentCosts:
+    """Minus the mean log-likelihood of documents, each part given all before it. Printed, it is one line.
+
+    Of images, nats for each element of an event, a bound where the codec dequantises; of texts, nats a token.
+    """
+
+    images: float
+    images_error: float  # standard error of the mean over documents
+    texts: float
+    texts_error: float
+    documents: int
+
+    def __str__(self) -> str:
+        return (
+            f"images {self.images:.4f} ± {self.images_error:.4f} nats/dim, texts {self.texts:.3f} ± "
+            f"{self.texts_error:.3f} nats/token (mean ± s.e. over {self.documents:,} documents)"
+        )
+
+
+@dataclass(frozen=True)
+class OrdinaryText:
+    """Nats a token of sentences that are no captions. Printed, it is one line."""
+
+    learned: float  # of the flow as it is
+    untouched: float  # of its language model alone
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.learned:.3f} nats/token, {self.untouched:.3f} of the language model ({self.tokens} tokens)"
+
+
+class PairScores(NamedTuple):
+    """Log-probabilities of images and texts given one another, in nats, (n,) each."""
+
+    text: PerSample  # log P(text | image)
+    image: PerSample  # log p(image | text)
+
+
+@torch.no_grad()
+def pair_scores(flow: DocumentFlow, x: Events, texts: Sequence[Tensor]) -> PairScores:
+    """How probable each image x (n, C, H, W), an event, and its text, tokens (T,), make each other."""
+    told = [Document([image, text], given=[0]) for image, text in zip(x, texts, strict=True)]
+    shown = [Document([text, image], given=[0]) for image, text in zip(x, texts, strict=True)]
+    return PairScores(flow.document_log_prob(told).text, flow.document_log_prob(shown).images)
+
+
+@torch.no_grad()
+def document_costs(coded: CodedFlow, documents: Documents, *, batch: int = 64, seed: int = 0) -> Tensor:
+    """`objectives.nats_per_token` of documents, (2, n) float64 on the CPU.
+
+    An image's noise is a function of (seed, the number of its document).
+    """
+    flow, found = document_flow(coded), []
+    for rows in torch.arange(len(documents), device="cpu").split(batch):
+        images, context = documents.fetch(rows)
+        images, tokens, given = (t.to(flow.device) for t in (images, context["tokens"], context["given"]))
+        costs = nats_per_token(flow, coded.codec, images, tokens, given, Keyed(seed, rows=rows.tolist()))
+        found.append(costs.double().cpu())
+    return torch.cat(found, 1)
+
+
+def mean_document_costs(coded: CodedFlow, documents: Documents) -> DocumentCosts:
+    """The means of `document_costs`, with their standard errors, for two documents or more."""
+    costs = document_costs(coded, documents)
+    costs[0] /= math.prod(document_flow(coded).net.token)  # elements of a patch
+    images, texts = zip(costs.mean(1).tolist(), (costs.std(1) / math.sqrt(len(documents))).tolist(), strict=True)
+    return DocumentCosts(*images, *texts, len(documents))
+
+
+@torch.no_grad()
+def document_retrieval(
+    coded: CodedFlow,
+    images: Tensor,
+    texts: Sequence[Tensor],
+    *,
+    candidates: int = 10,
+    batch: int = 32,
+    seed: int = 0,
+) -> tuple[Retrieval, Retrieval]:
+    """How often an image's own text, tokens (T,), is the most probable of some: by log P(text | image), and by
+    log p(image | text).
+
+    There are so many candidates, or all texts where these are fewer: the image's own, and others drawn at random.
+    Of more than `MOST` images some are taken, evenly spread. Raises ValueError where there are fewer than two texts.
+    """
+    flow, distinct = document_flow(coded), [*dict.fromkeys(tuple(text.tolist()) for text in texts)]
+    place = {text: i for i, text in enumerate(distinct)}
+    own = torch.tensor([place[tuple(text.tolist())] for text in texts], device="cpu")
+    candidates = min(candidates, len(distinct))
+    if candidates < 2:
+        raise ValueError(f"compare two texts or more; there are {len(distinct)}, and candidates={candidates}.")
+    chosen, right = torch.tensor(spread(len(images), MOST), device="cpu"), torch.zeros(2, dtype=torch.long)
+    for rows in chosen.split(batch):
+        x = coded.codec.encode(images[rows].to(flow.device), Keyed(seed, rows=rows.tolist()))[0]
+        shuffled = [
+            torch.randperm(len(distinct) - 1, generator=keyed(seed, row), device="cpu") for row in rows.tolist()
+        ]
+        others = own[rows, None] + 1 + torch.stack(shuffled)[:, : candidates - 1]
+        tried = torch.cat([own[rows, None], others % len(distinct)], 1)
+        scores = [
+            torch.stack(pair_scores(flow, x, [torch.tensor(distinct[i]) for i in column]))
+            for column in tried.T.tolist()
+        ]
+        right += (scores[0] > torch.stack(scores[1:]).amax(0)).sum(1).cpu()
+    found = [Retrieval(count / len(chosen), len(chosen), candidates) for count in right.tolist()]
+    return found[0], found[1]
+
+
+@torch.no_grad()
+def ordinary_text(flow: DocumentFlow, sentences: Sequence[Tensor]) -> OrdinaryText:
+    """The nats a token of sentences, tokens (T,), of which the first of each is not scored."""
+    tokens, log_p, alone = 0, 0.0, 0.0
+    for sentence in sentences:
+        log_p -= flow.document_log_prob([Document([sentence])]).text.item()
+        model, read = flow.net.language.model, sentence[None].to(flow.device)
+        logits = model.logits(model(model.embed(read)))[0, :-1].float()
+        alone += torch.nn.functional.cross_entropy(logits, read[0, 1:], reduction="sum").item()
+        tokens += len(sentence) - 1
+    return OrdinaryText(log_p / tokens, alone / tokens, tokens)
+
+
+def document_flow(coded: CodedFlow) -> DocumentFlow:
+    """The flow of documents. Raises ValueError where it is another."""
+    if not isinstance(coded.flow, DocumentFlow):
+        raise ValueError(f"documents are read by a models.STARFlow2; this flow is a {type(coded.flow).__name__}.")
+    return coded.flow

@@ -1,0 +1,106 @@
+"""Runs on documents: captions of images, how probable given ones are, and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pushforward.codecs import CodedFlow
+from pushforward.data import CaptionDocuments, Document
+from pushforward.data.encoded import Encoded
+from pushforward.data.folders import Stretch, Stretches
+from pushforward.document_flow import DocumentFlow
+from pushforward.evaluation import (
+    ORDINARY,
+    document_flow,
+    document_retrieval,
+    mean_document_costs,
+    ordinary_text,
+    pair_scores,
+)
+from pushforward.randomness import Keyed
+from pushforward.recipe import Recipe
+from pushforward.runs.folder import load_coded, note, read_recipe
+
+
+def caption(
+    run: Path,
+    images: tuple[Path, ...],
+    among: tuple[str, ...] = (),
+    most: int = 32,
+    temperature: float = 0.0,
+    seed: int = 0,
+    device: str = "auto",
+) -> str:
+    """Write captions of images, by a run on documents: `pushforward caption DIR heart.png dog.png`.
+
+    With `--among "a red heart" "a dog"` it prints instead, for each image, how probable these captions are, the most
+    probable first: log P of the caption given the image, and log p of the image given the caption, in nats.
+
+    Args:
+        run: The run folder.
+        images: Files of images; they are scaled and cropped to those that the run learned.
+        among: Captions to compare, in place of writing one.
+        most: Tokens of a caption at most.
+        temperature: It divides the logits of tokens; at 0 each token is the most probable.
+        seed: Of the noise that the codec adds to images, and of captions at temperatures above 0.
+        device: cpu, cuda, mps, or auto.
+    """
+    source = read_recipe(run).data
+    if not isinstance(source, CaptionDocuments):
+        raise ValueError(f"captions are of runs on documents, such as emoji2; {run} learned {source}.")
+    if not images:
+        raise ValueError("give at least one image to caption.")
+    if most < 1 or temperature < 0:
+        raise ValueError(f"a caption has at least one token, at a temperature from 0; got {most}, {temperature}.")
+    coded = load_coded(run, device=device)
+    flow = document_flow(coded)
+    x = _read(coded, images, seed)
+    if among:
+        return "\n".join(f"{path}\n{_compared(flow, source, row, among)}" for path, row in zip(images, x, strict=True))
+    begun = [Document([row, [source.tokenizer.begin]]) for row in x]
+    noise = Keyed(seed, -1, rows=range(len(x)))
+    written = flow.write_text(begun, end=source.tokenizer.end, most=most, temperature=temperature, generator=noise)
+    texts = [source.caption(document.texts[-1]) for document in written]
+    return "\n".join(f"{path}: {text}" for path, text in zip(images, texts, strict=True))
+
+
+def _read(coded: CodedFlow, paths: Sequence[Path], seed: int) -> Tensor:
+    """The images as events, with the codec's noise."""
+    decoded = coded.codec.decode(torch.zeros(1, *coded.flow.event, device=coded.flow.device))
+    channels, height, width = decoded.shape[1:]
+    pixels = Encoded(Stretches([*map(Stretch, paths)]), image=(channels, height, width))[torch.arange(len(paths))]
+    return coded.codec.encode(pixels.to(coded.flow.device), Keyed(seed, rows=range(len(pixels))))[0]
+
+
+def _compared(flow: DocumentFlow, source: CaptionDocuments, x: Tensor, captions: Sequence[str]) -> str:
+    """A line for each caption, the most probable first."""
+    scores = pair_scores(flow, x.expand(len(captions), *x.shape), [source.tokens(text) for text in captions])
+    rows = sorted(zip(*(score.tolist() for score in scores), captions, strict=True), reverse=True)
+    return "\n".join(f"  {told:10.2f} {shown:12.2f}  {text}" for told, shown, text in rows)
+
+
+def evaluate_documents(run: Path, recipe: Recipe, data: str | None, device: str) -> Mapping[str, object]:
+    """The likelihood of held-out documents, how often captions are told from others by an image, both ways, and how
+    probable sentences are that are no captions: into results.json and the model card."""
+    source, coded, takes = recipe.data, load_coded(run, device=device), recipe.takes()
+    assert isinstance(source, CaptionDocuments)
+    source = source if data is None else source.at(data)
+    pairs = replace(source, order="text first").held_out(takes)
+    by_text, by_image = document_retrieval(
+        coded, pairs.images[:, 0], [document.texts[0] for document in pairs.documents]
+    )
+    sentences = [torch.from_numpy(source.tokenizer.encode(sentence)) for sentence in ORDINARY]
+    found = {
+        "held-out": mean_document_costs(coded, source.held_out(takes)),
+        "held-out, by log P(caption | image)": by_text,
+        "held-out, by log p(image | caption)": by_image,
+        "ordinary sentences": ordinary_text(document_flow(coded), sentences),
+    }
+    found = found if data is None else {f"{name}, {data}": result for name, result in found.items()}
+    note(run, {name: {"text": str(result), **asdict(result)} for name, result in found.items()})
+    return found
