@@ -35,6 +35,9 @@ FOCUSED = """() => {
 }"""
 REACHABLE = """() => [...document.querySelectorAll("a, button, input, select, [tabindex='0']")]
   .filter((of) => of.checkVisibility() && !of.disabled).length"""
+SHIFTED = """window.shifted = 0;
+new PerformanceObserver((list) => { for (const one of list.getEntries()) shifted += one.value; })
+  .observe({ type: "layout-shift" });"""
 AXE = Path(sys.prefix) / "axe/node_modules/axe-core/axe.min.js"
 VIEWS = {
     "#moons": "#logp",
@@ -264,6 +267,15 @@ def test_a_phone_needs_no_scrolling_sideways(page, address, where):
     page.set_viewport_size({"width": 320, "height": 640})
     ready(page, address, where, VIEWS[where])
     assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+@pytest.mark.parametrize("where", VIEWS)
+@pytest.mark.parametrize("width", [360, 1180])
+def test_nothing_jumps_while_it_loads(page, address, where, width):
+    page.set_viewport_size({"width": width, "height": 640})
+    page.add_init_script(SHIFTED)
+    ready(page, address, where, VIEWS[where])
+    assert page.evaluate("shifted") < 0.05, "the share of the screen that moved, times how far"
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make setup-browser")

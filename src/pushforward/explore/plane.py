@@ -62,7 +62,7 @@ class Plane:
         start = self._to_data(torch.tensor([[x, y]]), stage)
         path, log_dets = self._pushed(start, self.parts)
         base = self.flow.base.log_prob(path[-1]).item()
-        back = self._to_data(path[-1], len(self.parts))
+        back = self.flow.decode(path[-1])
         return {
             "path": [at[0].tolist() for at in path],
             "log_dets": [log_det.item() for log_det in log_dets],

@@ -87,7 +87,7 @@ export async function images({ run, query, ask, keep, leaving }) {
     $("unit").textContent = found.unit;
     $("trip").textContent = `${found.round_trip.toExponential(1)}, on [−1, 1]${found.same ? ": the same pixels" : ": other pixels"}`;
     $("slider").max = found.blocks.length;
-    bars();
+    bars(found.posterior);
     heat($("heat"), found.bits);
     repaint(found.clean);
     stage(Math.min(chosen.stage, found.blocks.length));
@@ -101,9 +101,9 @@ export async function images({ run, query, ask, keep, leaving }) {
     $("rank").textContent = `more than ${Math.round(100 * below / costs.length)} % of ${costs.length} held-out images`;
   }
 
-  function bars() {
-    $("bayes").hidden = !found.posterior.length;
-    $("posterior").replaceChildren(...found.posterior.map((share, k) => {
+  function bars(posterior) {
+    $("bayes").hidden = !posterior.length;
+    $("posterior").replaceChildren(...posterior.map((share, k) => {
       const item = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("span");
       const inner = document.createElement("span"), text = document.createElement("span");
       name.textContent = run.classes[k];
@@ -178,6 +178,14 @@ export async function images({ run, query, ask, keep, leaving }) {
     if (chosen.picture.startsWith("sample") || chosen.other.startsWith("sample")) { await look(); await line(); await edit(); }
   }
 
+  $("gallery").replaceChildren(...Array.from({ length: SHOWN }, () => { // what comes has its place
+    const button = document.createElement("button");
+    button.disabled = true;
+    button.append(document.createElement("img"));
+    return button;
+  }));
+  $("line").replaceChildren(...Array.from({ length: STEPS / 2 + 1 }, () => document.createElement("img")));
+  bars(run.classes.map(() => 0));
   form(run, chosen, () => again().catch(failed));
   for (const button of document.querySelectorAll("[data-of]")) {
     button.addEventListener("click", () => { chosen.of = button.dataset.of; gallery().catch(failed); });
