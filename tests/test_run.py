@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -608,18 +609,45 @@ def test_tensorboard_gets_the_losses_of_the_log(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    pf.train(twin(log_every=2), tmp_path, tensorboard=True)
+    pf.train(twin(log_every=2), tmp_path, boards=["tensorboard"])
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     told = {event.step: event.value for event in events.Scalars("loss")}
     assert told == pytest.approx({int(line["step"]): line["loss"] for line in Log(tmp_path).read()})
 
 
+def test_weights_and_biases_gets_the_log_and_the_pictures_and_continues_its_run(tmp_path, monkeypatch):
+    begun, told = [], []
+
+    class Run:
+        id = "abc"
+
+        def log(self, numbers, step):
+            told.append((step, numbers))
+
+        def finish(self):
+            told.append((None, {}))
+
+    stand_in = SimpleNamespace(init=lambda **how: begun.append(how) or Run(), Image=lambda pixels: pixels)
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)
+    pf.train(twin(log_every=2, measure_every=6), tmp_path / "run", boards=["wandb"], pictures=True)
+    losses = {step: numbers["loss"] for step, numbers in told if "loss" in numbers}
+    assert losses == {line["step"]: line["loss"] for line in Log(tmp_path / "run").read()}
+    pictures = [numbers["samples"] for _, numbers in told if "samples" in numbers]
+    assert [(picture.dtype, picture.ndim) for picture in pictures] == [(np.uint8, 3)]
+    pf.train(twin(log_every=2, measure_every=6, steps=8), tmp_path / "run", boards=["wandb"])
+    assert [how["id"] for how in begun] == [None, "abc"]
+    assert told[-1] == (None, {}), "it was finished"
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'pushforward\[wandb\]'"):
+        Log(tmp_path, ["wandb"])
+
+
 def test_samples_are_drawn_at_each_evaluation_and_change_nothing(trained, tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    pf.train(twin(measure_every=4), tmp_path, pictures=True, tensorboard=True)
+    pf.train(twin(measure_every=4), tmp_path, pictures=True, boards=["tensorboard"])
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert names == ["step-00000004.png", "step-00000006.png"]
     with Image.open(tmp_path / "pictures" / names[0]) as picture:

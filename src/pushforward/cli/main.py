@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pushforward.cli.tables import help_on_tables, train_on_table
 from pushforward.cli.words import with_words
@@ -29,7 +29,7 @@ COMMANDS = (
 TRAIN_ARGUMENTS = """Args:
     out: The run folder; an existing run is continued.
     device: cpu, cuda, mps, or auto.
-    tensorboard: Also log for TensorBoard.
+    boards: Also log for TensorBoard, or at Weights & Biases.
     minutes: Make as many steps as take so long here, in place of train.steps; their number is then fixed in the run.
     pictures: Draw samples at each evaluation, into the folder pictures of the run.
 """
@@ -109,11 +109,11 @@ def _train_by(name: str, arguments: list[str]) -> str | None:
         out: Path,
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = replace(RECIPES[name](), model=model),  # noqa: B008 - read at once
         device: str = "auto",
-        tensorboard: bool = False,
+        boards: tuple[Literal["tensorboard", "wandb"], ...] = (),
         minutes: float | None = None,
         pictures: bool = False,
     ) -> str | None:
-        options = {"tensorboard": tensorboard, "minutes": minutes, "pictures": pictures}
+        options = {"boards": boards, "minutes": minutes, "pictures": pictures}
         return _trained(recipe, out, device, **options)
 
     command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"

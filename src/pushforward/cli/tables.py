@@ -22,7 +22,7 @@ Args:
     out: The run folder; an existing run is continued.
     model: Its options, --model.NAME, are those of the model that --model WORD chooses: {words}.
     device: cpu, cuda, mps, or auto.
-    tensorboard: Also log for TensorBoard.
+    boards: Also log for TensorBoard, or at Weights & Biases.
 """
 
 
@@ -69,7 +69,7 @@ def train_on_table(arguments: Sequence[str], trained: Callable[..., str | None])
         model: options = options(),  # pyright: ignore[reportInvalidTypeForm]  # noqa: B008
         training: tyro.conf.OmitArgPrefixes[Training] = Training(),  # noqa: B008
         device: str = "auto",
-        tensorboard: bool = False,
+        boards: tuple[Literal["tensorboard", "wandb"], ...] = (),
     ) -> str | None:
         named: dict[str, Any] = {f.name: getattr(columns, f.name) for f in fields(columns)}
         named["supports"] = read_supports(columns.supports)
@@ -77,7 +77,7 @@ def train_on_table(arguments: Sequence[str], trained: Callable[..., str | None])
         plan = {name: value for name, value in vars(training).items() if value is not None}
         recipe = table(data, **named, model=make, **plan)
         _tell_of_an_index(recipe.data)
-        return trained(recipe, out, device, tensorboard=tensorboard)
+        return trained(recipe, out, device, boards=boards)
 
     command.__doc__ = HELP.format(words=", ".join(BY_WORD))
     return tyro.cli(command, args=arguments, prog="pushforward train")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
@@ -26,6 +26,7 @@ from pushforward.runs.pace import within
 from pushforward.runs.pictures import drawing
 from pushforward.training import Checkpoints, Log, Look, Objective, Plan, State, begin, proceed, ranks
 from pushforward.training.checkpoint import WEIGHTS
+from pushforward.training.log import Board
 from pushforward.training.loop import Measure
 from pushforward.training.utilisation import Utilisation, operations_of_step
 
@@ -40,27 +41,28 @@ def train(
     out: str | PathLike[str],
     *,
     device: str = "auto",
-    tensorboard: bool = False,
+    boards: Sequence[Board] = (),
     minutes: float | None = None,
     pictures: bool = False,
 ) -> Flow:
     """Train by a recipe in the run folder `out`, and return the flow with the weights that `load` will find there.
 
-    They are the averaged weights, or the best of these where the plan has patience. The same call again continues from
-    the last checkpoint, and ends with the weights of an uninterrupted training. Under torchrun the processes share
-    every batch. `device` is cpu, cuda, mps or auto. With `minutes`, a new run has as many steps as take so long here;
-    their number is fixed in its recipe, and a run that is continued keeps it. With `pictures`, samples are drawn at
-    each evaluation on held-out images, into the folder `pictures` of the run. An objective of several rounds, such as
-    reflow, has all steps of the plan in each, and the earlier ones in folders of their own. Raises ValueError where
-    `out` is a run of another recipe or of other data, RuntimeError where another process uses the folder.
+    They are the averaged weights, or the best of these where the plan has patience. The same call again continues
+    from the last checkpoint, and ends with the weights of an uninterrupted training. Under torchrun the processes
+    share every batch. `device` is cpu, cuda, mps or auto. The log goes to the `boards`, "tensorboard" and "wandb",
+    too. With `minutes`, a new run has as many steps as take so long here; their number is fixed in its recipe, and a
+    run that is continued keeps it. With `pictures`, samples are drawn at each evaluation on held-out images, into the
+    folder `pictures` of the run. An objective of several rounds, such as reflow, has all steps of the plan in each,
+    and the earlier ones in folders of their own. Raises ValueError where `out` is a run of another recipe or of other
+    data, RuntimeError where another process uses the folder.
     """
     folder, place = Path(out), ranks.chosen(device)
     recipe = replace(recipe, data=recipe.data.learned())
     recipe = from_json(to_json(recipe), "the recipe")  # as it will be read; raises ValueError where it cannot be
     if pictures and not (recipe.train.measure_every and isinstance(recipe.data, ImageSource)):
         raise ValueError("pictures are drawn at evaluations on held-out images: give train.measure_every.")
-    log = Log(folder, tensorboard=tensorboard)
-    with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext():
+    log = Log(folder, boards)
+    with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext(), closing(log):
         objective = recipe.build().to(place)
         data, measure = _prepared(recipe.training_data(), objective), _measure(recipe, objective)
         if isinstance(data, Arrays) and data.events.dim() == 2:

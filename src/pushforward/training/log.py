@@ -1,12 +1,12 @@
-"""The log of a training: JSON lines in a folder, and optionally TensorBoard; or lines in memory."""
+"""The log of a training: JSON lines in a folder, and optionally TensorBoard or Weights & Biases; or lines in memory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -15,6 +15,8 @@ from pushforward.optional import require
 from pushforward.training.utilisation import Utilisation
 
 LOG = "log.jsonl"
+
+Board = Literal["tensorboard", "wandb"]  # named as their packages and extras are
 
 
 class History:
@@ -31,21 +33,70 @@ class History:
         self.lines.append({"step": step, **numbers})
 
 
+class TensorBoard:
+    """The log in TensorBoard's files, from a step on."""
+
+    def __init__(self, folder: Path, step: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        for name, number in numbers.items():
+            self._writer.add_scalar(name, number, step)
+        self._writer.flush()
+
+    def show(self, step: int, picture: Tensor) -> None:
+        self._writer.add_image("samples", picture, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """The log at Weights & Biases, in the project "pushforward"; its environment variables, WANDB_MODE, apply.
+
+    A run that is continued, from a step above 0, is continued there.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        self._wandb, known = require("wandb", "wandb"), folder / "wandb.txt"
+        identifier = known.read_text() if step and known.exists() else None
+        self._run = self._wandb.init(
+            project="pushforward", name=folder.name, dir=folder, id=identifier, resume="allow", reinit="create_new"
+        )
+        write(known, self._run.id)
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._run.log(dict(numbers), step=step)
+
+    def show(self, step: int, picture: Tensor) -> None:
+        pixels = (255 * picture).round().byte().permute(1, 2, 0)
+        self._run.log({"samples": self._wandb.Image(pixels.numpy())}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+BOARDS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
 class Log:
     """The log of the run in `folder`, one line for each logged step: {"step": 10, "bits/dim": 3.1, …}.
 
-    With a `utilisation` lines tell the pace of training too: "TFLOP/s" and "MFU".
+    `boards` are other places that it goes to. With a `utilisation` lines tell the pace of training too: "TFLOP/s" and
+    "MFU".
     """
 
     utilisation: Utilisation | None = None
 
-    def __init__(self, folder: str | PathLike[str], *, tensorboard: bool = False):
+    def __init__(self, folder: str | PathLike[str], boards: Sequence[Board] = ()):
         self.folder = Path(folder)
         self.path = self.folder / LOG
-        self.tensorboard = tensorboard
-        self._writer = None
-        if tensorboard:
-            require("tensorboard", "tensorboard")
+        self.boards = boards
+        self._begun: list[TensorBoard | WeightsAndBiases] = []
+        for board in boards:
+            require(board, board)
 
     def rewind(self, step: int) -> None:
         """Remove the lines after `step`, which will be made again, and a truncated last line."""
@@ -53,26 +104,26 @@ class Log:
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         whole = [line for line in lines if line.endswith("}\n")]
         write(self.path, "".join(line for line in whole if json.loads(line)["step"] <= step))
-        if self.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
+        self._begun = [BOARDS[board](self.folder, step) for board in self.boards]
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
         if self.utilisation and "seconds" in numbers:
             numbers = {**numbers, **self.utilisation(step, numbers["seconds"])}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **numbers}) + "\n")
-        if self._writer:
-            for name, number in numbers.items():
-                if isinstance(number, float | int):
-                    self._writer.add_scalar(name, number, step)
-            self._writer.flush()
+        for board in self._begun:
+            board.write(step, {name: number for name, number in numbers.items() if isinstance(number, float | int)})
 
     def show(self, step: int, picture: Tensor) -> None:
-        """Show a picture (C, H, W) on [0, 1] in TensorBoard, where it is on."""
-        if self._writer:
-            self._writer.add_image("samples", picture, step)
+        """Show a picture (C, H, W) on [0, 1] where the log goes besides the folder."""
+        for board in self._begun:
+            board.show(step, picture)
+
+    def close(self) -> None:
+        """End what the log goes to besides the folder."""
+        for board in self._begun:
+            board.close()
+        self._begun = []
 
     def read(self) -> list[dict[str, float]]:
         """The lines so far, oldest first."""
