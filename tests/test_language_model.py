@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pushforward.data import LanguageTokenizer
+from pushforward.data import Bytes, LanguageTokenizer
+from pushforward.evaluation import generative_perplexity
 from pushforward.networks import FrozenLanguageModel, LanguageModelSizes
 from pushforward.networks.language_files import FOLDER_NAMES, language_files
 
@@ -215,3 +217,28 @@ def as_in_transformers(lm: FrozenLanguageModel) -> dict[str, torch.Tensor]:
                 parts = (weight + 1 if ours.endswith("norm.weight") else weight).split(sizes)
                 found |= {name.format(layer): part for name, part in zip(theirs, parts, strict=True)}
     return found
+
+
+def test_texts_are_judged_by_the_probabilities_of_their_tokens():
+    judge = tiny(vocabulary=256)
+    texts = ["abab", "hear me"]
+    found = generative_perplexity(texts, judge, Bytes())
+    log_p = 0.0
+    for text in texts:
+        tokens = torch.tensor([list(text.encode())])
+        log_p += judge.logits(judge(judge.embed(tokens)))[0].log_softmax(-1)[range(len(text) - 1), tokens[0, 1:]].sum()
+    assert found.perplexity == pytest.approx(torch.exp(-log_p / 9).item(), rel=1e-5)
+    assert (found.texts, found.tokens) == (2, 9)
+    assert generative_perplexity(["abab"], judge, Bytes()).entropy == pytest.approx(math.log(2))
+    for wrong, says in (([], "no texts"), (["a"], "'a' has 1")):
+        with pytest.raises(ValueError, match=says):
+            generative_perplexity(wrong, judge, Bytes())
+
+
+@with_smollm2
+def test_smollm2_prefers_english_to_the_same_words_in_another_order(smollm2):
+    words = SENTENCE.split()
+    good, bad = (
+        generative_perplexity([" ".join(text)], smollm2.lm, smollm2.tokenizer) for text in (words, sorted(words))
+    )
+    assert 5 * good.perplexity < bad.perplexity

@@ -15,6 +15,7 @@ from pushforward.evaluation.documents import (
 )
 from pushforward.evaluation.features import Extractor, load_extractor
 from pushforward.evaluation.importance import Importance, importance
+from pushforward.evaluation.judged import GenerativePerplexity, generative_perplexity
 from pushforward.evaluation.likelihood import HeldOut, held_out, held_out_mean, mean_cost
 from pushforward.evaluation.pictures import captioned, check_picture, grid, save_picture, table, zoomed
 from pushforward.evaluation.plots import plot_corner, plot_coverage, plot_history, plot_ranks
@@ -27,6 +28,7 @@ __all__ = [
     "Calibration",
     "DocumentCosts",
     "Extractor",
+    "GenerativePerplexity",
     "HeldOut",
     "Importance",
     "OrdinaryText",
@@ -43,6 +45,7 @@ __all__ = [
     "document_flow",
     "document_retrieval",
     "frechet_distance",
+    "generative_perplexity",
     "grid",
     "held_out",
     "held_out_mean",
