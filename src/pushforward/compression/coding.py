@@ -40,8 +40,9 @@ from pushforward.runs import load_coded
 
 Model = Flow | CodedFlow | str | PathLike[str]  # a flow, with its codec, or a run folder
 
-SIGMA = 256.0  # units: the noise of a step, in which rounding to units is negligible
-NARROWEST, LARGEST = 2.0**-4, 512  # the widest cell of which sigma is a 64th; rows of a batch
+SIGMA = 16.0  # units: the noise of a step, in which rounding to units is negligible
+CELL, NARROWEST = 32, 2.0**-4  # deviations in the narrowest cell; it counts as no wider than this
+LARGEST = 512  # rows of a batch
 MARGIN = 12  # bits of each element, beyond those of its cell, that a batch may pop before it pushes
 
 
@@ -143,7 +144,7 @@ def _encoded(coder: BitsBack | Direct, data: Tensor) -> tuple[np.ndarray, list[i
             coder.encode(rows, stack)
         return stack.words, [len(rows) for rows in batches], 0
     most = coder.places(data[:1])[1].double().log2().sum().item() if len(data) else 0
-    initial = int(most / 32) + 8
+    initial = int(most / 32) + 3
     while (found := _attempt(coder, data, initial)) is None:
         initial += initial // 8 + 1
     return *found, initial
@@ -204,7 +205,7 @@ def _coder(
         assert data is not None
         low, high = cells.ends(data)
         width = min((high - low).min().item(), NARROWEST) if data.numel() else NARROWEST
-        grid = Grid(math.ceil(math.log2(64 * SIGMA / width)), SIGMA)
+        grid = Grid(math.ceil(math.log2(CELL * SIGMA / width)), SIGMA)
     return BitsBack(cells, list(steps_of(transform)), tuple(flow.base.event), grid)
 
 
