@@ -40,8 +40,8 @@ from pushforward.runs import load_coded
 
 Model = Flow | CodedFlow | str | PathLike[str]  # a flow, with its codec, or a run folder
 
-SIGMA = 16.0  # units: the noise of a step, in which rounding to units is negligible
-CELL, NARROWEST = 32, 2.0**-4  # deviations in the narrowest cell; it counts as no wider than this
+SIGMA = 64.0  # units: the noise of a step, in which rounding to units is negligible
+CELL, NARROWEST = 128, 2.0**-4  # deviations in the narrowest cell; it counts as no wider than this
 LARGEST = 512  # rows of a batch
 MARGIN = 12  # bits of each element, beyond those of its cell, that a batch may pop before it pushes
 
