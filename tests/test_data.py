@@ -20,6 +20,7 @@ from pushforward.data import (
     Arrays,
     Captioned,
     ClipSource,
+    Cropped,
     Images,
     ImageSource,
     Mirrored,
@@ -559,6 +560,26 @@ def test_mirror_images_come_after_the_images():
     assert len(data) == 12
     assert torch.equal(images, torch.stack([IMAGES[2].flip(2), IMAGES[2]]))
     assert labels.tolist() == [1, 1]
+
+
+def test_crops_come_after_the_images_and_are_scaled_back():
+    ramp = 10 * torch.arange(4.0) + 3 * torch.arange(5.0)[:, None]  # a plane, of which every crop is a plane
+    data = Cropped(Images(torch.stack([IMAGES[0], ramp.byte().expand(3, 5, 4)]), LABELS[:2], classes=3), by=2)
+    assert len(data) == (1 + 4 + 9) * 2
+    images, labels = data.fetch(range(len(data)))
+    assert images.dtype == torch.uint8
+    assert torch.equal(images[:2], data.images.images)
+    assert torch.equal(labels, LABELS[:2].repeat(14))
+    less, top, left = data.crops[5]
+    assert (less, top, left) == (2, 0, 0)
+    inside = images[11, 0, 1:-1, 1:-1].double()  # pixels of the edge are repeated
+    rows, columns = (torch.arange(1, n - 1) for n in (5, 4))
+    at = [start + (place + 0.5) * (n - 2) / n - 0.5 for start, place, n in ((top, rows, 5), (left, columns, 4))]
+    torch.testing.assert_close(inside, (3 * at[0][:, None] + 10 * at[1]).double(), atol=0.51, rtol=0)
+    assert torch.equal(data.fetch([11, 3])[0], images[[11, 3]])
+    for by in (0, 4):
+        with pytest.raises(ValueError, match=f"crops of 5 × 4 are smaller by 1 … 3; got {by}"):
+            Cropped(data.images, by)
 
 
 def test_shifted_images_come_after_the_images_and_repeat_their_edges():

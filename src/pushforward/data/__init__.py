@@ -6,7 +6,7 @@ from pushforward.data.clips import Clips, ClipSource
 from pushforward.data.columns import Table, read_table, write_table
 from pushforward.data.data import Arrays, Data
 from pushforward.data.document import Document, Documents
-from pushforward.data.images import Images, Mirrored, Shifted
+from pushforward.data.images import Augmented, Cropped, Images, Mirrored, Shifted
 from pushforward.data.language_tokenizer import LanguageTokenizer
 from pushforward.data.order import Order
 from pushforward.data.pairs import CaptionDocuments, CaptionedImages, Pairs, SpriteFrames
@@ -44,6 +44,8 @@ __all__ = [
     "Pairs",
     "PhraseEncoder",
     "Shifted",
+    "Augmented",
+    "Cropped",
     "Source",
     "SpriteFrames",
     "Sprites",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pushforward.arrays import as_tensor
 from pushforward.data.data import HELD_OUT, Data, Rows, digest, row_numbers, split_rows
@@ -97,14 +98,18 @@ class Images(Data):
         return replace(self, labels=labels, classes=len(names), names=tuple(names))
 
 
-class Mirrored(Data):
-    """Images, followed by the mirror image of each."""
+class Augmented(Data):
+    """Images, followed by others that are made of them: a base class."""
 
     def __init__(self, images: Data):
         self.images = images
 
     def fingerprint(self) -> str:
         return self.images.fingerprint()
+
+
+class Mirrored(Augmented):
+    """Images, followed by the mirror image of each."""
 
     def __len__(self) -> int:
         return 2 * len(self.images)
@@ -123,19 +128,17 @@ def _check_range(what: str, values: Tensor, count: int) -> None:
         raise ValueError(f"{what} are integers 0 … {count - 1}; these go from {least} to {most}.")
 
 
-class Shifted(Data):
+class Shifted(Augmented):
     """Images, and each of them shifted by up to `by` pixels in both directions: (2 by + 1)² times as many.
 
     Pixels at an edge are repeated. Which shift a row has is a function of its index alone: a training resumes exactly.
     """
 
-    def __init__(self, images: Images, by: int):
+    def __init__(self, images: Data, by: int):
+        super().__init__(images)
         if by < 1:
             raise ValueError(f"images are shifted by at least one pixel; got {by}.")
-        self.images, self.by = images, by
-
-    def fingerprint(self) -> str:
-        return self.images.fingerprint()
+        self.by = by
 
     def __len__(self) -> int:
         return (2 * self.by + 1) ** 2 * len(self.images)
@@ -150,6 +153,39 @@ class Shifted(Data):
         )
         batch = torch.arange(len(rows), device="cpu")[:, None, None]
         return images.movedim(1, -1)[batch, i[:, :, None], j[:, None, :]].movedim(-1, 1).contiguous(), labels
+
+
+class Cropped(Augmented):
+    """Images, and crops of each that are 1 … `by` pixels smaller in height and width, from all places.
+
+    A crop is scaled back to the image's shape, between pixels linearly. Which crop a row has is a function of its index
+    alone.
+    """
+
+    def __init__(self, images: Data, by: int):
+        super().__init__(images)
+        height, width = images.fetch([0])[0].shape[2:]
+        if not 1 <= by < min(height, width):
+            raise ValueError(f"crops of {height} × {width} are smaller by 1 … {min(height, width) - 1}; got {by}.")
+        crops = [(less, top, left) for less in range(by + 1) for top in range(less + 1) for left in range(less + 1)]
+        self.crops = torch.tensor(crops, device="cpu")  # (crops, 3); the first is the whole image
+
+    def __len__(self) -> int:
+        return len(self.crops) * len(self.images)
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        rows = row_numbers(rows)
+        images, labels = self.images.fetch(rows % len(self.images))
+        less, top, left = self.crops[rows // len(self.images)].T.float()
+        height, width = images.shape[2:]
+        # affine maps from the crop's coordinates on [−1, 1] to the image's
+        maps = torch.zeros(len(rows), 2, 3, device="cpu")
+        for axis, size, start in ((0, width, left), (1, height, top)):
+            maps[:, axis, axis] = (size - less) / size
+            maps[:, axis, 2] = (2 * start - less) / size
+        places = functional.affine_grid(maps, list(images.shape), align_corners=False)
+        crops = functional.grid_sample(images.float(), places, padding_mode="border", align_corners=False)
+        return crops.round().to(images.dtype), labels
 
 
 def from_zero(labels: Tensor, elsewhere: Sequence[int] = ()) -> tuple[Tensor, tuple[str, ...]]:

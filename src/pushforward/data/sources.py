@@ -13,7 +13,7 @@ import torch
 from pushforward.data.catalogue import find
 from pushforward.data.columns import Table, others, quoted, read_table
 from pushforward.data.data import Arrays, Data, naming
-from pushforward.data.images import Images, Mirrored, Shifted
+from pushforward.data.images import Cropped, Images, Mirrored, Shifted
 from pushforward.data.splits import NoSplitError
 from pushforward.statistics import narrowed
 
@@ -63,6 +63,7 @@ class ImageSource(Source):
     name: str  # digits, mnist, …, or a path; "": not known
     mirrored: bool = False  # train on every image's mirror image too
     shifted: int = 0  # train on every image shifted too, by up to so many pixels in both directions
+    cropped: int = 0  # train on every image's crops too, by up to so many pixels smaller, scaled back
     validation: float | str | None = None  # the held-out images: a share of all, or another path; None: the test split
     place: ClassVar[str] = "name"
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -76,6 +77,7 @@ class ImageSource(Source):
         if isinstance(self.validation, float | int):
             images = images.split(self.validation)[0]
         data = Shifted(images, self.shifted) if self.shifted else images
+        data = Cropped(data, self.cropped) if self.cropped else data
         return Mirrored(data) if self.mirrored else data
 
     def held_out(self, takes: Takes) -> Images:

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushforward.data import Data, Images, ImageSource, Mirrored, Shifted, Source
+from pushforward.data import Augmented, Data, Images, ImageSource, Source
 from pushforward.data.catalogue import NAMED
 from pushforward.files import write
 from pushforward.recipe import Recipe
@@ -30,7 +30,7 @@ def read_note(run: str | PathLike[str]) -> dict[str, Any]:
 def note_data(run: Path, recipe: Recipe, data: Data, fingerprint: str) -> None:
     """Write what the run learns."""
     images, path = data, _path(recipe.data)
-    while isinstance(images, Mirrored | Shifted):
+    while isinstance(images, Augmented):
         images = images.images
     found = {
         "sha256": fingerprint,
