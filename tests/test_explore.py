@@ -18,10 +18,12 @@ pytest.importorskip("fastapi", reason="the extra explore is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed, with which the API is tested")
 
 import pushforward as pf
-from pushforward.data import TableSource
+from pushforward.codecs import CodedFlow, UniformDequantization
+from pushforward.data import ImageSource, TableSource
 from pushforward.explore import app
 from pushforward.explore.uploads import BYTES, PIXELS, read_upload
 from pushforward.explore.worker import SupersededError, Worker
+from pushforward.networks import UNetOptions
 from pushforward.transforms import Interval
 
 HERE = "http://127.0.0.1"
@@ -193,6 +195,19 @@ def test_missing_pixels_are_drawn_and_the_others_kept(page):
     for chain in map(shown, second["images"]):
         assert np.abs(chain[4:] - image[4:]).max() > 20
     assert page.get(f"{DIGITS}/filled", params={**how, "anew": True}).json()["images"] == first["images"]
+
+
+def test_chains_of_a_continuous_flow_are_refused(tmp_path):
+    from fastapi.testclient import TestClient
+
+    model = pf.models.FlowMatching(image=(1, 8, 8), net=UNetOptions(width=8, levels=2, blocks=1))
+    coded = CodedFlow(model.build(), UniformDequantization(levels=17))
+    pf.save(coded, tmp_path / "run", model=model, data=ImageSource("digits"))
+    client = TestClient(app([tmp_path / "run"]), base_url=HERE)
+    assert client.get("/api/runs").json()[0]["continuous"]
+    answer = client.get("/api/runs/run/filled", params={"picture": "data:0", "mask": "00000000ffffffff"})
+    assert answer.status_code == 422
+    assert "pushforward inpaint" in answer.json()["detail"]
 
 
 def test_an_upload_is_kept_and_looked_at(page):

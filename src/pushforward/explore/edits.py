@@ -14,11 +14,13 @@ from torch.nn.functional import interpolate
 
 from pushforward import editing
 from pushforward.explore.images import Pictures, png
+from pushforward.flow import Flow
 from pushforward.randomness import Keyed
 from pushforward.runs.data import class_names
 from pushforward.runs.editing import class_directions
 from pushforward.sampling import Sampling
 from pushforward.shapes import Events
+from pushforward.transforms import Continuous
 
 CELLS = 32  # of a mask, along a side, at most
 FILLS, STEPS, TUNING = 4, 10, 60  # chains of an image, steps of an answer, and of all those that adapt the scale
@@ -77,7 +79,12 @@ class Edits:
         """Some more steps of the chains that draw the pixels marked by `mask`, or their first ones.
 
         The acceptance rate is that of the last half of these steps. The scale is adapted at first, and then stays.
+        Raises ValueError where the flow is continuous: a step would take seconds.
         """
+        if is_continuous(self.flow):
+            raise ValueError(
+                f"each step would solve an equation and its gradient: pushforward inpaint {self.run} does."
+            )
         key = (name, sampling, mask, seed)
         missing = read_mask(mask, *self.flow.event[1:])
         here = self.chains.pop(key, None)
@@ -107,6 +114,11 @@ class Edits:
 
     def _denoised(self, x: Events) -> Events:
         return self.coded.denoise(x, -1 if self.flow.classes else None)
+
+
+def is_continuous(flow: Flow) -> bool:
+    """Whether a density is the solution of a differential equation."""
+    return any(isinstance(part, Continuous) for part in flow.modules())
 
 
 def read_mask(text: str, height: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
 from pushforward.codecs.integers import IntegerCodec
-from pushforward.explore.edits import Edits
+from pushforward.explore.edits import Edits, is_continuous
 from pushforward.explore.images import Pictures
 from pushforward.explore.plane import Plane
 from pushforward.explore.training import Training
@@ -66,6 +66,7 @@ class Opened:
             "size": list(self.built.event[1:]),
             "logged": (folder_of(self.run) / LOG).exists(),
             "unconditional": knows_null(self.recipe, "label") or "label" not in self.built.conditions,
+            "continuous": is_continuous(self.built),
             "noise": self.recipe.codec.noise_sigma if isinstance(self.recipe.codec, IntegerCodec) else None,
             "results": {name: result["text"] for name, result in read_results(self.run).items()},
         }

@@ -103,6 +103,7 @@ export async function images({ run, query, ask, keep, leaving }) {
 
   function bars(posterior) {
     $("bayes").hidden = !posterior.length;
+    $("posterior").classList.toggle("named", run.classes.some((name) => name.length > 3));
     $("posterior").replaceChildren(...posterior.map((share, k) => {
       const item = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("span");
       const inner = document.createElement("span"), text = document.createElement("span");
@@ -218,6 +219,7 @@ export async function images({ run, query, ask, keep, leaving }) {
   leaving.push(() => { clearInterval(timer); clearInterval(walks); });
   $("way").value = 0;
   for (const id of ["between", "attributes", "painting"]) $(id).hidden ||= !run.unconditional; // they give no class
+  $("painting").hidden ||= run.continuous; // a step of a chain would take seconds
   const parts = [gallery, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }, edit], errors = [];
   for (const part of parts) await part().catch((error) => errors.push(error));
   if (errors.length) throw errors[0];
