@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import pushforward as pf
 from pushforward.cli.main import main
-from pushforward.codecs import CodedFlow, GaussianNoise, Identity
+from pushforward.codecs import CodedFlow, FrozenAutoencoder, GaussianNoise, Identity
 from pushforward.data import (
     CaptionDocuments,
     CaptionedImages,
@@ -144,6 +145,23 @@ def test_pairs_are_documents_in_both_orders(tokenizer, tmp_path):
     assert source.at("elsewhere").pairs == CaptionedImages(("elsewhere",), image=(3, 8, 8))
 
 
+def test_images_of_documents_are_prepared_once(tmp_path):
+    """Latents of a frozen autoencoder take the place of images, which are in two documents each."""
+    squares = nn.PixelUnshuffle(2)
+    codec = FrozenAutoencoder(nn.Sequential(nn.Conv2d(1, 1, 1), squares), nn.PixelShuffle(2))
+    images = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4)
+    documents = pf.data.Documents(
+        [Document(parts, given=[0]) for image in images for parts in ([[1, 2], image], [image, [1, 2]])]
+    )
+    calls = []
+    squares.register_forward_hook(lambda _, args, __: calls.append(len(args[0])))
+    made = pf.data.prepared(documents, codec, tmp_path)
+    assert calls == [2]
+    torch.testing.assert_close(made.fetch([0, 1, 2])[0][:, 0], codec.clean(images[[0, 0, 1]]))
+    assert torch.equal(made.tokens, documents.tokens)
+    assert torch.equal(made.given, documents.given)
+
+
 # a run
 
 
@@ -186,7 +204,7 @@ def test_a_run_on_documents_captions_images(run, tmp_path):
     paths = (tmp_path / "red.png", tmp_path / "red.png")
     first, second = pf.runs.caption(run, paths, most=5).splitlines()
     assert first.startswith(f"{paths[0]}: ")
-    name, *lines = pf.runs.caption(run, paths[:1], among=("blue robe", "red robe")).splitlines()
+    name, _, *lines = pf.runs.caption(run, paths[:1], among=("blue robe", "red robe")).splitlines()
     assert name == str(paths[0])
     scores = [float(line.split()[0]) for line in lines]
     assert sorted(scores, reverse=True) == scores

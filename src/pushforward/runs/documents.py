@@ -78,10 +78,11 @@ def _read(coded: CodedFlow, paths: Sequence[Path], seed: int) -> Tensor:
 
 
 def _compared(flow: DocumentFlow, source: CaptionDocuments, x: Tensor, captions: Sequence[str]) -> str:
-    """A line for each caption, the most probable first."""
+    """A line for each caption, the most probable first, below what they tell."""
     scores = pair_scores(flow, x.expand(len(captions), *x.shape), [source.tokens(text) for text in captions])
     rows = sorted(zip(*(score.tolist() for score in scores), captions, strict=True), reverse=True)
-    return "\n".join(f"  {told:10.2f} {shown:12.2f}  {text}" for told, shown, text in rows)
+    lines = [f"{told:24.2f}{shown:24.2f}  {text}" for told, shown, text in rows]
+    return "\n".join([f"{'log P(caption | image)':>24}{'log p(image | caption)':>24}  nats", *lines])
 
 
 def evaluate_documents(run: Path, recipe: Recipe, data: str | None, device: str) -> Mapping[str, object]:
