@@ -310,6 +310,17 @@ def test_the_loss_is_in_nats_a_token_of_each_kind():
     torch.testing.assert_close(loss, (-without.images / torch.tensor([8, 16])).mean())
 
 
+def test_a_step_reads_no_value():
+    """So that a GPU need not wait for the host: tensors of the meta device have none."""
+    with torch.device("meta"):
+        flow = LEARNER.build()
+        objective = DocumentStages(stages=("both",)).build(flow, Identity())
+        context = {"tokens": torch.zeros(3, 5, dtype=torch.long), "given": torch.zeros(3, 5, dtype=torch.bool)}
+        loss, _ = objective(torch.zeros(3, 2, 1, 2, 4), context)
+    loss.backward()
+    assert all(weight.grad is not None for weight in flow.parameters())
+
+
 def test_it_trains_as_a_flow_of_images_given_texts():
     flow = LEARNER.build()
     data = pf.data.Arrays(torch.stack([d.images[0] for d in TOY]), torch.stack([d.texts[0] for d in TOY]))

@@ -73,13 +73,21 @@ class DocumentLogProb(NamedTuple):
 class DocumentFlow(Flow):
     """A flow of images given a text, which is also a density of documents, texts and images in any order.
 
-    As a `Flow` it is p(image | text), of the condition "text" (`TokenIds`). Texts are discrete, so a
-    document is no event of a flow: `document_log_prob` reports the densities of images and the probabilities of tokens
-    apart, each given all that comes before. `draw_image` and `write_text` go on with documents. Images are events, as
-    they are for `log_prob`, and a document has `images` at most. The transform is a chain of steps that see one image,
-    a step of `networks.TwoStreams`, and one that rearranges.
+    As a `Flow` it is p(image | text), of the condition "text" (`TokenIds`). Texts are discrete, so a document is no
+    event of a flow: `document_log_prob` reports the densities of images and the probabilities of tokens apart, each
+    given all that comes before. `draw_image` and `write_text` go on with documents: called in turn they interleave
+    texts and images. Images are events, as they are for `log_prob`, and a document has `images` at most. The transform
+    is a chain of steps that see one image, a step of `networks.TwoStreams`, and one that rearranges.
 
     The first token of a document is not scored: no text comes before it, from which a language model could tell it.
+
+    >>> sizes = pf.networks.LanguageModelSizes(width=16, depth=1, heads=2, kv_heads=1, hidden=16, vocabulary=11)
+    >>> flow = pf.models.STARFlow2(image=(3, 4, 4), width=64, depths=(1, 2), text=8, language=sizes).build()
+    >>> documents = flow.draw_image([pf.data.Document([[5, 1, 4]]), pf.data.Document([[5, 2]])])
+    >>> documents
+    [Document(text of 3 tokens; image 3 × 4 × 4), Document(text of 2 tokens; image 3 × 4 × 4)]
+    >>> flow.document_log_prob(documents).images.shape
+    torch.Size([2])
     """
 
     images: int = 1

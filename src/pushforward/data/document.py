@@ -58,13 +58,13 @@ class Document:
     @property
     def tokens(self) -> Tensor:
         """A slot for each token and each image, (T,) int64: the token, or `networks.interleaved.IMAGE`."""
-        return torch.cat([part if part.dim() == 1 else torch.tensor([IMAGE]) for part in self.parts])
+        return torch.cat([part if part.dim() == 1 else torch.tensor([IMAGE], device="cpu") for part in self.parts])
 
     @property
     def is_given(self) -> Tensor:
         """Whether each slot is given, (T,) bool."""
         sizes = [len(part) if part.dim() == 1 else 1 for part in self.parts]
-        return torch.tensor([i in self.given for i, size in enumerate(sizes) for _ in range(size)])
+        return torch.tensor([i in self.given for i, size in enumerate(sizes) for _ in range(size)], device="cpu")
 
     def __repr__(self) -> str:
         return f"Document({'; '.join(map(self._described, range(len(self.parts))))})"
@@ -95,13 +95,15 @@ class Documents(Data):
         found = {(*image.shape, image.dtype) for row in images for image in row}
         if len(found) > 1:
             raise ValueError(f"the images of documents have one shape and dtype; got {sorted(map(str, found))}.")
-        shape, like = next(((image.shape, image) for row in images for image in row), ((1, 1, 1), torch.zeros(())))
+        shape, like = next(
+            ((image.shape, image) for row in images for image in row), ((1, 1, 1), torch.zeros((), device="cpu"))
+        )
         self.images = like.new_zeros(len(documents), max(map(len, images)), *shape)
         for i, row in enumerate(images):
             for j, image in enumerate(row):
                 self.images[i, j] = image
         self.tokens = padded([document.tokens for document in documents])
-        self.given = torch.ones(self.tokens.shape, dtype=torch.bool)
+        self.given = torch.ones(self.tokens.shape, dtype=torch.bool, device="cpu")
         for i, document in enumerate(documents):
             self.given[i, : len(document.tokens)] = document.is_given
 
@@ -125,10 +127,10 @@ def _part(given: Part, number: int, tokenizer: Tokenizer | None) -> Tensor:
     try:
         part = as_tensor(given, f"part {number}")
     except ValueError:
-        part = torch.zeros(())
+        part = torch.zeros((), device="cpu")
     integers = not (part.is_floating_point() or part.is_complex() or part.dtype == torch.bool)
     if part.dim() == 1 and len(part) and integers and part.min() >= 0:
-        return part.long()
+        return part.long().cpu()
     if part.dim() == 3 and part.numel() and not part.is_complex():
         return part
     got = f"{part.dtype} of shape {tuple(part.shape)}" if part.dim() else f"a {type(given).__name__}"

@@ -29,6 +29,9 @@ class DocumentStages(ObjectiveConfig):
     adapters alone. "both": both, by all weights. The language model is frozen throughout. `text_weight` is the weight
     λ of texts beside images. `text_dropout` is the probability that a document with images is learned without its
     texts, for guidance. Stages as in STARFlow2, arXiv:2605.08029, whose λ is not published.
+
+    >>> DocumentStages(stages=("images", "both"), text_weight=0.1).stages
+    ('images', 'both')
     """
 
     stages: tuple[Stage, ...] = ("images", "adapters", "both")
