@@ -67,7 +67,6 @@ from pushforward.networks import (
     VelocityViT,
     ViT,
 )
-from pushforward.randomness import seeded
 from pushforward.solve import Hutchinson, Solve, Tsit5, blockwise_jacobi, jacobi, sequential
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
@@ -240,8 +239,9 @@ def prefixed(
 def two_streams(*, sees: bool) -> Autoregressive:
     """The deep step of STARFlow2."""
     sizes = LanguageModelSizes(width=8, depth=1, heads=2, kv_heads=1, hidden=8, vocabulary=7)
-    with seeded(0):
-        language = FrozenLanguageModel(sizes, saved=False)
+    language = FrozenLanguageModel(sizes, saved=False)
+    for weight in language.buffers():  # the same in every model, as if read from files
+        weight.copy_(torch.arange(weight.numel()).sin().view_as(weight))
     move = Affine(Softplus(), soft_clip=4.0)
     net = TwoStreams(
         FEATURES,
@@ -421,7 +421,7 @@ CASES = {
         partial(prefixed, LABELS, key_heads=1, post_norm=True, gated=True, bias=False), conditions=LABELS
     ),
     "two streams": Case(partial(two_streams, sees=True), conditions=TOKEN_IDS, excused=LANGUAGE),
-    "two streams/blind": Case(partial(two_streams, sees=False), conditions=TOKEN_IDS, excused=LANGUAGE),
+    "two streams/blind": Case(partial(two_streams, sees=False), conditions=TOKEN_IDS, excused=LANGUAGE, slow=True),
     "permuted": Case(lambda: Permuted(Flip(), autoregressive())),
     "inverse": Case(lambda: Inverse(autoregressive(conditions=LABELS)), conditions=LABELS),
     "chain": Case(
