@@ -118,6 +118,7 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("kind", ACCEPTED)
+@pytest.mark.filterwarnings("ignore:log_density changes by")
 def test_what_can_be_learned_is_not_refused(kind):
     check_energy(model(), ACCEPTED[kind])
     check_energy(model().double(), ACCEPTED[kind])
@@ -146,6 +147,27 @@ def test_what_is_not_finite_later_names_the_box_and_no_rows(value):
     with pytest.raises(FloatingPointError, match="supports=") as raised:
         pf.fit_density(model(), log_density, steps=300, lr=0.1, measure_every=300)
     assert "of the data" not in str(raised.value)
+
+
+UNITS = {"wide": (0.0, 1e6), "narrow": (0.0, 1e-6), "far, and not for float32": (1e9, 0.1), "far": (1e4, 1.0)}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_density_in_other_units_is_told_of_and_learned_after_initialize(name):
+    center, width = UNITS[name]
+
+    def log_density(y):
+        return -0.5 * ((y - center) / width).square().sum(1)
+
+    flow = model()
+    with pytest.warns(
+        UserWarning, match=r"too (much|little) to be learned in few steps.*flow.initialize\(rows\) first"
+    ):
+        pf.fit_density(flow, log_density, steps=1, progress=False)
+    flow = model()
+    flow.initialize(center + 2 * width * torch.randn(500, 2, generator=keyed(0), dtype=torch.float64))
+    fitted = pf.fit_density(flow, log_density, steps=100, lr=1e-2, progress=False)
+    assert fitted.score == pytest.approx(math.log(2 * math.pi) + 2 * math.log(width), abs=0.05)
 
 
 def test_supports_keep_draws_inside_of_the_box():

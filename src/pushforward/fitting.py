@@ -210,7 +210,8 @@ def fit_density(
     differentiably. The score is a lower bound on log Z, by fixed noise. Training keeps to the modes that it finds
     first, and the score does not show the others: with `anneal=training.Annealing(width)` the target changes from a
     wide density to p̃, and all steps are made. `evaluation.importance` measures how good the flow is, where it draws.
-    Progress, overflow and interruption are as in `fit`.
+    Progress, overflow and interruption are as in `fit`. The flow starts in units of order 1: where those of p̃ are
+    others, call `flow.initialize(rows)` first, on rows about where p̃ is and as wide.
 
     Raises ValueError, before training, where `log_density` is not finite at draws of the flow, has no gradient or one
     that is not that of its values, or does not depend on a feature; FloatingPointError where it is not finite later.

@@ -12,6 +12,7 @@ A log p̃ that is random, such as one of mini-batches, is not compared.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from pushforward.transforms import ProductSupport
 
 DRAWS = 128  # with which a log-density is examined
 WIDER = (10.0, 100.0)  # temperatures of draws that show whether a log-density has limits beyond the others
+CHANGES = 1e-4, 1e4  # nats over the spread of the draws, of densities 100 times wider, and narrower, than they
 WRONG = 0.1  # the share of draws whose gradients are wrong from which on a log-density is refused
 ADVICE = (
     "Write log_density in torch operations, without .detach(), .item(), .numpy(), rounding or torch.no_grad(), or give "
@@ -66,7 +68,7 @@ def check_energy(flow: Flow, log_density: LogDensity, context: Tensor | None = N
     Log p̃ is evaluated at 128 draws of the flow, or one for each of the first 128 rows of the context. Refused are
     values that are not finite real numbers, values that depend on other rows, a gradient that is missing, not finite or
     not that of the values, and a log p̃ that does not depend on an element of unbounded support: its integral is
-    infinite.
+    infinite. Warns where log p̃ is in units far from the flow's.
     """
     energy = Energy(log_density, None if context is None else context[:DRAWS])
     n = DRAWS if energy.context is None else len(energy.context)
@@ -84,6 +86,7 @@ def check_energy(flow: Flow, log_density: LogDensity, context: Tensor | None = N
             _check_rows(energy, x, value)
             _check_gradient(energy, x, value, gradient)
         _check_limits(flow, energy, x, z, gradient)
+    _tell_of_units(x, gradient * ~_bounded(flow, x))
 
 
 def fault_at(x: Events, value: Tensor, gradient: Tensor) -> str | None:
@@ -168,6 +171,20 @@ def _check_limits(flow: Flow, energy: Energy, x: Events, z: Events, gradient: Te
         f"log_density does not depend on {where}: its values are the same at draws near and far, so its integral is "
         f"infinite and it is no density. If that is meant, give limits by supports=(Interval(low, high), …). {ADVICE}"
     )
+
+
+def _tell_of_units(x: Events, gradient: Tensor) -> None:
+    """Warn where log p̃, of this gradient, changes very much, or hardly, over the spread of the flow's draws."""
+    change = (gradient.double() * x.double().std(0, correction=0)).flatten(1).norm(dim=1).median().item()
+    if change and not CHANGES[0] < change < CHANGES[1]:
+        warnings.warn(
+            f"log_density changes by {change:.2g} nats over the spread of the flow's draws, too "
+            f"{'much' if change > 1 else 'little'} to be learned in few steps: its units are others, or its mass is "
+            "elsewhere. Call flow.initialize(rows) first, of rows about where the density is and as wide, in float64 "
+            "where float32 does not hold them; or write it in units of order 1.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _bounded(flow: Flow, x: Events) -> Tensor:
