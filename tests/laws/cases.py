@@ -367,6 +367,7 @@ GIVEN_ZEROS = {
 GOES_BACK = {"compiles": Excuse(Unsupported, "its backward pass asks for gradients itself, which is not traced")}
 LANGUAGE = {
     "gradients": Excuse(AssertionError, "one of its maps serves the logits of texts alone", r"net\.to_text\.weight"),
+    "builds_on_the_meta_device": Excuse(AssertionError, "a language model is read from files, not from a state dict"),
     "copies_and_prints": Excuse(
         AssertionError, "copies of a frozen language model share its memory", "shares its memory"
     ),
