@@ -33,7 +33,7 @@ FOCUSED = """() => {
   const outlined = near.some((of) => getComputedStyle(of).outlineStyle !== "none");
   return { name: `${at.tagName} ${[...document.querySelectorAll("*")].indexOf(at)}`, outlined };
 }"""
-REACHABLE = """() => [...document.querySelectorAll("a, button, input, select, [tabindex='0']")]
+REACHABLE = """() => [...document.querySelectorAll("a, button, input, select, summary, [tabindex='0']")]
   .filter((of) => of.checkVisibility() && !of.disabled).length"""
 SHIFTED = """window.shifted = 0;
 new PerformanceObserver((list) => { for (const one of list.getEntries()) shifted += one.value; })
@@ -210,7 +210,8 @@ def test_a_row_is_moved_and_samples_follow_the_condition(page, address):
     page.wait_for_function("() => /tail/.test(document.querySelector('#features').innerText)")
     changed(page, "#logp", lambda: page.locator("#features input").first.press("ArrowRight"))
     page.wait_for_function("() => location.hash.includes('x=')")
-    assert "odd" in changed(page, "#features li", lambda: page.locator("#features input").first.evaluate(EXTREME))
+    page.locator("#features input").first.evaluate(EXTREME)
+    page.wait_for_function("() => document.querySelector('#features li.odd')?.innerText.includes('odd')")
     changed(page, "#logp", lambda: page.click("#again"))
     changed(page, "#number", lambda: page.locator("#row").press("End"))
     before = page.locator("#pairs").screenshot()
@@ -226,6 +227,13 @@ def test_a_training_is_watched(page, address, folder):
     changed(page, "#score", lambda: Log(folder / "table").write(20, {**LINE, "nats": 1.5, "held-out nats": 2.0}))
     assert page.locator("#curve").screenshot() != before
     assert "−2.000" in page.inner_text("#held")
+
+
+def test_the_parts_of_the_flow_open(page, address):
+    ready(page, address, "#digits", "#cost")
+    page.click("#made > summary")
+    page.locator("#parts summary").nth(1).click()
+    assert "Autoregressive × Affine × CausalTransformer, 102,472 parameters" in page.inner_text("#parts")
 
 
 def test_outside_the_support_log_p_is_minus_infinity(page, address):

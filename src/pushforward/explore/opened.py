@@ -25,7 +25,7 @@ from pushforward.runs.folder import PRETRAINED, folder_of, load_coded, read_resu
 from pushforward.runs.null import check_null, knows_null
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.log import LOG
-from pushforward.transform import flattened
+from pushforward.transform import Transform, flattened
 
 ROWS = 600  # of a table, drawn as points
 
@@ -61,7 +61,7 @@ class Opened:
             "configuration": str(self.recipe.model),
             "data": str(self.recipe.data).removesuffix(".npz").rpartition("/")[2],
             "parameters": sum(p.numel() for p in self.built.parameters()),
-            "parts": [str(type(part).__name__) for part in flattened(self.built.transform)],
+            "parts": [_made_of(part) for part in flattened(self.built.transform)],
             "classes": list(class_names(self.run, self.built.classes)),
             "size": list(self.built.event[1:]),
             "logged": (folder_of(self.run) / LOG).exists(),
@@ -128,6 +128,19 @@ class Opened:
         """Raises ValueError where it is no flow of images, or never learned the density without a class."""
         check_null(self.run, self.recipe, "editing", "label")
         return Edits(self.run, self.pictures)
+
+
+def _made_of(part: Transform) -> dict[str, Any]:
+    """Who moves, how, and which network says by how much, as far as a transform has these."""
+    inner = next((module for module in part.modules() if hasattr(module, "net")), part)
+    move, net = (getattr(inner, name, None) for name in ("move", "net"))
+    return {
+        "name": type(part).__name__,
+        "who": type(inner).__name__,
+        "how": "" if move is None else type(move).__name__,
+        "network": "" if net is None else type(net).__name__,
+        "parameters": sum(p.numel() for p in part.parameters()),
+    }
 
 
 def _written(run: str | PathLike[str]) -> int:

@@ -23,6 +23,19 @@ function keep(name, values) {
   history.replaceState(null, "", `#${name}?${new URLSearchParams(given)}`);
 }
 
+// The transforms from data to latent; one opens to say who moves, how, and which network says by how much.
+function parts(run) {
+  const ends = (text) => Object.assign(document.createElement("li"), { className: "end-of-chain", textContent: text });
+  document.getElementById("parts").replaceChildren(ends("data x"), ...run.parts.map((part) => {
+    const item = document.createElement("li"), opened = document.createElement("details"), summary = document.createElement("summary");
+    const three = [part.who, part.how, part.network].filter(Boolean).join(" × ");
+    summary.textContent = part.name;
+    opened.append(summary, `${three}, ${part.parameters.toLocaleString("en")} parameters`);
+    item.append(opened);
+    return item;
+  }), ends("latent z"));
+}
+
 async function show() {
   const { name, query } = state();
   const run = runs.find((run) => run.name === name) ?? runs[0];
@@ -35,6 +48,7 @@ async function show() {
     if (other === run) link.setAttribute("aria-current", "page");
     return link;
   }));
+  parts(run);
   document.title = `${run.name} · Pushforward`;
   document.getElementById("about").textContent = `${run.model} of ${run.data || run.name}, ${run.parameters.toLocaleString("en")} parameters`;
   document.getElementById("about").title = run.configuration;
@@ -53,6 +67,7 @@ async function show() {
     return;
   }
   main.replaceChildren(document.getElementById(view).content.cloneNode(true));
+  document.getElementById("made").hidden = false;
   say(`${run.name} is loading`);
   try {
     const page = { run, query, ask: visit(), keep: (values) => keep(run.name, values), leaving };
