@@ -6,7 +6,8 @@ Every token of the text becomes a random vector (`codecs.TokenCodebook`), and th
 moves a token given those before it, and every other step has the tokens in reverse order. A token moves by an affine
 map; or feature by feature, each by the distribution function of a mixture (Mix-1); or in the first step by that of one
 mixture over the vocabulary (Mix-d), which is a language model. Several tokens may be joined to a patch: then every
-other step has their features in another order too, even ones first.
+other step has their features in another order too, even ones first. `objectives.Progressive` trains the steps one after
+the other.
 
 Zhang et al. 2025, "Flexible Language Modeling in Continuous Space with Transformer-based Autoregressive Flows",
 arXiv:2507.00425.

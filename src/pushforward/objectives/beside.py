@@ -76,9 +76,9 @@ class DenoiserBeside(Likelihood):
     Neither has a gradient by the other's weights. A step costs one more backward pass of the flow.
     """
 
-    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events, PerSample]:
+    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events | None, PerSample]:
         x = x.detach().requires_grad_()
-        log_p, z = self.flow.log_prob_and_latent(x, context)
+        log_p, z, _ = super().terms(x, context)
         (score,) = torch.autograd.grad(log_p.sum(), x, retain_graph=True)
         learned = self.flow.denoiser
         assert isinstance(learned, Learned)
