@@ -210,6 +210,8 @@ def test_a_run_on_documents_captions_images(run, tmp_path):
     assert sorted(scores, reverse=True) == scores
     with pytest.raises(ValueError, match="none.png is not an image"):
         pf.runs.caption(run, (tmp_path / "none.png",))
+    with pytest.raises(FileNotFoundError, match="no image .*nowhere.png"):
+        pf.runs.caption(run, (tmp_path / "nowhere.png",))
     with pytest.raises(ValueError, match="at least one image"):
         pf.runs.caption(run, ())
     with pytest.raises(ValueError, match="captions are of runs on documents"):
@@ -237,6 +239,11 @@ def test_a_run_on_documents_is_evaluated(run):
         if "by log" in name:
             assert "of 18 images have their caption as the most probable of 10" in str(found[name])
     assert set(pf.runs.read_results(run)) == set(found)
+
+
+def test_a_run_on_documents_is_checked_given_its_captions(run):
+    found = pf.runs.check(run, n=4)
+    assert found["float64"].round_trip < 1e-6
 
 
 # scores

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
-from pushforward.data import CaptionDocuments, Document
+from pushforward.data import CaptionDocuments, Document, Documents
 from pushforward.data.encoded import Encoded
 from pushforward.data.folders import Stretch, Stretches
 from pushforward.document_flow import DocumentFlow
@@ -55,6 +55,8 @@ def caption(
         raise ValueError(f"captions are of runs on documents, such as emoji2; {run} learned {source}.")
     if not images:
         raise ValueError("give at least one image to caption.")
+    if missing := [path for path in images if not path.exists()]:
+        raise FileNotFoundError(f"there is no image {missing[0]}.")
     if most < 1 or temperature < 0:
         raise ValueError(f"a caption has at least one token, at a temperature from 0; got {most}, {temperature}.")
     coded = load_coded(run, device=device)
@@ -105,3 +107,9 @@ def evaluate_documents(run: Path, recipe: Recipe, data: str | None, device: str)
     found = found if data is None else {f"{name}, {data}": result for name, result in found.items()}
     note(run, {name: {"text": str(result), **asdict(result)} for name, result in found.items()})
     return found
+
+
+def captioned_images(documents: Documents, n: int) -> tuple[Tensor, Tensor]:
+    """n images at most that have a text before them, and the tokens of these texts, with −1 after."""
+    images, context = documents.fetch((documents.tokens[:, 0] >= 0).nonzero().flatten()[:n])
+    return images[:, 0], context["tokens"].clamp(min=-1)

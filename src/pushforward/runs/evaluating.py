@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
-from pushforward.data import Arrays, CaptionDocuments, Captioned, Data, Order, Sprites, TableSource, TextSource
+from pushforward.data import (
+    Arrays,
+    CaptionDocuments,
+    Captioned,
+    Data,
+    Documents,
+    Order,
+    Sprites,
+    TableSource,
+    TextSource,
+)
 from pushforward.diagnostics import Diagnostics
 from pushforward.evaluation import (
     HeldOut,
@@ -26,7 +36,7 @@ from pushforward.evaluation import (
 from pushforward.randomness import keyed
 from pushforward.recipe import Recipe
 from pushforward.runs.data import images_of, read_note, recipe_of
-from pushforward.runs.documents import evaluate_documents
+from pushforward.runs.documents import captioned_images, evaluate_documents
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
 from pushforward.runs.texts import evaluate_text
@@ -208,6 +218,8 @@ def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Diagnostics
     """
     coded, held_out = load_coded(run, device=device), recipe_of(run).held_out_data()
     flow, (data, given) = coded.flow, held_out.fetch(range(min(n, len(held_out))))
+    if isinstance(held_out, Documents):
+        data, given = captioned_images(held_out, n)
     x = coded.codec.encode(data, torch.Generator().manual_seed(0))[0].to(flow.device)
     found = {"float32": flow.check(x, given)}
     if flow.device.type != "mps":  # which has no float64
