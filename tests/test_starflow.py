@@ -11,13 +11,17 @@ import torch
 from safetensors.torch import load_file
 
 import pushforward as pf
+from pushforward.codecs import Identity
 from pushforward.guidance import GaussianProduct
 from pushforward.interop import load_ml_starflow
 from pushforward.models import STARFlow
 from pushforward.moves import AffineParams
 from pushforward.networks import LayerOptions, PrefixTransformer
+from pushforward.objectives import LatentNorm, Likelihood
 from pushforward.solve import blockwise_jacobi, jacobi, sequential
 from pushforward.transform import Triangular
+from pushforward.transforms import reversible
+from tests.toys import randomised
 
 FOLDER = Path(__file__).parent / "golden" / "starflow_text_to_image"
 CONFIG = json.loads((FOLDER / "config.json").read_text())
@@ -190,3 +194,29 @@ def test_one_trains():
     gaussian = torch.distributions.Normal(0, 0.1).entropy() * -16  # the negative entropy of the noise, in nats
     assert final.log_prob(x, labels).mean() > gaussian - 16 * 0.5
     assert (final.classify(x) == labels).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("side", [4, None])
+def test_latent_norms_are_penalised(side):
+    """weight · Σ mean h², over the event and the output of every step but the last; a mean over weighted rows."""
+    flow = randomised(STARFlow(image=(2, side, side), patch=2, width=64, depths=(1, 1, 1), classes=2).build()).double()
+    x, labels, weights = torch.randn(3, 2, 4, 4).double(), torch.tensor([0, 1, 1]), torch.tensor([0.5, 1.0, 1.5])
+    patches, *steps, _ = flow.transform.fitted_to(x)
+    h, norms = patches.encode(x), 0
+    for step in steps:
+        norms, h = norms + h.square().flatten(1).mean(1), step.encode(h, flow.context(labels))
+    objective = LatentNorm(weight=0.01).build(flow, Identity())
+    penalised, logs = objective(x, labels, weights=weights)
+    plain, plain_logs = Likelihood(flow)(x, labels, weights=weights)
+    torch.testing.assert_close(penalised, plain + 0.01 * (weights * norms).mean())
+    torch.testing.assert_close(logs["nats"], plain_logs["nats"])
+
+
+def test_latent_norms_need_the_intermediate_values():
+    flow = STARFlow(image=(2, 4, 4), width=64, depths=(1, 1)).build()
+    with pytest.raises(ValueError, match="weight=-1"):
+        LatentNorm(weight=-1)
+    objective = LatentNorm().build(flow, Identity())
+    flow.transform = reversible(flow.transform)
+    with pytest.raises(ValueError, match="train without it"):
+        objective(torch.zeros(2, 2, 4, 4))

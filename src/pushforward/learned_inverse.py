@@ -23,8 +23,8 @@ from pushforward.flow import Flow, Shape
 from pushforward.networks import InverseTransformer, LabelPrefix, TextPrefix
 from pushforward.randomness import Source, drawing
 from pushforward.shapes import Events, Tokens
-from pushforward.transform import Inverse, flattened, trace
-from pushforward.transforms import Patchify, Rearrangement
+from pushforward.transform import flattened, trace
+from pushforward.transforms import Patchify, rearranges
 
 
 class LearnedInverse(nn.Module):
@@ -52,7 +52,7 @@ class LearnedInverse(nn.Module):
                 f"fixed size; this one starts with {type(patches).__name__}."
             )
         tokens, features = patches.latent_shape(tuple(flow.event))
-        count = sum(not _rearranges(step) for step in steps)
+        count = sum(not rearranges(step) for step in steps)
         self.flow = copy.deepcopy(flow).eval().requires_grad_(False)
         self.net = InverseTransformer(
             features, tokens=tokens, width=width, depth=depth, steps=count + 1, prefix=_prefix(flow, width)
@@ -97,7 +97,7 @@ class LearnedInverse(nn.Module):
     @torch.no_grad()
     def states(self, x: Events, context: Context) -> list[Tokens]:
         """What the flow makes of x (batch, *event): its patches, and the tokens after each of its steps."""
-        steps = [step for step in trace(self.flow.transform, x, context) if not _rearranges(step.transform)]
+        steps = [step for step in trace(self.flow.transform, x, context) if not rearranges(step.transform)]
         return [self.tokens(x), *(step.z for step in steps)]
 
     def tokens(self, x: Events) -> Tokens:
@@ -110,10 +110,6 @@ class LearnedInverse(nn.Module):
 
     def _decoded(self, z: Events, context: Context) -> Events:
         return self._patches.restore(self.net(self.tokens(z), context)[-1])
-
-
-def _rearranges(step: nn.Module) -> bool:
-    return isinstance(step.transform if isinstance(step, Inverse) else step, Rearrangement)
 
 
 def _prefix(flow: Flow, width: int) -> TextPrefix | LabelPrefix | None:

@@ -6,6 +6,7 @@ from pushforward.objectives.continuous import ContinuousLikelihood, PenalisedLik
 from pushforward.objectives.couplings import Coupling, Independent, MinibatchOT, Reflowed, SemidiscreteOT, TrainedFlow
 from pushforward.objectives.distillation import Distillation, MapRegression, MeanFlow, SelfDistillation
 from pushforward.objectives.documents import DocumentLikelihood, DocumentStages, nats_per_token
+from pushforward.objectives.latent_norm import LatentNorm, LatentNormLikelihood
 from pushforward.objectives.matching import Matching, VelocityRegression
 from pushforward.objectives.noise_levels import LeveledLikelihood, NoiseLevels
 from pushforward.objectives.objective import (
@@ -30,6 +31,8 @@ __all__ = [
     "General",
     "Independent",
     "InverseAlignment",
+    "LatentNorm",
+    "LatentNormLikelihood",
     "LeveledLikelihood",
     "Likelihood",
     "Linear",

@@ -30,6 +30,7 @@ from pushforward.transforms.reshape import (
     Unpatchify,
     columns,
     numbered,
+    rearranges,
 )
 from pushforward.transforms.residual import Exact, Residual, Roulette
 from pushforward.transforms.reversible import Reversible, reversible
@@ -76,6 +77,7 @@ __all__ = [
     "columns",
     "halves",
     "numbered",
+    "rearranges",
     "reversible",
     "rotation",
     "scattered",

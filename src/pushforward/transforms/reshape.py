@@ -13,7 +13,7 @@ from pushforward.bases import Base, StandardNormal
 from pushforward.computed import Computed
 from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, Tokens, at_least_float32
-from pushforward.transform import Diagnosis, Triangular
+from pushforward.transform import Diagnosis, Inverse, Transform, Triangular
 
 
 class Rearrangement(Triangular):
@@ -37,6 +37,11 @@ class Rearrangement(Triangular):
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> None:
         return None
+
+
+def rearranges(transform: Transform) -> bool:
+    """Whether it is a `Rearrangement`, or the inverse of one."""
+    return isinstance(transform.transform if isinstance(transform, Inverse) else transform, Rearrangement)
 
 
 class Flip(Rearrangement):
