@@ -127,6 +127,7 @@ SOLVERS = {
     "blockwise of 1": partial(blockwise_jacobi, size=1),
     "blockwise of 3": partial(blockwise_jacobi, size=3),
     "blockwise of 8": blockwise_jacobi,
+    "warm of 3": partial(blockwise_jacobi, size=3, warm=True),
     "jacobi": jacobi,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ FOLDER = Path(__file__).parent / "golden" / "starflow_v_text_to_video"
 CONFIG = json.loads((FOLDER / "config.json").read_text())
 ROUNDING = 2e-5  # what float32 may do in a pass or two, relative to 1 + |value|
 TINY = STARFlowV(image=(2, 2, 4), patch=2, width=32, depths=(1, 1), text=(3, 5), layer=LayerOptions(head=16))
+FRAMES = partial(blockwise_jacobi, size=2, warm=True)  # sweeps over the tokens of one frame of TINY
 RATED = STARFlowV(image=(2, 2, 4), patch=2, width=32, depths=(1, 1), numbers=("rate",), layer=LayerOptions(head=16))
 
 
@@ -66,7 +68,7 @@ def test_latents_and_log_dets(golden):
     agree(flow.encode(vectors["x"], vectors["text"]), vectors["z"])
 
 
-@pytest.mark.parametrize("solve", [sequential, jacobi, blockwise_jacobi])
+@pytest.mark.parametrize("solve", [sequential, jacobi, blockwise_jacobi, FRAMES])
 @pytest.mark.parametrize("weight", [0, 2])
 @torch.no_grad()
 def test_samples(golden, solve, weight):
@@ -132,7 +134,7 @@ def test_frames_without_the_deep_step_are_images(flow):
     same(shallow.z, shallow.z[:, :1].expand_as(shallow.z))
 
 
-@pytest.mark.parametrize("solve", [sequential, jacobi, blockwise_jacobi])
+@pytest.mark.parametrize("solve", [sequential, jacobi, blockwise_jacobi, FRAMES])
 @torch.no_grad()
 def test_streamed_frames_are_those_of_a_sample(flow, solve):
     flow, context, size = flow.solved_by(solve), text(), (4, 2, 2, 4)
@@ -141,6 +143,30 @@ def test_streamed_frames_are_those_of_a_sample(flow, solve):
     assert [frame.shape for frame in frames] == [(2, 2, 2, 4)] * 4
     same(torch.stack(frames, 1), whole)
     same(torch.stack([*flow.stream((), context, size=size, window=(4, 2), generator=keyed(1))], 1), whole)
+
+
+@pytest.mark.parametrize("weight", [0, 2])
+@torch.no_grad()
+def test_a_warm_start_takes_fewer_sweeps_on_a_clip_that_moves_slowly(weight):
+    """Of 16 tokens a frame, whole and streamed."""
+    torch.manual_seed(0)
+    flow = randomised(STARFlowV(**{**vars(TINY), "image": (2, 4, 4), "patch": 1}).build()).double()
+    reads = []
+    flow.transform[2].step.net.layers[0].register_forward_hook(lambda *_: reads.append(1))
+    flow = flow.guided(weight, rule=GaussianProduct()) if weight else flow
+    x = torch.randn(2, 1, 2, 4, 4, generator=keyed(0), dtype=torch.float64)
+    x = x + 1e-3 * torch.randn(2, 4, 2, 4, 4, generator=keyed(1), dtype=torch.float64).cumsum(1)
+    context = read(flow.conditions, text())
+    z, sweeps = flow.transform.encode(x, context), {}
+    for warm in (False, True):
+        step = flow.solved_by(partial(blockwise_jacobi, size=16, warm=warm, tolerance=1e-4)).transform
+        for streamed in (False, True):
+            reads.clear()
+            parts = step.stream(z.split(1, 1), context) if streamed else [step.decode(z, context)]
+            agree(torch.cat([*parts], 1), x, 1e-3)
+            sweeps[warm, streamed] = len(reads)
+    assert sweeps[True, False] < sweeps[False, False]
+    assert sweeps[True, True] < sweeps[False, True]
 
 
 @torch.no_grad()

@@ -12,15 +12,16 @@ from pushforward.shapes import Tokens
 
 
 class Resumed(CausalNetwork):
-    """`net` after the tokens that `decoder` has read, whose raw parameters for the next token are `answer`.
+    """`net` after the tokens that `decoder` has read, whose raw parameters for the next token are `answer`. The last of
+    those tokens are `before`, (batch, n, …), or it is None.
 
     Solvers decode with it: what they read stays in `decoder`. All its decoders are views of that one, so one is used at
     a time. It does not score.
     """
 
-    def __init__(self, net: CausalNetwork, decoder: Decoder, answer: Tensor):
+    def __init__(self, net: CausalNetwork, decoder: Decoder, answer: Tensor, before: Tokens | None = None):
         super().__init__()
-        self.token, self.conditional = net.token, net.conditional
+        self.token, self.conditional, self.before = net.token, net.conditional, before
         self.tokens = None if decoder.tokens is None else decoder.tokens - decoder.length
         self._decoder, self._answer = decoder, answer
 

@@ -6,7 +6,8 @@ Tokens that a sweep does not change have converged: they stay in the decoder and
 enter the window, and the next sweep goes on from the values of the others.
 
 Song et al. 2021, "Accelerating feedforward computation via parallel nonlinear equation solving", arXiv:2002.03629; for
-TarFlow, in blocks that do not move, Liu & Qin 2025, arXiv:2505.12849.
+TarFlow, in blocks that do not move, Liu & Qin 2025, arXiv:2505.12849; for clips, from the frame before, Gu et al. 2025
+(STARFlow-V), arXiv:2511.20462.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, distributed
 
 from pushforward.conditions import Context
 from pushforward.moves import Move
-from pushforward.networks import CausalNetwork, Decoder, GraphDecoder
+from pushforward.networks import CausalNetwork, Decoder, GraphDecoder, Resumed
 from pushforward.shapes import Tokens
 from pushforward.solve import replayed
 from pushforward.solve.convergence import checked, guesses, repeated
@@ -32,6 +33,7 @@ def blockwise_jacobi(
     context: Context | None = None,
     *,
     size: int = 8,
+    warm: bool = False,
     tolerance: float | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Sweeps over a window of `size` tokens. Yields tokens as they converge, at least one after every sweep.
@@ -45,6 +47,10 @@ def blockwise_jacobi(
     size, and a flow may amplify either from token to token. With a tolerance of 0 a token has converged when no bit of
     it changes. In a row with a token that is not finite all later tokens are nan, and no sweep waits for them.
 
+    The first guess of a token is made with the raw parameters of the last token before it in the window. With a `warm`
+    start it is the token `size` places before it, where there is one: take the number of tokens in a frame as `size`
+    for clips whose frames resemble the ones before them. Neither changes what is yielded by more than the tolerance.
+
     Where gradients are needed, `sequential` solves. In a process group all ranks make the same sweeps, as sharded
     networks require, so all ranks must call it.
     """
@@ -56,15 +62,20 @@ def blockwise_jacobi(
     tolerance = 8 * torch.finfo(z.dtype).eps if tolerance is None else tolerance
     decoder = net.start(len(z), context)
     if isinstance(decoder, GraphDecoder) and z.shape[1] > 1 and not _distributed():
-        yield from replayed.sweeps(decoder, move, z, size, tolerance)
+        yield from replayed.sweeps(decoder, move, z, size, warm, tolerance)
     else:
-        yield from _sweeps(decoder, move, z, size, tolerance)
+        before = net.before if warm and isinstance(net, Resumed) else None
+        yield from _sweeps(decoder, move, z, before, size, warm, tolerance)
 
 
-def _sweeps(decoder: Decoder, move: Move, z: Tokens, size: int, tolerance: float) -> Iterator[tuple[Tensor, Tensor]]:
+def _sweeps(
+    decoder: Decoder, move: Move, z: Tokens, before: Tokens | None, size: int, warm: bool, tolerance: float
+) -> Iterator[tuple[Tensor, Tensor]]:
     last = z.shape[1] - 1  # it is never read: nothing depends on it
     answer, start, lost = decoder.answer, 0, torch.zeros(len(z), dtype=torch.bool, device=z.device)
     x, log_slopes = move.inverse(z[:, :size], repeated(answer, z[:, :size]))  # guesses; the first is exact
+    if before is not None and before.shape[1] >= size:
+        x = torch.cat([x[:, :1], before[:, 1 - size :][:, : x.shape[1] - 1].to(x)], 1)
     if not last:
         yield x, log_slopes
     while start < last:
@@ -72,7 +83,7 @@ def _sweeps(decoder: Decoder, move: Move, z: Tokens, size: int, tolerance: float
         answers = torch.cat([answer, decoder.read(x)], 1)
         stop = start + answers.shape[1]
         moved = move.inverse(z[:, start:stop], answers)
-        new, log_slopes, count, lost = checked(moved, x, z[:, start:stop], lost, tolerance)
+        new, log_slopes, count, kept = checked(moved, x, z[:, start:stop], lost, tolerance)
         if _distributed():
             distributed.all_reduce(count, distributed.ReduceOp.MIN)
         converged = int(count)
@@ -80,9 +91,10 @@ def _sweeps(decoder: Decoder, move: Move, z: Tokens, size: int, tolerance: float
             yield new, log_slopes
             return
         yield new[:, :converged], log_slopes[:, :converged]
-        entering = z[:, stop : start + converged + size]  # guess: the raw parameters of the last token in the window
-        x = torch.cat([new[:, converged:], move.inverse(entering, repeated(answers[:, -1:], entering))[0]], 1)
-        start, answer = start + converged, answers[:, converged : converged + 1]
+        entering = z[:, stop : start + converged + size]
+        guess = new[:, 1:converged] if warm else move.inverse(entering, repeated(answers[:, -1:], entering))[0]
+        x = torch.cat([new[:, converged:], guess], 1)
+        start, answer, lost = start + converged, answers[:, converged : converged + 1], kept < converged
         decoder.truncate(start)
 
 

@@ -18,7 +18,7 @@ class Swept(NamedTuple):
     x: Tokens  # (B, n + 1, …), nan after the loss of a row
     log_slopes: Tokens
     converged: Tensor  # () of integers: how many of its tokens, from the first, have converged in all rows
-    lost: Tensor  # (B,) bool: rows with a token that is not finite
+    kept: Tensor  # (B,) of integers: tokens before the loss of a row; −1 if it was lost before, n + 1 if it is not lost
 
 
 def guesses(x: Tokens) -> Tokens:
@@ -32,8 +32,9 @@ def checked(
     """What a sweep made of guesses x (B, n, …) for latents z (B, n + 1, …): `moved` is F(x) and its log-slopes.
 
     A token has converged if |F(x) − x| ≤ tolerance · (|F(x)| + |z| · dx/dz) and all tokens before it have. The first is
-    exact, and so is the one after those that converged: if that one is not finite, its row is lost. Rows that were lost
-    are waited for no more. `within` (n,) excludes tokens that the sequence does not have.
+    exact, and so is the one after those that converged: if that one is not finite, all later ones are nan, and the row
+    is waited for no more. So are rows that were `lost` in earlier windows. `within` (n,) excludes tokens that the
+    sequence does not have.
     """
     new, log_slopes = moved
     allowed = tolerance * (new.abs() + z.abs() * log_slopes.exp())
@@ -44,15 +45,14 @@ def checked(
         left = left & within
     left = left.long().cumprod(1)
     count = left.sum(1, keepdim=True)
-    first = torch.where(lost, -1, count[:, 0])
-    lost = lost | ~finite.gather(1, count)[:, 0]
-    after = lost[:, None] & (torch.arange(finite.shape[1], device=lost.device) > first[:, None])
-    settled = left.bool() | lost[:, None]
+    kept = torch.where(finite.gather(1, count), finite.shape[1], count)[:, 0].masked_fill(lost, -1)
+    after = torch.arange(finite.shape[1], device=lost.device) > kept[:, None]
+    settled = left.bool() | (kept < finite.shape[1])[:, None]
     if within is not None:
         settled = settled & within
     converged = settled.all(0).long().cumprod(0).sum()
     after = after.reshape(*after.shape, *[1] * (new.dim() - 2))
-    return Swept(new.masked_fill(after, torch.nan), log_slopes.masked_fill(after, torch.nan), converged, lost)
+    return Swept(new.masked_fill(after, torch.nan), log_slopes.masked_fill(after, torch.nan), converged, kept)
 
 
 def repeated(answer: Tensor, x: Tokens) -> Tensor:

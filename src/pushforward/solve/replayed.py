@@ -39,7 +39,7 @@ def steps(decoder: GraphDecoder, move: Move, z: Tokens) -> Iterator[tuple[Tensor
 
 @torch.no_grad()
 def sweeps(
-    decoder: GraphDecoder, move: Move, z: Tokens, size: int, tolerance: float
+    decoder: GraphDecoder, move: Move, z: Tokens, size: int, warm: bool, tolerance: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """`blockwise_jacobi`: a sweep reads the window of `size` tokens from `start` on, and goes on by as many as have
     converged. The host learns of them one sweep later; a sweep after the last changes nothing."""
@@ -60,12 +60,13 @@ def sweeps(
         swept = checked(moved, given, latents, lost, tolerance, places[:-1] < last)
         x.index_copy_(1, places, swept.x)
         log_slopes.index_copy_(1, places, swept.log_slopes)
-        if n < last:  # tokens that enter: their guess is by the raw parameters of the last token in the window
-            entering = places[1:] + n
-            latents = z.index_select(1, entering)
-            x.index_copy_(1, entering, move.inverse(latents, repeated(answers[:, -1:], latents))[0])
+        if n < last:  # guesses of tokens that enter
+            guess, latents = x.index_select(1, places[1:]), z.index_select(1, places[1:] + n)
+            if not warm:
+                guess = move.inverse(latents, repeated(answers[:, -1:], latents))[0]
+            x.index_copy_(1, places[1:] + n, guess)
         answer.copy_(answers.index_select(1, swept.converged[None]))
-        lost.copy_(swept.lost)
+        lost.copy_(swept.kept < swept.converged)
         start.add_(swept.converged)
 
     captured, lagging, done = Captured(sweep, z.device), Lagging(z.device), 0

@@ -56,11 +56,11 @@ class Autoregressive(Triangular, Solving):
         self, z: Iterable[Tokens], context: Context | None = None, known: Tokens | None = None
     ) -> Iterator[Tokens]:
         """One decoder reads every token but the last once, those that are known in one pass."""
-        decoder, unread = None, known
+        decoder, x, unread = None, known, known
         for part in z:
             decoder = decoder or self.net.start(len(part), context)
             answer = decoder.answer if unread is None else decoder.read(unread)[:, -1:]
-            begun, net = decoder.length, Resumed(self.net, decoder, answer)
+            begun, net = decoder.length, Resumed(self.net, decoder, answer, before=x)
             x = torch.cat([tokens for tokens, _ in self.solve(net, self.move, part, context)], 1)
             yield x
             unread = x[:, decoder.length - begun :]
