@@ -182,6 +182,8 @@ def test_an_attribute_is_added_undone_and_reset_by_keys(page, address):
     attribute_changes(page, "#edited", "src", lambda: slider.press("End"))
     page.wait_for_function("() => location.hash.includes('edit=3%3A2')")
     attribute_changes(page, "#edited", "src", lambda: page.click("#undo"))
+    assert slider.get_attribute("aria-valuetext") == "3 +0.1"
+    attribute_changes(page, "#edited", "src", lambda: page.click("#reset"))
     assert slider.get_attribute("aria-valuetext") == "3 +0.0"
 
 

@@ -21,7 +21,7 @@ export function attributes({ path, run, ask, chosen, keep, sampling }) {
       reading.className = "quiet reading";
       label.append(`${name} `, amount, reading, slider);
       slider.addEventListener("pointerdown", remember);
-      slider.addEventListener("keydown", (event) => { if (event.key.startsWith("Arrow") && !event.repeat) remember(); });
+      slider.addEventListener("keydown", (event) => { if (/^(Arrow|Page|Home|End)/.test(event.key) && !event.repeat) remember(); });
       slider.addEventListener("input", () => { amounts.set(k, Number(slider.value)); change().catch(failed); });
       return label;
     }));
