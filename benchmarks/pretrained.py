@@ -3,8 +3,8 @@
     PUSHFORWARD_DATA=DIR .venv/bin/python benchmarks/pretrained.py runs/pretrained [NAME ...]
 
 Trains them into that folder and writes src/pushforward/weights: all, or those that are named. Trainings that are there
-already are used. On one CPU core `moons` and `digits` take a minute and a half each, `pinwheel` two minutes, and
-`fashion` ten, from the Fashion-MNIST in DIR.
+already are used. On one CPU core `moons` and `digits` take a minute and a half each, `pinwheel` one, and `fashion` two,
+from the Fashion-MNIST in DIR.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ TOLD = {
         "data": "60,000 pictures of clothes of 28 × 28 pixels, by class; of these 600, and 400 of the 10,000 held-out "
         "ones, are `fashion.npz` here",
         "command": "python benchmarks/pretrained.py runs/pretrained fashion",
-        "limits": "It was trained for minutes, and samples are rough. Bits/dim are upper bounds, with Gaussian noise "
-        "of 0.1 on [−1, 1] and the class given.",
+        "limits": "It was trained for two minutes, and samples are rough. Bits/dim are upper bounds, with Gaussian "
+        "noise of 0.1 on [−1, 1] and the class given.",
         "licence": "The pictures are of Fashion-MNIST, by Xiao, Rasul and Vollgraf, arXiv:1708.07747, copyright "
         "Zalando SE, MIT.",
     },
@@ -125,7 +125,7 @@ def digits(_: Path) -> Recipe:
 
 
 def fashion(_: Path) -> Recipe:
-    """The recipe of Fashion-MNIST with a smaller model, in ten minutes of one core."""
+    """The recipe of Fashion-MNIST with a smaller model, in two minutes of one core."""
     recipe = pf.recipes.fashion_mnist()
     plan = replace(
         recipe.train, steps=700, batch=32, warmup=50, average_decay=0.995, precision="float32", measure_every=0

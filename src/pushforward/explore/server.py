@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Run = str | PathLike[str]
 STATIC = Path(__file__).parent / "static"
-SHIPPED = (f"{PRETRAINED}moons", f"{PRETRAINED}pinwheel", f"{PRETRAINED}digits")
+SHIPPED = tuple(PRETRAINED + name for name in ("moons", "pinwheel", "digits", "fashion"))
 HERE = "127.0.0.1"
 
 
