@@ -18,6 +18,7 @@ from pushforward.codecs import (
     Autoencoder,
     ClipAutoencoder,
     CodedFlow,
+    DiffusersAutoencoder,
     FrozenAutoencoder,
     FrozenClipAutoencoder,
     GaussianNoise,
@@ -123,6 +124,64 @@ def test_taef2_reconstructs():
     assert latents.shape == (1, 32, 8, 8)
     error = (codec.decode(latents).float() - images).square().mean() / 255**2
     assert -10 * error.log10() > 25  # decibels: 28.7 on photographs of this size
+
+
+NORMS = {"norm_num_groups": 4, "scaling_factor": 0.5}
+DIFFUSERS = {
+    "AutoencoderKL": {**NORMS, "shift_factor": 0.1, "use_quant_conv": False},
+    "AutoencoderKL, by channel": {**NORMS, "latents_mean": (0.1, 0.2, 0.3, 0.4), "latents_std": (1.0, 2.0, 3.0, 4.0)},
+    "AutoencoderTiny": {"scaling_factor": 0.5},
+}
+
+
+def saved(folder: Path, kind: str, stages: int = 4) -> object:
+    """A tiny autoencoder of diffusers with random weights, in a folder."""
+    diffusers = pytest.importorskip("diffusers", reason="the extra latents is not installed")
+    if "KL" in kind:
+        down, up, widths = ["DownEncoderBlock2D"] * stages, ["UpDecoderBlock2D"] * stages, [4] * stages
+        config = {"down_block_types": down, "up_block_types": up, "block_out_channels": widths}
+    else:
+        config = {
+            "encoder_block_out_channels": [8] * stages,
+            "decoder_block_out_channels": [8] * stages,
+            "num_encoder_blocks": [1] * stages,
+            "num_decoder_blocks": [1] * stages,
+        }
+    torch.manual_seed(0)
+    net = getattr(diffusers, kind.partition(",")[0])(**config, **DIFFUSERS[kind])
+    net.save_pretrained(folder)
+    return net
+
+
+@pytest.mark.parametrize("kind", DIFFUSERS)
+@torch.no_grad()
+def test_autoencoders_of_diffusers(kind, tmp_path):
+    """Latents and images are those of the library, shifted and scaled as its pipelines do."""
+    net, images = saved(tmp_path, kind), torch.randint(0, 256, (2, 3, 16, 24), dtype=torch.uint8)
+    config = DiffusersAutoencoder(name=str(tmp_path))
+    codec, theirs = config.build(), net.encode(images / 127.5 - 1)
+    mean = theirs.latent_dist.mean if "KL" in kind else theirs.latents
+    shift = torch.tensor(net.config.get("latents_mean") or net.config["shift_factor"] or 0.0).reshape(-1, 1, 1)
+    deviation = torch.tensor(net.config.get("latents_std") or 1.0).reshape(-1, 1, 1)
+    latents = codec.clean(images)
+    assert config.data_shape(tuple(latents.shape[1:])) == tuple(images.shape[1:])
+    torch.testing.assert_close(latents, (mean - shift) * 0.5 / deviation)
+    pixels = (net.decode(latents * deviation / 0.5 + shift).sample.clamp(-1, 1) + 1) * 127.5
+    torch.testing.assert_close(codec.decode(latents).float(), pixels.round(), atol=1, rtol=0)  # where halves round
+    assert not any(p.requires_grad for p in codec.parameters())
+    assert codec.decoder(latents).std() > 0.01
+
+
+def test_autoencoders_of_diffusers_that_cannot_be_read(tmp_path):
+    pytest.importorskip("diffusers", reason="the extra latents is not installed")
+    with pytest.raises(FileNotFoundError, match="there is no autoencoder"):
+        DiffusersAutoencoder(name=str(tmp_path / "nowhere")).build()
+    saved(tmp_path, "AutoencoderTiny", stages=3)
+    with pytest.raises(ValueError, match="in 3 stages"):
+        DiffusersAutoencoder(name=str(tmp_path)).build()
+    (tmp_path / "diffusion_pytorch_model.safetensors").rename(tmp_path / "diffusion_pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match="safetensors"):
+        DiffusersAutoencoder(name=str(tmp_path)).build()
 
 
 def pack(path: Path, captions: list[str], side: int = 8) -> None:

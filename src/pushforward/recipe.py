@@ -50,7 +50,7 @@ class Recipe:
         """What data the model and the codec take."""
         with torch.device("meta"):
             flow = self.model.build()
-        return Takes(tuple(flow.event), self.codec.levels, flow.classes)
+        return Takes(self.codec.data_shape(tuple(flow.event)), self.codec.levels, flow.classes)
 
     def training_data(self) -> Data:
         """The training data. Raises ValueError where the model or the codec cannot take it."""

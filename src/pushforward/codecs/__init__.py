@@ -10,7 +10,7 @@ log_q = log q(x | v) − log P(v | x). A `CodedFlow` is a flow with the codec of
 side. Integers 0 … levels − 1 are encoded on [−1, 1].
 """
 
-from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder
+from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder, ImageAutoencoder
 from pushforward.codecs.base import Codec, CodecConfig, Identity
 from pushforward.codecs.cells import TokenCells
 from pushforward.codecs.clips import ClipAutoencoder, FrozenClipAutoencoder
@@ -19,6 +19,7 @@ from pushforward.codecs.codebook import GaussianCodebook, Terms, TokenCodebook
 from pushforward.codecs.coded_flow import CodedFlow, DenoiserKind
 from pushforward.codecs.columns import ColumnDequantization, codec_of
 from pushforward.codecs.dequantization import UniformDequantization
+from pushforward.codecs.diffusers_autoencoder import DiffusersAutoencoder
 from pushforward.codecs.integers import IntegerCodec, bits_per_dim, placed
 from pushforward.codecs.noise import GaussianNoise
 from pushforward.codecs.variational import VariationalDequantization
@@ -36,11 +37,13 @@ __all__ = [
     "GaussianCodebook",
     "GaussianNoise",
     "Identity",
+    "ImageAutoencoder",
     "IntegerCodec",
     "Terms",
     "TokenCells",
     "TokenCodebook",
     "DenoiserKind",
+    "DiffusersAutoencoder",
     "UniformDequantization",
     "VariationalDequantization",
     "bits_per_dim",

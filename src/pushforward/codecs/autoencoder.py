@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,21 +22,41 @@ WEIGHTS = ("taef2_encoder.pth", "taef2_decoder.pth")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Autoencoder(CodecConfig):
+class ImageAutoencoder(CodecConfig):
+    """The configuration of a frozen autoencoder of images (3, 8 H, 8 W), whose latents have the shape (C, H, W)."""
+
+    levels: int = 256
+    sigma: float = 0.3  # deviation of the noise on latents, whose own is near one
+    tuned: bool = False  # whether a decoder of noisy latents is trained beside the flow, by likelihood
+
+    @property
+    def noise_sigma(self) -> float:
+        return self.sigma
+
+    @abstractmethod
+    def build(self) -> FrozenAutoencoder: ...
+
+    def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:
+        """Noise on images: a small flow learns them as they are."""
+        return GaussianNoise(self.levels, sigma=self.sigma)
+
+    def data_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        return 3, *(side and 8 * side for side in event[1:])
+
+    def frozen(self, encoder: nn.Module, decoder: nn.Module) -> FrozenAutoencoder:
+        """The codec of these networks."""
+        return FrozenAutoencoder(encoder, decoder, levels=self.levels, sigma=self.sigma, tuned=self.tuned)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoencoder(ImageAutoencoder):
     """The configuration of a frozen autoencoder, TAEF2: `build()` reads its weights and makes a `FrozenAutoencoder`.
 
     `folder` holds taef2_encoder.pth and taef2_decoder.pth of github.com/madebyollin/taesd; None is the folder taef2 of
     the one that PUSHFORWARD_DATA names. Latents of images (3, H, W) have the shape (32, H/8, W/8).
     """
 
-    levels: int = 256
-    sigma: float = 0.3  # deviation of the noise on latents, whose own is near one
     folder: str | None = None
-    tuned: bool = False  # whether a decoder of noisy latents is trained beside the flow, by likelihood
-
-    @property
-    def noise_sigma(self) -> float:
-        return self.sigma
 
     def build(self) -> FrozenAutoencoder:
         encoder, decoder = taef2.encoder(), taef2.decoder()
@@ -50,11 +71,7 @@ class Autoencoder(CodecConfig):
                 module.load_state_dict(torch.load(folder / name, weights_only=True, map_location="cpu"))
             except Exception as error:
                 raise ValueError(f"{folder / name} does not hold the weights of TAEF2: {error}") from None
-        return FrozenAutoencoder(encoder, decoder, levels=self.levels, sigma=self.sigma, tuned=self.tuned)
-
-    def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:
-        """Noise on images: a small flow learns them as they are."""
-        return GaussianNoise(self.levels, sigma=self.sigma)
+        return self.frozen(encoder, decoder)
 
 
 class FrozenAutoencoder(nn.Module, Codec):

@@ -28,6 +28,10 @@ class CodecConfig(ABC):
         """The same in miniature, for images of this shape: what a test can train."""
         return self
 
+    def data_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of data whose events have this shape."""
+        return event
+
 
 class Codec(CodecConfig):
     """Encodes data as random events, and decodes events to data.

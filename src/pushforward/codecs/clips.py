@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder
+from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder, ImageAutoencoder
 from pushforward.codecs.base import Codec, CodecConfig
 from pushforward.codecs.noise import GaussianNoise
 from pushforward.randomness import Source, draw
@@ -21,7 +21,7 @@ class ClipAutoencoder(CodecConfig):
     It is for training in Python: the data of runs on clips are pixels, and no run takes it.
     """
 
-    image: Autoencoder = Autoencoder()  # of one frame
+    image: ImageAutoencoder = Autoencoder()  # of one frame
     first: float = 1.0  # what the latents of the first frame are multiplied by, before noise is added
     later: float = 1.0  # and those of all others; 0.6 in STARFlow-V, whose autoencoder is one of video
 
