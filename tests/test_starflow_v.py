@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from pushforward.interop import load_ml_starflow
 from pushforward.interop.ml_starflow import configuration, denoiser
 from pushforward.models import STARFlow, STARFlowV
 from pushforward.networks import LayerOptions
+from pushforward.networks.buffer import Buffer
 from pushforward.randomness import keyed
 from pushforward.solve import blockwise_jacobi, jacobi, sequential
 from tests.toys import randomised
@@ -207,6 +209,20 @@ def test_a_window_encodes_its_last_frames_again(flow):
         more = [*flow.stream((), context, size=(n, *size), known=expected[:, -1:], generator=source)]
         expected = torch.cat([expected, torch.stack(more, 1)], 1)
     same(drawn, expected)
+
+
+@pytest.mark.parametrize("solve", [sequential, FRAMES])
+@torch.no_grad()
+def test_memory_does_not_grow_once_a_window_is_full(flow, solve, monkeypatch):
+    buffers, extend = WeakSet(), Buffer.extend
+    monkeypatch.setattr(Buffer, "extend", lambda buffer, *given: buffers.add(buffer) or extend(buffer, *given))
+
+    def held(window):
+        frames = flow.solved_by(solve).stream((), text(), size=(24, 2, 2, 4), window=window, generator=keyed(1))
+        return [sum(buffer.data.nbytes for buffer in buffers if buffer.data is not None) for _ in frames]
+
+    windowed, whole = held((12, 4)), held(None)
+    assert max(windowed[12:]) <= max(windowed[:12]) < max(whole)
 
 
 @torch.no_grad()
