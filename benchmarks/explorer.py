@@ -35,7 +35,9 @@ REQUESTS = {
     "25 samples of digits": "digits/gallery?of=samples&n=25&seed={i}",
     "25 guided samples": "digits/gallery?of=samples&n=25&guidance=1&seed={i}",
     "a line of nine digits": "digits/line?a=data:{i}&b=data:9&n=9",
-    "a slider of an attribute": "digits/edited?picture=data:0&amounts=3:{x}",
+    "a slider of an attribute, digits": "digits/edited?picture=data:0&amounts=3:{x}",
+    "25 samples of fashion": "fashion/gallery?of=samples&n=25&seed={i}",
+    "a slider of an attribute, fashion": "fashion/edited?picture=data:0&amounts=3:{x}",
     "ten steps of four chains": "digits/filled?picture=data:{i}&mask=" + MASK,
 }
 
