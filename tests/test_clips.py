@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -120,8 +122,26 @@ def still(path: Path) -> Path:
 
 def cut(path: Path, share: float = 0.5) -> Path:
     """A video file that ends early."""
-    write_video(torch.randint(0, 256, (20, 3, 32, 32), generator=keyed(0)).to(torch.uint8), path)
+    if not path.exists():
+        write_video(torch.randint(0, 256, (20, 3, 32, 32), generator=keyed(0)).to(torch.uint8), path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    return path
+
+
+def lying(path: Path, told: int) -> Path:
+    """A file of 5 frames that says it has another number of them."""
+    if path.suffix == ".npz":
+        header = {"descr": "|u1", "fortran_order": False, "shape": (told, 8, 12, 3)}
+        with zipfile.ZipFile(path, "w") as file, file.open("frames.npy", "w") as array:
+            np.lib.format.write_array_header_1_0(array, header)
+            array.write(bytes(5 * 8 * 12 * 3))
+        return path
+    write_video(video(5), path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"acTL")
+    data[at + 4 : at + 8] = told.to_bytes(4, "big")
+    data[at + 12 : at + 16] = zlib.crc32(data[at : at + 12]).to_bytes(4, "big")
+    path.write_bytes(data)
     return path
 
 
@@ -143,10 +163,16 @@ ERRORS = {
     "an empty folder": (lambda p: read_videos(p), "there are no frames in"),
     "an animation of one frame": (lambda p: read_videos(still(p / "a.gif")), "a.gif: it is an image of one frame"),
     "a truncated animation": (lambda p: read_videos(cut(p / "a.gif")), "a.gif: it ends early"),
+    "a truncated .png": (lambda p: read_videos(cut(p / "a.png")), "a.png: it ends early"),
+    "a truncated .webp": (lambda p: read_videos(cut(p / "a.webp")), "a.webp: it ends early"),
+    "an animation of fewer frames than it says": (lambda p: read_videos(lying(p / "a.png", 7)), "a.png: it ends early"),
     "no animation at all": (lambda p: read_videos(arrays(p / "a.npz").rename(p / "a.gif")), "is no image"),
     "an unknown ending": (lambda p: read_videos(arrays(p / "a.npz").rename(p / "a.xyz")), "videos are .npz, .gif"),
     "frames of several sizes": (lambda p: read_videos(sized(p / "a")), "all images have one shape"),
     "arrays without frames": (lambda p: read_videos(arrays(p / "a.npz", frames=np.zeros((0, 4, 4, 3), "u1"))), "0, 4"),
+    "a truncated .npz": (lambda p: read_videos(cut(lying(p / "a.npz", 5))), "a.npz: not a complete .npz file"),
+    "arrays of fewer frames than they say": (lambda p: read_videos(lying(p / "a.npz", 7)), "a.npz: .* expected 2016"),
+    "arrays that no memory holds": (lambda p: read_videos(lying(p / "a.npz", 10**12)), "a.npz: Unable to allocate"),
     "arrays of other names": (lambda p: read_videos(arrays(p / "a.npz", x=np.zeros(2))), "expected one of clips"),
     "arrays of reals": (lambda p: read_videos(arrays(p / "a.npz", frames=np.zeros((2, 4, 4, 3)))), "are uint8"),
     "arrays of odd channels": (

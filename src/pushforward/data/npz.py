@@ -34,7 +34,7 @@ def read_npz(path: Path, split: str, *, image: Shape | None = None) -> Images | 
 
     Integers (n, H, W), (n, C, H, W) or (n, H, W, C) are images; an `x` of real numbers (n, features) makes Arrays.
     """
-    with _reading(path) as arrays:
+    with reading(path) as arrays:
         if "webp" in arrays and split == "train":
             return _images([_unpacked(arrays)], image)
         events, given = _pick(arrays, IMAGES, split), _pick(arrays, LABELS, split)
@@ -75,7 +75,7 @@ def read_packs(paths: Sequence[Path], split: str, *, image: Shape | None = None)
     """The images of packs, or of arrays by name, concatenated and decoded into memory."""
     parts = []
     for path in paths:
-        with _reading(path) as arrays:
+        with reading(path) as arrays:
             parts.append(_unpacked(arrays) if "webp" in arrays else _of_split(arrays, split))
     with naming(", ".join(map(str, paths))):
         return _images(parts, image)
@@ -169,7 +169,7 @@ def _pick(arrays: Mapping[str, np.ndarray], kinds: Sequence[str], split: str) ->
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+def reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """The arrays of a file, each read when it is indexed; errors inside the context name the file."""
     try:
         if not zipfile.is_zipfile(path):
@@ -178,5 +178,5 @@ def _reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
             yield arrays
     except NoSplitError as error:
         raise NoSplitError(f"{path}: {error}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: {error}") from error

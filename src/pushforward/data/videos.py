@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from pushforward.data.data import naming
 from pushforward.data.encoded import Encoded, Shape, fitted
 from pushforward.data.folders import ENDINGS, Stretch, Stretches
+from pushforward.data.npz import reading
 from pushforward.optional import require
 
 Video = Tensor | Encoded  # frames in memory, or decoded when they are indexed
@@ -39,9 +40,10 @@ def read_videos(path: str | Path, *, image: Shape | None = None) -> list[Video]:
         return _in_folder(path, image)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}.")
+    if path.suffix == ".npz":
+        with reading(path) as arrays:
+            return _in_arrays(arrays, image)
     with naming(path):
-        if path.suffix == ".npz":
-            return _in_npz(path, image)
         if path.suffix.lower() in ANIMATED:
             return [_animation(path, image)]
         if path.suffix.lower() in MOVIES:
@@ -76,15 +78,14 @@ def _is_animated(path: Path) -> bool:
         return False
 
 
-def _in_npz(path: Path, image: Shape | None) -> list[Video]:
-    with np.load(path) as arrays:
-        if "delta" in arrays:
-            found = np.cumsum(arrays["delta"], axis=0, dtype=np.uint8)
-        else:
-            name = next((name for name in ARRAYS if name in arrays), None)
-            if name is None:
-                raise ValueError(f"it has the arrays {', '.join(arrays)}; expected one of {', '.join(ARRAYS)}.")
-            found = arrays[name]
+def _in_arrays(arrays: Mapping[str, np.ndarray], image: Shape | None) -> list[Video]:
+    if "delta" in arrays:
+        found = np.cumsum(arrays["delta"], axis=0, dtype=np.uint8)
+    else:
+        name = next((name for name in ARRAYS if name in arrays), None)
+        if name is None:
+            raise ValueError(f"it has the arrays {', '.join(arrays)}; expected one of {', '.join(ARRAYS)}.")
+        found = arrays[name]
     if found.dtype != np.uint8 or found.ndim not in (4, 5) or 0 in found.shape:
         raise ValueError(
             f"videos are uint8 of shape (n, frames, H, W, C), or (frames, H, W, C) for one; got {found.dtype} of "
