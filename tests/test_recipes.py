@@ -149,6 +149,13 @@ def test_after_a_training_a_flow_pickles_and_trains_again(option):
         trained = minimise(pf.training.Likelihood(flow), Arrays(x), plan)
         for one in (flow, trained):
             assert torch.equal(pickle.loads(pickle.dumps(one)).log_prob(x), one.log_prob(x))
+            assert len(list(one.trace(x))) == 6, "it has its own steps again"
+
+
+@pytest.mark.parametrize("model", [pf.models.FlowMatching, pf.models.FlowMap, pf.models.FFJORD])
+def test_a_continuous_flow_is_no_reversible_chain(model):
+    with pytest.raises(ValueError, match="this flow is continuous: give recomputed=True"):
+        pf.fit(model(features=2, hidden=(8,)).build(), torch.randn(64, 2), steps=1, reversible=True, progress=False)
 
 
 def test_the_networks_of_an_objective_are_found():

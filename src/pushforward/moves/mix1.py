@@ -58,7 +58,7 @@ class Mix1(nn.Module, Move):
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         rows = at_least_float32(y).flatten(0, -2)
         net: Any = self.net
-        decoder = net.start(len(rows), self._given(raw))
+        decoder = net.start(rows.shape[0], self._given(raw))
         found = []
         for y_i in rows.split(1, -1):
             if found:

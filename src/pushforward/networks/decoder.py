@@ -76,7 +76,7 @@ class WholeDecoder(Decoder):
     def _read(self, x: Tensor) -> Tensor:
         seen = self._seen.extend(x, self.length)
         length = seen.shape[1]
-        blank = seen.new_zeros(len(seen), max(self._least - length, 1), *seen.shape[2:])
+        blank = seen.new_zeros(seen.shape[0], max(self._least - length, 1), *seen.shape[2:])
         return self._network(torch.cat([seen, blank], 1))[:, self.length + 1 : length + 1]
 
 

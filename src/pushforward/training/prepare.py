@@ -16,7 +16,7 @@ from pushforward.objectives import Objective
 from pushforward.randomness import Keyed
 from pushforward.training.plan import Plan
 from pushforward.transform import Transform
-from pushforward.transforms import reversible
+from pushforward.transforms import Continuous, reversible
 
 INITIAL = 10_000  # events of few elements: the error of a standard deviation is then about a hundredth
 
@@ -38,10 +38,17 @@ def initialize(objective: Objective, data: Data, plan: Plan) -> None:
 def prepared(objective: Objective, plan: Plan) -> Iterator[None]:
     """Activation checkpointing, torch.compile and reversible chains, as the plan says.
 
-    In place; names of weights do not change. After the block networks keep their activations again.
+    In place; names of weights do not change. After the block the flow has its own transform, and networks keep their
+    activations again.
     """
+    flow = objective.flow
+    transform = flow.transform
     if plan.reversible:
-        objective.flow.transform = reversible(objective.flow.transform)
+        if any(isinstance(part, Continuous) for part in flow.modules()):
+            raise ValueError(
+                "reversible=True is for chains of steps, and this flow is continuous: give recomputed=True."
+            )
+        flow.transform = reversible(transform)
     found = dict.fromkeys(networks(objective))
     for network in found if plan.recomputed else ():
         network.forward = partial(checkpoint, network.forward, use_reentrant=False)
@@ -51,6 +58,7 @@ def prepared(objective: Objective, plan: Plan) -> Iterator[None]:
     try:
         yield
     finally:
+        flow.transform = transform
         for network in found if plan.recomputed else ():
             del network.forward
 

@@ -58,7 +58,7 @@ class Autoregressive(Triangular, Solving):
         """One decoder reads every token but the last once, those that are known in one pass."""
         decoder, x, unread = None, known, known
         for part in z:
-            decoder = decoder or self.net.start(len(part), context)
+            decoder = decoder or self.net.start(part.shape[0], context)
             answer = decoder.answer if unread is None else decoder.read(unread)[:, -1:]
             begun, net = decoder.length, Resumed(self.net, decoder, answer, before=x)
             x = torch.cat([tokens for tokens, _ in self.solve(net, self.move, part, context)], 1)
