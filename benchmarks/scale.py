@@ -21,15 +21,16 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from pushforward import conditions
 from pushforward.conditions import Given
-from pushforward.models import Model, STARFlow, TarFlow
+from pushforward.models import Model
+from pushforward.recipes import imagenet64_bits, imagenet256_by_class, text_to_image
 from pushforward.training import Likelihood, Plan, networks
 from pushforward.training.prepare import blocks
 from pushforward.training.utilisation import Products
 
 MODELS: dict[str, Model] = {
-    "TarFlow, ImageNet 64 × 64": TarFlow(image=(3, 64, 64), patch=2, transforms=8, width=768, depth=8),
-    "STARFlow, ImageNet 256 × 256": STARFlow(width=2048, depths=(2, 2, 2, 2, 2, 18), classes=1000),
-    "STARFlow, text to image": STARFlow(text=(128, 2048)),
+    "TarFlow, ImageNet 64 × 64": imagenet64_bits().model,
+    "STARFlow, ImageNet 256 × 256": imagenet256_by_class().model,
+    "STARFlow, text to image": text_to_image().model,
 }
 NODE = 8  # GPUs
 RATE = 400e12  # operations a second that a GPU reaches in bfloat16: assumed, two fifths of an H100's

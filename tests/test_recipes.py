@@ -87,6 +87,17 @@ def test_the_published_runs_go_through_their_epochs(name, steps, warmup):
     assert plan.lr_at(plan.steps) == pytest.approx(1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("imagenet256_by_class", 1_412_255_816), ("text_to_image", 3_858_281_544)]
+)
+def test_the_published_models_of_latents_have_their_size(name, parameters):
+    recipe = RECIPES[name]()
+    with torch.device("meta"):
+        flow = recipe.model.build()
+    assert sum(p.numel() for p in flow.parameters()) == parameters
+    assert recipe.takes().event == (3, 256, 256)
+
+
 def test_recipes_differ_by_their_dotted_names():
     digits, mnist = RECIPES["digits"](), RECIPES["mnist"]()
     assert differences(digits, digits) == []

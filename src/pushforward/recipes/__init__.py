@@ -23,7 +23,7 @@ from pushforward.recipes.classics import (
 )
 from pushforward.recipes.documents import emoji2, sprites2
 from pushforward.recipes.language import brown_words, openwebtext, shakespeare_characters, text8
-from pushforward.recipes.latent import emoji
+from pushforward.recipes.latent import emoji, imagenet256_by_class, text_to_image
 from pushforward.recipes.matching import cifar10_matching, digits_matching, fashion_mnist_matching, mnist_matching
 from pushforward.recipes.published import (
     afhq256,
@@ -81,6 +81,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         imagenet64_by_class,
         imagenet128_by_class,
         afhq256,
+        imagenet256_by_class,
+        text_to_image,
     )
 }
 
