@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from pushforward.conditions import drop, read
+from pushforward.editing import inpaint
 from pushforward.guidance import GaussianProduct
 from pushforward.interop import load_ml_starflow
 from pushforward.interop.ml_starflow import configuration, denoiser
@@ -249,6 +250,16 @@ def test_frames_of_any_size():
     agree(flow.decode(flow.encode(wide, 8.0), 8.0), wide, 1e-4)
     frames = flow.stream((), 8.0, size=(2, 2, 4, 6), generator=keyed(0))
     agree(torch.stack([*frames]), flow.sample(context=8.0, size=(2, 2, 4, 6), generator=keyed(0)))
+
+
+def test_frames_between_known_ones_are_drawn(flow):
+    x = clip(3)
+    drawn = inpaint(
+        flow, x, torch.tensor([False, True, False])[:, None, None, None], 4, context=text(), generator=keyed(0)
+    )
+    assert torch.equal(drawn.images[:, [0, 2]], x[:, [0, 2]])
+    assert (drawn.images[:, 1] != x[:, 1]).all()
+    assert (drawn.acceptance > 0).all()
 
 
 ERRORS = {
