@@ -336,6 +336,14 @@ def test_a_run_on_clips_holds_out_the_last_frames_and_draws_batches(tmp_path, mo
     assert len(calls) == 3 + 2
     one, other = (read_videos(tmp_path / f"{batch}.png")[0].int() for batch in (1, 2))
     assert (one - other).abs().max() <= 1  # of 255
+    swept, jacobi = [], pf.solve.jacobi
+    monkeypatch.setattr(
+        "pushforward.runs.clips.jacobi", lambda *z, **how: swept.append(how["warm"]) or jacobi(*z, **how)
+    )
+    pf.sample(tmp_path / "run", tmp_path / "swept.png", n=3, sampling=Sampling(frames=5, sweeps=True))
+    assert (one - read_videos(tmp_path / "swept.png")[0].int()).abs().max() <= 1
+    assert all(swept)
+    assert swept
     with pytest.raises(ValueError, match="has none"):
         pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=2, sampling=Sampling(prompt=("walking",)))
     (tmp_path / "bad.png").write_text("no image")

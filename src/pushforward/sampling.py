@@ -31,6 +31,7 @@ class Sampling:
     denoise: DenoiserKind = "score"  # what takes out Gaussian noise of the codec: see `CodedFlow.denoised_by`
     frames: int | None = None  # of a clip; left out: as many as the run learned
     first_frame: str | None = None  # an image with which clips begin
+    sweeps: bool = False  # draw the patches of a frame at once, in Jacobi sweeps that begin with the frame before
     seed: int = 0
     batch: int = 64
 

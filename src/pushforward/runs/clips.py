@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from pushforward.randomness import Keyed
 from pushforward.runs.folder import load_coded
 from pushforward.runs.pictures import SIDE
 from pushforward.sampling import Sampling
+from pushforward.solve import jacobi
 
 RATE = 8.0  # frames per second of what is written
 
@@ -51,6 +53,7 @@ def _drawn(
 ) -> Tensor:
     """Clips (n, frames, C, H, W), with the first frame where it is known, without the noise of the codec."""
     flow, frames = how.guided(coded.flow), how.frames or learned
+    flow = flow.solved_by(partial(jacobi, warm=True)) if how.sweeps else flow
     given = [] if known is None else [known.expand(len(rows), *known.shape)]
     if frames > len(given):
         drawn = flow.stream(

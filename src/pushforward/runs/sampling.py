@@ -43,7 +43,8 @@ def sample(
     `labels`. One file is in memory at a time. After an interruption, the same command continues.
 
     Of a run on clips: `pushforward sample DIR --n 1 --prompt "walking left, blue robe" --frames 24 --out walk.gif`, or
-    a .png, .webp or .mp4. With `--first-frame start.png` they begin with that image.
+    a .png, .webp or .mp4. With `--first-frame start.png` they begin with that image. With `--sweeps` the same clips may
+    be drawn faster, frame by frame: see `solve.jacobi`.
 
     Of a run on captions: `pushforward sample DIR --n 4 --prompt "red heart" "smiling cat" --guidance 2 --out grid.png`.
 
@@ -75,8 +76,8 @@ def sample(
         return _sample_table(run, source, out, n, read_given(source, given), sampling, device)
     if clips:
         return sample_clips(run, source, out, n, sampling, device)
-    if sampling.frames or sampling.first_frame:
-        raise ValueError(f"--frames and --first-frame are for runs on clips; {run} learned {source}.")
+    if sampling.frames or sampling.first_frame or sampling.sweeps:
+        raise ValueError(f"--frames, --first-frame and --sweeps are for runs on clips; {run} learned {source}.")
     if given:
         raise ValueError(f"--given is for runs on tables; {run} learned {source}. Its samples take --label.")
     if isinstance(source, Captioned | CaptionDocuments):

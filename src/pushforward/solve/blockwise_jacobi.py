@@ -49,7 +49,7 @@ def blockwise_jacobi(
 
     The first guess of a token is made with the raw parameters of the last token before it in the window. With a `warm`
     start it is the token `size` places before it, where there is one: take the number of tokens in a frame as `size`
-    for clips whose frames resemble the ones before them. Neither changes what is yielded by more than the tolerance.
+    for clips whose frames resemble the ones before them. Neither changes the guarantee.
 
     Where gradients are needed, `sequential` solves. In a process group all ranks make the same sweeps, as sharded
     networks require, so all ranks must call it.
