@@ -21,7 +21,9 @@ from pushforward.codecs import (
     GaussianNoise,
     Identity,
     TokenCells,
+    TrainedAutoencoder,
     UniformDequantization,
+    VariationalAutoencoder,
     bits_per_dim,
 )
 from pushforward.codecs.noise import log_sum_of_normals
@@ -153,6 +155,15 @@ def test_data_that_are_no_such_integers_are_refused(codec, data, message):
         codec.encode(data)
 
 
+class Scaled(nn.Module):
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
 ALL = [
     (Identity(), torch.rand(2, 3), "nats", 1),
     (ColumnDequantization((1,)), torch.arange(6).reshape(2, 3), "nats", 1),
@@ -176,6 +187,12 @@ ALL = [
         FrozenClipAutoencoder(FrozenAutoencoder(nn.PixelUnshuffle(2), nn.PixelShuffle(2), levels=17), later=0.5),
         torch.arange(16).reshape(2, 2, 1, 2, 2),
         "nats/dim",
+        8,
+    ),
+    (
+        VariationalAutoencoder(Scaled(8), Scaled(1 / 8), levels=17, sigma=0.1),
+        torch.arange(16).reshape(2, 1, 2, 4),
+        "bits/dim",
         8,
     ),
     (
@@ -212,3 +229,33 @@ def test_noise_is_taken_out_where_a_codec_adds_it():
     assert CodedFlow(flow, UniformDequantization(5)).denoise(x) is x
     coarse = Coarse(GaussianNoise(4, 0.3), 16)
     torch.testing.assert_close(CodedFlow(flow, coarse).denoise(x), flow.denoise(x, 0.3))
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_a_decoder_gives_probabilities_and_the_cost_is_that_of_the_definition(levels):
+    """log_q = log N(x; encoder(v), sigma²) − log P(v | x), where P is a logistic's, integrated over bins."""
+    codec = VariationalAutoencoder(Scaled(2.0), Scaled(0.4), levels=levels, sigma=0.5).double()
+    x, every = torch.randn(7, 1, dtype=torch.float64), torch.arange(levels)[:, None]
+    total = torch.stack([codec.log_likelihood(v.expand(7, 1), x).exp() for v in every]).sum(0)
+    torch.testing.assert_close(total, torch.ones_like(total))
+    x, log_q = codec.encode(every, torch.Generator().manual_seed(0))
+    at = (codecs.placed(every.double(), levels) - 0.4 * x) * math.exp(2)  # in scales
+    half = math.exp(2) / (levels - 1)
+    upper, lower = (at + half).sigmoid().where(every < levels - 1, 1), (at - half).sigmoid().where(every > 0, 0)
+    normal = torch.distributions.Normal(2 * codecs.placed(every.double(), levels), 0.5)
+    torch.testing.assert_close(log_q, (normal.log_prob(x) - (upper - lower).log())[:, 0])
+
+
+def test_an_autoencoder_learns_with_the_flow():
+    """One step changes weights of both networks, of the scale, and of the flow."""
+    codec = TrainedAutoencoder(image=(1, 4, 4), latent=2, levels=17, width=8).build()
+    flow = pf.models.TarFlow(image=(2, 2, 2), patch=1, transforms=1, width=16, depth=1).build()
+    parts = codec.encoder, codec.decoder, flow
+    before = [torch.cat([p.detach().flatten() for p in part.parameters()]).clone() for part in parts]
+    scale, images = codec.log_scale.item(), torch.randint(17, (8, 1, 4, 4))
+    objective, plan = pf.training.Likelihood(flow, codec), pf.training.Plan(steps=1, batch=8, average_decay=0)
+    pf.training.minimise(objective, pf.data.Arrays(images), plan, progress=False)
+    after = [torch.cat([p.detach().flatten() for p in part.parameters()]) for part in parts]
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert codec.log_scale.item() != scale
+    assert codec.decode(torch.randn(3, 2, 2, 2)).shape == (3, 1, 4, 4)

@@ -26,7 +26,7 @@ def stripes(recipe: pf.Recipe) -> Images | Arrays | Documents:
     text; or texts of two tokens in turn."""
     if isinstance(recipe.data, TextSource):
         return Arrays((torch.arange(recipe.model.tokens) + torch.arange(64)[:, None]) % 2)
-    channels, height, width = recipe.model.image
+    channels, height, width = recipe.codec.data_shape(recipe.model.image)
     levels, classes = recipe.codec.levels, getattr(recipe.model, "classes", 0)
     text = getattr(recipe.model, "text", None)
     labels = torch.arange(64) % max(classes, 2)

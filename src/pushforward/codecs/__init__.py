@@ -23,6 +23,7 @@ from pushforward.codecs.diffusers_autoencoder import DiffusersAutoencoder
 from pushforward.codecs.integers import IntegerCodec, bits_per_dim, placed
 from pushforward.codecs.noise import GaussianNoise
 from pushforward.codecs.variational import VariationalDequantization
+from pushforward.codecs.variational_autoencoder import TrainedAutoencoder, VariationalAutoencoder
 
 __all__ = [
     "Autoencoder",
@@ -42,9 +43,11 @@ __all__ = [
     "Terms",
     "TokenCells",
     "TokenCodebook",
+    "TrainedAutoencoder",
     "DenoiserKind",
     "DiffusersAutoencoder",
     "UniformDequantization",
+    "VariationalAutoencoder",
     "VariationalDequantization",
     "bits_per_dim",
     "codec_of",

@@ -23,7 +23,7 @@ from pushforward.recipes.classics import (
 )
 from pushforward.recipes.documents import emoji2, sprites2
 from pushforward.recipes.language import brown_words, openwebtext, shakespeare_characters, text8
-from pushforward.recipes.latent import emoji, imagenet256_by_class, text_to_image
+from pushforward.recipes.latent import digits_autoencoder, emoji, imagenet256_by_class, text_to_image
 from pushforward.recipes.matching import cifar10_matching, digits_matching, fashion_mnist_matching, mnist_matching
 from pushforward.recipes.published import (
     afhq256,
@@ -50,6 +50,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         digits,
         digits_denoiser,
         digits_itarflow,
+        digits_autoencoder,
         mnist,
         fashion_mnist,
         letters,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pushforward.codecs import Codec, CodedFlow, FrozenAutoencoder, placed
+from pushforward.codecs import Codec, CodedFlow, FrozenAutoencoder, VariationalAutoencoder, placed
 from pushforward.evaluation import captioned, grid, save_picture
 from pushforward.flow import Flow
 from pushforward.sampling import Sampling, samples
@@ -40,7 +40,8 @@ def enlarged(x: Tensor, columns: int, caption: str) -> Tensor:
 
 def as_images(codec: Codec, x: Events) -> Tensor:
     """Events as images on [−1, 1]: latents of an autoencoder are decoded."""
-    return placed(codec.decode(x), codec.levels).to(x) if isinstance(codec, FrozenAutoencoder) else x
+    latents = isinstance(codec, FrozenAutoencoder | VariationalAutoencoder)
+    return placed(codec.decode(x), codec.levels).to(x) if latents else x
 
 
 def sheet(x: Tensor, sampling: Sampling, names: Sequence[str]) -> Tensor:
