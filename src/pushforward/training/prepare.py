@@ -42,8 +42,8 @@ def prepared(objective: Objective, plan: Plan) -> Iterator[None]:
     activations again.
     """
     flow = objective.flow
-    transform = flow.transform
-    if plan.reversible:
+    transform = flow.transform if plan.reversible else None  # a learned inverse has none
+    if transform is not None:
         if any(isinstance(part, Continuous) for part in flow.modules()):
             raise ValueError(
                 "reversible=True is for chains of steps, and this flow is continuous: give recomputed=True."
@@ -58,7 +58,8 @@ def prepared(objective: Objective, plan: Plan) -> Iterator[None]:
     try:
         yield
     finally:
-        flow.transform = transform
+        if transform is not None:
+            flow.transform = transform
         for network in found if plan.recomputed else ():
             del network.forward
 
