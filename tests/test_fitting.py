@@ -457,6 +457,8 @@ def test_columns_that_a_density_suits_are_not_told_of():
     supports = (pf.transforms.Integers(0), pf.transforms.Interval(0))
     x = torch.stack([COUNTS, torch.where(torch.arange(N) % 1000 == 5, 1e6, 1) * positive], 1)
     pf.fit(maf(supports=supports), x, steps=1, progress=False)
+    x = torch.stack([1e6 + 100 * REAL.roll(1), REAL, REAL + 0.002 * REAL.roll(2)], 1)  # rounding is that of one column
+    pf.fit(maf(features=3), x.float(), steps=1, progress=False)
 
 
 def test_robust_units_are_those_of_most_rows():

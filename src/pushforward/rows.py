@@ -110,11 +110,12 @@ def _bound(x: Tensor) -> list[int]:
         return []
     mean, deviation = moments(x)
     units = (x.double() - mean) / deviation
-    rounding = torch.finfo(x.dtype).eps * (x.double().abs().amax(0) / deviation).amax().item()
+    rounding = torch.finfo(x.dtype).eps * x.double().abs().amax(0) / deviation
     values, vectors = torch.linalg.eigh(units.T @ units / len(x))
-    if values[0] > 4 * rounding**2 + 1e-14 * x.shape[1]:
+    equation = vectors[:, 0]
+    if values[0] > 4 * (equation * rounding).square().sum() + 1e-14 * x.shape[1]:
         return []
-    return (vectors[:, 0].abs() > 1e-3).nonzero().flatten().tolist()
+    return (equation.abs() > 1e-3).nonzero().flatten().tolist()
 
 
 def _repetition(column: Tensor) -> str:
