@@ -170,6 +170,13 @@ def test_a_density_in_other_units_is_told_of_and_learned_after_initialize(name):
     assert fitted.score == pytest.approx(math.log(2 * math.pi) + 2 * math.log(width), abs=0.05)
 
 
+def test_units_are_told_of_in_many_features_as_in_few():
+    flow = pf.models.RealNVP(features=400, transforms=1, hidden=(4,)).build()
+    check_energy(flow, lambda x: normal(x / 0.04))
+    with pytest.warns(UserWarning, match="too little to be learned"):
+        check_energy(flow, lambda x: normal(x / 300))
+
+
 def test_supports_keep_draws_inside_of_the_box():
     def uniform(x: Tensor) -> Tensor:
         return torch.where((x[:, 0].abs() < 1) & (x[:, 1] > 0) & (x[:, 1] < 2), 0 * x.sum(1), -math.inf)

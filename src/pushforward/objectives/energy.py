@@ -27,7 +27,7 @@ from pushforward.transforms import ProductSupport
 
 DRAWS = 128  # with which a log-density is examined
 WIDER = (10.0, 100.0)  # temperatures of draws that show whether a log-density has limits beyond the others
-CHANGES = 1e-4, 1e4  # nats over the spread of the draws, of densities 100 times wider, and narrower, than they
+CHANGES = 1e-4, 1e4  # nats a feature over the spread of the draws: densities 100 times wider, and narrower, than they
 WRONG = 0.1  # the share of draws whose gradients are wrong from which on a log-density is refused
 ADVICE = (
     "Write log_density in torch operations, without .detach(), .item(), .numpy(), rounding or torch.no_grad(), or give "
@@ -175,10 +175,11 @@ def _check_limits(flow: Flow, energy: Energy, x: Events, z: Events, gradient: Te
 
 def _tell_of_units(x: Events, gradient: Tensor) -> None:
     """Warn where log p̃, of this gradient, changes very much, or hardly, over the spread of the flow's draws."""
-    change = (gradient.double() * x.double().std(0, correction=0)).flatten(1).norm(dim=1).median().item()
+    change = (gradient.double() * x.double().std(0, correction=0)).flatten(1).square().mean(1).sqrt()
+    change = change.median().item()
     if change and not CHANGES[0] < change < CHANGES[1]:
         warnings.warn(
-            f"log_density changes by {change:.2g} nats over the spread of the flow's draws, too "
+            f"log_density changes by {change:.2g} nats a feature over the spread of the flow's draws, too "
             f"{'much' if change > 1 else 'little'} to be learned in few steps: its units are others, or its mass is "
             "elsewhere. Call flow.initialize(rows) first, of rows about where the density is and as wide, in float64 "
             "where float32 does not hold them; or write it in units of order 1.",
