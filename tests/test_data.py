@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import sys
@@ -388,6 +389,11 @@ def test_the_members_of_large_tars_are_found_once(tmp_path, monkeypatch):
         tar.add(tmp_path / "set" / "my-train-0.tar", "notes.txt")
     assert len(find(folder)) == 6
     assert opened[2:] == ["my-train-1.tar"]
+    changed = last.stat().st_mtime_ns
+    last.write_bytes(last.read_bytes())  # another tar of this size and time
+    os.utime(last, ns=(changed, changed))
+    find(folder)
+    assert opened[3:] == ["my-train-1.tar"]
     last.write_bytes(last.read_bytes()[:2048])
     with pytest.raises(ValueError, match=r"my-train-1\.tar is not a complete tar"):
         find(folder)

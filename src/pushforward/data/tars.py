@@ -82,12 +82,13 @@ def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shap
 def members_of(path: Path) -> Members:
     """The images of a tar, from the cache where they are there; those of a large tar are put there.
 
-    They are kept by the tar's place, size and time of change. Where the cache cannot be written they are found again.
+    They are kept by the tar's place, size, and times of modification and of change: tars of one size that are put in
+    its place may have one time of modification. Where the cache cannot be written they are found again.
     """
     found = path.stat()
     if found.st_size < LARGE:
         return _found(path)
-    key = repr((FORMAT, str(path.resolve()), found.st_size, found.st_mtime_ns))
+    key = repr((FORMAT, str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns))
     try:
         return _kept(cache_folder() / "tars" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz", path)
     except OSError:
