@@ -147,6 +147,7 @@ REFUSED = {  # text -> what is said
     "an archive cut short": (gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "cut short or damaged"),
     "a spreadsheet": (b"PK\x03\x04" + bytes(99), "zip archive or a spreadsheet"),
     "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "UTF-16 without a mark"),
+    "UTF-8 cut within a letter": ("é,b\n1,2\n3,ß".encode()[:-1], "begins as utf-8 and goes on as something else"),
     "UTF-16 cut short": ("a,b\n1,2\n".encode("utf-16")[:-1], "begins as utf-16 and goes on as something else"),
 }
 USED = {  # text of columns a and b -> what is said when b is used; a can be used all the same

@@ -93,9 +93,9 @@ def read_text(path: Path) -> str:
     try:
         text = data.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
-        if encoding:
+        if encoding or not data[: error.start].isascii():  # Latin text before is no UTF-8 by chance
             raise ValueError(
-                f"the file begins as {encoding} and goes on as something else. Save it as UTF-8."
+                f"the file begins as {encoding or 'utf-8'} and goes on as something else. Save it as UTF-8."
             ) from error
         text = data.decode("cp1252", errors="replace")
     if "\0" in text:
