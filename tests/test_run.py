@@ -641,6 +641,9 @@ def test_weights_and_biases_gets_the_log_and_the_pictures_and_continues_its_run(
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'pushforward\[wandb\]'"):
         Log(tmp_path, ["wandb"])
+    for boards in ("wandb", ["WandB"]):
+        with pytest.raises(ValueError, match="a list of some of tensorboard, wandb; got"):
+            Log(tmp_path, boards)
 
 
 def test_samples_are_drawn_at_each_evaluation_and_change_nothing(trained, tmp_path):

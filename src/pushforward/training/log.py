@@ -93,6 +93,8 @@ class Log:
     def __init__(self, folder: str | PathLike[str], boards: Sequence[Board] = ()):
         self.folder = Path(folder)
         self.path = self.folder / LOG
+        if isinstance(boards, str) or not BOARDS.keys() >= set(boards):
+            raise ValueError(f"boards are a list of some of {', '.join(BOARDS)}; got {boards!r}.")
         self.boards = boards
         self._begun: list[TensorBoard | WeightsAndBiases] = []
         for board in boards:
