@@ -23,12 +23,13 @@ from pushforward.bases import StandardNormal
 from pushforward.editing.continuation import Continued, chosen
 from pushforward.flow import Flow
 from pushforward.moves.mixture import Gaussian
-from pushforward.randomness import Source, draw
+from pushforward.randomness import Source, draw, drawing
 from pushforward.shapes import Events, PerSample, sum_event
 from pushforward.transform import Chain, Triangular, flattened, trace
 
 
 @torch.no_grad()
+@drawing
 def infilled(
     flow: Flow, events: Events, missing: Tensor, *, candidates: int = 32, generator: Source = None
 ) -> Continued:
