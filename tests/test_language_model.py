@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import nullcontext
 from importlib.util import find_spec
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -143,6 +145,39 @@ def continued(lm: FrozenLanguageModel, tokens: torch.Tensor, n: int) -> torch.Te
 def greedy(theirs, tokens: torch.Tensor, n: int) -> list[list[int]]:
     config = {"max_new_tokens": n, "min_new_tokens": n, "do_sample": False, "pad_token_id": 0}
     return theirs.generate(tokens, attention_mask=torch.ones_like(tokens), **config)[:, tokens.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("more", "scaling", "says"),
+    [((), "", ""), (("rope_freqs",), "", "not read here, such as rope_freqs"), ((), "yarn", "scaled by 'yarn'")],
+)
+def test_gguf_files_that_compute_something_else_are_refused(more, scaling, says, tmp_path):
+    """As those of Llama 3.1 do, whose rotary frequencies are scaled by weights of their own."""
+    gguf = pytest.importorskip("gguf", reason="the extra lm is not installed")
+    file = gguf.GGUFWriter(tmp_path / "tiny.gguf", "llama")
+    for name, value in {
+        "embedding_length": 8,
+        "block_count": 1,
+        "context_length": 16,
+        "head_count": 2,
+        "head_count_kv": 1,
+        "feed_forward_length": 8,
+        "layer_norm_rms_eps": 1e-5,
+    }.items():
+        getattr(file, f"add_{name}")(value)
+    if scaling:
+        file.add_rope_scaling_type(gguf.RopeScalingType(scaling))
+    square = ("attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes = {"token_embd": (11, 8), "output_norm": (8,), "blk.0.attn_norm": (8,), "blk.0.ffn_norm": (8,)}
+    shapes |= {f"blk.0.{name}": (8, 8) for name in square} | {f"blk.0.attn_{name}": (4, 8) for name in "kv"}
+    for name, shape in {**shapes, **dict.fromkeys(more, (2,))}.items():
+        file.add_tensor(f"{name}.weight", np.ones(shape, np.float32))
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    with pytest.raises(ValueError, match=says) if says else nullcontext():
+        FrozenLanguageModel.pretrained(str(tmp_path / "tiny.gguf"))
 
 
 # SmolLM2

@@ -142,6 +142,8 @@ def test_pairs_are_documents_in_both_orders(tokenizer, tmp_path):
     shown = replace(source, order="image first").training(TAKES)
     assert len(shown) == len(source.training(TAKES)) / 2
     assert source.text(["ab", "", "a"]).tolist() == [[256, 64, 65, 257], [-1] * 4, [256, 64, 257, -1]]
+    with pytest.raises(ValueError, match="of 258 tokens, and model.language reads 300. Name the same"):
+        source.training(TAKES._replace(vocabulary=300))
     assert source.at("elsewhere").pairs == CaptionedImages(("elsewhere",), image=(3, 8, 8))
 
 
@@ -150,14 +152,16 @@ def test_images_of_documents_are_prepared_once(tmp_path):
     squares = nn.PixelUnshuffle(2)
     codec = FrozenAutoencoder(nn.Sequential(nn.Conv2d(1, 1, 1), squares), nn.PixelShuffle(2))
     images = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4)
+    images = [*images, images[0].transpose(1, 2)]  # another image, in the same memory
     documents = pf.data.Documents(
         [Document(parts, given=[0]) for image in images for parts in ([[1, 2], image], [image, [1, 2]])]
     )
     calls = []
     squares.register_forward_hook(lambda _, args, __: calls.append(len(args[0])))
     made = pf.data.prepared(documents, codec, tmp_path)
-    assert calls == [2]
-    torch.testing.assert_close(made.fetch([0, 1, 2])[0][:, 0], codec.clean(images[[0, 0, 1]]))
+    assert calls == [3]
+    torch.testing.assert_close(made.images[::2, 0], codec.clean(torch.stack(images)))
+    torch.testing.assert_close(made.images[1::2], made.images[::2])
     assert torch.equal(made.tokens, documents.tokens)
     assert torch.equal(made.given, documents.given)
 
@@ -171,7 +175,6 @@ MODEL = STARFlow2(
     width=64,
     depths=(1, 1),
     text=80,
-    images=1,
     extent=2,
     language=LanguageModelSizes(width=16, depth=1, heads=2, kv_heads=1, hidden=16, vocabulary=258),
 )
@@ -241,9 +244,16 @@ def test_a_run_on_documents_is_evaluated(run):
     assert set(pf.runs.read_results(run)) == set(found)
 
 
-def test_a_run_on_documents_is_checked_given_its_captions(run):
+def test_a_run_on_documents_is_checked_given_its_captions(run, monkeypatch):
     found = pf.runs.check(run, n=4)
     assert found["float64"].round_trip < 1e-6
+    recipe = pf.runs.read_recipe(run)
+    longest = max(len(d.texts[0]) for d in recipe.held_out_data().documents)
+    exact = replace(recipe, model=replace(recipe.model, text=longest), data=replace(recipe.data, order="image first"))
+    coded = CodedFlow(exact.model.build(), exact.codec.build())
+    monkeypatch.setattr("pushforward.runs.evaluating.recipe_of", lambda _: exact)
+    monkeypatch.setattr("pushforward.runs.evaluating.load_coded", lambda *_, **__: coded)
+    assert pf.runs.check(run, n=2)["float64"].round_trip < 1e-6
 
 
 # scores

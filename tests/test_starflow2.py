@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from pushforward.data import Document, Documents
 from pushforward.document_flow import DocumentFlow, ReadDocuments, TokenIds
 from pushforward.guidance import GaussianProduct
 from pushforward.models import STARFlow, STARFlow2
-from pushforward.networks import LanguageModelSizes, LayerOptions, PrefixTransformer, ScaledRotary
+from pushforward.networks import LanguageModelSizes, LayerOptions, PrefixTransformer, ScaledRotary, TwoStreams
 from pushforward.networks.interleaved import IMAGE, PADDING, interleave
 from pushforward.objectives import DocumentLikelihood, DocumentStages, Likelihood
 from pushforward.randomness import Keyed
@@ -24,9 +25,7 @@ from pushforward.transforms import Autoregressive
 
 LANGUAGE = LanguageModelSizes(width=16, depth=2, heads=2, kv_heads=1, hidden=16, vocabulary=11, context=40)
 SHAPE = (2, 2, 4)
-MODEL = STARFlow2(
-    image=SHAPE, width=32, depths=(1, 1, 2), language=LANGUAGE, text=8, images=3, layer=LayerOptions(head=16)
-)
+MODEL = STARFlow2(image=SHAPE, width=32, depths=(1, 1, 2), language=LANGUAGE, text=8, layer=LayerOptions(head=16))
 ROUNDING = {"rtol": 1e-10, "atol": 1e-10}  # of float64, through three steps
 
 
@@ -113,6 +112,11 @@ def test_a_padded_batch_is_its_documents(flow):
         torch.testing.assert_close((images[i], text[i]), (alone.images[0], alone.text[0]), **ROUNDING)
     assert images[3] == 0
     assert text[4] == 0  # a document without texts
+    long = [Document([[1] * 30]), Document([[1] * 20, image(1), image(2)])]  # together longer than the context
+    expected = torch.cat([flow.document_log_prob([document]).text for document in long])
+    torch.testing.assert_close(flow.document_log_prob(long).text, expected, **ROUNDING)
+    if not flow.net.language.see:
+        assert flow.document_log_prob([Document([[1] * 39, image(1), image(2)])]).text.isfinite()
 
 
 @torch.no_grad()
@@ -250,6 +254,19 @@ def test_texts_are_written_as_they_are_scored(flow):
     assert [d.texts[-1].tolist() for d in once] == [d.texts[-1].tolist() for d in again]
 
 
+@torch.no_grad()
+def test_a_row_is_drawn_by_its_own_numbers(flow):
+    """Whatever the layouts of the other documents."""
+    documents = [Document([[5, 1]]), Document([[5, 1], image(1), [3]]), Document([[5, 2]])]
+    both = [flow.draw_image, partial(flow.write_text, end=0, most=3)]
+    for drawn in both:
+        together, alone = drawn(documents, generator=Keyed(0, rows=[0, 1, 2])), []
+        for row, document in enumerate(documents):
+            alone += drawn([document], generator=Keyed(0, rows=[row]))
+        for one, other in zip(together, alone, strict=True):
+            torch.testing.assert_close(one.parts[-1], other.parts[-1], **ROUNDING)
+
+
 def test_many_texts_have_the_frequencies_of_their_probabilities():
     flow = built(replace(MODEL, sees=False))
     document = Document([[5, 1], image(1), [4]])
@@ -283,7 +300,7 @@ def test_a_stage_trains_what_it_says(stage):
 
 
 def test_the_loss_is_in_nats_a_token_of_each_kind():
-    flow = built(replace(LEARNER, images=2)).float()
+    flow = built(LEARNER).float()
     documents = [
         Document([[9, 1], image(1, (1, 2, 4)).float(), [3, 4]], given=[0]),
         Document([image(2, (1, 2, 4)).float(), [9, 1, 2], image(3, (1, 2, 4)).float()]),
@@ -304,6 +321,9 @@ def test_the_loss_is_in_nats_a_token_of_each_kind():
         following = objective.following()
         assert (following and following.stage) == (stages[1] if len(stages) > 1 else None)
     assert logs["nats/token"] == pytest.approx(text.mean().item(), rel=1e-5)
+    kept = DocumentLikelihood(flow, Identity(), DocumentStages(stages=("adapters",), text_dropout=1.0))
+    loss, _ = kept(*data.fetch([0, 1]), Keyed(0, rows=[0, 1]))
+    torch.testing.assert_close(loss, text.mean())
     dropped = DocumentLikelihood(flow, Identity(), DocumentStages(stages=("both",), text_dropout=1.0))
     without = flow.document_log_prob([Document([d.images[0], *d.images[1:]]) for d in documents])
     loss, _ = dropped(*data.fetch([0, 1]), Keyed(0, rows=[0, 1]))
@@ -347,12 +367,35 @@ ERRORS = {
     "given parts that are not there": (lambda _: Document([[1]], given=[1]), r"parts 0 … 0; got given=\[1\]"),
     "no documents": (lambda flow: flow.document_log_prob([]), "there are no documents"),
     "images of several shapes": (lambda _: Documents([Document([image(1), image(1, (1, 2, 2))])]), "one shape"),
-    "ten images": (lambda flow: flow.document_log_prob([Document([image(1)] * 10)]), "3 images at most.* has 10"),
     "images of another shape": (lambda flow: flow.draw_image([Document([image(1, (2, 2, 2))])]), r"\(2, 2, 4\)"),
     "integer images": (lambda flow: flow.read([Document([image(1).byte()])]), "Encode them first"),
     "unknown tokens": (lambda flow: flow.read([Document([[11]])]), r"0 … 10; got 11"),
     "a text over the context": (lambda flow: flow.read([Document([[1] * 41])]), "40 positions at most.* has 41"),
     "images over the context": (lambda flow: flow.read([Document([[1] * 23, image(1), image(1)])]), "has 41"),
+    "no token to write": (lambda flow: flow.write_text([Document([[1]])], end=0, most=0), "at least one token"),
+    "a negative temperature": (
+        lambda flow: flow.write_text([Document([[1]])], end=0, temperature=-1),
+        "a temperature from 0",
+    ),
+    "a reversible chain": (
+        lambda flow: flow._with(pf.transforms.reversible(flow.transform)).read(MIXED),
+        "recomputed=True",
+    ),
+    "unknown tokens to learn": (
+        lambda flow: DocumentLikelihood(flow, Identity()).check(Documents([Document([[11]])])),
+        r"0 … 10; got 11",
+    ),
+    "texts over the context to learn": (
+        lambda flow: DocumentLikelihood(flow, Identity()).check(Documents([Document([[1] * 41])])),
+        "has 41",
+    ),
+    "a model of texts over the context": (lambda _: replace(MODEL, text=32).build(), "take 41. Lower text"),
+    "positions without a third axis": (
+        lambda flow: TwoStreams(
+            2, (2, 2), language=flow.net.language, positions=ScaledRotary((2, 4)), width=32, depth=1
+        ),
+        "frames=None",
+    ),
     "a condition that is too long": (lambda flow: flow.sample((), [1] * 9), "8 tokens at most"),
     "a condition of unknown tokens": (lambda flow: flow.sample((), [11]), "got 11"),
     "a real condition": (lambda flow: flow.sample((), [0.5]), "A tokenizer makes them"),

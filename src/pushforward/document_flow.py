@@ -25,7 +25,7 @@ from pushforward.networks.two_streams import PatchDecoder, Reading
 from pushforward.randomness import Source, draw, drawing
 from pushforward.recording import readable
 from pushforward.shapes import PerSample, at_least_float32, sum_event
-from pushforward.transform import Solver, solved_by
+from pushforward.transform import Chain, Solver, Transform, solved_by
 from pushforward.transforms import Autoregressive
 
 
@@ -76,8 +76,8 @@ class DocumentFlow(Flow):
     As a `Flow` it is p(image | text), of the condition "text" (`TokenIds`). Texts are discrete, so a document is no
     event of a flow: `document_log_prob` reports the densities of images and the probabilities of tokens apart, each
     given all that comes before. `draw_image` and `write_text` go on with documents: called in turn they interleave
-    texts and images. Images are events, as they are for `log_prob`, and a document has `images` at most. The transform
-    is a chain of steps that see one image, a step of `networks.TwoStreams`, and one that rearranges.
+    texts and images. Images are events, as they are for `log_prob`. The transform is a chain of steps that see one
+    image, a step of `networks.TwoStreams`, and one that rearranges.
 
     The first token of a document is not scored: no text comes before it, from which a language model could tell it.
 
@@ -89,8 +89,6 @@ class DocumentFlow(Flow):
     >>> flow.document_log_prob(documents).images.shape
     torch.Size([2])
     """
-
-    images: int = 1
 
     def document_log_prob(self, documents: Documents | Sequence[Document]) -> DocumentLogProb:
         """Log-probabilities of documents in nats, given their given parts. Raises ValueError where they do not fit."""
@@ -117,14 +115,13 @@ class DocumentFlow(Flow):
     ) -> list[Document]:
         """Each document with an image drawn after its parts. A guided flow is guided away from the document without
         its texts. `temperature` multiplies the base's noise; `solve` is that of `decode`."""
-        *steps, deep, last = solved_by(self.transform, solve)  # pyright: ignore
-        drawn = [*documents]
-        for rows in self._alike(documents):
-            z = self.base.sample(len(rows), {}, temperature=temperature, generator=generator)
+        alike, (shallow, deep, last), drawn = self._alike(documents), self.steps(solve), [*documents]
+        z = self.base.sample(len(documents), {}, temperature=temperature, generator=generator)
+        for rows in alike:
             decoder = self._decoder([documents[row] for row in rows])
             net = Resumed(deep.net, decoder, decoder.answer)
-            x = Autoregressive(net, deep.move, solve=deep.solve).decode(last.decode(z))
-            for step in reversed(steps):
+            x = Autoregressive(net, deep.move, solve=deep.solve).decode(last.decode(z[rows]))
+            for step in reversed(shallow):
                 x = step.decode(x)
             for row, image in zip(rows, x, strict=True):
                 drawn[row] = documents[row].followed_by(image)
@@ -146,18 +143,24 @@ class DocumentFlow(Flow):
         `temperature` divides logits; at 0 each token is the most probable. Raises ValueError for a document without a
         text: there is no token for the language model to go on from.
         """
+        if most < 1 or temperature < 0:
+            raise ValueError(f"a text has at least one token, at a temperature from 0; got {most} and {temperature}.")
         if not all(document.texts for document in documents):
             raise ValueError(
                 "a language model goes on from a token: give the document a text before, such as the token that begins "
                 "one, Document([image, [begin]])."
             )
-        written = [*documents]
-        for rows in self._alike(documents):
+        alike, written, u = self._alike(documents), [*documents], None
+        if temperature:
+            like = torch.empty((), dtype=torch.float64, device=self.device)
+            u = draw(torch.rand, (len(documents), most), like, generator)
+        for rows in alike:
             reading, tokens = self._reading([documents[row] for row in rows]), []
             while len(tokens) < most and not (tokens and (torch.cat(tokens, 1) == end).any(1).all()):
                 if tokens:
                     reading.text(tokens[-1])
-                tokens.append(_drawn(self.net.logits(*reading.last), temperature, generator))
+                at = None if u is None else u[rows, len(tokens), None]
+                tokens.append(_drawn(self.net.logits(*reading.last), temperature, at))
             for row, text in zip(rows, torch.cat(tokens, 1).cpu(), strict=True):
                 ended = (text == end).cumsum(0) - (text == end).long() > 0
                 written[row] = documents[row].followed_by(text[~ended])
@@ -166,14 +169,40 @@ class DocumentFlow(Flow):
     @property
     def net(self) -> TwoStreams:
         """The network that reads documents."""
-        net = self.transform[-2].net  # pyright: ignore
+        net = self.steps()[1].net
         net = net.net if isinstance(net, Guided) else net
         assert isinstance(net, TwoStreams)
         return net
 
+    def steps(self, solve: Solver | None = None) -> tuple[list[Transform], Autoregressive, Transform]:
+        """The steps that see one image, that of `networks.TwoStreams`, and the last, which rearranges."""
+        transform = solved_by(self.transform, solve)
+        if not isinstance(transform, Chain):
+            raise ValueError(
+                f"documents are read step by step, and this flow is a {type(transform).__name__}: train with "
+                "recomputed=True in place of reversible=True."
+            )
+        *shallow, deep, last = transform
+        assert isinstance(deep, Autoregressive)
+        return shallow, deep, last
+
+    def check_tokens(self, tokens: Tensor) -> None:
+        """Raise ValueError where the language model cannot read these documents (n, T), as in `data.Documents`."""
+        kind, context = self.conditions["text"], self.net.language.model.sizes.context
+        assert isinstance(kind, TokenIds)
+        if (most := int(tokens.max())) >= kind.vocabulary:
+            raise ValueError(f"this flow reads tokens 0 … {kind.vocabulary - 1}; got {most}.")
+        sees = self.net.language.see is not None
+        taken = positions_taken(tokens, self.net.patches) if sees else tokens >= 0
+        if (longest := int(taken.sum(1).max())) > context:
+            raise ValueError(
+                f"the language model reads {context} positions at most, and a document has {longest}. Shorten its "
+                "texts."
+            )
+
     def _decoder(self, documents: list[Document]) -> Decoder:
         """The decoder of an image after documents of one layout, guided where the flow is."""
-        decoder, guided = PatchDecoder(self._reading(documents)), self.transform[-2].net  # pyright: ignore
+        decoder, guided = PatchDecoder(self._reading(documents)), self.steps()[1].net
         if not isinstance(guided, Guided):
             return decoder
         null = self.net.start_reading(len(documents))
@@ -191,9 +220,9 @@ class DocumentFlow(Flow):
     def _read_parts(self, reading: Reading, documents: list[Document], *, texts: bool = True) -> None:
         """Read all parts of documents of one layout, or their images alone."""
         for parts in zip(*(document.parts for document in documents), strict=True):
-            together = torch.stack(parts).to(self.device)
+            together = torch.stack([part.to(self.device) for part in parts])
             if together.dim() > 2:
-                for step in [*self.transform][:-2]:  # pyright: ignore
+                for step in self.steps()[0]:
                     together = step.encode(together)
                 first = self.net.first.expand(len(together), 1, -1)
                 reading.image(torch.cat([first.to(together), together], 1), 0)
@@ -210,27 +239,13 @@ class DocumentFlow(Flow):
 
     def _check(self, documents: Documents) -> None:
         """Raise ValueError where the flow cannot read these documents."""
-        images, tokens, kind = documents.images, documents.tokens, self.conditions["text"]
-        if images.shape[1] > self.images:
-            raise ValueError(
-                f"this flow reads documents of {self.images} images at most, and one has {images.shape[1]}. Build it "
-                "with more: STARFlow2(images=…)."
-            )
+        images = documents.images
         if images.shape[1] and (images.shape[2:] != self.event or not images.is_floating_point()):
             raise ValueError(
                 f"this flow reads images that are real events of shape {tuple(self.event)}; these are "
                 f"{images.dtype} of {tuple(images.shape[2:])}. Encode them first (pushforward.codecs)."
             )
-        assert isinstance(kind, TokenIds)
-        if (most := int(tokens.max())) >= kind.vocabulary:
-            raise ValueError(f"this flow reads tokens 0 … {kind.vocabulary - 1}; got {most}.")
-        read = tokens >= 0
-        taken = positions_taken(tokens, self.net.patches) if self.net.language.see is not None else read.long()
-        if (longest := int(taken.sum(1).max())) > (context := self.net.language.model.sizes.context):
-            raise ValueError(
-                f"the language model reads {context} positions at most, and a document has {longest}. Shorten its "
-                "texts."
-            )
+        self.check_tokens(documents.tokens)
 
 
 class ReadDocuments:
@@ -240,7 +255,7 @@ class ReadDocuments:
     """
 
     def __init__(self, flow: DocumentFlow, images: Tensor, tokens: Tensor, given: Tensor):
-        if isinstance(flow.transform[-2].net, Guided):  # pyright: ignore
+        if isinstance(flow.steps()[1].net, Guided):
             raise ValueError("guidance is of samples: score documents by the flow that is not guided.")
         self.flow, self.tokens, count = flow, tokens, images.shape[1]
         self.scored_tokens = (tokens >= 0) & ((tokens >= 0).cumsum(1) > 1) & ~given  # (n, T)
@@ -250,7 +265,7 @@ class ReadDocuments:
         self._latents = self._log_det.new_zeros(len(tokens), count, flow.net.patches, *flow.net.token)
         if count:
             x = images.flatten(0, 1)
-            for step in [*flow.transform][:-2]:  # pyright: ignore
+            for step in flow.steps()[0]:
                 x, log_det = step(x)
                 self._log_det = self._log_det + log_det.unflatten(0, images.shape[:2])
             self._latents = x.unflatten(0, images.shape[:2])
@@ -258,7 +273,7 @@ class ReadDocuments:
 
     def image_log_prob(self) -> Tensor:
         """The log-density of each image in nats, (n, images); 0 where it is given, or there is none."""
-        deep, last = [*self.flow.transform][-2:]  # pyright: ignore
+        _, deep, last = self.flow.steps()
         if not self._latents.shape[1]:
             return self._log_det
         net, start = self.flow.net, starts(self.tokens, self.flow.net.patches).gather(1, self._slots)
@@ -276,10 +291,9 @@ class ReadDocuments:
         return torch.where(self.scored_tokens, log_p, 0)
 
 
-def _drawn(logits: Tensor, temperature: float, generator: Source) -> Tensor:
-    """A token for each row of logits (n, 1, vocabulary), (n, 1)."""
-    if temperature == 0:
+def _drawn(logits: Tensor, temperature: float, u: Tensor | None) -> Tensor:
+    """A token for each row of logits (n, 1, vocabulary), by uniform u (n, 1); the most probable without: (n, 1)."""
+    if u is None:
         return logits.argmax(-1)
     share = (logits.double() / temperature).softmax(-1).cumsum(-1)
-    u = draw(torch.rand, share.shape[:2], share, generator)[..., None] * share[..., -1:]
-    return (share <= u).sum(-1).clamp(max=logits.shape[-1] - 1)
+    return (share <= u[..., None] * share[..., -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)

@@ -14,6 +14,7 @@ import torch
 from pushforward import codecs, data, models, moves, networks, objectives, solve, training, transforms
 from pushforward.codecs import CodecConfig
 from pushforward.data import Data, Images, ImageSource, Source, Takes
+from pushforward.document_flow import TokenIds
 from pushforward.migrations import FORMAT, migrated
 from pushforward.models import Model
 from pushforward.named import name_of, named
@@ -50,7 +51,9 @@ class Recipe:
         """What data the model and the codec take."""
         with torch.device("meta"):
             flow = self.model.build()
-        return Takes(self.codec.data_shape(tuple(flow.event)), self.codec.levels, flow.classes)
+        text = flow.conditions.get("text")
+        vocabulary = text.vocabulary if isinstance(text, TokenIds) else 0
+        return Takes(self.codec.data_shape(tuple(flow.event)), self.codec.levels, flow.classes, vocabulary)
 
     def training_data(self) -> Data:
         """The training data. Raises ValueError where the model or the codec cannot take it."""

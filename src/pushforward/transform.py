@@ -26,7 +26,7 @@ from torch.distributions.constraints import Constraint
 
 from pushforward.conditions import Context
 from pushforward.recording import readable
-from pushforward.shapes import Events, PerSample, sum_event
+from pushforward.shapes import Events, PerSample, spread, sum_event
 
 
 class Diagnosis(NamedTuple):
@@ -256,17 +256,13 @@ def mapped(door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Conte
     if readable(x) and math.isfinite(x.detach().sum()):  # else some may be infinite
         return door(x, context)
     lost = torch.linalg.vector_norm(x.detach().flatten(1), math.inf, dim=1) == math.inf
-    value, log_det = door(x.masked_fill(_column(lost, x), 0), context)
-    return value.masked_fill(_column(lost, value), math.inf), log_det.masked_fill(lost, -math.inf)
+    value, log_det = door(x.masked_fill(spread(lost, x), 0), context)
+    return value.masked_fill(spread(lost, value), math.inf), log_det.masked_fill(lost, -math.inf)
 
 
 def mapped_alone(door: Callable[..., Tensor], x: Events, context: Context) -> Events:
     """door(x, context), a value without its log-det, where a row with an infinite element has an infinite value."""
     return mapped(lambda x, context: (door(x, context), x.new_zeros(x.shape[:1])), x, context)[0]
-
-
-def _column(t: PerSample, x: Events) -> Tensor:
-    return t.reshape(-1, *[1] * (x.dim() - 1))
 
 
 class Traced(NamedTuple):

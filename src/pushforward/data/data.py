@@ -35,7 +35,7 @@ class Data(ABC):
     def fingerprint(self) -> str:
         """The SHA-256 of the data, by which a run knows them again: of all rows, or of 1,000 and their number where
         reading all takes long."""
-        return digest([str(len(self)), *self.fetch(spread(len(self)))])
+        return digest([str(len(self)), *self.fetch(evenly_spread(len(self)))])
 
 
 class Arrays(Data):
@@ -115,7 +115,7 @@ def split_rows(n: int, share: float, *, seed: int, most: int) -> tuple[Tensor, T
     return order[some:], order[:some]
 
 
-def spread(n: int, some: int = 1000) -> range:
+def evenly_spread(n: int, some: int = 1000) -> range:
     """Some rows of n, evenly spread; all where there are no more than that."""
     return range(0, n, max(1, n // some))
 

@@ -174,6 +174,11 @@ class CaptionDocuments(Source):
         return self.tokenizer.decode([token for token in tokens.tolist() if token not in ends]).strip()
 
     def _documents(self, takes: Takes, *, held_out: bool) -> Documents:
+        if takes.vocabulary not in (0, self.tokenizer.vocabulary):
+            raise ValueError(
+                f"data.tokenizer is that of {self.tokenizer.name}, of {self.tokenizer.vocabulary} tokens, and "
+                f"model.language reads {takes.vocabulary}. Name the same language model in both."
+            )
         images, captions = self.pairs.read(takes, held_out=held_out)
         texts = {caption: self.tokens(caption) for caption in set(captions)}
         found = []

@@ -45,16 +45,14 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
 
 def _prepared_documents(data: Documents, codec: Codec, cache: Path) -> Documents:
     """The documents with prepared images. Images that are in several documents are prepared once."""
-    images = {image.data_ptr(): image for document in data.documents for image in document.images}
+    images = {id(image): image for document in data.documents for image in document.images}
     if not images:
         return data
     latents = prepared(Arrays(torch.stack([*images.values()])), codec, cache).fetch(range(len(images)))[0]
     made = dict(zip(images, latents, strict=True))
     return Documents(
         [
-            Document(
-                [made[part.data_ptr()] if part.dim() == 3 else part for part in document.parts], given=document.given
-            )
+            Document([made[id(part)] if part.dim() == 3 else part for part in document.parts], given=document.given)
             for document in data.documents
         ]
     )

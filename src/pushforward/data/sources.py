@@ -26,6 +26,7 @@ class Takes(NamedTuple):
     event: tuple[int, ...]
     levels: int = 0  # of integers; 0: real numbers
     classes: int = 0  # of labels; 0: not conditioned on labels
+    vocabulary: int = 0  # of the tokens of texts; 0: not conditioned on tokens
 
 
 class Source(ABC):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pushforward.codecs import CodedFlow
 from pushforward.data import Document, Documents
-from pushforward.data.data import spread
+from pushforward.data.data import evenly_spread
 from pushforward.document_flow import DocumentFlow
 from pushforward.evaluation.text import Retrieval
 from pushforward.objectives import nats_per_token
@@ -82,6 +82,7 @@ def document_costs(coded: CodedFlow, documents: Documents, *, batch: int = 64, s
     An image's noise is a function of (seed, the number of its document).
     """
     flow, found = document_flow(coded), []
+    flow.check_tokens(documents.tokens)
     for rows in torch.arange(len(documents), device="cpu").split(batch):
         images, context = documents.fetch(rows)
         images, tokens, given = (t.to(flow.device) for t in (images, context["tokens"], context["given"]))
@@ -91,7 +92,7 @@ def document_costs(coded: CodedFlow, documents: Documents, *, batch: int = 64, s
 
 
 def mean_document_costs(coded: CodedFlow, documents: Documents) -> DocumentCosts:
-    """The means of `document_costs`, with their standard errors, for two documents or more."""
+    """The means of `document_costs`, with their standard errors, for two documents or more, each with both."""
     costs = document_costs(coded, documents)
     costs[0] /= math.prod(document_flow(coded).net.token)  # elements of a patch
     images, texts = zip(costs.mean(1).tolist(), (costs.std(1) / math.sqrt(len(documents))).tolist(), strict=True)
@@ -120,7 +121,7 @@ def document_retrieval(
     candidates = min(candidates, len(distinct))
     if candidates < 2:
         raise ValueError(f"compare two texts or more; there are {len(distinct)}, and candidates={candidates}.")
-    chosen, right = torch.tensor(spread(len(images), MOST), device="cpu"), torch.zeros(2, dtype=torch.long)
+    chosen, right = torch.tensor(evenly_spread(len(images), MOST), device="cpu"), torch.zeros(2, dtype=torch.long)
     for rows in chosen.split(batch):
         x = coded.codec.encode(images[rows].to(flow.device), Keyed(seed, rows=rows.tolist()))[0]
         shuffled = [

@@ -62,7 +62,6 @@ class STARFlow2(Model):
     language: str | LanguageModelSizes = "smollm2"
     sees: bool = True  # whether the language model reads images
     text: int = 128  # tokens at most of the text that an image is conditioned on
-    images: int = 4  # in a document, at most
     extent: float = 16  # side of the square on which the patches of an image lie
     layer: LayerOptions = LayerOptions()
 
@@ -78,14 +77,12 @@ class STARFlow2(Model):
             layer=self.layer,
         )
         patches, language = shallow.patches(), self._language()
-        flow = DocumentFlow(
+        return DocumentFlow(
             Chain(patches, *map(shallow.step, range(deep)), self._deep(language), Inverse(patches)),
             StandardNormal(*self.image),
             event=self.image,
             conditions={"text": TokenIds(self.text, language.sizes.vocabulary)},
         )
-        flow.images = self.images
-        return flow
 
     def small(self) -> STARFlow2:
         sizes, side = LanguageModelSizes(width=16, depth=1, heads=2, kv_heads=1, hidden=16), 4 * self.patch
@@ -100,6 +97,12 @@ class STARFlow2(Model):
     def _deep(self, language: FrozenLanguageModel) -> Autoregressive:
         features, move = self.image[0] * self.patch**2, Affine(Softplus(), soft_clip=4.0)
         grid = self.image[1] // self.patch, self.image[2] // self.patch
+        read, context = self.text + self.sees * (1 + grid[0] * grid[1]), language.sizes.context
+        if read > context:
+            raise ValueError(
+                f"the language model reads {context} positions at most, and a text of {self.text} tokens "
+                f"{'and an image take' if self.sees else 'takes'} {read}. Lower text."
+            )
         net = TwoStreams(
             features,
             move.raw_shape(features),

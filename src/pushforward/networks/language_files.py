@@ -155,6 +155,8 @@ class Gguf(LanguageFiles):
         if (kind := self._field("general.architecture")) != "llama":
             raise ValueError(f"{self.path} holds a model of type {kind!r}; only those of type 'llama' can be read.")
         of = {name: self._field(f"llama.{name}") for name in ("embedding_length", "block_count", "context_length")}
+        if (scaled := self._field("llama.rope.scaling.type", "none")) != "none":
+            raise ValueError(f"{self.path} has rotary positions scaled by {scaled!r}; only those unscaled can be read.")
         heads = self._field("llama.attention.head_count")
         return LanguageModelSizes(
             width=of["embedding_length"],
@@ -170,6 +172,13 @@ class Gguf(LanguageFiles):
         )
 
     def weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        layers = range(self.sizes.depth)
+        read = {name.format(layer) for names in GGUF_NAMES.values() for name in names for layer in layers}
+        if others := sorted(self._tensors.keys() - read):
+            raise ValueError(
+                f"{self.path} has weights that are not read here, such as {others[0]}: its model computes something "
+                "else. Give a Llama-type model without biases, experts or scaled rotary positions."
+            )
         return _joined(GGUF_NAMES, self._weight, self.sizes, dtype)
 
     def _weight(self, name: str) -> Tensor:

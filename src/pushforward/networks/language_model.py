@@ -110,7 +110,7 @@ class FrozenLanguageModel(nn.Module):
             order, places = torch.arange(stop, device=h.device), (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:]
             before, itself = order <= order[start:, None], order == order[start:, None]
             attends = (mask[:, None, None] & before) | itself  # a position that is not real attends to itself
-            turns: Any = self.positions.rotation(0, stop, head, h.device)
+            turns = self.positions.rotation(0, stop, head, h.device)
             rotation = Rotation(turns.cos[places][:, None], turns.sin[places][:, None])
         for i, layer in enumerate(self.layers):
             h = layer(h, None, rotation, None if recalls is None else recalls[i], attends)

@@ -97,7 +97,7 @@ class Rotary(Positions):
     def forward(self, h: Tensor, start: int = 0) -> Tensor:  # noqa: ARG002
         return h
 
-    def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:
+    def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation:
         pairs, rest = divmod(features, 2 * len(self.sizes))
         if rest:
             raise ValueError(
@@ -161,7 +161,7 @@ class ScaledRotary(Positions):
     def forward(self, h: Tensor, start: int = 0) -> Tensor:  # noqa: ARG002
         return h
 
-    def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:
+    def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation:
         return self.rotation_at(self.places(start, stop, device), features)
 
     def rotation_at(self, places: Tensor, features: int) -> Rotation:

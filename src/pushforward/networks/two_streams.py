@@ -55,10 +55,15 @@ class LanguageStream(nn.Module):
         return self.see(latents.to(computes_in(self.see)))
 
     def forward(self, tokens: Tensor, at: Interleaved, latents: Tensor) -> Tensor:
-        """Slots (B, T), what positions read, and the patches among that (B, S, D) -> states (B, S, width)."""
+        """Slots (B, T), what positions read, and the patches among that (B, S, D) -> states (B, S, width).
+
+        Positions beyond the context of the model are padding: a longer document is refused before.
+        """
+        context = self.model.sizes.context
         if self.see is not None:
-            return self.model(torch.where(at.image[..., None], self.seen(latents), self.model.embed(at.token)))
-        texts_first = (tokens < 0).int().argsort(dim=1, stable=True)
+            read = torch.where(at.image[..., None], self.seen(latents), self.model.embed(at.token))
+            return F.pad(self.model(read[:, :context]), (0, 0, 0, max(read.shape[1] - context, 0)))
+        texts_first = (tokens < 0).int().argsort(dim=1, stable=True)[:, :context]
         states = self.model(self.model.embed(tokens.clamp(min=0).gather(1, texts_first)))
         return along(torch.cat([states.new_zeros(states.shape[0], 1, self.width), states], 1), at.text.cumsum(1))
 
@@ -96,6 +101,8 @@ class TwoStreams(CausalNetwork):
         super().__init__()
         options = options or LayerOptions()
         self.token, self.raw, self.head = (features,), raw, width // options.heads(width)
+        if positions.frames == 1 and not positions.prefix:
+            raise ValueError("documents need positions with a third axis: ScaledRotary(grid, frames=None).")
         positions.rotation(0, 1, self.head, torch.device("meta"))  # raises if it cannot rotate heads
         self.positions, self.language = positions, language
         self.tokens = self.patches = math.prod(positions.grid)  # of an image

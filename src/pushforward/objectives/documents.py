@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.codecs import Codec
 from pushforward.conditions import Given
-from pushforward.data import Data
+from pushforward.data import Data, Documents
 from pushforward.document_flow import DocumentFlow, ReadDocuments
 from pushforward.flow import Flow
 from pushforward.networks.interleaved import IMAGE, PADDING
@@ -27,8 +27,8 @@ class DocumentStages(ObjectiveConfig):
 
     "images": the density of images, by all weights but the adapters. "adapters": the probability of texts, by the
     adapters alone. "both": both, by all weights. The language model is frozen throughout. `text_weight` is the weight
-    λ of texts beside images. `text_dropout` is the probability that a document with images is learned without its
-    texts, for guidance. Stages as in STARFlow2, arXiv:2605.08029, whose λ is not published.
+    λ of texts beside images. `text_dropout` is the probability that, where images are learned, a document that has
+    some is learned without its texts, for guidance. Stages as in STARFlow2, arXiv:2605.08029, whose λ is not published.
 
     >>> DocumentStages(stages=("images", "both"), text_weight=0.1).stages
     ('images', 'both')
@@ -86,7 +86,7 @@ class DocumentLikelihood(Objective):
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         tokens, given = _documents(context)
-        if self.config.text_dropout:
+        if self.config.text_dropout and self.stage != "adapters":
             tokens = self._without_some_texts(tokens, data, generator)
         costs = nats_per_token(self.flow, self.codec, data, tokens, given, generator, stage=self.stage)
         cost = costs[0] + self.config.text_weight * costs[1]
@@ -99,6 +99,8 @@ class DocumentLikelihood(Objective):
 
     def check(self, data: Data) -> None:
         _documents(data.fetch([0])[1])
+        if isinstance(data, Documents):
+            self.flow.check_tokens(data.tokens)
 
     def following(self) -> DocumentLikelihood | None:
         if self.rounds == 1:

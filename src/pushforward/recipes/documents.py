@@ -20,9 +20,7 @@ def emoji2() -> Recipe:
     """
     return Recipe(
         data=CaptionDocuments(CaptionedImages(("emoji64_twitter", "emoji64_google", "emoji64_fluent3d"))),
-        model=STARFlow2(
-            image=(32, 8, 8), width=256, deep_width=384, depths=(2, 2, 8), text=48, images=1, extent=8, sees=False
-        ),
+        model=STARFlow2(image=(32, 8, 8), width=256, deep_width=384, depths=(2, 2, 8), text=48, extent=8, sees=False),
         codec=Autoencoder(sigma=0.3),
         objective=DocumentStages(stages=("images", "adapters", "both"), text_dropout=0.0),
         train=Plan(steps=1500, lr=1e-3, weight_decay=0.3, checkpoint_every=150),
@@ -39,9 +37,7 @@ def sprites2() -> Recipe:
     """
     return Recipe(
         data=CaptionDocuments(SpriteFrames()),
-        model=STARFlow2(
-            image=(3, 16, 16), patch=4, width=128, depths=(2, 2, 4), text=48, images=1, extent=4, sees=False
-        ),
+        model=STARFlow2(image=(3, 16, 16), patch=4, width=128, depths=(2, 2, 4), text=48, extent=4, sees=False),
         codec=GaussianNoise(levels=256, sigma=0.1),
         objective=DocumentStages(stages=("images", "adapters", "both"), text_dropout=0.0),
         train=Plan(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
-from pushforward.data import CaptionDocuments, Document, Documents
+from pushforward.data import CaptionDocuments, Document, Takes
 from pushforward.data.encoded import Encoded
 from pushforward.data.folders import Stretch, Stretches
 from pushforward.document_flow import DocumentFlow
@@ -93,10 +93,7 @@ def evaluate_documents(run: Path, recipe: Recipe, data: str | None, device: str)
     source, coded, takes = recipe.data, load_coded(run, device=device), recipe.takes()
     assert isinstance(source, CaptionDocuments)
     source = source if data is None else source.at(data)
-    pairs = replace(source, order="text first").held_out(takes)
-    by_text, by_image = document_retrieval(
-        coded, pairs.images[:, 0], [document.texts[0] for document in pairs.documents]
-    )
+    by_text, by_image = document_retrieval(coded, *held_out_pairs(source, takes))
     sentences = [torch.from_numpy(source.tokenizer.encode(sentence)) for sentence in ORDINARY]
     found = {
         "held-out": mean_document_costs(coded, source.held_out(takes)),
@@ -109,7 +106,7 @@ def evaluate_documents(run: Path, recipe: Recipe, data: str | None, device: str)
     return found
 
 
-def captioned_images(documents: Documents, n: int) -> tuple[Tensor, Tensor]:
-    """n images at most that have a text before them, and the tokens of these texts, with −1 after."""
-    images, context = documents.fetch((documents.tokens[:, 0] >= 0).nonzero().flatten()[:n])
-    return images[:, 0], context["tokens"].clamp(min=-1)
+def held_out_pairs(source: CaptionDocuments, takes: Takes) -> tuple[Tensor, list[Tensor]]:
+    """The held-out images, and the tokens of the text of each."""
+    pairs = replace(source, order="text first").held_out(takes)
+    return pairs.images[:, 0], [document.texts[0] for document in pairs.documents]

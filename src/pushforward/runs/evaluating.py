@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from pushforward.codecs import CodedFlow, Identity
 from pushforward.data import (
@@ -15,7 +16,6 @@ from pushforward.data import (
     CaptionDocuments,
     Captioned,
     Data,
-    Documents,
     Order,
     Sprites,
     TableSource,
@@ -36,7 +36,7 @@ from pushforward.evaluation import (
 from pushforward.randomness import keyed
 from pushforward.recipe import Recipe
 from pushforward.runs.data import images_of, read_note, recipe_of
-from pushforward.runs.documents import captioned_images, evaluate_documents
+from pushforward.runs.documents import evaluate_documents, held_out_pairs
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
 from pushforward.runs.texts import evaluate_text
@@ -216,10 +216,14 @@ def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Diagnostics
         n: How many images or rows.
         device: cpu, cuda, mps, or auto.
     """
-    coded, held_out = load_coded(run, device=device), recipe_of(run).held_out_data()
-    flow, (data, given) = coded.flow, held_out.fetch(range(min(n, len(held_out))))
-    if isinstance(held_out, Documents):
-        data, given = captioned_images(held_out, n)
+    coded, recipe = load_coded(run, device=device), recipe_of(run)
+    flow = coded.flow
+    if isinstance(recipe.data, CaptionDocuments):
+        images, texts = held_out_pairs(recipe.data, recipe.takes())
+        data, given = images[:n], pad_sequence(texts[:n], batch_first=True, padding_value=-1)
+    else:
+        held_out = recipe.held_out_data()
+        data, given = held_out.fetch(range(min(n, len(held_out))))
     x = coded.codec.encode(data, torch.Generator().manual_seed(0))[0].to(flow.device)
     found = {"float32": flow.check(x, given)}
     if flow.device.type != "mps":  # which has no float64

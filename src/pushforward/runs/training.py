@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.data import Arrays, Data, Documents, Images, ImageSource, prepared
-from pushforward.data.data import spread
+from pushforward.data.data import evenly_spread
 from pushforward.evaluation import document_costs
 from pushforward.files import alone_in, cache_folder, write
 from pushforward.fitting import Fit, looking_at, score_name
@@ -138,7 +138,7 @@ def _measure(recipe: Recipe, objective: Objective) -> Callable[[Flow], Look] | N
 
 def _looking_at_documents(documents: Documents, codec: Codec) -> Callable[[Flow], Look]:
     """What a training evaluates: the held-out cost of documents, as its objective counts it."""
-    some = Documents([documents.documents[row] for row in spread(len(documents), EVALUATED)])
+    some = Documents([documents.documents[row] for row in evenly_spread(len(documents), EVALUATED)])
 
     def look(flow: Flow) -> Look:
         costs = document_costs(CodedFlow(flow, codec), some).sum(0)
