@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -130,6 +131,14 @@ def test_it_computes_what_transformers_does(tied, tmp_path):
 def test_other_types_are_refused(tmp_path):
     saved_by_transformers(tmp_path, attention_bias=True)
     with pytest.raises(ValueError, match="attention_bias = True; only models with False"):
+        FrozenLanguageModel.pretrained(str(tmp_path))
+
+
+def test_a_weight_that_is_missing_is_named(tmp_path):
+    saved_by_transformers(tmp_path, tie_word_embeddings=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    with pytest.raises(ValueError, match="have no weight 'lm_head.weight'"):
         FrozenLanguageModel.pretrained(str(tmp_path))
 
 

@@ -29,7 +29,6 @@ from pushforward.data.sprites import caption
 from pushforward.evaluation import document_costs, document_retrieval, mean_document_costs, ordinary_text, pair_scores
 from pushforward.models import STARFlow2
 from pushforward.networks import LanguageModelSizes
-from pushforward.objectives import DocumentStages
 from pushforward.sampling import Sampling
 from pushforward.training import Plan
 
@@ -47,12 +46,20 @@ def tokenizer(tmp_path_factory) -> LanguageTokenizer:
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = tokenizers.decoders.ByteLevel()
     model.add_special_tokens(["<s>", "</s>"])
+    model.enable_truncation(4)  # as some files ask for
     model.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": {"content": "</s>"}}))
+    chat = "{{ bos_token }}{% for message in messages %}{{ message.content + eos_token }}{% endfor %}"
+    config = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": chat}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16}
     more = {"vocab_size": 258, "max_position_embeddings": 256, "rms_norm_eps": 1e-5}
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", **sizes, **more}))
     return LanguageTokenizer(str(folder))
+
+
+def test_texts_are_not_cut_off(tokenizer):
+    assert tokenizer.decode(tokenizer.encode("more than four bytes").tolist()) == "more than four bytes"
+    assert tokenizer.conversation([{"role": "user", "content": "hear"}]) == "<s>hear</s>"
 
 
 def folder_of_pictures(folder: Path) -> Path:
@@ -82,6 +89,7 @@ def test_a_folder_of_images_with_captions(prefix, tmp_path, monkeypatch):
     [
         ("{", "metadata.jsonl, line 2: expected JSON with file_name and text"),
         ('{"file_name": "0.png"}', "line 2: expected JSON with file_name and text; 'text'"),
+        ('{"file_name": "0.png", "text": null}', "line 2: .* a caption is a text, and this is None"),
         ('{"file_name": "none.png", "text": "a"}', "line 2: there is no .*none.png"),
     ],
 )
@@ -317,7 +325,3 @@ def test_packs_of_captions(tmp_path):
     assert torch.equal(*found.chunk(2))
     with pytest.raises(FileNotFoundError, match="no .*nothing.npz. Set PUSHFORWARD_DATA"):
         CaptionedImages(("nothing",)).read(TAKES, held_out=False)
-
-
-def test_stages_of_a_recipe_are_those_published():
-    assert pf.recipes.sprites2().objective == DocumentStages(text_dropout=0.0)

@@ -54,11 +54,15 @@ class LanguageTokenizer(Tokenizer):
         if not (chat := _loaded(self.name)[1].chat):
             raise ValueError(f"the language model {self.name} was not made for conversations: it has no template.")
         template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(chat)
-        return template.render(messages=[dict(message) for message in messages], add_generation_prompt=asked)
+        ends = {"bos_token": self.decode([self.begin]), "eos_token": self.decode([self.end])}
+        return template.render(messages=[dict(message) for message in messages], add_generation_prompt=asked, **ends)
 
 
 @lru_cache(maxsize=1)
 def _loaded(name: str) -> tuple[Any, TokenizerFiles]:
     """The tokenizer, of the package `tokenizers`, and what it was made of."""
     found = language_files(name).tokenizer()
-    return require("tokenizers", "lm").Tokenizer.from_str(found.tokenizer), found
+    tokenizer = require("tokenizers", "lm").Tokenizer.from_str(found.tokenizer)
+    tokenizer.no_truncation()  # which a file may ask for, as it may for padding
+    tokenizer.no_padding()
+    return tokenizer, found

@@ -86,7 +86,7 @@ class CaptionedImages(Pairs):
                 continue
             try:
                 found = json.loads(line)
-                file, told = folder / found["file_name"], found[self.column]
+                file, told = folder / found["file_name"], _caption(found[self.column])
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{path}, line {number}: expected JSON with file_name and {self.column}; {error}"
@@ -94,14 +94,24 @@ class CaptionedImages(Pairs):
             if not file.exists():
                 raise ValueError(f"{path}, line {number}: there is no {file}.")
             files.append(Stretch(file))
-            captions.append(str(told))
+            captions.append(told)
         return Stretches(files), captions
 
     def _hugging_face(self, name: str) -> tuple[Blobs, list[str]]:
         table = hugging_face_table(name[3:], "train")
         if lacking := {"image", self.column} - {*table.column_names}:
             raise ValueError(f"{name} has the columns {', '.join(table.column_names)}, and no {lacking.pop()}.")
-        return Cells(table["image"], name), [str(text) for text in table[self.column].to_pylist()]
+        try:
+            return Cells(table["image"], name), [_caption(text) for text in table[self.column].to_pylist()]
+        except TypeError as error:
+            raise ValueError(f"the column {self.column} of {name} has no captions: {error}.") from None
+
+
+def _caption(found: object) -> str:
+    """A caption as it was read. Raises TypeError where it is no text."""
+    if not isinstance(found, str):
+        raise TypeError(f"a caption is a text, and this is {found!r}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -300,6 +300,9 @@ def _joined(
         if ours == "head.weight" and sizes.tied:
             continue
         for layer in range(sizes.depth if "{}" in ours else 1):
-            whole = torch.cat([weight(name.format(layer)) for name in theirs])
+            try:
+                whole = torch.cat([weight(name.format(layer)) for name in theirs])
+            except KeyError as error:
+                raise ValueError(f"the files of this language model have no weight {error}.") from None
             found[ours.format(layer)] = (whole.float() - 1 if ours.endswith("norm.weight") else whole).to(dtype)
     return found

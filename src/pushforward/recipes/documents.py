@@ -22,7 +22,7 @@ def emoji2() -> Recipe:
         data=CaptionDocuments(CaptionedImages(("emoji64_twitter", "emoji64_google", "emoji64_fluent3d"))),
         model=STARFlow2(image=(32, 8, 8), width=256, deep_width=384, depths=(2, 2, 8), text=48, extent=8, sees=False),
         codec=Autoencoder(sigma=0.3),
-        objective=DocumentStages(stages=("images", "adapters", "both"), text_dropout=0.0),
+        objective=DocumentStages(text_dropout=0.0),
         train=Plan(steps=1500, lr=1e-3, weight_decay=0.3, checkpoint_every=150),
     )
 
@@ -39,7 +39,7 @@ def sprites2() -> Recipe:
         data=CaptionDocuments(SpriteFrames()),
         model=STARFlow2(image=(3, 16, 16), patch=4, width=128, depths=(2, 2, 4), text=48, extent=4, sees=False),
         codec=GaussianNoise(levels=256, sigma=0.1),
-        objective=DocumentStages(stages=("images", "adapters", "both"), text_dropout=0.0),
+        objective=DocumentStages(text_dropout=0.0),
         train=Plan(
             steps=1000, batch=16, lr=2e-3, warmup=20, average_decay=0.99, precision="float32", checkpoint_every=50
         ),
