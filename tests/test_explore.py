@@ -126,6 +126,7 @@ def test_a_training_is_followed(tmp_path):
     from fastapi.testclient import TestClient
 
     pf.save(pf.models.MAF(features=3).build(), tmp_path / "run", model=pf.models.MAF(features=3))
+    (tmp_path / "run/README.md").unlink()  # a training writes it at its end
     client, path = TestClient(app([tmp_path / "run"]), base_url=HERE), "/api/runs/run/training"
     assert client.get(path).status_code == 422, "there is no log"
     log = pf.training.Log(tmp_path / "run")
@@ -143,6 +144,15 @@ def test_a_training_is_followed(tmp_path):
     assert answer["held_out"] == [[5000, -4.5]]
     assert answer["picture"] == "step-00005000.png"
     assert "samples" not in client.get(path, params={"seen": answer["picture"]}).json()
+    log.rewind(1000)  # it is continued from a checkpoint, with longer lines
+    for step in range(1010, 6000, 10):
+        log.write(step, {"nats": 2.0, "gradient": 1.0, "lr": 0.1, "seconds": step / 100, "precision": "float32"})
+    answer = client.get(path).json()
+    assert answer["step"] == 5990
+    assert [steps for steps, *_ in answer["curve"]] == sorted({steps for steps, *_ in answer["curve"]})
+    assert answer["curve"][-1][1] == -2.0
+    pf.runs.folder.write_card(tmp_path / "run")
+    assert client.get(path).json()["ended"]
 
 
 def test_a_row_has_the_density_of_each_feature_given_the_others(tmp_path):
@@ -172,6 +182,25 @@ def test_a_row_has_the_density_of_each_feature_given_the_others(tmp_path):
     )
     assert client.get("/api/runs/run/row", params={"x": "1", "c": "0"}).status_code == 422
     assert client.get("/api/runs/run/row", params={"x": "1,nan", "c": "0"}).status_code == 422
+
+
+@pytest.mark.parametrize(("scale", "centre"), [(1e-5, 0), (10, 1234567)])
+def test_data_that_are_close_together_stay_apart(tmp_path, scale, centre):
+    from fastapi.testclient import TestClient
+
+    table = centre + scale * np.random.default_rng(0).normal(size=(40, 3))
+    np.savetxt(tmp_path / "t.csv", table, delimiter=",", header="a,b,age", comments="")
+    for name, context in (("plane", ()), ("vectors", ("age",))):
+        model = pf.models.MAF(features=2, context=len(context), transforms=1, hidden=(8,))
+        data = TableSource(str(tmp_path / "t.csv"), ("a", "b"), context, validation=0.5)
+        pf.save(model.build(), tmp_path / name, model=model, data=data)
+    client = TestClient(app([tmp_path / "plane", tmp_path / "vectors"]), base_url=HERE)
+    points = client.get("/api/runs/plane/scene").json()["stages"][0]["points"]
+    rows = client.get("/api/runs/vectors/table").json()["rows"]
+    for shown_rows in (points, rows):
+        assert np.std(shown_rows) == pytest.approx(scale, rel=0.5)
+    x, y = points[0]
+    assert client.get("/api/runs/plane/point", params={"stage": 0, "x": x, "y": y}).json()["path"][0] == [x, y]
 
 
 def test_an_edit_goes_along_the_direction_of_a_class(page):
@@ -350,10 +379,10 @@ def test_of_waiting_requests_only_the_latest_is_run():
 def test_a_run_that_cannot_be_shown_is_listed(tmp_path):
     from fastapi.testclient import TestClient
 
-    pf.save(pf.models.MAF(features=3, classes=2).build(), tmp_path / "three")
-    client = TestClient(app([tmp_path / "three", "pretrained:moons", "pretrained:moons"]), base_url=HERE)
+    pf.save(pf.models.MAF(features=3, classes=2).build(), tmp_path / "three#1?")  # an address cannot hold it
+    client = TestClient(app([tmp_path / "three#1?", "pretrained:moons", "pretrained:moons"]), base_url=HERE)
     assert [(run["name"], run["kind"]) for run in client.get("/api/runs").json()] == [
-        ("three", ""),
+        ("three-1-", ""),
         ("moons", "plane"),
         ("moons-2", "plane"),
     ]

@@ -258,6 +258,19 @@ def test_without_data_samples_are_shown(page, address):
     assert page.get_attribute("#original", "alt") == "sample 0"
 
 
+def test_after_the_last_held_out_images_come_the_first(page, address):
+    ready(page, address, "#digits?start=350", "#cost")
+    page.wait_for_selector("#gallery button:nth-child(10)")
+    for _ in range(2):
+        attribute_changes(page, "#gallery button:first-child", "data-name", lambda: page.click("#more"))
+    assert page.get_attribute("#gallery button:first-child", "data-name") == "data:25"
+
+
+def test_a_training_is_watched_on_after_an_error(page, address):
+    page.route("**/training?*", lambda route: route.fulfill(status=422, json={"detail": "busy"}), times=1)
+    ready(page, address, "#table?view=training", "#score")
+
+
 def test_samples_follow_their_controls(page, address):
     ready(page, address, "#digits?of=samples", "#cost")
     first = "#gallery button:first-child img"

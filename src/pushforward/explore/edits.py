@@ -75,7 +75,7 @@ class Edits:
             "readings": editing.read(self.flow, made, self.directions)[0].tolist(),
         }
 
-    def filled(self, name: str, sampling: Sampling, mask: str, seed: int, anew: bool) -> dict[str, Any]:
+    def filled(self, name: str, sampling: Sampling, mask: str, anew: bool) -> dict[str, Any]:
         """Some more steps of the chains that draw the pixels marked by `mask`, or their first ones.
 
         The acceptance rate is that of the last half of these steps. The scale is adapted at first, and then stays.
@@ -85,11 +85,11 @@ class Edits:
             raise ValueError(
                 f"each step would solve an equation and its gradient: pushforward inpaint {self.run} does."
             )
-        key = (name, sampling, mask, seed)
+        key = (name, sampling, mask)
         missing = read_mask(mask, *self.flow.event[1:])
         here = self.chains.pop(key, None)
         if anew or here is None:
-            here = self._begun(self.pictures.encoded(name, sampling), missing, seed)
+            here = self._begun(self.pictures.encoded(name, sampling), missing, sampling.seed)
         proposal = editing.Langevin(here.scale, adapted=here.steps < TUNING)
         filled = editing.inpaint(self.flow, here.images, missing, STEPS, proposal=proposal, generator=here.noise)
         there = Chains(filled.images, filled.scale.mean().item(), here.noise, here.steps + STEPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from os import PathLike
@@ -46,7 +47,7 @@ class Opened:
         event, conditions = tuple(self.built.event), set(self.built.conditions)
         if event == (2,) and not conditions and self.built.exact:
             return "plane"
-        if len(event) == 1 and event[0] and event[0] <= MOST and conditions <= {"vector"}:
+        if len(event) == 1 and event[0] and event[0] <= MOST and conditions <= {"vector"} and self.built.exact:
             return "vectors" if isinstance(self.recipe.codec, Identity) else ""
         images = len(event) == 3 and None not in event and event[0] in (1, 3) and conditions <= {"label"}
         return "images" if images and isinstance(self.recipe.codec, IntegerCodec) else ""
@@ -149,10 +150,10 @@ def _written(run: str | PathLike[str]) -> int:
 
 
 def opened(runs: Iterable[str | PathLike[str]]) -> dict[str, Opened]:
-    """Runs by short names, which are all that a request can name."""
+    """Runs by short names, which are all that a request can name: an address gives #, ?, % a meaning of its own."""
     found: dict[str, Opened] = {}
     for run in runs:
-        base = name = Path(str(run).removeprefix(PRETRAINED)).name or "run"
+        base = name = re.sub("[#?%]", "-", Path(str(run).removeprefix(PRETRAINED)).name) or "run"
         count = 2
         while name in found:
             name, count = f"{base}-{count}", count + 1

@@ -59,7 +59,7 @@ class Plane:
     def point(self, stage: int, x: float, y: float) -> dict[str, Any]:
         """Where a point of one stage is at every stage, (stages, 2), the log-det of each transform, and log p, nats."""
         self._check(stage)
-        start = self._to_data(torch.tensor([[x, y]]), stage)
+        start = self._to_data(torch.tensor([[x, y]], dtype=self.rows.dtype), stage)
         path, log_dets = self._pushed(start, self.parts)
         base = self.flow.base.log_prob(path[-1]).item()
         back = self.flow.decode(path[-1])
@@ -81,8 +81,8 @@ class Plane:
                 {
                     "name": name,
                     "square": _square(at, latent=stage == len(self.parts)),
-                    "points": at.round(decimals=3).tolist(),
-                    "lines": line.unflatten(0, (2 * LINES, ALONG)).round(decimals=3).tolist(),
+                    "points": at.tolist(),
+                    "lines": line.unflatten(0, (2 * LINES, ALONG)).tolist(),
                 }
                 for stage, (name, at, line) in enumerate(zip(names, points, lines, strict=True))
             ],
@@ -92,7 +92,7 @@ class Plane:
         """The density of a stage on its square, by rows from below: 0 … 255 is the root of its share of the highest."""
         self._check(stage)
         left, bottom, half = self.scene()["stages"][stage]["square"]
-        ends = torch.linspace(-half, half, self.side)
+        ends = torch.linspace(-half, half, self.side, dtype=self.rows.dtype)
         y, x = torch.meshgrid(bottom + ends, left + ends, indexing="ij")
         log_p = self._log_density(torch.stack([x, y], -1).flatten(0, 1), stage)
         root = ((log_p - log_p.max()) / 2).exp() * 255
@@ -150,8 +150,8 @@ def _parts(transform: Transform, solve: ODESolver | None = None) -> Iterator[Tra
 
 
 def _square(points: Tensor, *, latent: bool) -> list[float]:
-    """A square around points: left and bottom of its centre, and half of its side."""
+    """A square around points: the two coordinates of its centre, and half of its side, 1 around a single point."""
     if latent:
         return [0.0, 0.0, max(1.1 * REACH, points.abs().max().item())]
     least, most = points.amin(0), points.amax(0)
-    return [*((least + most) / 2).tolist(), 0.62 * (most - least).max().item()]
+    return [*((least + most) / 2).tolist(), 0.62 * (most - least).max().item() or 1.0]

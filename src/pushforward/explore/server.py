@@ -18,7 +18,7 @@ from pushforward.explore.guard import Guard
 from pushforward.explore.images import MOST, Pictures
 from pushforward.explore.opened import Opened, opened
 from pushforward.explore.uploads import BYTES, read_upload
-from pushforward.explore.vectors import read_values
+from pushforward.explore.vectors import FURTHEST, read_values
 from pushforward.explore.worker import BusyError, SupersededError, Worker
 from pushforward.optional import require
 from pushforward.runs.folder import PRETRAINED
@@ -118,8 +118,8 @@ def _of_planes(answer: Callable[..., Any]) -> "APIRouter":
         request: Request,
         name: str,
         stage: int,
-        x: float = Query(ge=-1e6, le=1e6, allow_inf_nan=False),
-        y: float = Query(ge=-1e6, le=1e6, allow_inf_nan=False),
+        x: float = Query(ge=-FURTHEST, le=FURTHEST, allow_inf_nan=False),
+        y: float = Query(ge=-FURTHEST, le=FURTHEST, allow_inf_nan=False),
     ) -> Any:
         return await answer(request, name, lambda run: run.plane.point(stage, x, y))
 
@@ -213,7 +213,7 @@ def _of_images(answer: Callable[..., Any]) -> "APIRouter":
 
 def _of_edits(answer: Callable[..., Any]) -> "APIRouter":
     """Requests for changed images."""
-    from fastapi import APIRouter, Depends, Query, Request
+    from fastapi import APIRouter, Depends, Request
 
     routes, how = APIRouter(prefix="/api/runs/{name}"), Depends(_sampling())
 
@@ -232,11 +232,10 @@ def _of_edits(answer: Callable[..., Any]) -> "APIRouter":
         name: str,
         picture: str,
         mask: str,
-        chain: int = Query(0, ge=0, lt=2**31),
         anew: bool = False,
         sampling: Sampling = how,
     ) -> Any:
-        return await answer(request, name, lambda run: run.edits.filled(picture, sampling, mask, chain, anew))
+        return await answer(request, name, lambda run: run.edits.filled(picture, sampling, mask, anew))
 
     return routes
 

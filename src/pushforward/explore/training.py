@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from os import PathLike
 from typing import Any
 
@@ -21,7 +22,7 @@ class Training:
     def __init__(self, run: str | PathLike[str], recipe: Recipe):
         self.folder, self.steps = folder_of(run), recipe.train.steps
         self.lines: list[dict[str, Any]] = []
-        self.read = 0  # bytes
+        self.file, self.read = 0, 0  # the number of the file, and bytes that were read
 
     def so_far(self, seen: str = "") -> dict[str, Any]:
         """The curve in its unit, what its last line says, and the last picture of samples, where it is not `seen`.
@@ -38,7 +39,7 @@ class Training:
             "unit": unit,
             "step": last["step"],
             "steps": self.steps,
-            "ended": (self.folder / CARD).stat().st_mtime >= (self.folder / LOG).stat().st_mtime,  # it is written last
+            "ended": self._ended(),
             "left": max(0, self.steps - last["step"]) * pace,  # seconds
             "pace": pace,
             "gradient": last["gradient"],
@@ -48,19 +49,25 @@ class Training:
             **self._picture(seen),
         }
 
+    def _ended(self) -> bool:
+        """Whether the card is newer than the log: a training writes it at its end."""
+        card = self.folder / CARD
+        return card.exists() and card.stat().st_mtime >= (self.folder / LOG).stat().st_mtime
+
     def _read_on(self) -> None:
         """Read the lines that are new, or all where the file is another, as that of a run that was continued."""
         path = self.folder / LOG
-        size = path.stat().st_size if path.exists() else 0
-        if size < self.read:
-            self.lines, self.read = [], 0
-        if size > self.read:
-            with path.open("rb") as file:
-                file.seek(self.read)
-                new = file.read(size - self.read)
-            whole = new[: new.rfind(b"\n") + 1]
-            self.lines += [json.loads(line) for line in whole.splitlines()]
-            self.read += len(whole)
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            number = os.fstat(file.fileno()).st_ino
+            if number != self.file:
+                self.lines, self.file, self.read = [], number, 0
+            file.seek(self.read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self.lines += [json.loads(line) for line in whole.splitlines()]
+        self.read += len(whole)
 
     def _picture(self, seen: str) -> dict[str, str]:
         newest = max((self.folder / "pictures").glob("step-*.png"), default=None)

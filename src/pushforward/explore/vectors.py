@@ -15,6 +15,7 @@ from pushforward.shapes import Events, PerSample
 POINTS, BINS = 400, 24  # points of a pair plot, and bins of a histogram
 ALONG = 81  # points of a curve
 MOST = 24  # features
+FURTHEST = 1e15  # value of a feature: times in microseconds are less
 
 
 class Vectors:
@@ -107,7 +108,7 @@ class Vectors:
 
 
 def read_values(text: str) -> list[float]:
-    """Values with commas between them. Raises ValueError for another text, and for values beyond ±1e9.
+    """Values with commas between them. Raises ValueError for another text, and for values beyond ±FURTHEST.
 
     >>> read_values("0.5,-1")
     [0.5, -1.0]
@@ -116,8 +117,8 @@ def read_values(text: str) -> list[float]:
         values = [float(part) for part in text.split(",") if part]
     except ValueError:
         raise ValueError(f"values are numbers with commas between them; got {text[:40]!r}.") from None
-    if not all(abs(value) <= 1e9 for value in values):
-        raise ValueError(f"values are finite, and 1e9 at most; got {text[:40]!r}.")
+    if not all(abs(value) <= FURTHEST for value in values):
+        raise ValueError(f"values are finite, and {FURTHEST:g} at most; got {text[:40]!r}.")
     return values
 
 
@@ -130,7 +131,8 @@ def _ranges(x: Tensor, more: float) -> Tensor:
 
 
 def _listed(x: Tensor) -> list[list[float]]:
-    return [[float(f"{value:.5g}") for value in row] for row in x.tolist()]
+    """With as many digits as float32 has: data may be far from 0, and close together."""
+    return [[float(f"{value:.9g}") for value in row] for row in x.tolist()]
 
 
 def _curve(log_p: Tensor, value: float, ends: Sequence[float]) -> dict[str, Any]:

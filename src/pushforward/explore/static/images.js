@@ -35,7 +35,11 @@ export async function images({ run, query, ask, keep, leaving }) {
     const began = performance.now();
     const listed = await ask(`${path}/gallery`, { of: chosen.of, start: chosen.start, n: SHOWN, ...sampling() }, "gallery");
     if (!listed) return;
-    if (!listed.length && !chosen.start) { // the data are not here
+    if (!listed.length && chosen.start) { // after the last come the first
+      chosen.start = 0;
+      return gallery();
+    }
+    if (!listed.length) { // the data are not here
       const [picture, other] = [chosen.picture, chosen.other].map((name) => name.replace("data", "sample"));
       Object.assign(chosen, { of: "samples", picture, other });
       return gallery();

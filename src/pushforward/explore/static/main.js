@@ -49,6 +49,7 @@ async function show() {
     return link;
   }));
   parts(run);
+  document.getElementById("made").hidden = false;
   document.title = `${run.name} · Pushforward`;
   document.getElementById("about").textContent = `${run.model} of ${run.data || run.name}, ${run.parameters.toLocaleString("en")} parameters`;
   document.getElementById("about").title = run.configuration;
@@ -67,7 +68,6 @@ async function show() {
     return;
   }
   main.replaceChildren(document.getElementById(view).content.cloneNode(true));
-  document.getElementById("made").hidden = false;
   say(`${run.name} is loading`);
   try {
     const page = { run, query, ask: visit(), keep: (values) => keep(run.name, values), leaving };

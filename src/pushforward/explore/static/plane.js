@@ -13,13 +13,18 @@ export async function plane({ run, query, ask, keep, leaving }) {
   const within = (k) => Math.max(0, Math.min(last, Math.round(k)));
   let target = within(number("stage", last)), shown = target, playing = false, frame = 0, touched = 0, found = null;
   const held = { stage: within(number("at", 0)), x: number("x", stages[0].points[0][0]), y: number("y", stages[0].points[0][1]) };
-  const densities = new Map();
+  const densities = new Map(), failed = (error) => say(error.message);
   const canvases = { data: () => 0, stage: () => shown };
 
   async function fetchDensity(stage) {
     if (densities.has(stage)) return;
     densities.set(stage, null);
-    densities.set(stage, picture(await ask(`${path}/density`, { stage })));
+    try {
+      densities.set(stage, picture(await ask(`${path}/density`, { stage })));
+    } catch (error) {
+      densities.delete(stage);
+      throw error;
+    }
     draw();
   }
 
@@ -73,8 +78,8 @@ export async function plane({ run, query, ask, keep, leaving }) {
     $("slider").setAttribute("aria-valuetext", `${target} of ${last}: ${stages[target].name}`);
     const what = target === last ? "latent <i>z</i>" : target ? `after <b>${target}</b> of ${last}: ${stages[target].name}` : "data <i>x</i>";
     $("after").innerHTML = what;
-    fetchDensity(target);
-    if (found) locate();
+    fetchDensity(target).catch(failed);
+    if (found) locate().catch(failed);
     if (still()) shown = target;
     move();
   }
@@ -164,7 +169,7 @@ export async function plane({ run, query, ask, keep, leaving }) {
     Object.assign(held, { stage: within(canvases[id]()), x, y });
     if (found) found.path[held.stage] = [x, y]; // at once; the other picture follows
     draw();
-    locate().catch((error) => say(error.message));
+    locate().catch(failed);
   }
 
   for (const id of Object.keys(canvases)) {

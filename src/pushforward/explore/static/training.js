@@ -15,7 +15,11 @@ export async function training({ run, ask, keep, leaving }) {
     found = answer;
     tell();
     draw();
-    if (!found.ended) timer = setTimeout(() => look().catch((error) => say(error.message)), EVERY);
+  }
+
+  async function watch() { // after an error, too: the server may be back
+    await look().catch((error) => say(error.message));
+    if (!found?.ended) timer = setTimeout(watch, EVERY);
   }
 
   function tell() {
@@ -84,7 +88,7 @@ export async function training({ run, ask, keep, leaving }) {
   sized.observe($("curve"));
   dark.addEventListener("change", draw);
   leaving.push(() => { clearTimeout(timer); sized.disconnect(); dark.removeEventListener("change", draw); });
-  await look();
+  await watch();
 }
 
 function line(context, points, colour, width) {
