@@ -70,7 +70,14 @@ def inverse() -> pf.LearnedInverse:
     return pf.LearnedInverse(random_flow("TarFlow"), width=16, depth=1)
 
 
+def reversible() -> None:
+    objective = InverseAlignment(inverse(), GaussianNoise(levels=17, sigma=0.1))
+    images = pf.data.Arrays(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
+    minimise(objective, images, Plan(steps=1, batch=2, reversible=True))
+
+
 ERRORS = {
+    "no chain": (reversible, ValueError, "this flow is a learned inverse: give recomputed=True"),
     "no density": (lambda: inverse().log_prob(torch.zeros(1, 1, 4, 4)), TypeError, "Score events by the flow"),
     "no patches": (lambda: pf.LearnedInverse(pf.models.MAF(features=3).build()), ValueError, "transform is Patchify"),
     "a seed": (lambda: inverse().sample(seed=1), TypeError, "takes no seed="),

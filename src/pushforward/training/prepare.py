@@ -42,12 +42,11 @@ def prepared(objective: Objective, plan: Plan) -> Iterator[None]:
     activations again.
     """
     flow = objective.flow
-    transform = flow.transform if plan.reversible else None  # a learned inverse has none
-    if transform is not None:
-        if any(isinstance(part, Continuous) for part in flow.modules()):
-            raise ValueError(
-                "reversible=True is for chains of steps, and this flow is continuous: give recomputed=True."
-            )
+    transform = getattr(flow, "transform", None)  # a learned inverse has none
+    if plan.reversible:
+        if transform is None or any(isinstance(part, Continuous) for part in flow.modules()):
+            kind = "is continuous" if transform is not None else "is a learned inverse"
+            raise ValueError(f"reversible=True is for chains of steps, and this flow {kind}: give recomputed=True.")
         flow.transform = reversible(transform)
     found = dict.fromkeys(networks(objective))
     for network in found if plan.recomputed else ():
