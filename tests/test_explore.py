@@ -366,14 +366,17 @@ def test_of_waiting_requests_only_the_latest_is_run():
         tasks = [asyncio.create_task(worker.run(first, "slider"))]
         await asyncio.to_thread(begun.wait, 10)
         tasks += [asyncio.create_task(worker.run(lambda i=i: ran.append(i), "slider")) for i in (1, 2, 3)]
+        tasks += [asyncio.create_task(worker.run(lambda: ran.append("cancelled"), "key")) for _ in range(2)]
         tasks.append(asyncio.create_task(worker.run(lambda: ran.append("other"), "button")))
+        await asyncio.sleep(0.05)
+        tasks[5].cancel()
         await asyncio.sleep(0.05)
         go.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     answers = asyncio.run(requests())
     assert ran == [0, 3, "other"]
-    assert [type(answer) for answer in answers[1:3]] == [SupersededError] * 2
+    assert [type(answer) for answer in (*answers[1:3], answers[4])] == [SupersededError] * 3
 
 
 def test_a_run_that_cannot_be_shown_is_listed(tmp_path):

@@ -39,7 +39,7 @@ class Worker:
         self.waiting += 1
 
         def once() -> Any:
-            if self.latest[key] != ticket:
+            if self.latest.get(key) != ticket:  # none where the later one was cancelled
                 raise SupersededError
             return function()
 
