@@ -133,7 +133,8 @@ def test_decoding_equals_one_pass(asked, pieces, gradients):
 
 def test_every_causal_network_is_tried():
     exported = {kind for kind in vars(networks).values() if inspect.isclass(kind) and issubclass(kind, CausalNetwork)}
-    tried = {type(make()) for make in NETWORKS.values()} | {networks.Resumed}  # which streams of clips try
+    elsewhere = {networks.Resumed, networks.TwoStreams}  # by streams of clips; in tests/test_starflow2.py
+    tried = {type(make()) for make in NETWORKS.values()} | elsewhere
     assert {kind for kind in exported if not inspect.isabstract(kind)} == tried
 
 

@@ -10,8 +10,8 @@ import torch
 
 import pushforward as pf
 from pushforward.codecs import Identity
-from pushforward.data import Arrays, Order
-from pushforward.models import IAF, MAF, NICE, NSF, CircularNSF, Glow, RealNVP
+from pushforward.data import Arrays, Document, Documents, Order
+from pushforward.models import IAF, MAF, NICE, NSF, CircularNSF, Glow, RealNVP, STARFlow2
 from pushforward.recipes import RECIPES
 from pushforward.training import Likelihood, Log, Plan, ReverseKL, minimise
 from pushforward.training.loop import _batches
@@ -38,6 +38,8 @@ def vectors(kind, x=ROWS, context=None, codec=Identity(), **options):
 def recipe(name: str):
     def made():
         small = RECIPES[name]().small()
+        if isinstance(small.model, STARFlow2):
+            return small.build(), documents(small)
         objective, classes = small.build(), getattr(small.model, "classes", 0)
         event = [axis or 2 for axis in objective.flow.event]
         shape = event[:1] if isinstance(small.codec, pf.codecs.TokenCodebook) else event
@@ -48,6 +50,12 @@ def recipe(name: str):
         return objective, Arrays(data, context)
 
     return made
+
+
+def documents(recipe) -> Documents:
+    """Of a text and an image, in either order."""
+    image = torch.zeros(recipe.model.image, dtype=torch.uint8)
+    return Documents([Document([[1, 2, 3], image]), Document([image, [4, 5]])] * 16)
 
 
 def reverse(kind):
