@@ -29,7 +29,7 @@ export async function training({ run, ask, keep, leaving }) {
     $("progress").textContent = found.ended ? `${count}, ended` : `${count}, ${time(found.left)} left`;
     $("share").value = found.step / found.steps;
     $("held").textContent = last ? `${told(last[1])}, at step ${last[0].toLocaleString("en")}` : "not evaluated";
-    $("looks").hidden = !last;
+    $("looks").style.visibility = last ? "visible" : "hidden"; // it keeps its place
     $("pace").textContent = time(found.pace);
     $("lr").textContent = found.lr.toPrecision(2);
     $("gradient").textContent = plain(found.gradient);
