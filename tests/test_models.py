@@ -175,7 +175,6 @@ OPTIONS = {
         "language": (LANGUAGE, replace(LANGUAGE, tied=False)),
         "sees": (True, False),
         "text": (3, 5),
-        "images": (1, 2),
         "extent": (4, 8),
         "layer": (LayerOptions(head=16), LayerOptions(head=16, norm="rms", key_heads=1)),
     },

@@ -41,8 +41,8 @@ def recipe(name: str):
         if isinstance(small.model, STARFlow2):
             return small.build(), documents(small)
         objective, classes = small.build(), getattr(small.model, "classes", 0)
-        event = [axis or 2 for axis in objective.flow.event]
-        shape = event[:1] if isinstance(small.codec, pf.codecs.TokenCodebook) else event
+        event = tuple(axis or 2 for axis in objective.flow.event)
+        shape = event[:1] if isinstance(small.codec, pf.codecs.TokenCodebook) else small.codec.data_shape(event)
         generator = torch.Generator().manual_seed(0)
         data = torch.randint(objective.codec.levels, (32, *shape), dtype=torch.uint8, generator=generator)
         text = getattr(small.model, "text", None)
