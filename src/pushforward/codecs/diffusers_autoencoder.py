@@ -47,38 +47,39 @@ class DiffusersAutoencoder(ImageAutoencoder):
         return self.frozen(_Encoder(net), _Decoder(net))
 
 
-class _Encoder(nn.Module):
-    """Images in [0, 1] -> scaled latents."""
+class _Half(nn.Module):
+    """One of the two networks, and the buffers `shift` and `scale`: scaled = (latent − shift) · scale."""
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, net: Any):
+    def __init__(self, net: nn.Module, linear: nn.Module | None, config: Any):
         super().__init__()
-        self.net, self.moments = net.encoder, getattr(net, "quant_conv", None) or nn.Identity()
-        self.features = net.config["latent_channels"]
-        for name, value in _shift_and_scale(net.config).items():
+        self.net, self.linear = net, linear or nn.Identity()
+        for name, value in _shift_and_scale(config).items():
             self.register_buffer(name, value)
 
+
+class _Encoder(_Half):
+    """Images in [0, 1] -> scaled latents."""
+
+    def __init__(self, net: Any):
+        super().__init__(net.encoder, getattr(net, "quant_conv", None), net.config)
+        self.features = net.config["latent_channels"]
+
     def forward(self, images: Tensor) -> Tensor:
-        mean = self.moments(self.net(2 * images - 1))[:, : self.features]  # what follows is a log-variance
+        mean = self.linear(self.net(2 * images - 1))[:, : self.features]  # what follows is a log-variance
         return (mean - self.shift) * self.scale
 
 
-class _Decoder(nn.Module):
+class _Decoder(_Half):
     """Scaled latents -> images, to be clamped to [0, 1]."""
 
-    shift: Tensor
-    scale: Tensor
-
     def __init__(self, net: Any):
-        super().__init__()
-        self.net, self.before = net.decoder, getattr(net, "post_quant_conv", None) or nn.Identity()
-        for name, value in _shift_and_scale(net.config).items():
-            self.register_buffer(name, value)
+        super().__init__(net.decoder, getattr(net, "post_quant_conv", None), net.config)
 
     def forward(self, latents: Tensor) -> Tensor:
-        return (self.net(self.before(latents / self.scale + self.shift)) + 1) / 2
+        return (self.net(self.linear(latents / self.scale + self.shift)) + 1) / 2
 
 
 def _shift_and_scale(config: Any) -> dict[str, Tensor]:
