@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,13 +106,23 @@ def test_a_cache_is_filled_once_and_again_where_a_file_is_lost(tmp_path):
     again = prepared(data, codec, tmp_path)
     assert codec.encoder.calls == calls
     assert torch.equal(again.events, first.events)
-    sorted(tmp_path.iterdir())[0].unlink()
+    sorted(tmp_path.glob("*.safetensors"))[0].unlink()
     assert torch.equal(prepared(data, codec, tmp_path).events, first.events)
     assert codec.encoder.calls > calls
     other = autoencoder()
     nn.init.constant_(other.encoder.unit, 2.0)
     assert not torch.equal(prepared(data, other, tmp_path).events, first.events)
     assert prepared(data, GaussianNoise(256, sigma=0.1), tmp_path) is data
+
+
+def test_two_who_fill_a_cache_at_once_compute_it_once(tmp_path):
+    alone, codec, data = autoencoder(), autoencoder(), Arrays(pictures(700))
+    codec.load_state_dict(alone.state_dict())
+    expected = prepared(data, alone, tmp_path / "alone").events
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(prepared, data, codec, tmp_path / "shared") for _ in range(2)]
+    assert all(torch.equal(made.result().events, expected) for made in both)
+    assert codec.encoder.calls == alone.encoder.calls
 
 
 @pytest.mark.skipif(not (SHARED / "taef2").exists(), reason="the weights of TAEF2 are not here")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,21 @@ def write(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as begun:
         begun.write_text(text)
+
+
+def made_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """The path of a file in a cache: `make` writes it, given a temporary path, for the first process that asks.
+
+    Other processes wait for it meanwhile.
+    """
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            with replacing(path) as begun:
+                make(begun)
+    return path
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pushforward.codecs import Codec
 from pushforward.data.data import Arrays, Data
 from pushforward.data.document import Document, Documents
-from pushforward.files import replacing
+from pushforward.files import made_once
 
 SHARD = 500  # rows in a file
 
@@ -19,8 +19,8 @@ SHARD = 500  # rows in a file
 def prepared(data: Data, codec: Codec, cache: Path) -> Data:
     """The data as `codec.prepare` leaves them: in memory, and in files of `cache`, from which they are read again.
 
-    Files are named by the weights of the codec and the rows that they hold, so a cache may serve many runs. Where the
-    codec leaves data as they are, so does this.
+    Files are named by the weights of the codec and the rows that they hold, so a cache may serve many runs, also at
+    once: what one process computes, the others wait for. Where the codec leaves data as they are, so does this.
     """
     from safetensors.torch import load_file, save_file
 
@@ -29,17 +29,15 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
     if isinstance(data, Documents):
         return _prepared_documents(data, codec, cache)
     weights, parts, contexts = _digest(codec), [], []
-    cache.mkdir(parents=True, exist_ok=True)
     for rows in torch.arange(len(data)).split(SHARD):
         events, context = data.fetch(rows)
         contexts.append(context)
         name = hashlib.sha256(weights + events.numpy().tobytes()).hexdigest()[:32]
-        path = cache / f"{name}.safetensors"
-        if not path.exists():
-            made = torch.cat([codec.prepare(part) for part in events.split(50)])
-            with replacing(path) as begun:
-                save_file({"events": made}, begun)
-        parts.append(load_file(path)["events"])
+
+        def make(begun: Path, events: Tensor = events) -> None:
+            save_file({"events": torch.cat([codec.prepare(part) for part in events.split(50)])}, begun)
+
+        parts.append(load_file(made_once(cache / f"{name}.safetensors", make))["events"])
     return Arrays(torch.cat(parts), None if contexts[0] is None else torch.cat(contexts))
 
 

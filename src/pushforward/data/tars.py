@@ -24,7 +24,7 @@ from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.folders import ENDINGS, Stretch, is_image, numbered
 from pushforward.data.images import Images, from_zero
-from pushforward.files import cache_folder, replacing
+from pushforward.files import cache_folder, made_once
 
 FORMAT = 1  # of what is kept
 LARGE = 10_000_000  # bytes of a tar whose members are kept
@@ -96,16 +96,14 @@ def members_of(path: Path) -> Members:
 
 
 def _kept(file: Path, path: Path) -> Members:
-    """What the file holds of a tar; made by the first process to ask, while others wait."""
-    from filelock import FileLock
+    """What the file holds of a tar. It is made where it is missing."""
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
-        if not file.exists():
-            found = _found(path)
-            with replacing(file) as begun, begun.open("wb") as opened:
-                np.savez(opened, **found._asdict())
-    with np.load(file) as arrays:
+    def make(begun: Path) -> None:
+        found = _found(path)
+        with begun.open("wb") as opened:
+            np.savez(opened, **found._asdict())
+
+    with np.load(made_once(file, make)) as arrays:
         return Members(**arrays)
 
 
