@@ -184,7 +184,7 @@ ALL = [
         8,
     ),
     (
-        FrozenClipAutoencoder(FrozenAutoencoder(nn.PixelUnshuffle(2), nn.PixelShuffle(2), levels=17), later=0.5),
+        FrozenClipAutoencoder(nn.PixelUnshuffle(2), nn.PixelShuffle(2), levels=17, later=0.5),
         torch.arange(16).reshape(2, 2, 1, 2, 2),
         "nats/dim",
         8,

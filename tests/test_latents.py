@@ -20,13 +20,13 @@ from pushforward.codecs import (
     ClipAutoencoder,
     CodedFlow,
     DiffusersAutoencoder,
+    DiffusersClipAutoencoder,
     FrozenAutoencoder,
-    FrozenClipAutoencoder,
     GaussianNoise,
     Identity,
 )
 from pushforward.conditions import Text
-from pushforward.data import Arrays, Captioned, TextEncoder, prepared
+from pushforward.data import Arrays, Captioned, ClipSource, TextEncoder, prepared
 from pushforward.data.captions import is_held_out
 from pushforward.evaluation import caption_retrieval, image_text_score
 from pushforward.randomness import keyed
@@ -70,12 +70,14 @@ def test_latents_decode_to_the_images_and_noise_is_of_sigma():
     assert codec.count(images).tolist() == codec.count(ready).tolist() == [64.0] * 500
 
 
-def test_frames_have_latents_on_the_scale_of_first_or_later_ones():
-    frames = FrozenClipAutoencoder(autoencoder(), first=2.0, later=0.5)
+def test_frames_have_latents_on_the_scale_of_first_or_later_ones(monkeypatch):
+    image = autoencoder()
+    monkeypatch.setattr(Autoencoder, "build", lambda _: image)
+    frames = ClipAutoencoder(first=2.0, later=0.5).build()
     clips = pictures(60).unflatten(0, (20, 3))
     clean = frames.clean(clips)
     for k, scale in enumerate((2.0, 0.5, 0.5)):
-        assert torch.equal(clean[:, k], scale * frames.image.clean(clips[:, k]))
+        assert torch.equal(clean[:, k], scale * image.clean(clips[:, k]))
     assert torch.equal(frames.decode(clean), clips)
     x, log_q = frames.encode(clips, keyed(0))
     assert not log_q.any()
@@ -193,6 +195,63 @@ def test_autoencoders_of_diffusers_that_cannot_be_read(tmp_path):
     (tmp_path / "diffusion_pytorch_model.safetensors").rename(tmp_path / "diffusion_pytorch_model.bin")
     with pytest.raises(FileNotFoundError, match="safetensors"):
         DiffusersAutoencoder(name=str(tmp_path)).build()
+
+
+WAN = {
+    "base_dim": 4,
+    "z_dim": 4,
+    "dim_mult": [1, 1, 1, 1],
+    "num_res_blocks": 1,
+    "latents_mean": [0.1, 0.2, 0.3, 0.4],
+    "latents_std": [1.0, 2.0, 1.0, 2.0],
+}
+
+
+@torch.no_grad()
+def test_a_causal_autoencoder_of_clips_of_diffusers(tmp_path):
+    """Latents and clips are those of the library; a latent frame depends on no later frame of the clip."""
+    diffusers = pytest.importorskip("diffusers", reason="the extra latents is not installed")
+    torch.manual_seed(0)
+    net = diffusers.AutoencoderKLWan(**WAN)
+    net.save_pretrained(tmp_path / "wan" / "vae")
+    config = DiffusersClipAutoencoder(name=str(tmp_path / "wan"), subfolder="vae", spatial=8, later=0.5)
+    codec, clips = config.build(), torch.randint(0, 256, (2, 5, 3, 8, 16), dtype=torch.uint8)
+    latents = codec.clean(clips)
+    assert config.data_shape(tuple(latents.shape[1:])) == tuple(clips.shape[1:])
+    assert config.event_frames(5) == latents.shape[1]
+    raw = net.encode(clips.transpose(1, 2) / 127.5 - 1).latent_dist.mode()
+    mean, deviation = (torch.tensor(net.config[name])[:, None, None, None] for name in ("latents_mean", "latents_std"))
+    scaled = ((raw - mean) / deviation).transpose(1, 2)
+    torch.testing.assert_close(latents, scaled * torch.tensor([1, 0.5])[:, None, None, None])
+    torch.testing.assert_close(codec.clean(clips[:, :1]), latents[:, :1])
+    pixels = (net.decode(raw).sample.transpose(1, 2) + 1) * 127.5
+    torch.testing.assert_close(codec.decode(latents).float(), pixels.round(), atol=1, rtol=0)  # where halves round
+    with pytest.raises(ValueError, match="Take 5"):
+        config.event_frames(8)
+    with pytest.raises(ValueError, match="8 pixels of a side and 4 frames"):
+        replace(config, spatial=16).build()
+    with pytest.raises(ValueError, match="must be AutoencoderKL or"):
+        DiffusersAutoencoder(name=str(tmp_path / "wan" / "vae")).build()
+
+
+def test_a_run_on_latents_of_clips(tmp_path):
+    diffusers = pytest.importorskip("diffusers", reason="the extra latents is not installed")
+    diffusers.AutoencoderKLWan(**WAN).save_pretrained(tmp_path / "wan")
+    np.savez(tmp_path / "v.npz", frames=np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8))
+    recipe = pf.Recipe(
+        data=ClipSource(str(tmp_path / "v.npz"), frames=5),
+        model=pf.models.STARFlowV(image=(4, 2, 2), patch=1, width=64, depths=(1, 1), extent=2),
+        codec=DiffusersClipAutoencoder(name=str(tmp_path / "wan"), spatial=8, later=0.5),
+        train=Plan(steps=2, batch=4, measure_every=2),
+    )
+    pf.train(recipe, tmp_path / "run")
+    assert pf.load(tmp_path / "run").event == (None, 4, 2, 2)
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "start.png")
+    begun = Sampling(first_frame=str(tmp_path / "start.png"))
+    assert "2 clips of 5 frames" in pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=2, sampling=begun)
+    for frames, told in ((8, "Take 5"), (9, "--frames 5 or fewer")):
+        with pytest.raises(ValueError, match=told):
+            pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=2, sampling=replace(begun, frames=frames))
 
 
 def pack(path: Path, captions: list[str], side: int = 8) -> None:

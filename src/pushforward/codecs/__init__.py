@@ -13,13 +13,14 @@ side. Integers 0 … levels − 1 are encoded on [−1, 1].
 from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder, ImageAutoencoder
 from pushforward.codecs.base import Codec, CodecConfig, Identity
 from pushforward.codecs.cells import TokenCells
-from pushforward.codecs.clips import ClipAutoencoder, FrozenClipAutoencoder
+from pushforward.codecs.clips import ClipAutoencoder, ClipCodec, FrozenClipAutoencoder
 from pushforward.codecs.coarse import Coarse
 from pushforward.codecs.codebook import GaussianCodebook, Terms, TokenCodebook
 from pushforward.codecs.coded_flow import CodedFlow, DenoiserKind
 from pushforward.codecs.columns import ColumnDequantization, codec_of
 from pushforward.codecs.dequantization import UniformDequantization
 from pushforward.codecs.diffusers_autoencoder import DiffusersAutoencoder
+from pushforward.codecs.diffusers_clips import DiffusersClipAutoencoder
 from pushforward.codecs.integers import IntegerCodec, bits_per_dim, placed
 from pushforward.codecs.noise import GaussianNoise
 from pushforward.codecs.variational import VariationalDequantization
@@ -28,6 +29,7 @@ from pushforward.codecs.variational_autoencoder import TrainedAutoencoder, Varia
 __all__ = [
     "Autoencoder",
     "ClipAutoencoder",
+    "ClipCodec",
     "Coarse",
     "Codec",
     "CodecConfig",
@@ -46,6 +48,7 @@ __all__ = [
     "TrainedAutoencoder",
     "DenoiserKind",
     "DiffusersAutoencoder",
+    "DiffusersClipAutoencoder",
     "UniformDequantization",
     "VariationalAutoencoder",
     "VariationalDequantization",

@@ -19,6 +19,7 @@ class CodecConfig(ABC):
     """The codec of a recipe: a codec itself where it has no weights, else the configuration of one."""
 
     levels: int  # the data are integers 0 … levels − 1; 0: real numbers, or columns of both kinds
+    frames_alike: bool = True  # whether the first frame of a clip is encoded as the later ones are
 
     @abstractmethod
     def build(self) -> Codec:
@@ -31,6 +32,10 @@ class CodecConfig(ABC):
     def data_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of data whose events have this shape."""
         return event
+
+    def event_frames(self, frames: int) -> int:
+        """How many frames the events of clips of so many frames have."""
+        return frames
 
 
 class Codec(CodecConfig):

@@ -1,33 +1,53 @@
-"""Latents of the frames of clips, by a frozen autoencoder of images."""
+"""Latents of clips, by a frozen autoencoder of their frames or of whole clips."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder, ImageAutoencoder
-from pushforward.codecs.base import Codec, CodecConfig
+from pushforward.codecs.base import CodecConfig
 from pushforward.codecs.noise import GaussianNoise
-from pushforward.randomness import Source, draw
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipAutoencoder(CodecConfig):
-    """The configuration of a frozen autoencoder of frames: `build()` makes a `FrozenClipAutoencoder`.
+class ClipCodec(CodecConfig):
+    """The configuration of a frozen autoencoder of clips: `build()` makes a `FrozenClipAutoencoder`."""
 
-    It is for training in Python: the data of runs on clips are pixels, and no run takes it.
-    """
-
-    image: ImageAutoencoder = Autoencoder()  # of one frame
     first: float = 1.0  # what the latents of the first frame are multiplied by, before noise is added
-    later: float = 1.0  # and those of all others; 0.6 in STARFlow-V, whose autoencoder is one of video
+    later: float = 1.0  # and those of all others
 
     def __post_init__(self):
         if not (self.first > 0 and self.later > 0):
             raise ValueError(f"latents are multiplied by numbers above 0; got first={self.first}, later={self.later}.")
+
+    @abstractmethod
+    def build(self) -> FrozenClipAutoencoder: ...
+
+    @property
+    @abstractmethod
+    def noise_sigma(self) -> float: ...
+
+    def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:  # noqa: ARG002
+        return GaussianNoise(self.levels, sigma=self.noise_sigma)
+
+    @property
+    def frames_alike(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.first == self.later
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipAutoencoder(ClipCodec):
+    """The configuration of a frozen autoencoder of images, which encodes each frame of a clip by itself."""
+
+    image: ImageAutoencoder = Autoencoder()
+
+    def __post_init__(self):
+        super().__post_init__()
         if self.image.tuned:
             raise ValueError("a decoder of clips is not tuned: give image=Autoencoder(tuned=False).")
 
@@ -35,53 +55,61 @@ class ClipAutoencoder(CodecConfig):
     def levels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.image.levels
 
-    def build(self) -> FrozenClipAutoencoder:
-        return FrozenClipAutoencoder(self.image.build(), first=self.first, later=self.later)
-
-    def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:
-        return self.image.small(image)
-
-
-class FrozenClipAutoencoder(nn.Module, Codec):
-    """Latents of the frames of a clip with Gaussian noise: x_k = scale_k · encoder(frame k) + sigma · noise.
-
-    Clips (batch, frame, C, H, W) are of integers 0 … levels − 1; sigma is that of `image`. The scale is `first` for the
-    first frame and `later` for the others. The density is that of noisy latents, as of a `FrozenAutoencoder`. Gu et al.
-    2025 (STARFlow-V), arXiv:2511.20462.
-    """
-
-    unit = "nats/dim"
-    quantity = "log p of noisy latents"
-
-    def __init__(self, image: FrozenAutoencoder, *, first: float = 1.0, later: float = 1.0):
-        super().__init__()
-        self.image, self.first, self.later, self.levels = image, first, later, image.levels
-
     @property
-    def noise_sigma(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def noise_sigma(self) -> float:
         return self.image.sigma
 
-    def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
-        latents = self.clean(data)
-        noise = draw(torch.randn, latents.shape, latents, generator)
-        return latents + self.noise_sigma * noise, latents.new_zeros(len(data))
+    def build(self) -> FrozenClipAutoencoder:
+        image = self.image.build()
+        encoder, decoder = _EachFrame(image.encoder), _EachFrame(image.decoder)
+        return FrozenClipAutoencoder(
+            encoder, decoder, levels=self.levels, sigma=image.sigma, first=self.first, later=self.later
+        )
+
+    def data_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        return event[0], *self.image.data_shape(event[1:])
+
+
+class FrozenClipAutoencoder(FrozenAutoencoder):
+    """Latents of a clip with Gaussian noise: x_k = scale_k · encoder(clip)_k + sigma · noise, for latent frames k.
+
+    Clips (batch, frames, C, H, W) are of integers 0 … levels − 1. The scale is `first` for the first latent frame and
+    `later` for the others. The density is that of noisy latents, as of a `FrozenAutoencoder`. Gu et al. 2025
+    (STARFlow-V), arXiv:2511.20462.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        levels: int = 256,
+        sigma: float = 0.3,
+        first: float = 1.0,
+        later: float = 1.0,
+    ):
+        super().__init__(encoder, decoder, levels=levels, sigma=sigma)
+        self.first, self.later = first, later
 
     def decode(self, x: Events) -> Tensor:
-        return self.image.decode((x / self._scales(x)).flatten(0, 1)).unflatten(0, x.shape[:2])
+        return super().decode(x / self._scales(x))
 
     def clean(self, data: Tensor) -> Events:
-        if data.is_floating_point():
-            return data
-        latents = self.image.clean(data.flatten(0, 1)).unflatten(0, data.shape[:2])
-        return latents * self._scales(latents)
-
-    def prepare(self, data: Tensor) -> Tensor:
-        return self.clean(data)
-
-    def count(self, data: Tensor) -> Tensor:
-        return self.image.count(data[:1, 0]).expand(len(data)) * data.shape[1]
+        latents = super().clean(data)
+        return data if data.is_floating_point() else latents * self._scales(latents)
 
     def _scales(self, x: Events) -> Tensor:
         """Those of the frames, (frame, 1, 1, 1)."""
         frames = torch.arange(x.shape[1], device=x.device)[:, None, None, None]
         return torch.where(frames == 0, self.first, self.later).to(x)
+
+
+class _EachFrame(nn.Module):
+    """A network of images, applied to each frame of clips."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.net(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])

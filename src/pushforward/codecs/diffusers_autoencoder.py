@@ -27,17 +27,7 @@ class DiffusersAutoencoder(ImageAutoencoder):
     name: str
 
     def build(self) -> FrozenAutoencoder:
-        library: Any = require("diffusers", "latents")
-        try:
-            kind = library.AutoencoderKL.load_config(self.name)["_class_name"]
-            if kind not in KINDS:
-                raise ValueError(f"{self.name} holds a {kind}; images are encoded by {' or '.join(KINDS)}.")
-            net = getattr(library, kind).from_pretrained(self.name, use_safetensors=True, low_cpu_mem_usage=False)
-        except OSError as error:
-            raise FileNotFoundError(
-                f"there is no autoencoder {self.name!r}. Give the folder of one of diffusers, with its config.json and "
-                f"safetensors, or its name on the Hugging Face hub. ({error})"
-            ) from None
+        net = read_autoencoder(self.name, KINDS)
         stages = len(net.config.get("encoder_block_out_channels") or net.config["block_out_channels"])
         if net.config["in_channels"] != 3 or stages != 4:
             raise ValueError(
@@ -45,6 +35,23 @@ class DiffusersAutoencoder(ImageAutoencoder):
                 "3 channels, and 4 stages, which make latents of an eighth of an image's side."
             )
         return self.frozen(_Encoder(net), _Decoder(net))
+
+
+def read_autoencoder(name: str, kinds: tuple[str, ...], subfolder: str | None = None) -> Any:
+    """The network of diffusers at this place, which is one of these kinds."""
+    library: Any = require("diffusers", "latents")
+    try:
+        kind = library.AutoencoderKL.load_config(name, subfolder=subfolder)["_class_name"]
+        if kind not in kinds:
+            raise ValueError(f"{name} holds a {kind}; it must be {' or '.join(kinds)}.")
+        return getattr(library, kind).from_pretrained(
+            name, subfolder=subfolder, use_safetensors=True, low_cpu_mem_usage=False
+        )
+    except OSError as error:
+        raise FileNotFoundError(
+            f"there is no autoencoder {name!r}. Give the folder of one of diffusers, with its config.json and "
+            f"safetensors, or its name on the Hugging Face hub. ({error})"
+        ) from None
 
 
 class _Half(nn.Module):
@@ -56,7 +63,7 @@ class _Half(nn.Module):
     def __init__(self, net: nn.Module, linear: nn.Module | None, config: Any):
         super().__init__()
         self.net, self.linear = net, linear or nn.Identity()
-        for name, value in _shift_and_scale(config).items():
+        for name, value in shift_and_scale(config).items():
             self.register_buffer(name, value)
 
 
@@ -82,8 +89,8 @@ class _Decoder(_Half):
         return (self.net(self.linear(latents / self.scale + self.shift)) + 1) / 2
 
 
-def _shift_and_scale(config: Any) -> dict[str, Tensor]:
+def shift_and_scale(config: Any) -> dict[str, Tensor]:
     """scaled = (latent − shift) · scale, with one value for all channels or one for each, (C, 1, 1)."""
     shift = torch.tensor(config.get("latents_mean") or config.get("shift_factor") or 0.0)
     deviation = torch.tensor(config.get("latents_std") or 1.0)
-    return {"shift": shift.reshape(-1, 1, 1), "scale": config["scaling_factor"] / deviation.reshape(-1, 1, 1)}
+    return {"shift": shift.reshape(-1, 1, 1), "scale": config.get("scaling_factor", 1.0) / deviation.reshape(-1, 1, 1)}

@@ -112,8 +112,8 @@ class ClipSource(Source):
         channels, height, width = takes.event[-3:]
         if channels not in (1, 3):
             raise ValueError(
-                f"frames have 1 or 3 channels, and model.image has {channels}. A run on clips learns pixels: give a "
-                "codec such as GaussianNoise. Latents of a ClipAutoencoder are learned in Python."
+                f"frames have 1 or 3 channels, and model.image has {channels}. For latents give their codec, such as "
+                "ClipAutoencoder."
             )
         parts = []
         for video in read_videos(path, image=(channels, height, width)):

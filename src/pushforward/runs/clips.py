@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pushforward.codecs import CodedFlow, placed
+from pushforward.codecs import CodecConfig, CodedFlow, placed
 from pushforward.data import ClipSource, Sprites, write_video
 from pushforward.data.encoded import fitted
 from pushforward.data.videos import check_video
 from pushforward.evaluation import grid, zoomed
 from pushforward.randomness import Keyed
-from pushforward.runs.folder import load_coded
+from pushforward.runs.folder import load_coded, read_recipe
 from pushforward.runs.pictures import SIDE
 from pushforward.sampling import Sampling
 from pushforward.solve import jacobi
@@ -34,10 +34,17 @@ def sample_clips(run: Path, source: ClipSource | Sprites, out: Path, n: int, sam
     if isinstance(source, Sprites) and not prompts:
         raise ValueError(f'{run} learned captions: say what to draw, as in --prompt "walking left, blue robe".')
     text = source.text(prompts).repeat_interleave(n, 0) if isinstance(source, Sprites) else None
+    codec = read_recipe(run).codec
+    learned, frames = (codec.event_frames(k) for k in (source.frames, sampling.frames or source.frames))
+    if frames > learned and not codec.frames_alike:
+        raise ValueError(
+            f"{run} learned clips of {source.frames} frames and encodes the first of them in its own way: it draws no "
+            f"longer ones. Give --frames {source.frames} or fewer."
+        )
     coded, count = load_coded(run, device=device).denoised_by(sampling.denoise), n * max(len(prompts), 1)
-    known = None if sampling.first_frame is None else _first(coded, sampling)
+    known = None if sampling.first_frame is None else _first(coded, sampling, codec)
     clips = [
-        _drawn(coded, None if text is None else text[rows], known, source.frames, sampling, rows.tolist())
+        _drawn(coded, None if text is None else text[rows], known, (learned, frames), sampling, rows.tolist())
         for rows in torch.arange(count, device="cpu").split(sampling.batch)
     ]
     decoded = placed(coded.codec.decode(torch.cat(clips)).cpu(), coded.codec.levels)
@@ -49,32 +56,40 @@ def sample_clips(run: Path, source: ClipSource | Sprites, out: Path, n: int, sam
 
 
 def _drawn(
-    coded: CodedFlow, text: Tensor | None, known: Tensor | None, learned: int, how: Sampling, rows: list[int]
+    coded: CodedFlow,
+    text: Tensor | None,
+    known: Tensor | None,
+    frames: tuple[int, int],
+    how: Sampling,
+    rows: list[int],
 ) -> Tensor:
-    """Clips (n, frames, C, H, W), with the first frame where it is known, without the noise of the codec."""
-    flow, frames = how.guided(coded.flow), how.frames or learned
+    """Events of clips (n, frames, C, H, W), with the first frame where it is known, without the noise of the codec.
+
+    `frames` are how many the run learned, and how many to draw.
+    """
+    flow, (learned, drawn) = how.guided(coded.flow), frames
     flow = flow.solved_by(partial(jacobi, warm=True)) if how.sweeps else flow
     given = [] if known is None else [known.expand(len(rows), *known.shape)]
-    if frames > len(given):
-        drawn = flow.stream(
+    if drawn > len(given):
+        stream = flow.stream(
             len(rows) if text is None else (),
             text,
-            size=(frames - len(given), *flow.event[1:]),
+            size=(drawn - len(given), *flow.event[1:]),
             known=None if known is None else known[None],
             window=(learned, learned // 2) if learned > 1 else None,
             temperature=how.temperature,
             generator=Keyed(how.seed, rows=rows),
         )
-        given.extend(drawn)
+        given.extend(stream)
     parts = torch.stack(given, 1).split(learned, 1)  # of the lengths that it learned
     return torch.cat([coded.denoise(part, text) for part in parts], 1)
 
 
-def _first(coded: CodedFlow, how: Sampling) -> Tensor:
+def _first(coded: CodedFlow, how: Sampling, codec: CodecConfig) -> Tensor:
     """The first frame as an event (C, H, W), with the noise of the codec."""
     from PIL import Image, UnidentifiedImageError
 
-    channels, height, width = coded.flow.event[1:]
+    channels, height, width = codec.data_shape(tuple(coded.flow.event))[1:]
     try:
         with Image.open(str(how.first_frame)) as picture:
             pixels = torch.from_numpy(fitted(picture, (channels, height, width)).copy())
