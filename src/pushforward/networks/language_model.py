@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushforward.networks.buffer import Buffer
 from pushforward.networks.language_files import LanguageModelSizes, language_files
 from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.positions import Rotary, Rotation
-from pushforward.networks.transformer import Recall, recalled
+from pushforward.networks.transformer import KeysAndValues, Recall, through
 
 
 class FrozenLanguageModel(nn.Module):
@@ -94,7 +93,7 @@ class FrozenLanguageModel(nn.Module):
 
     def start(self, rows: int, length: int | None = None) -> LanguageDecoder:
         """A decoder of so many sequences, with memory for `length` positions; more is allocated when needed."""
-        return LanguageDecoder(self, rows, length or 16)
+        return LanguageDecoder(self, rows, length)
 
     def _states(
         self, h: Tensor, mask: Tensor | None = None, start: int = 0, recalls: list[Recall] | None = None
@@ -112,9 +111,7 @@ class FrozenLanguageModel(nn.Module):
             attends = (mask[:, None, None] & before) | itself  # a position that is not real attends to itself
             turns = self.positions.rotation(0, stop, head, h.device)
             rotation = Rotation(turns.cos[places][:, None], turns.sin[places][:, None])
-        for i, layer in enumerate(self.layers):
-            h = layer(h, None, rotation, None if recalls is None else recalls[i], attends)
-        return self.norm(h)
+        return self.norm(through(self.layers, h, None, rotation, recalls, attends))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenLanguageModel:
         memo.update({id(weight): weight for weight in self.buffers()})  # never changed in place
@@ -131,9 +128,9 @@ class LanguageDecoder:
 
     length: int  # how many positions it has read
 
-    def __init__(self, model: FrozenLanguageModel, rows: int, room: int):
+    def __init__(self, model: FrozenLanguageModel, rows: int, room: int | None):
         self._model, self._rows, self.length = model, rows, 0
-        self._memory = [(Buffer(2, room), Buffer(2, room)) for _ in model.layers]
+        self._memory = KeysAndValues(len(model.layers), room)
         self._mask: Tensor | None = None
 
     def read(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -142,8 +139,7 @@ class LanguageDecoder:
             ones = partial(torch.ones, dtype=torch.bool, device=embeddings.device)
             seen = ones(self._rows, self.length) if self._mask is None else self._mask[:, : self.length]
             self._mask = torch.cat([seen, ones(embeddings.shape[:2]) if mask is None else mask], 1)
-        recalls = [partial(recalled, buffers, self.length) for buffers in self._memory]
-        states = self._model._states(embeddings, self._mask, self.length, recalls)
+        states = self._model._states(embeddings, self._mask, self.length, self._memory.recalls(self.length))
         self.length += embeddings.shape[1]
         return states
 

@@ -1,7 +1,8 @@
-"""A transformer layer with the options of present language models."""
+"""Transformer layers with the options of present language models, and causal transformers of them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushforward.networks.causal import CausalNetwork
+from pushforward.networks.plain import computes_in
+from pushforward.networks.positions import Positions
 from pushforward.networks.transformer import Attention, Layer
+from pushforward.shapes import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +116,34 @@ class GroupedLayer(Layer):
         nn.Module.__init__(self)
         self.attention = GroupedAttention(width, options, causal=causal)
         self.mlp = MLP(width, options)
+
+
+class GroupedTransformer(CausalNetwork):
+    """What causal transformers of `GroupedLayer`s have in common.
+
+    A learned first token, in the space of x, which stands before x_0; a linear map of tokens into the residual stream;
+    layers; an RMS norm; and a linear map to raw parameters, which is zero at the start.
+    """
+
+    def __init__(
+        self, features: int, raw: tuple[int, ...], positions: Positions, width: int, depth: int, options: LayerOptions
+    ):
+        super().__init__()
+        self.token, self.raw, self.head = (features,), raw, width // options.heads(width)
+        positions.rotation(0, 1, self.head, torch.device("meta"))  # raises if it cannot rotate heads
+        self.positions = positions
+        self.first = nn.Parameter(torch.randn(features))
+        self.read = nn.Linear(features, width)
+        self.layers = nn.ModuleList(GroupedLayer(width, options) for _ in range(depth))
+        self.norm = RMSNorm(width)
+        self.answer = nn.Linear(width, math.prod(raw))
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def embedded(self, x: Tokens) -> Tensor:
+        """Tokens (…, D) -> what the residual stream reads, (…, W)."""
+        return self.read(x.to(computes_in(self.read)))
+
+    def answers(self, states: Tensor) -> Tensor:
+        """States (…, W) -> raw parameters of the token after each, (…, *raw)."""
+        return self.answer(states).unflatten(-1, self.raw)

@@ -8,22 +8,16 @@ Gu et al. 2025 (STARFlow), arXiv:2506.06276.
 
 from __future__ import annotations
 
-import math
-from functools import partial
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context, find
-from pushforward.networks.buffer import Buffer
-from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder
 from pushforward.networks.embeddings import VectorEmbedding
-from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
-from pushforward.networks.plain import computes_in, is_unchanged, keeps_forward
+from pushforward.networks.layers import GroupedTransformer, LayerOptions
+from pushforward.networks.plain import computes_in
 from pushforward.networks.positions import Positions
-from pushforward.networks.transformer import Attention, Layer, Recall, recalled
+from pushforward.networks.transformer import KeysAndValues, Recall, reads_token_by_token, through
 from pushforward.shapes import Tokens, at_least_float32
 
 
@@ -121,7 +115,7 @@ class Prefixes(nn.Module):
 Prefix = TextPrefix | LabelPrefix | NumberPrefix | VectorPrefix | Prefixes
 
 
-class PrefixTransformer(CausalNetwork):
+class PrefixTransformer(GroupedTransformer):
     """(B, T, D) -> (B, T, *raw): raw parameters of each token, from the prefix and the tokens before it.
 
     A learned first token, in the space of x, stands before x_0, so that the parameters of the first token are learned
@@ -147,18 +141,8 @@ class PrefixTransformer(CausalNetwork):
         options: LayerOptions | None = None,
         prefix: Prefix | None = None,
     ):
-        super().__init__()
-        options = options or LayerOptions()
-        self.token, self.raw, self.head = (features,), raw, width // options.heads(width)
-        positions.rotation(0, 1, self.head, torch.device("meta"))  # raises if it cannot rotate heads
-        self.positions, self.prefix, self.conditional = positions, prefix, prefix is not None
-        self.first = nn.Parameter(torch.randn(features))
-        self.read = nn.Linear(features, width)
-        self.layers = nn.ModuleList(GroupedLayer(width, options) for _ in range(depth))
-        self.norm = RMSNorm(width)
-        self.answer = nn.Linear(width, math.prod(raw))
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        super().__init__(features, raw, positions, width, depth, options or LayerOptions())
+        self.prefix, self.conditional = prefix, prefix is not None
 
     @property
     def tokens(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -170,28 +154,22 @@ class PrefixTransformer(CausalNetwork):
         if self.tokens is not None and x.shape[1] > self.tokens:
             raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
         before = self._before(x.shape[0], context)
-        h = torch.cat([before, self._embedded(x[:, :-1])], 1)
-        return self._answers(h, attention_temperature, 1 - before.shape[1])[:, before.shape[1] - 1 :]
+        h = torch.cat([before, self.embedded(x[:, :-1])], 1)
+        return self._following(h, attention_temperature, 1 - before.shape[1])[:, before.shape[1] - 1 :]
 
     def start(
         self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Decoder:
-        layers: list[Any] = list(self.layers)
-        if not is_unchanged(self, PrefixTransformer) or not all(
-            keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers
-        ):
+        if not reads_token_by_token(self, PrefixTransformer):
             return self.whole(rows, context, attention_temperature=attention_temperature)
         return PrefixDecoder(self, self._before(rows, context), attention_temperature)
 
     def _before(self, rows: int, context: Context | None) -> Tensor:
         """What stands before x_0: the prefix and the first token, (B, n, W)."""
-        first = self._embedded(self.first.expand(rows, 1, -1))
+        first = self.embedded(self.first.expand(rows, 1, -1))
         return first if self.prefix is None else torch.cat([self.prefix(context).expand(rows, -1, -1), first], 1)
 
-    def _embedded(self, x: Tokens) -> Tensor:
-        return self.read(x.to(computes_in(self.read)))
-
-    def _answers(
+    def _following(
         self, h: Tensor, temperature: Tensor | None, start: int, recalls: list[Recall] | None = None
     ) -> Tensor:
         """Embedded tokens at places start, start + 1, … -> raw parameters of the tokens after them, (B, n, *raw).
@@ -200,9 +178,7 @@ class PrefixTransformer(CausalNetwork):
         """
         h = self.positions(h, start)
         rotation = self.positions.rotation(start, start + h.shape[1], self.head, h.device)
-        for i, layer in enumerate(self.layers):
-            h = layer(h, temperature, rotation, None if recalls is None else recalls[i])
-        return self.answer(self.norm(h)).unflatten(-1, self.raw)
+        return self.answers(self.norm(through(self.layers, h, temperature, rotation, recalls)))
 
 
 class PrefixDecoder(Decoder):
@@ -212,15 +188,13 @@ class PrefixDecoder(Decoder):
 
     def __init__(self, net: PrefixTransformer, before: Tensor, temperature: Tensor | None):
         """`before` (B, n, W) stands before x_0, embedded."""
-        room = {} if net.tokens is None else {"room": before.shape[1] + net.tokens}
         self._net, self._temperature, self._before = net, temperature, before.shape[1]
-        self._memory = [(Buffer(2, **room), Buffer(2, **room)) for _ in net.layers]
+        self._memory = KeysAndValues(len(net.layers), None if net.tokens is None else self._before + net.tokens)
         super().__init__(self._after(before, 0)[:, -1:], net.tokens)
 
     def _read(self, x: Tensor) -> Tensor:
-        return self._after(self._net._embedded(x), self._before + self.length)
+        return self._after(self._net.embedded(x), self._before + self.length)
 
     def _after(self, h: Tensor, seen: int) -> Tensor:
         """Embedded tokens that come after the first `seen` -> raw parameters of the tokens after them."""
-        recalls = [partial(recalled, buffers, seen) for buffers in self._memory]
-        return self._net._answers(h, self._temperature, seen + 1 - self._before, recalls)
+        return self._net._following(h, self._temperature, seen + 1 - self._before, self._memory.recalls(seen))

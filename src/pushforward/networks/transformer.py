@@ -8,7 +8,7 @@ t − 1, and those for the first token are zero. Zhai et al. 2024 (TarFlow), arX
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -112,6 +112,20 @@ class Layer(nn.Module):
         return h + self.mlp(h)
 
 
+def through(
+    layers: nn.ModuleList,
+    h: Tensor,
+    temperature: Tensor | None = None,
+    rotation: Rotation | None = None,
+    recalls: Sequence[Recall | None] | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The residual stream (B, n, W) after these layers; `recalls` has one function for each layer."""
+    for layer, recall in zip(layers, recalls or [None] * len(layers), strict=True):
+        h = layer(h, temperature, rotation, recall, mask)
+    return h
+
+
 MLP = (nn.Sequential, nn.LayerNorm, nn.Linear, nn.GELU, nn.Linear)
 KINDS = (Layer, Attention, nn.LayerNorm, nn.Linear, nn.Linear, *MLP)  # the parts of a layer, in the order of modules()
 
@@ -163,7 +177,7 @@ class CausalTransformer(CausalNetwork):
     def start(
         self, rows: int, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Decoder:
-        if not self._reads_token_by_token():
+        if not reads_token_by_token(self, CausalTransformer):
             return self.whole(rows, context, attention_temperature=attention_temperature)
         added, first = self._added(context), self._blank(rows, 1)
         weights = self._weights()
@@ -204,9 +218,7 @@ class CausalTransformer(CausalNetwork):
         if added is not None:
             h = h + added
         rotation = self.positions.rotation(start, start + x.shape[1], self.head, h.device)
-        for i, layer in enumerate(self.layers):
-            h = layer(h, temperature, rotation, None if recalls is None else recalls[i])
-        return self.answer(h).unflatten(-1, self.raw)
+        return self.answer(through(self.layers, h, temperature, rotation, recalls)).unflatten(-1, self.raw)
 
     def _added(self, context: Context | None) -> Tensor | None:
         """The encoded context, which is added to every token, (B or 1, 1, W)."""
@@ -216,14 +228,6 @@ class CausalTransformer(CausalNetwork):
         """Raw parameters of zero."""
         parameter = next(self.parameters())
         return torch.zeros(rows, tokens, *self.raw, dtype=computes_in(self.answer), device=parameter.device)
-
-    def _reads_token_by_token(self) -> bool:
-        """Whether keys and values carry all of a layer's past: not if its attention was replaced, or if this network
-        itself has hooks. All other parts may be hooked or replaced, since they are called."""
-        layers: list[Any] = list(self.layers)
-        return is_unchanged(self, CausalTransformer) and all(
-            keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers
-        )
 
     def _weights(self) -> kernel.Weights | None:
         """All weights; None where gradients are needed or parts are hooked, wrapped or replaced."""
@@ -252,22 +256,39 @@ def _layer_weights(layer: Any) -> kernel.Layer:
     return kernel.Layer(one, qkv, out, other, up, down)
 
 
+def reads_token_by_token(net: Any, kind: type[CausalNetwork]) -> bool:
+    """Whether keys and values carry all of the past that the layers of `net`, of this kind, need: not if the attention
+    of a layer was replaced, or if the network itself has hooks. All other parts may be hooked or replaced, since they
+    are called."""
+    return is_unchanged(net, kind) and all(
+        keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in net.layers
+    )
+
+
+class KeysAndValues:
+    """Keys and values (B, H, n, W/H) of the tokens that a decoder has read, for each layer."""
+
+    def __init__(self, depth: int, room: int | None = None):
+        """Memory for `room` tokens is allocated at first."""
+        self._buffers = [(Buffer(2, room or 16), Buffer(2, room or 16)) for _ in range(depth)]
+
+    def recalls(self, start: int) -> list[Recall]:
+        """For each layer a function that writes new ones at `start`, and returns all up to their end."""
+        return [partial(_extended, pair, start) for pair in self._buffers]
+
+
+def _extended(pair: tuple[Buffer, Buffer], start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    return pair[0].extend(keys, start), pair[1].extend(values, start)
+
+
 class AttentionDecoder(Decoder):
-    """Keeps, for each layer, the keys and values (B, H, n, W/H) of the tokens that were read."""
+    """Keeps, for each layer, the keys and values of the tokens that were read."""
 
     kind = "tensors"
 
     def __init__(self, following: Callable[..., Tensor], depth: int, answer: Tensor, tokens: int | None):
         super().__init__(answer, tokens)
-        room = {} if tokens is None else {"room": tokens}
-        self._following = following
-        self._memory = [(Buffer(2, **room), Buffer(2, **room)) for _ in range(depth)]
+        self._following, self._memory = following, KeysAndValues(depth, tokens)
 
     def _read(self, x: Tensor) -> Tensor:
-        recalls = [partial(recalled, buffers, self.length) for buffers in self._memory]
-        return self._following(x, start=self.length, recalls=recalls)
-
-
-def recalled(buffers: tuple[Buffer, Buffer], start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """A `Recall`: the keys and values in the buffers before `start`, and these new ones after them."""
-    return buffers[0].extend(keys, start), buffers[1].extend(values, start)
+        return self._following(x, start=self.length, recalls=self._memory.recalls(self.length))

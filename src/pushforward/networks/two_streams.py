@@ -16,23 +16,19 @@ reads of an image is not known.
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context, find
-from pushforward.networks.buffer import Buffer
-from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder
 from pushforward.networks.interleaved import IMAGE, PADDING, Interleaved, along, interleave
 from pushforward.networks.language_model import FrozenLanguageModel
-from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
-from pushforward.networks.plain import computes_in, is_unchanged, keeps_forward
+from pushforward.networks.layers import GroupedTransformer, LayerOptions
+from pushforward.networks.plain import computes_in
 from pushforward.networks.positions import Rotation, ScaledRotary
-from pushforward.networks.transformer import Attention, Layer, Recall, recalled
+from pushforward.networks.transformer import KeysAndValues, reads_token_by_token, through
 from pushforward.shapes import Tokens
 
 
@@ -68,7 +64,7 @@ class LanguageStream(nn.Module):
         return along(torch.cat([states.new_zeros(states.shape[0], 1, self.width), states], 1), at.text.cumsum(1))
 
 
-class TwoStreams(CausalNetwork):
+class TwoStreams(GroupedTransformer):
     """Raw parameters of an image's patches, and logits of a text's tokens, from all that comes before in a document.
 
     As a `CausalNetwork` it reads the patches of one image, (B, N, D) -> (B, N, *raw), after a text, the condition
@@ -87,6 +83,8 @@ class TwoStreams(CausalNetwork):
     (torch.Size([1, 20, 3, 2]), torch.Size([1, 20, 11]))
     """
 
+    positions: ScaledRotary  # pyright: ignore[reportIncompatibleVariableOverride]
+
     def __init__(
         self,
         features: int,
@@ -98,23 +96,13 @@ class TwoStreams(CausalNetwork):
         depth: int,
         options: LayerOptions | None = None,
     ):
-        super().__init__()
-        options = options or LayerOptions()
-        self.token, self.raw, self.head = (features,), raw, width // options.heads(width)
         if positions.frames == 1 and not positions.prefix:
             raise ValueError("documents need positions with a third axis: ScaledRotary(grid, frames=None).")
-        positions.rotation(0, 1, self.head, torch.device("meta"))  # raises if it cannot rotate heads
-        self.positions, self.language = positions, language
+        super().__init__(features, raw, positions, width, depth, options or LayerOptions())
+        self.language = language
         self.tokens = self.patches = math.prod(positions.grid)  # of an image
-        self.first = nn.Parameter(torch.randn(features))
-        self.read = nn.Linear(features, width)
         self.hear = nn.Linear(language.width, width)
         self.to_image, self.to_text = zero_linear(language.width, width), zero_linear(width, language.width)
-        self.layers = nn.ModuleList(GroupedLayer(width, options) for _ in range(depth))
-        self.norm = RMSNorm(width)
-        self.answer = nn.Linear(width, math.prod(raw))
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
 
     @property
     def adapters(self) -> list[nn.Module]:
@@ -139,11 +127,7 @@ class TwoStreams(CausalNetwork):
         read = along(table, at.read)
         language = self.language(tokens, at, read)
         h = torch.where(at.image[..., None], self.of_image(read, language), self.of_text(language))
-        return language, self.stream(h, at)
-
-    def answers(self, states: Tensor) -> Tensor:
-        """States of the learned stream (…, W) -> raw parameters of the patch after each, (…, *raw)."""
-        return self.answer(states).unflatten(-1, self.raw)
+        return language, self.norm(through(self.layers, h, rotation=self.rotation(at)))
 
     def logits(self, language: Tensor, states: Tensor) -> Tensor:
         """States of both streams, (…, language.width) and (…, W) -> logits of the token after each."""
@@ -155,26 +139,18 @@ class TwoStreams(CausalNetwork):
 
     def of_image(self, latents: Tensor, language: Tensor) -> Tensor:
         """What the learned stream reads at a patch, (…, W)."""
-        return self.read(latents.to(computes_in(self.read))) + self.to_image(language.to(computes_in(self.to_image)))
+        return self.embedded(latents) + self.to_image(language.to(computes_in(self.to_image)))
 
-    def stream(
-        self, h: Tensor, at: Interleaved, mask: Tensor | None = None, recalls: list[Recall] | None = None
-    ) -> Tensor:
-        """What the learned stream reads at these positions (B, n, W) -> its states, (B, n, W).
-
-        `recalls` has for each layer a function that adds the keys and values of the positions before, and `mask`
-        (B, 1, n, keys) says which a position attends to: all before it where there is none.
-        """
-        rotation = self._rotation(at)
-        for i, layer in enumerate(self.layers):
-            h = layer(h, None, rotation, None if recalls is None else recalls[i], mask)
-        return self.norm(h)
+    def rotation(self, at: Interleaved) -> Rotation:
+        """An image lies on its grid at its place in the document; after its last patch the document goes on."""
+        (height, width), ended = self.positions.grid, at.patch == self.patches
+        unit, patch = self.positions.extent / math.sqrt(height * width), at.patch.masked_fill(ended, 0).double()
+        places = torch.stack([patch // width * unit, patch % width * unit, (at.place + ended).double()], -1)
+        rotation = self.positions.rotation_at(places, self.head)
+        return Rotation(rotation.cos[:, None], rotation.sin[:, None])
 
     def start(self, rows: int, context: Context | None = None) -> Decoder:
-        layers: list[Any] = list(self.layers)
-        if not is_unchanged(self, TwoStreams) or not all(
-            keeps_forward(layer, Layer) and keeps_forward(layer.attention, Attention) for layer in layers
-        ):
+        if not reads_token_by_token(self, TwoStreams):
             return self.whole(rows, context)
         reading = self.start_reading(rows)
         reading.text(self.text_of(rows, context), padded=True)
@@ -190,14 +166,6 @@ class TwoStreams(CausalNetwork):
         assert text.mask is not None
         return torch.where(text.mask & ~text.null[:, None], text.value, PADDING).expand(rows, -1)
 
-    def _rotation(self, at: Interleaved) -> Rotation:
-        """An image lies on its grid at its place in the document; after its last patch the document goes on."""
-        (height, width), ended = self.positions.grid, at.patch == self.patches
-        unit, patch = self.positions.extent / math.sqrt(height * width), at.patch.masked_fill(ended, 0).double()
-        places = torch.stack([patch // width * unit, patch % width * unit, (at.place + ended).double()], -1)
-        rotation = self.positions.rotation_at(places, self.head)
-        return Rotation(rotation.cos[:, None], rotation.sin[:, None])
-
 
 class Reading:
     """What a `TwoStreams` has read of documents; it reads more of them, each position once.
@@ -211,7 +179,7 @@ class Reading:
     def __init__(self, net: TwoStreams, rows: int):
         self.net, self.rows, self.length = net, rows, 0
         self._decoder = net.language.model.start(rows)
-        self._memory = [(Buffer(2), Buffer(2)) for _ in net.layers]
+        self._memory = KeysAndValues(len(net.layers))
         like = net.first
         self._real = torch.zeros(rows, 0, dtype=torch.bool, device=like.device)
         self._place = torch.zeros(rows, dtype=torch.long, device=like.device)
@@ -250,13 +218,13 @@ class Reading:
         self.length, self._real = length, self._real[:, :length]
 
     def _stream(self, h: Tensor, at: Interleaved, language: Tensor) -> Tensor:
-        recalls = [partial(recalled, buffers, self.length) for buffers in self._memory]
+        recalls = self._memory.recalls(self.length)
         self._real = torch.cat([self._real, at.real], 1)
         key = torch.arange(self._real.shape[1], device=h.device)
         query = key[self.length :, None]
         mask = self._real[:, None, None] & (key <= query) | (key == query)  # padding attends to itself
         self.length += h.shape[1]
-        states = self.net.stream(h, at, mask, recalls)
+        states = self.net.norm(through(self.net.layers, h, None, self.net.rotation(at), recalls, mask))
         self.last = language[:, -1:], states[:, -1:]
         return states
 
