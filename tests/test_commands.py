@@ -264,7 +264,7 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("denoise RUN --data nowhere", "there is no file or folder nowhere"),
         ("classify RUN --data nowhere", "there is no file or folder nowhere"),
         ("check RUN --n 0", "there are no events"),
-        ("edit RUN --label 10", "digits has 10 classes; got label 10"),
+        ("edit RUN --label 10", "digits has 10 attributes, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; got label 10"),
         ("edit RUN --n 0", "take at least one image; got 0"),
         ("edit nowhere", "nowhere is not a run folder"),
         ("interpolate RUN --n 1", "at least its two ends; got n=1"),

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 import pushforward.data.tars
 from pushforward.data import (
     Arrays,
+    Attributed,
     Captioned,
     ClipSource,
     Cropped,
@@ -872,7 +873,12 @@ def test_packs_lie_in_the_folder_that_the_environment_names(tmp_path, monkeypatc
     assert torch.equal(data.labels, LABELS)
 
 
-PACKS = {"clips": ClipSource("none", frames=2), "sprites": Sprites("none"), "captions": Captioned(("none",))}
+PACKS = {
+    "clips": ClipSource("none", frames=2),
+    "sprites": Sprites("none"),
+    "captions": Captioned(("none",)),
+    "attributes": Attributed(("none",), ("red",)),
+}
 
 
 @pytest.mark.parametrize("given", ["", "packs"], ids=["no folder", "a folder"])
@@ -881,6 +887,23 @@ def test_a_pack_that_is_missing_is_refused_with_the_variable(source, given, monk
     monkeypatch.setenv("PUSHFORWARD_DATA", given)
     with pytest.raises(FileNotFoundError, match=rf"no .*{given or 'shared/data'}/none\.npz. Set PUSHFORWARD_DATA"):
         source.training(Takes((2, 3, 8, 8), levels=256))
+
+
+def test_captions_and_keywords_name_attributes(tmp_path):
+    captions = [f"{colour} {thing}" for thing in "abcdefghij" for colour in ("red", "blue:")]
+    images = torch.arange(20, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4) * 12
+    keywords = ["fruit|red apple"] * 5 + ["car"] * 15
+    file = write_pack(tmp_path / "set.npz", images, caption=np.array(captions), keywords=np.array(keywords))
+    source, takes = Attributed((str(file),), ("red", "fruit", "apple"), mirrored=True), Takes((3, 4, 4), levels=32)
+    training, held_out = source.training(takes), source.held_out(takes)
+    assert (len(training), len(held_out)) == (2 * source.has(held_out=False).shape[0], len(source.has(held_out=True)))
+    has = {}
+    for part in (False, True):
+        shades = source.images(takes, held_out=part).images[:, 0, 0, 0]
+        has |= dict(zip(shades.tolist(), source.has(held_out=part).tolist(), strict=True))
+    assert has == {12 * i // 8: [i % 2 == 0, i < 5, False] for i in range(20)}, "colours have 32 levels"
+    with pytest.raises(ValueError, match="holds images of 256 levels; the model takes .*, the codec 0 levels"):
+        source.training(Takes((3,)))
 
 
 # ---- order

@@ -1,5 +1,6 @@
 """Data sets by name or path, behind one interface; the order of training; and the data sources of recipes."""
 
+from pushforward.data.attributes import Attributed
 from pushforward.data.captions import Captioned
 from pushforward.data.catalogue import digits, find
 from pushforward.data.clips import Clips, ClipSource
@@ -23,6 +24,7 @@ from pushforward.data.videos import read_videos, write_video
 __all__ = [
     "BPE",
     "Arrays",
+    "Attributed",
     "Bytes",
     "CaptionDocuments",
     "Captioned",

@@ -46,7 +46,7 @@ class Captioned(Source):
 
     def captions(self, *, held_out: bool) -> list[str]:
         """The captions of a part, one for each image."""
-        return [caption for caption in _captions(self.packs) if is_held_out(caption) == held_out]
+        return [caption for caption in read_column(self.packs, "caption") if is_held_out(caption) == held_out]
 
     def _part(self, *, held_out: bool) -> Data:
         images, kept = read_captioned(self.packs, held_out=held_out)
@@ -57,15 +57,16 @@ class Captioned(Source):
 
 def read_captioned(packs: Sequence[str], *, held_out: bool, image: Shape | None = None) -> tuple[Tensor, list[str]]:
     """The images (n, C, H, W) of a part of packs, fitted to a shape where one is given, and their captions."""
-    captions = _captions(packs)
+    captions = read_column(packs, "caption")
     rows = [row for row, caption in enumerate(captions) if is_held_out(caption) == held_out]
     images = read_packs([*map(find_pack, packs)], "train", image=image).fetch(rows)[0]
     return images, [captions[row] for row in rows]
 
 
-def _captions(packs: Sequence[str]) -> list[str]:
-    found = [np.load(path)["caption"].tolist() for path in map(find_pack, packs)]
-    return [caption for part in found for caption in part]
+def read_column(packs: Sequence[str], name: str) -> list[str]:
+    """The texts in an array of packs, one for each image."""
+    found = [np.load(path)[name].tolist() for path in map(find_pack, packs)]
+    return [text for part in found for text in part]
 
 
 def is_held_out(caption: str) -> bool:

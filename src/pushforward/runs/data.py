@@ -49,13 +49,21 @@ def recipe_of(run: str | PathLike[str]) -> Recipe:
         return recipe
     for place in (folder_of(run) / path, *([Path(known)] if known else [])):
         if place.exists():
-            return replace(recipe, data=replace(recipe.data, **{recipe.data.place: str(place)}))  # pyright: ignore[reportArgumentType]
+            return replace(recipe, data=placed(recipe.data, str(place)))
     return recipe
+
+
+def placed(source: Source, place: str) -> Source:
+    """The same source, of one path, at another."""
+    several = isinstance(getattr(source, source.place), tuple)
+    return replace(source, **{source.place: (place,) if several else place})  # pyright: ignore[reportArgumentType]
 
 
 def _path(source: Source) -> Path | None:
     """What a source tells as a path, whether or not anything is there; None for sets by name, and for several packs."""
     told = getattr(source, source.place)
+    if isinstance(told, tuple) and len(told) == 1:
+        told = told[0]
     return Path(told) if isinstance(told, str) and told not in NAMED else None
 
 

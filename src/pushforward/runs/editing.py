@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 
 from pushforward import editing
 from pushforward.codecs import CodedFlow
-from pushforward.data import Captioned, Images, Order, find
+from pushforward.data import Attributed, Captioned, Images, Order, find
 from pushforward.editing import Langevin, RandomWalk
 from pushforward.evaluation import captioned, check_picture, grid, save_picture
 from pushforward.randomness import Keyed
@@ -22,7 +22,7 @@ from pushforward.runs.folder import load_coded
 from pushforward.runs.null import check_null
 from pushforward.runs.pictures import as_images
 
-LEARNED = 2000  # labelled images from which directions are computed
+LEARNED = 2000  # images from which directions are computed
 AMOUNTS = 7  # pictures in a row, from one end to the other
 SIDE = 64  # pixels to which small images are enlarged
 
@@ -51,33 +51,34 @@ def edit(
     data: str | None = None,
     device: str = "auto",
 ) -> dict[str, str]:
-    """Add a class to images, and subtract it: `pushforward edit DIR --label 3 --amount 1 --out edited.png`.
+    """Add an attribute to images, and subtract it: `pushforward edit DIR --label 3 --amount 1 --out edited.png`.
 
-    One row for each image, edited by amounts from −amount to amount along the direction of the class: the mean latent
-    of its training images, minus that of all others. The original image is in the middle.
+    Attributes are the classes of the training images, or words that their captions name. One row for each image, edited
+    by amounts from −amount to amount along the direction of the attribute: the mean latent of the training images that
+    have it, minus that of all others. The original image is in the middle.
 
     Args:
         run: The run folder.
         out: The picture.
-        label: The class; by default every class in turn.
-        amount: The distance: 1 is from the mean of all others to that of the class.
+        label: The number of the attribute; by default every one in turn.
+        amount: The distance: 1 is from the mean of all others to that of the images with the attribute.
         n: How many images.
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
     _refuse_captions(run, "an edit by class")
     coded, x, _ = _opened(run, out, data, n, device)
-    flow, (images, labels) = coded.flow, _labelled(run, tuple(coded.flow.event))
-    if label is not None and not 0 <= label < images.classes:
-        source = recipe_of(run).data
-        raise ValueError(f"{source} has {images.classes} classes; got label {label}. Give 0 … classes − 1.")
-    d = _directions(coded, images, labels)
+    flow, attributes = coded.flow, _attributes(run)
+    if label is not None and not 0 <= label < len(attributes.names):
+        listed = ", ".join(attributes.names)
+        raise ValueError(f"{recipe_of(run).data} has {len(attributes.names)} attributes, {listed}; got label {label}.")
+    d = _directions(coded, attributes)
     numbers = torch.arange(len(x), device="cpu")
-    each = numbers % images.classes if label is None else torch.full_like(numbers, label)
+    each = numbers % len(attributes.names) if label is None else torch.full_like(numbers, label)
     amounts = torch.linspace(-amount, amount, AMOUNTS, device="cpu").tolist()
     columns = [_denoised(coded, editing.edit(flow, x, d[each], t)) for t in amounts]
     read = editing.read(flow, x, d)[numbers, each]
-    readings = (f"{reading:.2f} of {k}" for k, reading in zip(each.tolist(), read.tolist(), strict=True))
+    readings = (f"{reading:.2f} of {attributes.names[k]}" for k, reading in zip(each, read.tolist(), strict=True))
     picture = _save(f"from {-amount:g} to {amount:g}", columns, out)
     return {"the images have": ", ".join(readings), "picture": picture}
 
@@ -153,20 +154,28 @@ def inpaint(
     return {"chains": str(filled), "picture": picture}
 
 
-def class_directions(run: Path, coded: CodedFlow) -> Tensor:
-    """The direction of every class, (classes, *latent), which `edit` goes along.
+def attribute_directions(run: Path, coded: CodedFlow) -> tuple[tuple[str, ...], Tensor]:
+    """The names of the attributes that `edit` adds, and their directions (attributes, *latent).
 
-    Raises ValueError where the run's images have no labels, or it never learned the density without one.
+    Raises ValueError where the run's images have no attributes, or it never learned the density without a label.
     """
     _refuse_captions(run, "an edit by class")
     check_null(run, recipe_of(run), "editing", "label")
-    return _directions(coded, *_labelled(run, tuple(coded.flow.event)))
+    attributes = _attributes(run)
+    return attributes.names, _directions(coded, attributes)
 
 
-def _directions(coded: CodedFlow, images: Images, labels: Tensor) -> Tensor:
-    rows = Order(len(images), seed=0)[0 : min(LEARNED, len(images))]
-    has = one_hot(labels[rows], images.classes).bool()
-    return editing.directions(coded.flow, images.images[rows], has, codec=coded.codec)
+class _Attributes(NamedTuple):
+    names: tuple[str, ...]
+    images: Images
+    has: Tensor  # bool (images, attributes)
+
+
+def _directions(coded: CodedFlow, attributes: _Attributes) -> Tensor:
+    n = len(attributes.images)
+    rows = Order(n, seed=0)[0 : min(LEARNED, n)]
+    images, _ = attributes.images.fetch(rows)
+    return editing.directions(coded.flow, images, attributes.has[rows], codec=coded.codec)
 
 
 def _refuse_captions(run: Path, what: str) -> None:
@@ -198,16 +207,20 @@ def _opened(
         return coded, coded.codec.encode(integers, Keyed(0, rows=chosen))[0].to(coded.flow.device), given
 
 
-def _labelled(run: Path, image: tuple[int, ...]) -> tuple[Images, Tensor]:
-    """The run's training images, with their labels even where the flow is unconditional."""
-    source = recipe_of(run).data
-    found = find(str(source), "train", image=image)
+def _attributes(run: Path) -> _Attributes:
+    """The run's training images, with what their captions name, or with their labels even where the flow has none."""
+    recipe = recipe_of(run)
+    source, takes = recipe.data, recipe.takes()
+    if isinstance(source, Attributed):
+        return _Attributes(source.attributes, source.images(takes, held_out=False), source.has(held_out=False))
+    found = find(str(source), "train", image=takes.event)
     if not isinstance(found, Images) or found.labels is None:
         raise ValueError(
             f"the direction of a class needs labels, and those of {source} have no labels. With attributes of your "
             "own, call pf.editing.directions."
         )
-    return found, found.labels
+    names = found.names or tuple(map(str, range(found.classes)))
+    return _Attributes(names, found, one_hot(found.labels, found.classes).bool())
 
 
 def _denoised(coded: CodedFlow, x: Tensor) -> Tensor:
