@@ -8,6 +8,7 @@ import io
 import math
 import re
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -255,6 +256,12 @@ def test_another_host_is_refused(page, host):
     assert "moons" not in answer.text
 
 
+def test_another_site_may_lead_to_the_page_and_to_nothing_else(page):
+    for path, site, status in (("/", "cross-site", 200), ("/api/runs", "cross-site", 403), ("/api/runs", "none", 200)):
+        assert page.get(path, headers={"Sec-Fetch-Site": site}).status_code == status
+    assert page.get(f"{MOONS}/scene", headers={"Sec-Fetch-Site": "same-site"}).status_code == 403, "of another port"
+
+
 @pytest.mark.parametrize("token", [{}, {"X-Token": "guess"}])
 def test_a_change_needs_the_token(page, token):
     assert page.post(f"{DIGITS}/images", content=png(), headers=token).status_code == 403
@@ -377,6 +384,56 @@ def test_of_waiting_requests_only_the_latest_is_run():
     answers = asyncio.run(requests())
     assert ran == [0, 3, "other"]
     assert [type(answer) for answer in (*answers[1:3], answers[4])] == [SupersededError] * 3
+
+
+def test_a_job_in_parts_takes_turns_tells_its_share_and_ends_when_nobody_waits():
+    ran = []
+
+    def endless():
+        while True:
+            time.sleep(0.001)
+            ran.append("a part")
+            yield 0.25
+
+    async def requests():
+        worker = Worker()
+        long = asyncio.create_task(worker.run(endless, page="a"))
+        await asyncio.sleep(0.01)
+        assert await worker.run(lambda: "short", page="b") == "short"
+        assert await worker.run(lambda: (yield 0.5), page="b") is None
+        (told,) = worker.told("a")
+        assert (told.share, told.others, worker.told("b")) == (0.25, 0, [])
+        long.cancel()
+        await asyncio.gather(long, return_exceptions=True)
+        await asyncio.sleep(0.02)
+        made = len(ran)
+        await asyncio.sleep(0.02)
+        assert (worker.told("a"), len(ran)) == ([], made)
+
+    asyncio.run(requests())
+
+
+def test_the_job_of_a_page_that_left_ends():
+    asked = [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+    sent = []
+    scope = {"type": "http", "method": "GET", "path": f"{MOONS}/density", "query_string": b"stage=0", "headers": []}
+    scope |= {"server": ("127.0.0.1", 80), "http_version": "1.1", "scheme": "http", "root_path": ""}
+    scope["headers"] = [(b"host", b"127.0.0.1")]
+
+    async def receive():
+        return asked.pop(0) if len(asked) > 1 else asked[0]
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app()(scope, receive, send))
+    assert sent[0]["status"] == 409
+
+
+def test_events_end_where_nothing_is_computed(page):
+    told = page.get("/api/events", params={"page": "a"})
+    assert told.headers["content-type"].startswith("text/event-stream")
+    assert told.text == "data: []\n\n"
 
 
 def test_a_run_that_cannot_be_shown_is_listed(tmp_path):

@@ -22,6 +22,7 @@ from playwright.sync_api import sync_playwright
 import pushforward as pf
 from pushforward.data import TableSource
 from pushforward.explore import app
+from pushforward.explore.plane import Plane
 from pushforward.runs.folder import load_coded
 from pushforward.training import Log
 from pushforward.transforms import Interval
@@ -153,6 +154,27 @@ def test_the_keyboard_moves_the_point_and_bends_the_grid(page, address):
     log_p = page.inner_text("#logp")
     page.reload()
     page.wait_for_function("(log_p) => document.querySelector('#logp')?.innerText === log_p", arg=log_p)
+
+
+def test_a_long_job_shows_its_progress_lets_others_pass_and_is_stopped(page, address, monkeypatch):
+    quick = Plane._log_density
+
+    def slow(plane, y, stage):
+        time.sleep(0.3)
+        return quick(plane, y, stage)
+
+    monkeypatch.setattr(Plane, "_log_density", slow)
+    ready(page, address, "#bounded?stage=1", "#base")
+    page.wait_for_function("() => document.querySelector('#done').value > 0")
+    page.focus("#data")
+    changed(page, "#x", lambda: page.keyboard.press("ArrowRight"))
+    assert page.is_visible("#working")
+    assert page.evaluate("document.querySelector('#done').value") < 1
+    page.click("#working button")
+    page.wait_for_selector("#working", state="hidden", timeout=5000)
+    monkeypatch.undo()
+    page.wait_for_timeout(1000)
+    assert page.is_hidden("#working")
 
 
 def test_an_image_is_picked_uploaded_sampled_and_interpolated(page, address, tmp_path):

@@ -16,8 +16,7 @@ from pushforward import editing
 from pushforward.explore.images import Pictures, png
 from pushforward.flow import Flow
 from pushforward.randomness import Keyed
-from pushforward.runs.data import class_names
-from pushforward.runs.editing import class_directions
+from pushforward.runs.editing import attribute_directions
 from pushforward.sampling import Sampling
 from pushforward.shapes import Events
 from pushforward.transforms import Continuous
@@ -45,34 +44,33 @@ class Edits:
         self.chains: OrderedDict[tuple[Any, ...], Chains] = OrderedDict()
 
     @cached_property
-    def directions(self) -> Events | None:
-        """The direction of every class, (classes, *latent); None where there are no images with labels."""
-        try:
-            return class_directions(self.run, self.coded)
-        except (ValueError, OSError, FloatingPointError):  # no labels, no data, or latents that are not finite
-            return None
+    def attributes(self) -> tuple[tuple[str, ...], Events]:
+        """The names of the attributes that images can be given, and their directions (attributes, *latent).
 
-    def attributes(self) -> list[str]:
-        """The names of the attributes that images can be given."""
-        return [] if self.directions is None else list(class_names(self.run, len(self.directions)))
+        There are none where the run's images have no attributes, or are not here.
+        """
+        try:
+            return attribute_directions(self.run, self.coded)
+        except (ValueError, OSError, FloatingPointError):  # the last where latents are not finite
+            return (), torch.zeros(0, *self.flow.base.event)
 
     def edited(self, name: str, sampling: Sampling, amounts: dict[int, float]) -> dict[str, Any]:
         """An image with these amounts of attributes added, and how much it then has of each.
 
         Raises ValueError where there is no such attribute.
         """
-        known = 0 if self.directions is None else len(self.directions)
-        if self.directions is None or not set(amounts) <= set(range(known)):
-            raise ValueError(f"there are {known} attributes; got amounts of {sorted(amounts)}.")
+        names, directions = self.attributes
+        if not names or not set(amounts) <= set(range(len(names))):
+            raise ValueError(f"there are {len(names)} attributes; got amounts of {sorted(amounts)}.")
         x = self.pictures.encoded(name, sampling)
-        along = sum(
-            (amount * self.directions[k] for k, amount in amounts.items()), torch.zeros_like(self.directions[0])
+        along = torch.einsum(
+            "k,k...->...", torch.tensor([amounts.get(k, 0.0) for k in range(len(names))]).to(directions), directions
         )
         made = editing.edit(self.flow, x, along, 1.0)
         return {
             "raw": png(made[0]),
             "image": png(self._denoised(made)[0]),
-            "readings": editing.read(self.flow, made, self.directions)[0].tolist(),
+            "readings": editing.read(self.flow, made, directions)[0].tolist(),
         }
 
     def filled(self, name: str, sampling: Sampling, mask: str, anew: bool) -> dict[str, Any]:

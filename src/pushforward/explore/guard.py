@@ -23,8 +23,9 @@ class Guard:
     """An ASGI application around another.
 
     It answers only requests whose Host header names the loopback address and the port that they came in by: a page of
-    another origin cannot read it by DNS rebinding. Requests that may change something need the header `X-Token`, which
-    only a page of this origin can read.
+    another origin cannot read it by DNS rebinding. Where a browser says that a request comes from another site, by
+    Sec-Fetch-Site, only the page itself is given: a link may lead to it. Requests that may change something need the
+    header `X-Token`, which only a page of this origin can read.
     """
 
     def __init__(self, application: Application, token: str):
@@ -49,6 +50,8 @@ class Guard:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         if not _is_here(headers.get(b"host", ""), scope["server"][1]):
             return "This server answers only to its own address, 127.0.0.1."
+        if headers.get(b"sec-fetch-site", "none") not in ("same-origin", "none") and scope["path"] != "/":
+            return "This server answers only to its own page."
         if scope["method"] not in ("GET", "HEAD"):
             given = headers.get(b"x-token", "").encode("latin-1")
             if not secrets.compare_digest(given, self.token.encode()):

@@ -7,7 +7,7 @@ import io
 import itertools
 import math
 from collections import OrderedDict
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from pushforward.bases import StandardNormal
 from pushforward.codecs import CodedFlow
 from pushforward.data import Images
 from pushforward.evaluation.pictures import pixels
+from pushforward.explore.worker import Parts, portions
 from pushforward.randomness import Keyed
 from pushforward.sampling import Sampling, samples
 from pushforward.transforms import Rearrangement
@@ -47,6 +48,7 @@ class Pictures:
         self.coded, self.flow, self.held_out = coded, coded.flow, held_out
         self.uploads: OrderedDict[str, Tensor] = OrderedDict()
         self.numbers = itertools.count()
+        self.ranked: list[float] = []
 
     def keep(self, integers: Tensor) -> str:
         """Keep an upload, (1, C, H, W), for as long as there are not too many others; its name."""
@@ -64,10 +66,14 @@ class Pictures:
         integers, labels = self.held_out.fetch(rows)
         return self._listed("data", rows, self.coded.codec.clean(integers), labels)
 
-    def drawn(self, sampling: Sampling, n: int) -> list[dict[str, Any]]:
+    def drawn(self, sampling: Sampling, n: int) -> Parts:
         """The first n samples."""
-        x, labels = next(iter(samples(self.coded, sampling, stop=n)))
-        return self._listed("sample", range(n), x, labels)
+        listed = []
+        for rows in portions(n):
+            x, labels = next(iter(samples(self.coded, sampling, start=rows.start, stop=rows.stop)))
+            listed += self._listed("sample", rows, x, labels)
+            yield rows.stop / n
+        return listed
 
     def picked(self, name: str, sampling: Sampling) -> dict[str, Any]:
         """What the flow makes of an image, given its label; of an upload, given its most probable label."""
@@ -108,16 +114,18 @@ class Pictures:
         a, b = (self.coded.codec.clean(self._named(name, sampling)[0]) for name in names)
         return [png(x) for x in editing.interpolate(self.flow, a, b, n)[0]]
 
-    @cached_property
-    def costs(self) -> list[float]:
+    def costs(self) -> Parts:
         """Bits/dim of held-out images, given their labels, sorted."""
-        if self.held_out is None:
-            return []
-        rows = range(min(COMPARED, len(self.held_out)))
-        integers, labels = self.held_out.fetch(rows)
-        with torch.no_grad():
-            bound = self.coded.bound(integers, labels, generator=Keyed(0, rows=rows))
-        return self.coded.codec.in_unit(bound, integers).sort().values.tolist()
+        if self.held_out is not None and not self.ranked:
+            n, found = min(COMPARED, len(self.held_out)), []
+            for rows in portions(n):
+                integers, labels = self.held_out.fetch(rows)
+                with torch.no_grad():
+                    bound = self.coded.bound(integers, labels, generator=Keyed(0, rows=rows))
+                found += self.coded.codec.in_unit(bound, integers).tolist()
+                yield rows.stop / n
+            self.ranked = sorted(found)
+        return self.ranked
 
     def _named(self, name: str, sampling: Sampling) -> tuple[Tensor, int | None]:
         """The integers of an image, (1, C, H, W), and its label. Raises ValueError where there is none."""

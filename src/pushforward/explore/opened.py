@@ -27,6 +27,7 @@ from pushforward.runs.null import check_null, knows_null
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.log import LOG
 from pushforward.transform import Transform, flattened
+from pushforward.transforms import MultiScale
 
 ROWS = 600  # of a table, drawn as points
 
@@ -68,6 +69,7 @@ class Opened:
             "logged": (folder_of(self.run) / LOG).exists(),
             "unconditional": knows_null(self.recipe, "label") or "label" not in self.built.conditions,
             "continuous": is_continuous(self.built),
+            "multiscale": any(isinstance(part, MultiScale) for part in self.built.modules()),
             "noise": self.recipe.codec.noise_sigma if isinstance(self.recipe.codec, IntegerCodec) else None,
             "results": {name: result["text"] for name, result in read_results(self.run).items()},
         }

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward.explore.worker import Parts, portions
 from pushforward.flow import Flow
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import RK4, ODESolver
@@ -54,7 +55,8 @@ class Plane:
         self.parts = [*_parts(flow.transform)]
         self.quick = [*_parts(flow.transform, solve=RK4(steps=1))]  # for what is for the eye
         self.side = COARSE if any(isinstance(part, Leg) for part in self.parts) else RESOLUTION
-        self.scene, self.density = cache(self._scene), cache(self._density)
+        self.scene = cache(self._scene)
+        self.densities: dict[int, dict[str, Any]] = {}
 
     def point(self, stage: int, x: float, y: float) -> dict[str, Any]:
         """Where a point of one stage is at every stage, (stages, 2), the log-det of each transform, and log p, nats."""
@@ -88,15 +90,21 @@ class Plane:
             ],
         }
 
-    def _density(self, stage: int) -> dict[str, Any]:
+    def density(self, stage: int) -> Parts:
         """The density of a stage on its square, by rows from below: 0 … 255 is the root of its share of the highest."""
         self._check(stage)
-        left, bottom, half = self.scene()["stages"][stage]["square"]
-        ends = torch.linspace(-half, half, self.side, dtype=self.rows.dtype)
-        y, x = torch.meshgrid(bottom + ends, left + ends, indexing="ij")
-        log_p = self._log_density(torch.stack([x, y], -1).flatten(0, 1), stage)
-        root = ((log_p - log_p.max()) / 2).exp() * 255
-        return {"side": self.side, "root": root.round().int().tolist(), "highest": log_p.max().item()}
+        if stage not in self.densities:
+            left, bottom, half = self.scene()["stages"][stage]["square"]
+            ends = torch.linspace(-half, half, self.side, dtype=self.rows.dtype)
+            y, x = torch.meshgrid(bottom + ends, left + ends, indexing="ij")
+            points, found = torch.stack([x, y], -1).flatten(0, 1), []
+            for rows in portions(len(points), first=256):
+                found.append(self._log_density(points[rows.start : rows.stop], stage))
+                yield rows.stop / len(points)
+            log_p = torch.cat(found)
+            root = (((log_p - log_p.max()) / 2).exp() * 255).round().int().tolist()
+            self.densities[stage] = {"side": self.side, "root": root, "highest": log_p.max().item()}
+        return self.densities[stage]
 
     def _check(self, stage: int) -> None:
         if not 0 <= stage <= len(self.parts):

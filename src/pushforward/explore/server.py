@@ -2,11 +2,12 @@
 
 # no `from __future__ import annotations`: the framework needs annotations as objects, not strings
 
+import asyncio
 import os
 import secrets
 import socket
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,12 +27,13 @@ from pushforward.runs.null import check_null, check_sampling
 from pushforward.sampling import Sampling
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter, FastAPI
+    from fastapi import APIRouter, FastAPI, Request
 
 Run = str | PathLike[str]
 STATIC = Path(__file__).parent / "static"
 SHIPPED = tuple(PRETRAINED + name for name in ("moons", "pinwheel", "digits", "fashion"))
 HERE = "127.0.0.1"
+EVERY = 0.25  # seconds between two events
 
 
 def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
@@ -42,7 +44,7 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
     """
     require("fastapi", "explore")
     from fastapi import FastAPI, HTTPException, Request
-    from fastapi.responses import HTMLResponse, JSONResponse, Response
+    from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
     from fastapi.staticfiles import StaticFiles
     from pydantic_core import to_json
 
@@ -54,8 +56,30 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
         """What a function says of a run, computed by the worker; "Infinity", "-Infinity" and "NaN" are strings."""
         if name not in shown:
             raise HTTPException(404, f'there is no run "{name[:40]}" here.')
-        found = await worker.run(lambda: function(shown[name]), request.headers.get("x-latest", "")[:80])
-        return Response(to_json(found, inf_nan_mode="strings"), media_type="application/json")  # JSON has no infinity
+        page, channel = (request.headers.get(of, "")[:80] for of in ("x-page", "x-channel"))
+        job = asyncio.create_task(worker.run(lambda: function(shown[name]), channel and f"{page} {channel}", page=page))
+        leaving = asyncio.create_task(_left(request))
+        try:
+            await asyncio.wait((job, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not job.done():
+                raise SupersededError
+            found = to_json(job.result(), inf_nan_mode="strings")  # JSON has no infinity
+        finally:
+            job.cancel()
+            leaving.cancel()
+        return Response(found, media_type="application/json")
+
+    @made.get("/api/events")
+    async def events(page: str) -> StreamingResponse:
+        """The jobs of a page, as server-sent events, until there are none."""
+
+        async def told() -> AsyncIterator[bytes]:
+            while jobs := [job._asdict() for job in worker.told(page)]:
+                yield b"data: " + to_json(jobs) + b"\n\n"
+                await asyncio.sleep(EVERY)
+            yield b"data: []\n\n"
+
+        return StreamingResponse(told(), media_type="text/event-stream")
 
     @made.get("/", response_class=HTMLResponse)
     def index() -> str:
@@ -84,6 +108,12 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
     made.mount("/static", StaticFiles(directory=STATIC))
     made.add_middleware(Guard, token=token)  # pyright: ignore[reportArgumentType]
     return made
+
+
+async def _left(request: "Request") -> None:
+    """Wait until nobody waits for the answer."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _of_trainings(answer: Callable[..., Any]) -> "APIRouter":
@@ -198,7 +228,7 @@ def _of_images(answer: Callable[..., Any]) -> "APIRouter":
 
     @routes.get("/costs")
     async def costs(request: Request, name: str) -> Any:
-        return await answer(request, name, lambda run: run.pictures.costs)
+        return await answer(request, name, lambda run: run.pictures.costs())
 
     @routes.get("/line")
     async def interpolated(request: Request, name: str, a: str, b: str, n: int = few, sampling: Sampling = how) -> Any:
@@ -219,7 +249,7 @@ def _of_edits(answer: Callable[..., Any]) -> "APIRouter":
 
     @routes.get("/attributes")
     async def attributes(request: Request, name: str) -> Any:
-        return await answer(request, name, lambda run: run.edits.attributes())
+        return await answer(request, name, lambda run: run.edits.attributes[0])
 
     @routes.get("/edited")
     async def edited(request: Request, name: str, picture: str, amounts: str = "", sampling: Sampling = how) -> Any:
@@ -280,4 +310,4 @@ def serve(runs: Sequence[Run] = SHIPPED, port: int = 8642, browser: bool = True)
     print(f"exploring at {address}; Ctrl-C ends it", flush=True)
     if browser:
         webbrowser.open(address)
-    uvicorn.Server(uvicorn.Config(made, log_level="warning")).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(made, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listening])

@@ -3,49 +3,107 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 WAITING = 64  # requests
+LONG = 0.5  # seconds that a part of a job takes, at most, where it can be shorter
+
+Parts = Generator[float, None, Any]  # of a job: it yields the share that is done, and returns the answer
 
 
 class SupersededError(Exception):
-    """A later request of the same key came before this one was begun."""
+    """A later request of the same key came before this one had its answer, or nobody waits for it."""
 
 
 class BusyError(Exception):
     """Too many requests are waiting."""
 
 
+class Told(NamedTuple):
+    """What a page is told of one of its jobs."""
+
+    share: float | None  # that is done; None: not known
+    seconds: float  # since the request came
+    others: int  # jobs, of all pages
+
+
+class Job:
+    """A function in parts, for a page. What it returns is the answer, or an iterator of its parts."""
+
+    def __init__(self, function: Callable[[], Any], page: str):
+        self.function, self.page = function, page
+        self.parts: Parts | None = None
+        self.share: float | None = None
+        self.came, self.ended = time.monotonic(), False
+
+    def turn(self) -> tuple[bool, Any]:
+        """Compute the next part. Whether it was the last, and the answer. Raises SupersededError once it has ended."""
+        if self.ended:
+            raise SupersededError
+        if self.parts is None:
+            found = self.function()
+            if not isinstance(found, Generator):
+                return True, found
+            self.parts = found
+        try:
+            self.share = next(self.parts)
+        except StopIteration as stop:
+            return True, stop.value
+        return False, None
+
+
 class Worker:
-    """Runs functions in one thread, in the order in which they come. Of those that wait with the same key, only the
-    latest is run: of a slider's many requests the first and the last."""
+    """Runs functions in one thread, in the order in which they come; those in parts take turns, a part in each.
+
+    Of those with the same key, a later one ends the earlier ones, before their next part: of a slider's many requests
+    that wait, only the latest is run. A job whose task is cancelled ends in the same way.
+    """
 
     def __init__(self):
         self.pool = ThreadPoolExecutor(1, "explore")
-        self.tickets = itertools.count()
-        self.latest: dict[str, int] = {}
-        self.waiting = 0
+        self.jobs: list[Job] = []
+        self.latest: dict[str, Job] = {}
 
-    async def run(self, function: Callable[[], Any], key: str = "") -> Any:
-        """The function's value. Raises SupersededError or BusyError where it was not run."""
-        if self.waiting >= WAITING:
+    async def run(self, function: Callable[[], Any], key: str = "", *, page: str = "") -> Any:
+        """The function's value, or what its parts return. Raises SupersededError or BusyError where there is none."""
+        if len(self.jobs) >= WAITING:
             raise BusyError
-        ticket = next(self.tickets)
-        key = key or str(ticket)
-        self.latest[key] = ticket
-        self.waiting += 1
-
-        def once() -> Any:
-            if self.latest.get(key) != ticket:  # none where the later one was cancelled
-                raise SupersededError
-            return function()
-
+        job = Job(function, page)
+        if key:
+            if key in self.latest:
+                self.latest[key].ended = True
+            self.latest[key] = job
+        self.jobs.append(job)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.pool, once)
+            last, found = False, None
+            while not last:
+                last, found = await asyncio.get_running_loop().run_in_executor(self.pool, job.turn)
+            return found
         finally:
-            self.waiting -= 1
-            if self.latest.get(key) == ticket:
+            job.ended = True
+            self.jobs.remove(job)
+            if self.latest.get(key) is job:
                 del self.latest[key]
+
+    def told(self, page: str) -> list[Told]:
+        """The jobs of a page, in the order in which they came."""
+        now, others = time.monotonic(), len(self.jobs) - 1
+        return [Told(job.share, now - job.came, others) for job in self.jobs if job.page == page and not job.ended]
+
+
+def portions(n: int, first: int = 1) -> Iterator[range]:
+    """0 … n − 1 in ranges: each is four times as long as the last, until what is done with one takes long.
+
+    >>> [len(rows) for rows in portions(25)]
+    [1, 4, 16, 4]
+    """
+    start, length = 0, first
+    while start < n:
+        began = time.monotonic()
+        yield range(start, min(start + length, n))
+        start += length
+        if time.monotonic() - began < LONG / 4:
+            length *= 4

@@ -61,6 +61,8 @@ export function attributes({ path, run, ask, chosen, keep, sampling }) {
 
   $("undo").addEventListener("click", () => set(past.pop() ?? ""));
   $("reset").addEventListener("click", () => { remember(); set(""); });
+  $("raw").parentElement.hidden = run.noise === null;
+  $("without").hidden = run.noise === null;
   show(run.classes);
   return async () => { // the picked image is another
     if (!run.unconditional) return;

@@ -14,7 +14,7 @@ export async function images({ run, query, ask, keep, leaving }) {
     start: Number(query.get("start")) || 0,
     seed: Number(query.get("seed")) || 0,
     label: query.get("label") ?? "",
-    guidance: Number(query.get("guidance")) || 0,
+    guidance: (run.unconditional && Number(query.get("guidance"))) || 0,
     temperature: query.has("temperature") ? Number(query.get("temperature")) : 1,
     picture: query.get("picture") ?? "data:0",
     other: query.get("other") ?? "data:1",
@@ -222,6 +222,7 @@ export async function images({ run, query, ask, keep, leaving }) {
   });
   leaving.push(() => { clearInterval(timer); clearInterval(walks); });
   $("way").value = 0;
+  for (const part of document.querySelectorAll(".by-block")) part.hidden = run.multiscale; // no block has an image
   for (const id of ["between", "attributes", "painting"]) $(id).hidden ||= !run.unconditional; // they give no class
   $("painting").hidden ||= run.continuous; // a step of a chain would take seconds
   const parts = [gallery, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }, edit], errors = [];
@@ -233,7 +234,8 @@ export async function images({ run, query, ask, keep, leaving }) {
 function form(run, chosen, changed) {
   const how = $("how"), label = how.elements.label;
   label.append(new Option("every class in turn", ""), ...run.classes.map((name, k) => new Option(name, k)));
-  if (!run.classes.length) for (const control of [label, how.elements.guidance]) control.parentElement.hidden = true;
+  label.parentElement.hidden = !run.classes.length;
+  how.elements.guidance.parentElement.hidden = !run.classes.length || !run.unconditional;
   for (const control of how.elements) {
     if (!control.name) continue;
     const output = control.parentElement.querySelector("output");

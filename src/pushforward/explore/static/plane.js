@@ -11,21 +11,23 @@ export async function plane({ run, query, ask, keep, leaving }) {
   const last = stages.length - 1;
   const number = (name, otherwise) => (query.has(name) && isFinite(query.get(name)) ? Number(query.get(name)) : otherwise);
   const within = (k) => Math.max(0, Math.min(last, Math.round(k)));
-  let target = within(number("stage", last)), shown = target, playing = false, frame = 0, touched = 0, found = null;
+  let target = within(number("stage", last)), shown = target, playing = false, frame = 0, touched = -IDLE, found = null;
   const held = { stage: within(number("at", 0)), x: number("x", stages[0].points[0][0]), y: number("y", stages[0].points[0][1]) };
   const densities = new Map(), failed = (error) => say(error.message);
   const canvases = { data: () => 0, stage: () => shown };
 
-  async function fetchDensity(stage) {
-    if (densities.has(stage)) return;
+  // Whether a density is here, or will be: it may be stopped.
+  async function fetchDensity(stage, channel = "density") {
+    if (densities.has(stage)) return true;
     densities.set(stage, null);
     try {
-      densities.set(stage, picture(await ask(`${path}/density`, { stage })));
-    } catch (error) {
-      densities.delete(stage);
-      throw error;
+      const answer = await ask(`${path}/density`, { stage }, channel);
+      if (answer) densities.set(stage, picture(answer));
+    } finally {
+      if (!densities.get(stage)) densities.delete(stage);
     }
     draw();
+    return densities.has(stage);
   }
 
   async function locate() {
@@ -199,12 +201,11 @@ export async function plane({ run, query, ask, keep, leaving }) {
   sized.observe($("data"));
   leaving.push(() => { cancelAnimationFrame(frame); sized.disconnect(); dark.removeEventListener("change", draw); });
   choose(target);
-  await fetchDensity(0);
   await locate();
   if (!query.has("stage") && !still()) play(true);
-  for (let k = 1; k <= last; k++) {
+  for (let k = 0; k <= last; k++) {
     while (performance.now() - touched < IDLE) await new Promise((done) => setTimeout(done, IDLE)); // the point goes first
-    await fetchDensity(k);
+    if (!await fetchDensity(k, "ahead")) return;
   }
 }
 
