@@ -4,7 +4,7 @@
 
 Trains them into that folder and writes src/pushforward/weights: all, or those that are named. Trainings that are there
 already are used. On one CPU core `moons` and `digits` take a minute and a half each, `pinwheel` one, `fashion` two, and
-`emoji` TIME. The last two read Fashion-MNIST and two packs of emoji in DIR.
+`emoji` nine. The last two read Fashion-MNIST and two packs of emoji in DIR.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ TOLD = {
         "data": "3,345 emoji of 24 × 24 pixels and 32 levels a colour, and their mirror images; 418 others are held "
         f"out, all of a caption; `emoji.npz` here has {PACKED:,} of the former, all of the latter, and their captions",
         "command": "pushforward train emoji_glow --out runs/pretrained/emoji",
-        "limits": "It was trained for half an hour, for edits along attributes; its samples are blots. Bits/dim are of "
+        "limits": "It was trained for nine minutes, for edits along attributes; its samples are blots. Bits/dim are of "
         "5-bit colours, with uniform dequantization.",
         "licence": "The pictures are Noto Emoji, copyright Google, Apache-2.0, and Fluent Emoji, copyright Microsoft, "
         "MIT; captions and keywords are of emojibase, copyright Miles Johnson, MIT.",

@@ -69,7 +69,7 @@ def emoji_glow() -> Recipe:
 
     PUSHFORWARD_DATA=DIR pushforward train emoji_glow --out runs/emoji_glow
     pushforward edit runs/emoji_glow --label 0
-    Half an hour of one CPU core. DIR holds the packs emoji64_google.npz and emoji64_fluent3d.npz.
+    Nine minutes of one CPU core. DIR holds the packs emoji64_google.npz and emoji64_fluent3d.npz.
     Expect no result yet: it has not been run to its end.
     """
     return Recipe(
