@@ -3,6 +3,7 @@
 # no `from __future__ import annotations`: the framework needs annotations as objects, not strings
 
 import asyncio
+import json
 import os
 import secrets
 import socket
@@ -43,21 +44,59 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
     a run is none.
     """
     require("fastapi", "explore")
-    from fastapi import FastAPI, HTTPException, Request
-    from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+    from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse
     from fastapi.staticfiles import StaticFiles
-    from pydantic_core import to_json
 
     shown, worker, token = opened(runs or SHIPPED), Worker(), secrets.token_urlsafe(32)
     made = FastAPI(title="Pushforward", docs_url=None, redoc_url=None, openapi_url=None)
     page = (STATIC / "index.html").read_text(encoding="utf-8").replace("{token}", token)
+
+    @made.get("/", response_class=HTMLResponse)
+    def index() -> str:
+        return page
+
+    @made.get("/api/runs")
+    def listed() -> list[dict[str, Any]]:
+        shown.update({name: Opened(run.run, name) for name, run in shown.items() if run.changed})
+        return [run.described() for run in shown.values()]
+
+    answer = _answering(shown, worker)
+    for routes in (_of_trainings, _of_planes, _of_vectors, _of_images, _of_edits, _of_uploads):
+        made.include_router(routes(answer))
+    made.include_router(_of_jobs(worker))
+    made.mount("/static", StaticFiles(directory=STATIC))
+    made.add_middleware(Guard, token=token)  # pyright: ignore[reportArgumentType]
+    for error, status, text in (
+        (ValueError, 422, ""),
+        (OSError, 422, ""),  # weights that are not there yet
+        (SupersededError, 409, "a later request took its place"),
+        (BusyError, 503, "too many requests are waiting; try again"),
+    ):
+        made.add_exception_handler(error, _saying(status, text))
+    return made
+
+
+def _saying(status: int, text: str) -> Callable[..., Any]:
+    """An answer to a request that raised an error: a text, or the error's own."""
+    from fastapi.responses import JSONResponse
+
+    return lambda _, error: JSONResponse({"detail": text or str(error)}, status)
+
+
+def _answering(shown: dict[str, Opened], worker: Worker) -> Callable[..., Any]:
+    """What answers requests about these runs."""
+    from fastapi import HTTPException, Request
+    from fastapi.responses import Response
+    from pydantic_core import to_json
 
     async def answer(request: Request, name: str, function: Callable[[Opened], Any]) -> Response:
         """What a function says of a run, computed by the worker; "Infinity", "-Infinity" and "NaN" are strings."""
         if name not in shown:
             raise HTTPException(404, f'there is no run "{name[:40]}" here.')
         page, channel = (request.headers.get(of, "")[:80] for of in ("x-page", "x-channel"))
-        job = asyncio.create_task(worker.run(lambda: function(shown[name]), channel and f"{page} {channel}", page=page))
+        key = channel and f"{page} {channel}"
+        job = asyncio.create_task(worker.run(lambda: function(shown[name]), key, page=page))
         leaving = asyncio.create_task(_left(request))
         try:
             await asyncio.wait((job, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -69,45 +108,28 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
             leaving.cancel()
         return Response(found, media_type="application/json")
 
-    @made.get("/api/events")
+    return answer
+
+
+def _of_jobs(worker: Worker) -> "APIRouter":
+    """Requests about requests."""
+    from fastapi import APIRouter
+    from fastapi.responses import StreamingResponse
+
+    routes = APIRouter(prefix="/api")
+
+    async def told(page: str) -> AsyncIterator[str]:
+        while jobs := [job._asdict() for job in worker.told(page)]:
+            yield f"data: {json.dumps(jobs)}\n\n"
+            await asyncio.sleep(EVERY)
+        yield "data: []\n\n"
+
+    @routes.get("/events")
     async def events(page: str) -> StreamingResponse:
         """The jobs of a page, as server-sent events, until there are none."""
+        return StreamingResponse(told(page), media_type="text/event-stream")
 
-        async def told() -> AsyncIterator[bytes]:
-            while jobs := [job._asdict() for job in worker.told(page)]:
-                yield b"data: " + to_json(jobs) + b"\n\n"
-                await asyncio.sleep(EVERY)
-            yield b"data: []\n\n"
-
-        return StreamingResponse(told(), media_type="text/event-stream")
-
-    @made.get("/", response_class=HTMLResponse)
-    def index() -> str:
-        return page
-
-    @made.get("/api/runs")
-    def listed() -> list[dict[str, Any]]:
-        shown.update({name: Opened(run.run, name) for name, run in shown.items() if run.changed})
-        return [run.described() for run in shown.values()]
-
-    @made.exception_handler(ValueError)
-    @made.exception_handler(OSError)  # weights that are not there yet
-    def wrong(_: Request, error: ValueError | OSError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 422)
-
-    @made.exception_handler(SupersededError)
-    def superseded(_: Request, __: SupersededError) -> JSONResponse:
-        return JSONResponse({"detail": "a later request took its place"}, 409)
-
-    @made.exception_handler(BusyError)
-    def busy(_: Request, __: BusyError) -> JSONResponse:
-        return JSONResponse({"detail": "too many requests are waiting; try again"}, 503)
-
-    for routes in (_of_trainings, _of_planes, _of_vectors, _of_images, _of_edits, _of_uploads):
-        made.include_router(routes(answer))
-    made.mount("/static", StaticFiles(directory=STATIC))
-    made.add_middleware(Guard, token=token)  # pyright: ignore[reportArgumentType]
-    return made
+    return routes
 
 
 async def _left(request: "Request") -> None:
