@@ -258,7 +258,7 @@ def test_sprites_are_composed_and_told(pack):
     assert text.shape == (2, 8, 1)
     picture = Image.new("RGBA", (1, 1), "black")
     for k, value in enumerate((*attributes, 0)):
-        rgba = training.layers[6 * k + value, action, 5, 0, 0].tolist()
+        rgba = training.layers[6 * k + value, action, 5, :, 0, 0].tolist()
         picture = Image.alpha_composite(picture, Image.new("RGBA", (1, 1), tuple(rgba)))
     assert abs(x[0, 5, :, 0, 0].int() - torch.tensor(picture.getpixel((0, 0))[:3])).max() <= 2  # its roundings
     assert all(len(values) == 6 for values in ATTRIBUTES.values())

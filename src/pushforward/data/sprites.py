@@ -47,7 +47,7 @@ class SpriteClips(Data):
     """Clips of 8 frames (n, 8, 3, H, W), composed of layers when they are fetched, and embeddings of their captions."""
 
     def __init__(self, layers: Tensor, rows: Tensor, size: tuple[int, int], captions: list[str], text: PhraseEncoder):
-        """`layers` (25, 9, 8, 64, 64, 4) are RGBA; `rows` (n, 5) have the values of four layers and the action."""
+        """`layers` (25, 9, 8, 4, 64, 64) are RGBA; `rows` (n, 5) have the values of four layers and the action."""
         self.layers, self.rows, self.size, self.captions = layers, rows, size, captions
         self._phrases, self._table = text.table(captions)
 
@@ -84,7 +84,7 @@ class Sprites(Source):
     def training(self, takes: Takes) -> SpriteClips:
         layers, rows = read_layers(self.pack)
         rows = rows[:CHARACTERS].flatten(0, 1)
-        return self._clips(layers, rows[~_has_pair(rows)], takes, told=0.5)
+        return self._clips(layers, rows[~has_pair(rows)], takes, told=0.5)
 
     def held_out(self, takes: Takes) -> SpriteClips:
         layers, rows = read_layers(self.pack)
@@ -94,7 +94,7 @@ class Sprites(Source):
         """The clips of characters in training whose attribute and action were never learned together."""
         layers, rows = read_layers(self.pack)
         rows = rows[:CHARACTERS].flatten(0, 1)
-        return self._clips(layers, rows[_has_pair(rows)], takes)
+        return self._clips(layers, rows[has_pair(rows)], takes)
 
     def at(self, place: str) -> Sprites:
         return replace(self, pack=place)
@@ -114,27 +114,27 @@ class Sprites(Source):
 
 
 def read_layers(pack: str) -> tuple[Tensor, Tensor]:
-    """Layers (25, 9, 8, 64, 64, 4), and the values of four layers and the action of each clip, (1296, 9, 5)."""
+    """Layers (25, 9, 8, 4, 64, 64), and the values of four layers and the action of each clip, (1296, 9, 5)."""
     with np.load(find_pack(pack)) as arrays:
-        layers, order = torch.from_numpy(arrays["layers"]), torch.from_numpy(arrays["perm"].astype(np.int64))
+        layers = torch.from_numpy(arrays["layers"]).movedim(-1, 3).contiguous()  # planes are composed twice as fast
+        order = torch.from_numpy(arrays["perm"].astype(np.int64))
     attributes = torch.stack([order // 216, order // 36 % 6, order // 6 % 6, order % 6], 1)
     actions = torch.arange(9, device="cpu")[None, :, None].expand(len(order), -1, -1)
     return layers, torch.cat([attributes[:, None].expand(-1, 9, -1), actions], 2)
 
 
 def composed(layers: Tensor, rows: Tensor, size: tuple[int, int]) -> Tensor:
-    """Clips of layers (25, 9, frames, 64, 64, 4) by their values and actions (n, 5): (n, frames, 3, H, W) uint8."""
-    clips = torch.zeros(len(rows), *layers.shape[2:5], 3)
+    """Clips of layers (25, 9, frames, 4, 64, 64) by their values and actions (n, 5): (n, frames, 3, H, W) uint8."""
+    clips = torch.zeros(len(rows), layers.shape[2], 3, *layers.shape[4:])
     for layer in range(5):  # the fifth, shoes, is the same for all
         index = 6 * layer + rows[:, layer] if layer < 4 else torch.full((len(rows),), 24, device="cpu")
         pixels = layers[index, rows[:, 4]].float()
-        alpha = pixels[..., 3:] / 255
-        clips = pixels[..., :3] * alpha + clips * (1 - alpha)
-    small = F.adaptive_avg_pool2d(clips.flatten(0, 1).permute(0, 3, 1, 2), size)
+        clips = torch.lerp(clips, pixels[:, :, :3], pixels[:, :, 3:] / 255)
+    small = F.adaptive_avg_pool2d(clips.flatten(0, 1), size)
     return small.round().to(torch.uint8).unflatten(0, (len(rows), -1))
 
 
-def _has_pair(rows: Tensor) -> Tensor:
+def has_pair(rows: Tensor) -> Tensor:
     """Whether a clip has a pair that is held out, (n,)."""
     found = [(rows[:, layer] == value) & (rows[:, 4] == action) for layer, value, action in PAIRS]
     return torch.stack(found).any(0)
