@@ -18,12 +18,10 @@ def sprites() -> Recipe:
     """
     return Recipe(
         data=Sprites(),
-        model=STARFlowV(image=(3, 16, 16), patch=4, width=128, depths=(2, 2, 4), text=(8, 384), extent=4),
+        model=STARFlowV(image=(3, 16, 16), patch=4, width=128, depths=(1, 1, 4), text=(8, 384), extent=4),
         codec=GaussianNoise(levels=256, sigma=0.1),
         objective=MaximumLikelihood(condition_dropout=0.1),
-        train=Plan(
-            steps=2000, batch=16, lr=2e-3, warmup=20, average_decay=0.99, precision="float32", checkpoint_every=50
-        ),
+        train=Plan(steps=4500, batch=16, lr=2e-3, average_decay=0.998, precision="float32", checkpoint_every=100),
     )
 
 
@@ -36,9 +34,7 @@ def vtest() -> Recipe:
     """
     return Recipe(
         data=ClipSource("video_vtest_96x128", frames=8),
-        model=STARFlowV(image=(3, 24, 32), patch=4, width=128, depths=(2, 2, 4), extent=8),
-        codec=GaussianNoise(levels=256, sigma=0.1),
-        train=Plan(
-            steps=2000, batch=8, lr=2e-3, warmup=20, average_decay=0.99, precision="float32", checkpoint_every=50
-        ),
+        model=STARFlowV(image=(3, 24, 32), patch=4, width=128, depths=(1, 1, 4), extent=8),
+        codec=GaussianNoise(levels=256, sigma=0.05),
+        train=Plan(steps=2000, batch=4, lr=1.5e-3, average_decay=0.998, precision="float32", checkpoint_every=100),
     )
