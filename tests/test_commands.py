@@ -83,6 +83,14 @@ def test_a_folder_without_splits_is_trained_and_evaluated(typed, tmp_path, monke
         typed("train", "digits", "--data", "letters", "--out", "none", *small, *plan)
 
 
+@pytest.mark.parametrize("name", ["digits", "vtest", "sprites", "emoji", "emoji2", "sprites2", "text8"])
+def test_a_recipe_takes_data_from_elsewhere(typed, name, monkeypatch):
+    trained = []
+    monkeypatch.setattr("pushforward.cli.main._trained", lambda recipe, *_, **__: trained.append(recipe))
+    typed("train", name, "--data", "elsewhere", "--out", "run")
+    assert trained[0].data == pf.recipes.RECIPES[name]().data.at("elsewhere")
+
+
 @pytest.mark.parametrize("words", ["recipes", "train", "train --help"])
 def test_recipes_are_listed_with_their_command_and_number(typed, words):
     told = typed(*words.split())

@@ -100,7 +100,7 @@ def test_a_line_that_cannot_be_read_is_named(line, message, tmp_path):
 
 
 def test_a_folder_without_captions(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no .*metadata.jsonl: a line for each image"):
+    with pytest.raises(FileNotFoundError, match="no .*metadata.jsonl: a line for each file"):
         CaptionedImages((str(tmp_path),)).read(TAKES, held_out=False)
     folder_of_pictures(tmp_path)
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "0.png", "text": "a dog"}')

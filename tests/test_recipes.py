@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.codecs import CodedFlow
+from pushforward.codecs import CodedFlow, GaussianNoise
 from pushforward.data import Arrays, CaptionDocuments, Document, Documents, Images, Mirrored, TextSource
 from pushforward.evaluation import mean_cost
 from pushforward.models import BY_WORD, STARFlowV
@@ -88,14 +88,19 @@ def test_the_published_runs_go_through_their_epochs(name, steps, warmup):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("imagenet256_by_class", 1_412_255_816), ("text_to_image", 3_858_281_544)]
+    ("name", "parameters", "data"),
+    [
+        ("imagenet256_by_class", 1_412_255_816, (3, 256, 256)),
+        ("text_to_image", 3_858_281_544, (3, 256, 256)),
+        ("text_to_video", 6_890_096_528, (None, 3, 368, 640)),
+    ],
 )
-def test_the_published_models_of_latents_have_their_size(name, parameters):
+def test_the_published_models_of_latents_have_their_size(name, parameters, data):
     recipe = RECIPES[name]()
     with torch.device("meta"):
-        flow = recipe.model.build()
+        flow = recipe.objective.build(recipe.model.build(), GaussianNoise(256, sigma=0.5)).flow
     assert sum(p.numel() for p in flow.parameters()) == parameters
-    assert recipe.takes().event == (3, 256, 256)
+    assert recipe.takes().event == data
 
 
 def test_recipes_differ_by_their_dotted_names():

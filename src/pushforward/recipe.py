@@ -85,7 +85,7 @@ class Recipe:
         """The same in miniature, for a test: images of a few pixels, a narrow flow, six steps."""
         model = self.model.small()
         codec = self.codec.small(getattr(model, "image", None))
-        return replace(self, model=model, codec=codec, train=self.train.small())
+        return replace(self, model=model, codec=codec, objective=self.objective.small(), train=self.train.small())
 
 
 def differences(one: Any, other: Any, name: str = "") -> list[tuple[str, Any, Any]]:

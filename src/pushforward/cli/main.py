@@ -87,13 +87,14 @@ def train(*arguments: str) -> str | None:
         raise ValueError(f"{name} is no recipe. For a table: pushforward train --data {name} --out DIR")
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}{nearest(name, set(RECIPES))}")
-    return _train_by(name, [_spelt_out(word) for word in rest])
+    place = RECIPES[name]().data.place
+    return _train_by(name, [_spelt_out(word, place) for word in rest])
 
 
-def _spelt_out(word: str) -> str:
-    """An option by its dotted name, where it has a short one."""
+def _spelt_out(word: str, place: str) -> str:
+    """An option by its dotted name, where it has a short one; the data's place is this field."""
     option, given, value = word.partition("=")
-    return {"--data": "--data.name", "--held-out": "--data.validation"}.get(option, option) + given + value
+    return {"--data": f"--data.{place}", "--held-out": "--data.validation"}.get(option, option) + given + value
 
 
 def _train_by(name: str, arguments: list[str]) -> str | None:
@@ -117,7 +118,8 @@ def _train_by(name: str, arguments: list[str]) -> str | None:
         return _trained(recipe, out, device, **options)
 
     command.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{TRAIN_ARGUMENTS}"
-    return tyro.cli(command, args=arguments, prog=f"pushforward train {name}")
+    config = (tyro.conf.AvoidSubcommands,)  # what is None stays so
+    return tyro.cli(command, args=arguments, prog=f"pushforward train {name}", config=config)
 
 
 def _trained(recipe: object, out: Path, device: str, **options: Any) -> str | None:

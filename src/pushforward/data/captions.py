@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +19,7 @@ from pushforward.data.sources import Source, Takes
 from pushforward.data.text import TextEncoder
 
 HELD_OUT = 10  # one caption of this many
+METADATA = "metadata.jsonl"
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,7 @@ class Captioned(Source):
 
     def _part(self, *, held_out: bool) -> Data:
         images, kept = read_captioned(self.packs, held_out=held_out)
-        distinct = sorted(set(kept))
-        embeddings, places = self.text(distinct), {caption: i for i, caption in enumerate(distinct)}
-        return Arrays(images, embeddings[[places[caption] for caption in kept]])
+        return Arrays(images, self.text.of_each(kept))
 
 
 def read_captioned(packs: Sequence[str], *, held_out: bool, image: Shape | None = None) -> tuple[Tensor, list[str]]:
@@ -76,3 +77,35 @@ def is_held_out(caption: str) -> bool:
     [False, False, False]
     """
     return hashlib.sha256(caption.encode()).digest()[0] % HELD_OUT == 0
+
+
+def read_metadata(folder: Path, column: str = "text") -> tuple[list[Path], list[str]]:
+    """The files that metadata.jsonl of a folder names, and their captions, which are in this column.
+
+    It has a line {"file_name": "1.png", "text": "a red heart"} for each. Raises ValueError, naming the line, where one
+    cannot be read, and FileNotFoundError where there is no metadata.jsonl.
+    """
+    path = folder / METADATA
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: a line for each file, with its file_name and {column}.")
+    files, captions = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+            file, told = folder / found["file_name"], as_caption(found[column])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: expected JSON with file_name and {column}; {error}") from None
+        if not file.exists():
+            raise ValueError(f"{path}, line {number}: there is no {file}.")
+        files.append(file)
+        captions.append(told)
+    return files, captions
+
+
+def as_caption(found: object) -> str:
+    """A caption as it was read. Raises TypeError where it is no text."""
+    if not isinstance(found, str):
+        raise TypeError(f"a caption is a text, and this is {found!r}")
+    return found

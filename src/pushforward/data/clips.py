@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from pushforward.data.captions import is_held_out, read_metadata
 from pushforward.data.data import Data, Rows, digest, naming, row_numbers
-from pushforward.data.encoded import Encoded
+from pushforward.data.encoded import Encoded, Shape
 from pushforward.data.npz import find_pack
 from pushforward.data.sources import Source, Takes
+from pushforward.data.text import TextEncoder
 from pushforward.data.videos import Video, read_videos
 
 Context = Tensor | Mapping[str, Tensor] | None
@@ -81,13 +84,16 @@ def _named(context: Context) -> list[tuple[str, Tensor]]:
 class ClipSource(Source):
     """Clips of the videos at a path (`data.videos.read_videos`), or of a pack of the folder PUSHFORWARD_DATA.
 
-    The last share `validation` of each video's frames is held out.
+    The last share `validation` of each video's frames is held out. Given `text`, an encoder, the path is a folder with
+    metadata.jsonl, a line {"file_name": "walk.gif", "text": "a red robot walks"} for each video. Then captions are a
+    condition, and a tenth of them is held out with all of their videos: which one, is a function of the caption alone.
     """
 
     path: str  # or the name of a .npz there
     frames: int  # of a clip
     every: int = 1  # takes every so many-th frame
     validation: float = 0.2
+    text: TextEncoder | None = None
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -115,11 +121,27 @@ class ClipSource(Source):
                 f"frames have 1 or 3 channels, and model.image has {channels}. For latents give their codec, such as "
                 "ClipAutoencoder."
             )
-        parts = []
-        for video in read_videos(path, image=(channels, height, width)):
-            rows = torch.arange(video.shape[0], device="cpu")
-            first = round(len(rows) * (1 - self.validation))  # of those that are held out
-            kept = rows[first:] if held_out else rows[:first]
-            parts.append(video.part(kept) if isinstance(video, Encoded) else video[kept])
         with naming(path):
+            if self.text is not None:
+                return self._captioned(path, self.text, (channels, height, width), held_out=held_out)
+            parts = []
+            for video in read_videos(path, image=(channels, height, width)):
+                rows = torch.arange(video.shape[0], device="cpu")
+                first = round(len(rows) * (1 - self.validation))  # of those that are held out
+                kept = rows[first:] if held_out else rows[:first]
+                parts.append(video.part(kept) if isinstance(video, Encoded) else video[kept])
             return Clips(parts, self.frames, every=self.every)
+
+    def _captioned(self, folder: Path, text: TextEncoder, image: Shape, *, held_out: bool) -> Clips:
+        pairs = [
+            (file, told) for file, told in zip(*read_metadata(folder), strict=True) if is_held_out(told) == held_out
+        ]
+        if not pairs:
+            raise ValueError(f"there is no caption {'to hold out' if held_out else 'to learn'}: add more.")
+        videos = []
+        for file, _ in pairs:
+            found = read_videos(file, image=image)
+            if len(found) != 1:
+                raise ValueError(f"a caption is of one video, and {file.name} holds {len(found)}.")
+            videos.append(found[0])
+        return Clips(videos, self.frames, every=self.every, context=text.of_each([told for _, told in pairs]))

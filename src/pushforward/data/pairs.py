@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pushforward.data.captions import is_held_out, read_captioned
+from pushforward.data.captions import as_caption, is_held_out, read_captioned, read_metadata
 from pushforward.data.document import Document, Documents
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.folders import Stretch, Stretches
@@ -22,11 +21,11 @@ from pushforward.data.sources import Source, Takes
 from pushforward.data.sprites import CHARACTERS, caption, composed, read_layers
 from pushforward.data.tables import Cells, hugging_face_table
 
-METADATA = "metadata.jsonl"
-
 
 class Pairs(ABC):
     """Images, each with a caption: a part of a recipe."""
+
+    place: ClassVar[str]  # the field that tells where they are
 
     @abstractmethod
     def read(self, takes: Takes, *, held_out: bool) -> tuple[Tensor, list[str]]:
@@ -52,6 +51,7 @@ class CaptionedImages(Pairs):
     paths: tuple[str, ...]  # names are of packs in the folder that PUSHFORWARD_DATA names
     image: Shape = (3, 64, 64)  # to which images are scaled and cropped
     column: str = "text"  # of captions, but in packs
+    place: ClassVar[str] = "paths"
 
     def __str__(self) -> str:
         return " and ".join(self.paths)
@@ -77,41 +77,17 @@ class CaptionedImages(Pairs):
         return Encoded(blobs, image=self.image)[torch.tensor(rows, dtype=torch.long)], [captions[row] for row in rows]
 
     def _folder(self, folder: Path) -> tuple[Blobs, list[str]]:
-        path = folder / METADATA
-        if not path.exists():
-            raise FileNotFoundError(f"there is no {path}: a line for each image, with its file_name and {self.column}.")
-        files, captions = [], []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                found = json.loads(line)
-                file, told = folder / found["file_name"], _caption(found[self.column])
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{path}, line {number}: expected JSON with file_name and {self.column}; {error}"
-                ) from None
-            if not file.exists():
-                raise ValueError(f"{path}, line {number}: there is no {file}.")
-            files.append(Stretch(file))
-            captions.append(told)
-        return Stretches(files), captions
+        files, captions = read_metadata(folder, self.column)
+        return Stretches([Stretch(file) for file in files]), captions
 
     def _hugging_face(self, name: str) -> tuple[Blobs, list[str]]:
         table = hugging_face_table(name[3:], "train")
         if lacking := {"image", self.column} - {*table.column_names}:
             raise ValueError(f"{name} has the columns {', '.join(table.column_names)}, and no {lacking.pop()}.")
         try:
-            return Cells(table["image"], name), [_caption(text) for text in table[self.column].to_pylist()]
+            return Cells(table["image"], name), [as_caption(text) for text in table[self.column].to_pylist()]
         except TypeError as error:
             raise ValueError(f"the column {self.column} of {name} has no captions: {error}.") from None
-
-
-def _caption(found: object) -> str:
-    """A caption as it was read. Raises TypeError where it is no text."""
-    if not isinstance(found, str):
-        raise TypeError(f"a caption is a text, and this is {found!r}")
-    return found
 
 
 @dataclass(frozen=True)
@@ -123,6 +99,7 @@ class SpriteFrames(Pairs):
 
     pack: str = "sprites_layers"  # a path, or a name in the folder that PUSHFORWARD_DATA names
     frame: ClassVar[int] = 4  # of eight
+    place: ClassVar[str] = "pack"
 
     def __str__(self) -> str:
         return self.pack
@@ -152,9 +129,12 @@ class CaptionDocuments(Source):
     pairs: Pairs
     tokenizer: LanguageTokenizer = LanguageTokenizer()
     order: Literal["text first", "image first", "both"] = "both"
-    place: ClassVar[str] = "pairs"
     columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def place(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return f"pairs.{self.pairs.place}"
 
     def __str__(self) -> str:
         return str(self.pairs)

@@ -54,6 +54,12 @@ class TextEncoder:
             ]
         return torch.cat(parts).float() * mask[..., None]
 
+    def of_each(self, texts: Sequence[str]) -> Tensor:
+        """The same of texts of which many are alike: each is encoded once."""
+        distinct = sorted(set(texts))
+        places = {text: i for i, text in enumerate(distinct)}
+        return self(distinct)[[places[text] for text in texts]]
+
     @property
     def features(self) -> int:
         """Features of a token's embedding."""

@@ -7,7 +7,7 @@ arXiv:2511.20462, section 3.3.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -32,6 +32,9 @@ class WithDenoiser(MaximumLikelihood):
     depth: int = 4  # its layers
     patch: int = 1  # side of its patches
     window: tuple[int, int] | None = None  # of frames; None: all
+
+    def small(self) -> WithDenoiser:
+        return replace(self, width=64, depth=1)
 
     def build(self, flow: Flow, codec: Codec) -> DenoiserBeside:
         if len(flow.event) not in (3, 4) or codec.noise_sigma is None:

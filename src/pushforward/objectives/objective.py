@@ -77,6 +77,10 @@ class ObjectiveConfig(ABC):
     def build(self, flow: Flow, codec: Codec) -> Objective:
         """The objective for this flow, on data with this codec."""
 
+    def small(self) -> ObjectiveConfig:
+        """The same in miniature: what a test can train."""
+        return self
+
 
 Dropout = float | tuple[tuple[str, float], ...]  # of all conditions of a row together, or of named ones, each by itself
 

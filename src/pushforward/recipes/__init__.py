@@ -43,7 +43,7 @@ from pushforward.recipes.small_scale import (
     mnist,
 )
 from pushforward.recipes.tables import table
-from pushforward.recipes.video import sprites, vtest
+from pushforward.recipes.video import sprites, text_to_video, vtest
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
@@ -86,6 +86,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         afhq256,
         imagenet256_by_class,
         text_to_image,
+        text_to_video,
     )
 }
 

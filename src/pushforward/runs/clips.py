@@ -29,11 +29,11 @@ def sample_clips(run: Path, source: ClipSource | Sprites, out: Path, n: int, sam
     """
     check_video(out)
     prompts = sampling.prompt
-    if isinstance(source, ClipSource) and prompts:
+    if source.text is None and prompts:
         raise ValueError(f"--prompt is for runs on captions; {run} learned {source}, which has none.")
-    if isinstance(source, Sprites) and not prompts:
+    if source.text is not None and not prompts:
         raise ValueError(f'{run} learned captions: say what to draw, as in --prompt "walking left, blue robe".')
-    text = source.text(prompts).repeat_interleave(n, 0) if isinstance(source, Sprites) else None
+    text = None if source.text is None else source.text(prompts).repeat_interleave(n, 0)
     codec = read_recipe(run).codec
     learned, frames = (codec.event_frames(k) for k in (source.frames, sampling.frames or source.frames))
     if frames > learned and not codec.frames_alike:

@@ -163,9 +163,9 @@ def _likelihoods(coded: CodedFlow, recipe: Recipe, rows: Data, samples: int) -> 
     if coded.flow.classes and knows_null(recipe, "label"):
         null = torch.tensor(-1, device="cpu")
         yield "held-out, without the class", held_out_mean(coded, rows, null, samples=samples)
+    if "text" in coded.flow.conditions and knows_null(recipe, "text"):
+        yield "held-out, without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
     if isinstance(recipe.data, Sprites):
-        if knows_null(recipe, "text"):
-            yield "held-out, without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
         yield "unseen pairs", held_out_mean(coded, recipe.data.pairs(recipe.takes()), samples=samples)
 
 
