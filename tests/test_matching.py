@@ -352,7 +352,7 @@ def test_a_flow_map_learns_to_jump():
     """One jump ends nearer to the end of the trajectory than one step of Euler's method."""
     torch.manual_seed(0)
     flow = pf.models.FlowMap(features=2, hidden=(64, 64)).build()
-    plan = Plan(steps=800, batch=512, lr=1e-2, precision="float32")
+    plan = Plan(steps=200, batch=256, lr=1e-2, precision="float32")
     flow = minimise(MapRegression(flow), Arrays(moons(2000, 0)), plan)
     z = torch.randn(500, 2, generator=keyed(0))
     with torch.no_grad():

@@ -56,7 +56,11 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}  # where the slope is 1; 
 KERNELS = {"affine", "affine/tanh", "affine/soft-clip", "spline", "spline/5 bins", "circular spline"}  # which have them
 
 
-@pytest.fixture(params=[*MOVES, *(f"{name} by kernel" for name in MOVES if name in KERNELS)])
+NAMES = [*MOVES, *(f"{name} by kernel" for name in MOVES if name in KERNELS)]
+SLOW_TO_COMPILE = ("concatenated", "gaussian mixture", "histogram/knots")  # 15 to 25 s each
+
+
+@pytest.fixture(params=NAMES)
 def move(request, monkeypatch) -> Elementwise:
     name, by, _ = request.param.partition(" by ")
     switch(monkeypatch, bool(by))
@@ -162,6 +166,11 @@ def test_empty_and_of_any_shape(move):
         assert all(t.shape == shape for door in doors(move) for t in door(x, raw))
 
 
+@pytest.mark.parametrize(
+    "move",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_TO_COMPILE)) for name in NAMES],
+    indirect=True,
+)
 def test_compiles_to_what_it_is(move):
     for door in doors(move):
         torch.compiler.reset()

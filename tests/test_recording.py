@@ -87,11 +87,18 @@ def test_what_is_recorded_is_what_is_computed(name, recorder):
 
 
 DEPLOYED = ("VectorRealNVP", "MAF", "NSF", "ImageGlow", "TarFlow")
+SLOW_TO_EXPORT = (("TarFlow", Decoded), ("ImageGlow", Decoded))  # 10 to 30 s each
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.export's own
-@pytest.mark.parametrize("kind", [Scored, Decoded])
-@pytest.mark.parametrize("name", DEPLOYED)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=[pytest.mark.slow] * ((name, kind) in SLOW_TO_EXPORT))
+        for name in DEPLOYED
+        for kind in (Scored, Decoded)
+    ],
+)
 def test_an_exported_flow_takes_batches_of_any_size(name, kind):
     """Exported with a free batch dimension, saved, loaded, compared."""
     model = FIRST[name]

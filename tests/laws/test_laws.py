@@ -62,6 +62,7 @@ def broken(law, case) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_planted_bug_is_caught(mutant):
     caught = [law.__name__ for law in LAWS if broken(law, replace(WELL, make=mutant))]
