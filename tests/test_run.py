@@ -146,11 +146,14 @@ def test_the_same_data_at_another_path_are_the_same_recipe_and_others_are_told(t
     assert "held-out" in pf.evaluate(tmp_path / "run"), "the path leads nowhere from here"
     pf.train(replace(here, data=ImageSource("a/set.npz")), tmp_path / "run")
     pf.train(of_stripes(tmp_path / "b" / "same.npz"), tmp_path / "run")
+    moved = of_stripes(tmp_path / "c.npz", first=4)
+    with pytest.raises(ValueError, match=r"the data in .*c.npz are not those that .*: 40 rows in .*same.npz, and now"):
+        pf.train(moved, tmp_path / "run")
     of_stripes(tmp_path / "b" / "same.npz", first=3)
-    with pytest.raises(ValueError, match=r"the data in .*same.npz have changed since .*run was begun, with 40 rows"):
+    with pytest.raises(ValueError, match=r"the data in .*same.npz are not those that .*run was begun with: 40 rows in"):
         pf.train(replace(here, data=ImageSource(str(tmp_path / "b" / "same.npz"))), tmp_path / "run")
-    with pytest.raises(ValueError, match="another recipe: data.name was"):
-        pf.train(of_stripes(tmp_path / "c.npz", first=4), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"another recipe: train.seed was 0 and is 1\."):
+        pf.train(replace(moved, train=replace(moved.train, seed=1)), tmp_path / "run")
 
 
 def test_a_null_label_that_was_never_learned_is_not_measured_or_used(tmp_path):

@@ -151,24 +151,27 @@ def _begin(recipe: Recipe, folder: Path, data: Data) -> None:
     """Write the recipe, and what data it learns, into the folder. Raises ValueError where others are there."""
     fingerprint = data.fingerprint()
     if (folder / RECIPE).exists():
-        known = read_note(folder).get("sha256")
-        changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
-        if known == fingerprint:
-            place = f"data.{recipe.data.place}"
-            changed = [d for d in changed if d[0] != place and not d[0].startswith(f"{place}.")]
-        if changed:
-            told = "; ".join(f"{name} was {was!r} and is {now!r}" for name, was, now in changed)
-            raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")
-        if known not in (None, fingerprint):
-            raise ValueError(
-                f"the data in {recipe.data} have changed since {folder} was begun, with {read_note(folder)['rows']:,} "
-                f"rows; now there are {len(data):,}. Restore them, or give another folder."
-            )
+        _check_recipe(recipe, folder, len(data), fingerprint)
         if (folder / WEIGHTS).exists() and not Checkpoints(folder).folder.exists():
             raise ValueError(f"{folder} holds weights and no checkpoint to continue from. Give another folder.")
         _warn_of_other_noise(folder)
     write(folder / RECIPE, to_json(recipe))
     note_data(folder, recipe, data, fingerprint)
+
+
+def _check_recipe(recipe: Recipe, folder: Path, rows: int, fingerprint: str) -> None:
+    """Raise ValueError where the run was begun with another recipe or with other data. The same data may have moved."""
+    known, place = read_note(folder), f"data.{recipe.data.place}"
+    changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
+    others = [d for d in changed if d[0] != place and not d[0].startswith(f"{place}.")]
+    if others or (changed and "sha256" not in known):
+        told = "; ".join(f"{name} was {was!r} and is {now!r}" for name, was, now in others or changed)
+        raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")
+    if known.get("sha256", fingerprint) != fingerprint:
+        raise ValueError(
+            f"the data in {recipe.data} are not those that {folder} was begun with: {known['rows']:,} rows in "
+            f"{read_recipe(folder).data}, and now there are {rows:,}. Restore them, or give another folder."
+        )
 
 
 def _warn_of_other_noise(folder: Path) -> None:
