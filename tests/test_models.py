@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import pickle
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -13,7 +14,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-import pushforward.runs
+import pushforward as pf
 from pushforward import models
 from pushforward.cli.main import train
 from pushforward.codecs import GaussianNoise
@@ -397,7 +398,7 @@ def test_one_name_serves_vectors_and_images(name):
 def test_words_stand_for_objects(field, words, monkeypatch, tmp_path):
     """In the configuration, in recipes of before, and on the command line."""
     made, recipe = [], RECIPES["cifar10_small_glow"]()
-    monkeypatch.setattr(pushforward.runs, "train", lambda recipe, *_, **__: made.append(recipe))
+    monkeypatch.setattr(pf.runs, "train", lambda recipe, *_, **__: made.append(recipe))
     for word, value in words.items():
         expected = replace(recipe, model=replace(recipe.model, **{field: value}))
         assert getattr(Glow(features=4, **{field: word}), field) == value
@@ -419,9 +420,14 @@ def test_nothing_is_tried_unasked(name):
 
 
 @pytest.mark.parametrize("name", ["MAF", "IAF"])
-def test_a_gaussian_in_disguise_is_warned_of(name):
+def test_a_gaussian_in_disguise_is_warned_of_where_it_is_built_and_not_where_it_is_loaded(name, tmp_path):
+    model = getattr(models, name)(features=1, transforms=1, hidden=(8,))
     with pytest.warns(UserWarning, match=rf"a {name} of one feature .* Use NSF\(features=1, autoregressive=True\)"):
-        getattr(models, name)(features=1).build()
+        flow = model.build()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pf.save(flow, tmp_path / "run", model=model)
+        pf.load(tmp_path / "run")
     NSF(features=1, autoregressive=True, transforms=1).build()
 
 

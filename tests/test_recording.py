@@ -15,6 +15,8 @@ from pushforward import models, solve
 from pushforward.flow import Flow
 from pushforward.kernels import serving
 from pushforward.models import Model
+from pushforward.models.tarflowlm import Mix1Options, MixDOptions
+from pushforward.moves import Affine
 from tests.test_models import FIRST, SOLVED, context_of
 from tests.toys import randomised
 
@@ -145,6 +147,19 @@ def test_steps_that_are_chosen_by_values_are_not_exported():
     flow = models.FlowMatching(features=2, hidden=(8,)).build().requires_grad_(False)
     with torch.no_grad(), pytest.raises(RuntimeError, match="Do not trace or export the flow; trace flow.solved_by"):
         torch.export.export(Decoded(flow), (torch.zeros(3, 2),), strict=False)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own
+@pytest.mark.parametrize("kind", [{"move": Mix1Options(2, (8,))}, {"move": Affine(), "first": MixDOptions(3)}])
+def test_searches_of_all_features_are_traced_and_not_exported(kind):
+    flow = models.TarFlowLM(tokens=2, features=1, width=8, depths=(1,), **kind).build()
+    decoded = Decoded(randomised(flow, 0.3).requires_grad_(False))
+    z, others = torch.zeros(3, 2, 1), torch.randn(7, 2, 1, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        with pytest.raises(RuntimeError, match="Record it by torch.jit.trace"):
+            torch.export.export(decoded, (z,), strict=False)
+        traced = torch.jit.trace(decoded, (z,), check_trace=False)
+    torch.testing.assert_close(traced(others), decoded(others), rtol=1e-5, atol=1e-5)
 
 
 class Elements(TorchDispatchMode):

@@ -39,6 +39,16 @@ def inverted(y: Tensor, forward: Pair, newton: Pair, ends: Pair) -> tuple[Tensor
     return x, -forward(x)[1]
 
 
+def check_searches(name: str) -> None:
+    """Raise RuntimeError where a compiler or an exporter would unroll the searches of all features of all tokens."""
+    if torch.compiler.is_compiling():
+        raise RuntimeError(
+            f"{name} inverts feature after feature of each token by a search of {STEPS[torch.float32]} steps, and "
+            "torch.export and torch.compile unroll into thousands of operations. Record it by torch.jit.trace, which "
+            "takes seconds; or export log_prob or encode, which do not search; or build the flow with move=Affine()."
+        )
+
+
 def _solve(newton: Pair, lower: Tensor, upper: Tensor) -> Tensor:
     x, last = (lower + upper) / 2, upper - lower
     best, least = x, torch.full_like(x, math.inf)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.moves.bounds import SoftClip
+from pushforward.moves.bracketed import check_searches
 from pushforward.moves.mixture import Gaussian, MixtureParams, log_mixture, mixture_forward, mixture_inverse
 from pushforward.moves.move import Move
 from pushforward.shapes import at_least_float32
@@ -56,6 +57,7 @@ class Mix1(nn.Module, Move):
         return mixture_forward(x, self._mixtures(x, raw), Gaussian)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        check_searches(type(self).__name__)
         rows = at_least_float32(y).flatten(0, -2)
         net: Any = self.net
         decoder = net.start(rows.shape[0], self._given(raw))

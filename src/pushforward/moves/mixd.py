@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pushforward.moves.bracketed import check_searches
 from pushforward.moves.mixture import Gaussian, MixtureParams, mixture_forward, mixture_inverse
 from pushforward.moves.move import Move
 from pushforward.shapes import at_least_float32
@@ -84,6 +85,7 @@ class MixD(nn.Module, Move):
         return mixture_forward(x, MixtureParams(weights, mean, log_scale), Gaussian)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        check_searches(type(self).__name__)
         log_weight, means, log_scale = self.params(raw)
         found = []
         for y_i, mean in zip(at_least_float32(y).unbind(-1), means, strict=True):

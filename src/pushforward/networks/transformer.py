@@ -65,7 +65,7 @@ class Attention(nn.Module):
         if recall is not None:
             k, v = recall(k, v)
             new, seen = q.shape[-2], k.shape[-2]
-            causal = causal and new == seen
+            causal = causal and bool(new == seen)  # a trace has tensors for sizes
             if mask is None and 1 < new < seen:
                 mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
         grouped = self.grouped and shares_keys(q, mask)

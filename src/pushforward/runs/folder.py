@@ -17,6 +17,7 @@ written into these.
 from __future__ import annotations
 
 import json
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow
     """The flow of a run folder, or of a release, with the codec of its data."""
     place = ranks.chosen(device)
     recipe, folder = read_recipe(folder), folder_of(folder)
-    objective = recipe.build()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # who trained it was warned of what it can be
+        objective = recipe.build()
     objective.flow.columns, objective.flow.context_columns = recipe.data.columns, recipe.data.context
     codec: Codec = getattr(objective, "codec", Identity())
     _read_weights(objective.flow, folder / WEIGHTS)
