@@ -144,6 +144,7 @@ def test_pairs_are_documents_in_both_orders(tokenizer, tmp_path):
     told = [text for text in CAPTIONS if not is_held_out(text)][0]
     assert [part.dim() for part in one.parts] == [1, 3]
     assert [part.dim() for part in other.parts] == [3, 1]
+    assert (one.given, other.given) == ({0}, set())
     assert source.caption(one.texts[0]) == source.caption(other.texts[0]) == told
     assert torch.equal(one.images[0], other.images[0])
     assert (one.texts[0][0], one.texts[0][-1]) == (tokenizer.begin, tokenizer.end)
@@ -284,10 +285,13 @@ def test_scores_are_those_of_documents_and_of_the_flow():
     mean = mean_document_costs(CodedFlow(flow, Identity()), documents)
     assert mean.images * 48 == pytest.approx(costs[0].mean().item())
     assert mean.texts == pytest.approx(costs[1].mean().item())
+    given = [Document([texts[0], x[0]], given=[0]), *documents.documents]
+    assert mean_document_costs(CodedFlow(flow, Identity()), pf.data.Documents(given)).texts == pytest.approx(mean.texts)
 
 
-def test_adapters_of_zero_leave_ordinary_text_as_it_is():
+def test_ordinary_text_is_left_as_it_is():
     flow = MODEL.build()
+    torch.nn.init.normal_(flow.net.to_text.weight)
     found = ordinary_text(flow, [torch.tensor([5, 1, 4, 9]), torch.tensor([3, 2])])
     assert found.tokens == 4
     assert found.learned == pytest.approx(found.untouched, rel=1e-5)

@@ -173,7 +173,42 @@ def test_with_adapters_of_zero_texts_are_the_language_models(model):
         log_p = language.logits(states)[0, :-1].log_softmax(-1).gather(1, tokens[1:, None])[:, 0]
         scored = read.text_log_prob()[0, read.scored_tokens[0]]
         torch.testing.assert_close(scored, log_p, **ROUNDING)
-    assert flow.document_log_prob([alone]).text != built(model).document_log_prob([alone]).text
+
+
+@torch.no_grad()
+def test_before_an_image_texts_stay_the_language_models(flow):
+    """To the bit, with adapters that are not zero; after an image they change the text."""
+    documents = [Document([[5, 1, 4, 2, 0]]), Document([[5, 1, 4, 2, 0], image(1)]), Document([image(1), [5, 1, 4]])]
+    learned = [flow.document_log_prob([document]).text for document in documents]
+    written = flow.write_text(documents[:1], end=0, most=5, temperature=0)
+    torch.nn.init.zeros_(flow.net.to_text.weight)
+    untouched = [flow.document_log_prob([document]).text for document in documents]
+    assert torch.equal(learned[0], untouched[0])
+    assert torch.equal(learned[1], untouched[1])
+    assert learned[2] != untouched[2]
+    assert torch.equal(written[0].texts[1], flow.write_text(documents[:1], end=0, most=5, temperature=0)[0].texts[1])
+
+
+@torch.no_grad()
+def test_states_of_texts_are_computed_once(flow, tmp_path):
+    """Those of common beginnings together; documents with known states have the scores of those without."""
+    texts = torch.tensor([[5, 1, 4, 2], [5, 1, 3, -1], [5, 1, 4, 0], [5, 1, -1, -1], [2, -1, -1, -1], [5, 1, 4, 2]])
+    language = flow.net.language.model
+    expected = language(language.embed(texts.clamp(min=0)))
+    torch.testing.assert_close(language.states_of_texts(texts)[texts >= 0], expected[texts >= 0], **ROUNDING)
+
+    documents = Documents([*MIXED, MIXED[1], Document([[5, 1, 4, 2, 6, 7]])])
+    known, rows = flow.with_states(documents, tmp_path), range(len(documents))
+    if flow.net.language.see is not None:
+        assert known is documents
+        return
+    again = flow.with_states(documents, tmp_path)
+    assert len([*tmp_path.glob("*.safetensors")]) == 1
+    images, context = again.fetch(rows)
+    assert torch.equal(context["states"], known.fetch(rows)[1]["states"])
+    found, nats = ReadDocuments(flow, images, **context), flow.document_log_prob(documents)
+    torch.testing.assert_close(found.image_log_prob().sum(1), nats.images, **ROUNDING)
+    torch.testing.assert_close(found.text_log_prob().sum(1), nats.text, **ROUNDING)
 
 
 @torch.no_grad()
@@ -372,6 +407,14 @@ ERRORS = {
     "unknown tokens": (lambda flow: flow.read([Document([[11]])]), r"0 … 10; got 11"),
     "a text over the context": (lambda flow: flow.read([Document([[1] * 41])]), "40 positions at most.* has 41"),
     "images over the context": (lambda flow: flow.read([Document([[1] * 23, image(1), image(1)])]), "has 41"),
+    "a text that would end beyond the context": (
+        lambda flow: flow.write_text([Document([[1] * 30])], end=0, most=12),
+        "has 30, without up to 11 that are to be drawn",
+    ),
+    "an image that would end beyond the context": (
+        lambda flow: flow.draw_image([Document([[1] * 32])]),
+        "has 32, without",
+    ),
     "no token to write": (lambda flow: flow.write_text([Document([[1]])], end=0, most=0), "at least one token"),
     "a negative temperature": (
         lambda flow: flow.write_text([Document([[1]])], end=0, temperature=-1),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,16 +18,19 @@ from torch.nn import functional as F
 from pushforward.arrays import as_tensor
 from pushforward.conditions import Condition, Given, Kind, expand
 from pushforward.data import Document, Documents
+from pushforward.data.prepared import SHARD, computed_once
 from pushforward.flow import Flow
 from pushforward.networks import Decoder, Guided, Resumed, TwoStreams
 from pushforward.networks.guided import Paired
 from pushforward.networks.interleaved import IMAGE, along, positions_taken, starts
-from pushforward.networks.two_streams import PatchDecoder, Reading
+from pushforward.networks.two_streams import PatchDecoder, Reading, texts_alone
 from pushforward.randomness import Source, draw, drawing
 from pushforward.recording import readable
 from pushforward.shapes import PerSample, at_least_float32, sum_event
 from pushforward.transform import Chain, Solver, Transform, solved_by
 from pushforward.transforms import Autoregressive
+
+STATES = 2**31  # bytes of states of texts that are kept at most
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,19 @@ class DocumentFlow(Flow):
         read = self.read(documents)
         return DocumentLogProb(read.image_log_prob().sum(1), read.text_log_prob().sum(1))
 
+    def with_states(self, documents: Documents, cache: Path) -> Documents:
+        """The documents with the states that the language model has of their texts, computed once, for training.
+
+        As they are where it reads images too, or where the states would take more than `STATES` bytes.
+        """
+        language = self.net.language
+        texts, number = texts_alone(documents.tokens).unique(dim=0, return_inverse=True)
+        size = texts.numel() * language.width * language.model.embedding.weight.itemsize
+        if language.see is not None or size > STATES:
+            return documents
+        states = computed_once(texts.split(SHARD), language.model.states_of_texts, language.model, cache)
+        return documents.with_states(states, number)
+
     def read(self, documents: Documents | Sequence[Document]) -> ReadDocuments:
         """Documents as the flow reads them: what scores them, part by part."""
         if not isinstance(documents, Documents):
@@ -115,7 +132,8 @@ class DocumentFlow(Flow):
     ) -> list[Document]:
         """Each document with an image drawn after its parts. A guided flow is guided away from the document without
         its texts. `temperature` multiplies the base's noise; `solve` is that of `decode`."""
-        alike, (shallow, deep, last), drawn = self._alike(documents), self.steps(solve), [*documents]
+        more = self.net.patches + 1 if self.net.language.see is not None else 0
+        alike, (shallow, deep, last), drawn = self._alike(documents, more), self.steps(solve), [*documents]
         z = self.base.sample(len(documents), {}, temperature=temperature, generator=generator)
         for rows in alike:
             decoder = self._decoder([documents[row] for row in rows])
@@ -141,7 +159,7 @@ class DocumentFlow(Flow):
         """Each document with a text drawn after its parts, up to the token `end` with it, of `most` tokens at most.
 
         `temperature` divides logits; at 0 each token is the most probable. Raises ValueError for a document without a
-        text: there is no token for the language model to go on from.
+        text: there is no token for the language model to go on from; and where it cannot read so many tokens more.
         """
         if most < 1 or temperature < 0:
             raise ValueError(f"a text has at least one token, at a temperature from 0; got {most} and {temperature}.")
@@ -150,7 +168,7 @@ class DocumentFlow(Flow):
                 "a language model goes on from a token: give the document a text before, such as the token that begins "
                 "one, Document([image, [begin]])."
             )
-        alike, written, u = self._alike(documents), [*documents], None
+        alike, written, u = self._alike(documents, most - 1), [*documents], None
         if temperature:
             like = torch.empty((), dtype=torch.float64, device=self.device)
             u = draw(torch.rand, (len(documents), most), like, generator)
@@ -186,18 +204,20 @@ class DocumentFlow(Flow):
         assert isinstance(deep, Autoregressive)
         return shallow, deep, last
 
-    def check_tokens(self, tokens: Tensor) -> None:
-        """Raise ValueError where the language model cannot read these documents (n, T), as in `data.Documents`."""
+    def check_tokens(self, tokens: Tensor, more: int = 0) -> None:
+        """Raise ValueError where the language model cannot read these documents (n, T), as in `data.Documents`, and so
+        many more positions."""
         kind, context = self.conditions["text"], self.net.language.model.sizes.context
         assert isinstance(kind, TokenIds)
         if (most := int(tokens.max())) >= kind.vocabulary:
             raise ValueError(f"this flow reads tokens 0 … {kind.vocabulary - 1}; got {most}.")
         sees = self.net.language.see is not None
         taken = positions_taken(tokens, self.net.patches) if sees else tokens >= 0
-        if (longest := int(taken.sum(1).max())) > context:
+        if (longest := int(taken.sum(1).max())) + more > context:
+            drawn = f", without up to {more} that are to be drawn" if more else ""
             raise ValueError(
-                f"the language model reads {context} positions at most, and a document has {longest}. Shorten its "
-                "texts."
+                f"the language model reads {context} positions at most, and a document has {longest}{drawn}. Shorten "
+                f"its texts{', or lower most' if more else ''}."
             )
 
     def _decoder(self, documents: list[Document]) -> Decoder:
@@ -229,32 +249,32 @@ class DocumentFlow(Flow):
             elif texts:
                 reading.text(together)
 
-    def _alike(self, documents: Sequence[Document]) -> list[list[int]]:
-        """The numbers of the documents, those of one layout together."""
-        self._check(Documents(documents))
+    def _alike(self, documents: Sequence[Document], more: int) -> list[list[int]]:
+        """The numbers of the documents, those of one layout together. They are to have `more` positions."""
+        self._check(Documents(documents), more)
         found: dict[tuple, list[int]] = defaultdict(list)
         for row, document in enumerate(documents):
             found[tuple(len(part) if part.dim() == 1 else None for part in document.parts)].append(row)
         return [*found.values()]
 
-    def _check(self, documents: Documents) -> None:
-        """Raise ValueError where the flow cannot read these documents."""
+    def _check(self, documents: Documents, more: int = 0) -> None:
+        """Raise ValueError where the flow cannot read these documents, and so many more positions."""
         images = documents.images
         if images.shape[1] and (images.shape[2:] != self.event or not images.is_floating_point()):
             raise ValueError(
                 f"this flow reads images that are real events of shape {tuple(self.event)}; these are "
                 f"{images.dtype} of {tuple(images.shape[2:])}. Encode them first (pushforward.codecs)."
             )
-        self.check_tokens(documents.tokens)
+        self.check_tokens(documents.tokens, more)
 
 
 class ReadDocuments:
     """Documents as a `DocumentFlow` has read them, all positions at once; it scores each of their parts.
 
-    `images` (n, images, C, H, W), `tokens` (n, T) and `given` (n, T) are those of `data.Documents`.
+    `images` (n, images, C, H, W), `tokens` (n, T), `given` (n, T) and `states` are those of `data.Documents`.
     """
 
-    def __init__(self, flow: DocumentFlow, images: Tensor, tokens: Tensor, given: Tensor):
+    def __init__(self, flow: DocumentFlow, images: Tensor, tokens: Tensor, given: Tensor, states: Tensor | None = None):
         if isinstance(flow.steps()[1].net, Guided):
             raise ValueError("guidance is of samples: score documents by the flow that is not guided.")
         self.flow, self.tokens, count = flow, tokens, images.shape[1]
@@ -269,7 +289,7 @@ class ReadDocuments:
                 x, log_det = step(x)
                 self._log_det = self._log_det + log_det.unflatten(0, images.shape[:2])
             self._latents = x.unflatten(0, images.shape[:2])
-        self._language, self._states = flow.net.states(tokens, self._latents)
+        self._language, self._states = flow.net.states(tokens, self._latents, states)
 
     def image_log_prob(self) -> Tensor:
         """The log-density of each image in nats, (n, images); 0 where it is given, or there is none."""
@@ -286,9 +306,13 @@ class ReadDocuments:
         """The log-probability of each token in nats, (n, T); 0 where it is given, or the first, or there is none."""
         net = self.flow.net
         before = (starts(self.tokens, net.patches) - 1).clamp(min=0)
-        logits = net.logits(along(self._language, before), along(self._states, before))
-        log_p = at_least_float32(logits).log_softmax(-1).gather(2, self.tokens.clamp(min=0)[..., None])[..., 0]
-        return torch.where(self.scored_tokens, log_p, 0)
+        language, states = (along(t, before).flatten(0, 1) for t in (self._language, self._states))
+        scored, tokens = self.scored_tokens.flatten(), self.tokens.flatten().clamp(min=0)
+        rows = scored.nonzero()[:, 0] if readable(scored) else torch.arange(len(scored), device=scored.device)
+        log_p = at_least_float32(net.logits(language[rows], states[rows])).log_softmax(-1)
+        log_p = log_p.gather(1, tokens[rows, None])[:, 0]
+        of_all = log_p.new_zeros(scored.shape).index_copy(0, rows, log_p)
+        return torch.where(scored, of_all, 0).unflatten(0, self.tokens.shape)
 
 
 def _drawn(logits: Tensor, temperature: float, u: Tensor | None) -> Tensor:

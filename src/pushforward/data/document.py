@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Documents(Data):
 
     `images` (n, images, C, H, W), `tokens` (n, T) and `given` (n, T) are those of all, as in a `Document`: shorter
     documents have zeros, `networks.interleaved.PADDING` and True at their end. A batch is the images and a dict of
-    "tokens" and "given".
+    "tokens" and "given", and of "states" where there are some.
 
     >>> Documents([Document([[3, 1]]), Document([torch.zeros(3, 8, 8), [4]])]).tokens
     tensor([[ 3,  1],
@@ -91,6 +92,7 @@ class Documents(Data):
         if not documents:
             raise ValueError("there are no documents.")
         self.documents = tuple(documents)
+        self._states: tuple[Tensor, Tensor] | None = None
         images = [document.images for document in documents]
         found = {(*image.shape, image.dtype) for row in images for image in row}
         if len(found) > 1:
@@ -110,9 +112,21 @@ class Documents(Data):
     def __len__(self) -> int:
         return len(self.documents)
 
+    def with_states(self, states: Tensor, number: Tensor) -> Documents:
+        """The same documents, with states (m, T, W) that a language model has at the tokens of all texts of a document,
+        one after another: those of row number[i] for document i.
+        """
+        found = copy(self)
+        found._states = states, number
+        return found
+
     def fetch(self, rows: Rows) -> tuple[Tensor, Any]:
         rows = row_numbers(rows)
-        return self.images[rows], {"tokens": self.tokens[rows], "given": self.given[rows]}
+        context = {"tokens": self.tokens[rows], "given": self.given[rows]}
+        if self._states is not None:
+            states, number = self._states
+            context["states"] = states[number[rows]]
+        return self.images[rows], context
 
     def fingerprint(self) -> str:
         return digest([self.images, self.tokens, self.given])

@@ -122,8 +122,8 @@ class SpriteFrames(Pairs):
 class CaptionDocuments(Source):
     """Documents of an image and its caption: of each pair one with the caption first, and one with the image first.
 
-    A text begins with the tokenizer's token for that, and ends with its token for that. `order` leaves out the
-    documents of the other order.
+    A text begins with the tokenizer's token for that, and ends with its token for that. A caption that comes first is
+    given: what a language model says of it alone is not learned. `order` leaves out the documents of the other order.
     """
 
     pairs: Pairs
@@ -174,7 +174,7 @@ class CaptionDocuments(Source):
         found = []
         for image, told in zip(images, captions, strict=True):
             if self.order != "image first":
-                found.append(Document([texts[told], image]))
+                found.append(Document([texts[told], image], given=[0]))
             if self.order != "text first":
                 found.append(Document([image, texts[told]]))
         return Documents(found)

@@ -1,8 +1,9 @@
-"""Data of which a codec has computed what is not random, once, into a cache."""
+"""What frozen networks compute of data, once, into a cache."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,26 +20,44 @@ SHARD = 500  # rows in a file
 def prepared(data: Data, codec: Codec, cache: Path) -> Data:
     """The data as `codec.prepare` leaves them: in memory, and in files of `cache`, from which they are read again.
 
-    Files are named by the weights of the codec and the rows that they hold, so a cache may serve many runs, also at
-    once: what one process computes, the others wait for. Where the codec leaves data as they are, so does this.
+    Where the codec leaves data as they are, so does this.
     """
-    from safetensors.torch import load_file, save_file
-
     if type(codec).prepare is Codec.prepare:
         return data
     if isinstance(data, Documents):
         return _prepared_documents(data, codec, cache)
-    weights, parts, contexts = _digest(codec), [], []
-    for rows in torch.arange(len(data)).split(SHARD):
-        events, context = data.fetch(rows)
-        contexts.append(context)
-        name = hashlib.sha256(weights + events.numpy().tobytes()).hexdigest()[:32]
+    contexts = []
 
-        def make(begun: Path, events: Tensor = events) -> None:
-            save_file({"events": torch.cat([codec.prepare(part) for part in events.split(50)])}, begun)
+    def parts() -> Iterator[Tensor]:
+        for rows in torch.arange(len(data)).split(SHARD):
+            events, context = data.fetch(rows)
+            contexts.append(context)
+            yield events
 
-        parts.append(load_file(made_once(cache / f"{name}.safetensors", make))["events"])
-    return Arrays(torch.cat(parts), None if contexts[0] is None else torch.cat(contexts))
+    def compute(events: Tensor) -> Tensor:
+        return torch.cat([codec.prepare(part) for part in events.split(50)])
+
+    made = computed_once(parts(), compute, codec, cache)
+    return Arrays(made, None if contexts[0] is None else torch.cat(contexts))
+
+
+def computed_once(parts: Iterable[Tensor], compute: Callable[[Tensor], Tensor], network: object, cache: Path) -> Tensor:
+    """What `compute` makes of the rows of each part by a frozen network: in memory, and in files of `cache`.
+
+    Files are named by the weights of the network and the rows, so a cache may serve many runs, also at once: what one
+    process computes, the others wait for.
+    """
+    from safetensors.torch import load_file, save_file
+
+    weights, made = _digest(network), []
+    for part in parts:
+        name = hashlib.sha256(weights + part.numpy().tobytes()).hexdigest()[:32]
+
+        def make(begun: Path, part: Tensor = part) -> None:
+            save_file({"events": compute(part).cpu().contiguous()}, begun)
+
+        made.append(load_file(made_once(cache / f"{name}.safetensors", make))["events"])
+    return torch.cat(made)
 
 
 def _prepared_documents(data: Documents, codec: Codec, cache: Path) -> Documents:
@@ -56,9 +75,9 @@ def _prepared_documents(data: Documents, codec: Codec, cache: Path) -> Documents
     )
 
 
-def _digest(codec: Codec) -> bytes:
-    digest = hashlib.sha256(type(codec).__name__.encode())
-    if isinstance(codec, nn.Module):
-        for name, value in sorted(codec.state_dict().items()):
+def _digest(network: object) -> bytes:
+    digest = hashlib.sha256(type(network).__name__.encode())
+    if isinstance(network, nn.Module):
+        for name, value in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
             digest.update(name.encode() + value.cpu().numpy().tobytes())
     return digest.digest()

@@ -85,17 +85,20 @@ def document_costs(coded: CodedFlow, documents: Documents, *, batch: int = 64, s
     flow.check_tokens(documents.tokens)
     for rows in torch.arange(len(documents), device="cpu").split(batch):
         images, context = documents.fetch(rows)
-        images, tokens, given = (t.to(flow.device) for t in (images, context["tokens"], context["given"]))
-        costs = nats_per_token(flow, coded.codec, images, tokens, given, Keyed(seed, rows=rows.tolist()))
+        context = {name: value.to(flow.device) for name, value in context.items()}
+        noise = Keyed(seed, rows=rows.tolist())
+        costs = nats_per_token(flow, coded.codec, images.to(flow.device), **context, generator=noise)
         found.append(costs.double().cpu())
     return torch.cat(found, 1)
 
 
 def mean_document_costs(coded: CodedFlow, documents: Documents) -> DocumentCosts:
-    """The means of `document_costs`, with their standard errors, for two documents or more, each with both."""
+    """The means of `document_costs` over the documents whose images or texts are not given, two or more of either, with
+    their standard errors."""
     costs = document_costs(coded, documents)
     costs[0] /= math.prod(document_flow(coded).net.token)  # elements of a patch
-    images, texts = zip(costs.mean(1).tolist(), (costs.std(1) / math.sqrt(len(documents))).tolist(), strict=True)
+    found = [kind[kind != 0] for kind in costs]  # 0: all of it is given
+    images, texts = ((kind.mean().item(), kind.std().item() / math.sqrt(len(kind))) for kind in found)
     return DocumentCosts(*images, *texts, len(documents))
 
 

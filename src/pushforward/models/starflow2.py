@@ -7,8 +7,8 @@
     answers          softmax(head(y + W_t · h))     N(shift(h), scale(h)²) of the next u
 
 The deep step is a causal transformer beside a frozen language model, under one causal mask over the document, and they
-are joined at every position by linear maps that are zero at the start. So texts begin as the language model's, images
-have exact densities, and one model draws images from texts, writes texts about images, and scores both.
+are joined by linear maps that are zero at the start. So texts begin as the language model's, those before an image
+stay so, images have exact densities, and one model draws images from texts, writes texts about images, and scores both.
 
 STARFlow2 2026, arXiv:2605.08029. Its latents are of 32 channels on a grid of 16 × 16, its language model is
 Qwen2.5-VL-7B.
@@ -45,8 +45,8 @@ class STARFlow2(Model):
     event: the flow has `document_log_prob`, `draw_image` and `write_text` beside the methods of all flows.
 
     `language` names a pretrained language model (`networks.FrozenLanguageModel.pretrained`), or gives the sizes of one
-    with random weights. With `sees` the language model reads images too, as is published; without, texts alone:
-    then its cost does not grow with images, and at the start the texts of any document are as it has them.
+    with random weights. A text before the first image stays as it has it. With `sees` it reads images too, as is
+    published; without, texts alone: then its cost does not grow with images, and training reads each text once.
 
     >>> sizes = pf.networks.LanguageModelSizes(width=16, depth=1, heads=2, kv_heads=1, hidden=16, vocabulary=11)
     >>> flow = STARFlow2(image=(3, 4, 4), width=64, depths=(1, 2), text=8, language=sizes).build()

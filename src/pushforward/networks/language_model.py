@@ -15,6 +15,8 @@ from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.positions import Rotary, Rotation
 from pushforward.networks.transformer import KeysAndValues, Recall, through
 
+TOGETHER = 256  # texts whose beginnings are read in one pass
+
 
 class FrozenLanguageModel(nn.Module):
     """Token embeddings (B, T, W) -> states (B, T, W), whose `logits` are those of the token after each.
@@ -87,6 +89,16 @@ class FrozenLanguageModel(nn.Module):
         """
         return self._states(embeddings, mask)
 
+    @torch.no_grad()
+    def states_of_texts(self, tokens: Tensor) -> Tensor:
+        """Texts (n, T) int64, negative after a text's last token -> states (n, T, W), those after it of no meaning.
+
+        A beginning that several texts share is read once. The states are those of `forward`, but for rounding.
+        """
+        texts, row = tokens.unique(dim=0, return_inverse=True)  # sorted: texts of one beginning lie together
+        parts = [self._states_of_beginnings(part) for part in texts.to(self.embedding.weight.device).split(TOGETHER)]
+        return torch.cat(parts)[row.to(parts[0].device)]
+
     def logits(self, states: Tensor) -> Tensor:
         """States (B, T, W) -> logits (B, T, vocabulary) of the token after each."""
         return F.linear(states, self.embedding.weight) if self.head is None else self.head(states)
@@ -112,6 +124,32 @@ class FrozenLanguageModel(nn.Module):
             turns = self.positions.rotation(0, stop, head, h.device)
             rotation = Rotation(turns.cos[places][:, None], turns.sin[places][:, None])
         return self.norm(through(self.layers, h, None, rotation, recalls, attends))
+
+    def _states_of_beginnings(self, tokens: Tensor) -> Tensor:
+        """`states_of_texts`, by a row of one position for each distinct beginning, which attends to its beginnings."""
+        (rows, length), found, total = tokens.shape, [], 0
+        for stop in range(1, length + 1):
+            number = tokens[:, :stop].unique(dim=0, return_inverse=True)[1]
+            found.append(number + total)
+            total += int(number.max()) + 1
+        whole = torch.stack(found, 1).gather(1, ((tokens >= 0).sum(1, keepdim=True) - 1).clamp(min=0))
+        number = torch.where(tokens < 0, whole, torch.stack(found, 1))  # of the beginning that ends at each position
+        beginning = number.unique(return_inverse=True)[1]
+        example = beginning.new_zeros(int(beginning.max()) + 1).scatter_reduce_(  # a position where each one ends
+            0, beginning.flatten(), torch.arange(rows * length, device=tokens.device), "amin", include_self=False
+        )
+        place, before = example % length, beginning[example // length]
+        turns = self.positions.rotation(0, length, self.sizes.width // self.sizes.heads, tokens.device)
+        rotation = Rotation(*(part[place][:, None, None] for part in turns))
+        attends = (torch.arange(length, device=tokens.device) <= place[:, None])[:, None, None]
+
+        def recall(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            keys, values = (t[:, :, 0][before].transpose(1, 2) for t in (keys, values))
+            return keys, values
+
+        h = self.embed(tokens.flatten()[example].clamp(min=0))[:, None]
+        h = through(self.layers, h, None, rotation, [recall] * len(self.layers), attends)
+        return self.norm(h)[beginning, 0]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenLanguageModel:
         memo.update({id(weight): weight for weight in self.buffers()})  # never changed in place

@@ -5,12 +5,14 @@
     learned stream    reads its state, projected     reads u, projected, + W_i · the language state
     answers           logits of the next token       raw parameters of the next patch
                       by the language head, of       of the learned state
-                      its state + W_t · the
+                      its state, and after an
+                      image + W_t · the
                       learned state
 
-All three W, the adapters, are zero at the start: then texts are the language model's, and images those of a flow that
-sees texts in its attention alone. STARFlow2, arXiv:2605.08029. How the published model encodes what its language model
-reads of an image is not known.
+A text before the first image has the probabilities of the language model, to the bit, whatever is learned. The
+published model adds W_t · h at all tokens. All three W, the adapters, are zero at the start: then texts are the
+language model's, and images those of a flow that sees texts in its attention alone. STARFlow2, arXiv:2605.08029. How
+the published model encodes what its language model reads of an image is not known.
 """
 
 from __future__ import annotations
@@ -50,17 +52,19 @@ class LanguageStream(nn.Module):
         assert self.see is not None
         return self.see(latents.to(computes_in(self.see)))
 
-    def forward(self, tokens: Tensor, at: Interleaved, latents: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, at: Interleaved, latents: Tensor, of_texts: Tensor | None = None) -> Tensor:
         """Slots (B, T), what positions read, and the patches among that (B, S, D) -> states (B, S, width).
 
+        `of_texts` are the states of `texts_alone`, (B, T, width), where they are known and the model reads no images.
         Positions beyond the context of the model are padding: a longer document is refused before.
         """
         context = self.model.sizes.context
         if self.see is not None:
             read = torch.where(at.image[..., None], self.seen(latents), self.model.embed(at.token))
             return F.pad(self.model(read[:, :context]), (0, 0, 0, max(read.shape[1] - context, 0)))
-        texts_first = (tokens < 0).int().argsort(dim=1, stable=True)[:, :context]
-        states = self.model(self.model.embed(tokens.clamp(min=0).gather(1, texts_first)))
+        states = of_texts
+        if states is None:
+            states = self.model(self.model.embed(texts_alone(tokens)[:, :context].clamp(min=0)))
         return along(torch.cat([states.new_zeros(states.shape[0], 1, self.width), states], 1), at.text.cumsum(1))
 
 
@@ -119,15 +123,19 @@ class TwoStreams(GroupedTransformer):
         """The first positions of images (…) -> the positions that predict their patches, (…, N)."""
         return start[..., None] + torch.arange(self.patches, device=start.device)
 
-    def states(self, tokens: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+    def states(self, tokens: Tensor, latents: Tensor, of_texts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Documents (B, T) and the patches of their images (B, images, N, D) -> the states of the language model
-        (B, S, language.width) and of the learned stream (B, S, W), at the positions of `interleave`."""
+        (B, S, language.width) and of the learned stream (B, S, W), at the positions of `interleave`.
+
+        Those of the learned stream are zero before the first image. `of_texts` is that of `LanguageStream`.
+        """
         at = interleave(tokens, self.patches, latents.shape[1])
         table = torch.cat([self.first.expand(tokens.shape[0], 1, -1).to(latents), latents.flatten(1, 2)], 1)
         read = along(table, at.read)
-        language = self.language(tokens, at, read)
+        language = self.language(tokens, at, read, of_texts)
         h = torch.where(at.image[..., None], self.of_image(read, language), self.of_text(language))
-        return language, self.norm(through(self.layers, h, rotation=self.rotation(at)))
+        states = self.norm(through(self.layers, h, rotation=self.rotation(at)))
+        return language, torch.where(at.image.cumsum(1)[..., None] > 0, states, 0)
 
     def logits(self, language: Tensor, states: Tensor) -> Tensor:
         """States of both streams, (…, language.width) and (…, W) -> logits of the token after each."""
@@ -168,7 +176,7 @@ class TwoStreams(GroupedTransformer):
 
 
 class Reading:
-    """What a `TwoStreams` has read of documents; it reads more of them, each position once.
+    """What a `TwoStreams` has read of documents; it reads more of them, each position once, to the states of `states`.
 
     All rows have a text or an image at a time; texts may be padded, the first one of a reading.
     """
@@ -183,6 +191,7 @@ class Reading:
         like = net.first
         self._real = torch.zeros(rows, 0, dtype=torch.bool, device=like.device)
         self._place = torch.zeros(rows, dtype=torch.long, device=like.device)
+        self._shown = False  # whether an image was read
         self.last = like.new_zeros(rows, 1, net.language.width), like.new_zeros(rows, 1, net.norm.weight.shape[0])
 
     def text(self, tokens: Tensor, *, padded: bool = False) -> Tensor:
@@ -201,6 +210,7 @@ class Reading:
 
         Position 0 reads the learned first token, others patches: `latents` (B, n, D).
         """
+        self._shown = True
         stop, image = start + latents.shape[1], torch.full((self.rows, 1), IMAGE, device=latents.device)
         at = interleave(image, self.net.patches, 1, self._place).part(start, stop)
         if self.net.language.see is None:
@@ -225,6 +235,8 @@ class Reading:
         mask = self._real[:, None, None] & (key <= query) | (key == query)  # padding attends to itself
         self.length += h.shape[1]
         states = self.net.norm(through(self.net.layers, h, None, self.net.rotation(at), recalls, mask))
+        if not self._shown:
+            states = torch.zeros_like(states)
         self.last = language[:, -1:], states[:, -1:]
         return states
 
@@ -245,6 +257,11 @@ class PatchDecoder(Decoder):
     def truncate(self, length: int) -> None:
         super().truncate(length)
         self._reading.truncate(self._begun + 1 + length)
+
+
+def texts_alone(tokens: Tensor) -> Tensor:
+    """Slots (B, T) -> the tokens of the texts of each row, one after another, negative after the last, (B, T)."""
+    return tokens.gather(1, (tokens < 0).int().argsort(dim=1, stable=True))
 
 
 def zero_linear(features: int, width: int) -> nn.Linear:

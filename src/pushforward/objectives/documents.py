@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -85,10 +86,12 @@ class DocumentLikelihood(Objective):
     def forward(
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        tokens, given = _documents(context)
+        context = _documents(context)
+        tokens, given = context["tokens"], context["given"]
         if self.config.text_dropout and self.stage != "adapters":
             tokens = self._without_some_texts(tokens, data, generator)
-        costs = nats_per_token(self.flow, self.codec, data, tokens, given, generator, stage=self.stage)
+        states = context.get("states")
+        costs = nats_per_token(self.flow, self.codec, data, tokens, given, generator, stage=self.stage, states=states)
         cost = costs[0] + self.config.text_weight * costs[1]
         loss = (cost if weights is None else weights * cost).mean()
         return loss, {self.unit: costs.detach().sum(0).mean()}
@@ -101,6 +104,9 @@ class DocumentLikelihood(Objective):
         _documents(data.fetch([0])[1])
         if isinstance(data, Documents):
             self.flow.check_tokens(data.tokens)
+
+    def prepare(self, data: Data, cache: Path) -> Data:
+        return self.flow.with_states(data, cache) if isinstance(data, Documents) else data
 
     def following(self) -> DocumentLikelihood | None:
         if self.rounds == 1:
@@ -123,15 +129,16 @@ def nats_per_token(
     generator: Source = None,
     *,
     stage: Stage = "both",
+    states: Tensor | None = None,
 ) -> Tensor:
     """Minus the log-likelihoods of documents in nats, of their images a patch and of their texts a token, (2, n).
 
-    `images` (n, images, …), `tokens` and `given` (n, T) are a batch of `data.Documents`; the codec encodes its images.
-    What is given is left out, and so is what the stage does not learn: it costs 0.
+    `images` (n, images, …), `tokens`, `given` and `states` are a batch of `data.Documents`, whose images the codec
+    encodes. What is given is left out, and so is what the stage does not learn: it costs 0.
     """
     encoded = [codec.encode(images[:, i], generator) for i in range(images.shape[1])]
     x = torch.stack([x for x, _ in encoded], 1) if encoded else images.to(flow.dtype)
-    read = ReadDocuments(flow, x, tokens, given)
+    read = ReadDocuments(flow, x, tokens, given, states)
     costs = x.new_zeros(2, len(tokens))
     if stage != "adapters" and encoded:
         bounds = read.image_log_prob() - torch.stack([log_q for _, log_q in encoded], 1) * read.scored_images
@@ -141,11 +148,11 @@ def nats_per_token(
     return costs
 
 
-def _documents(context: Given) -> tuple[Tensor, Tensor]:
-    """The tokens of a batch of documents, and which are given."""
+def _documents(context: Given) -> Mapping[str, Tensor]:
+    """The context of a batch of documents."""
     if not isinstance(context, Mapping) or not {"tokens", "given"} <= context.keys():
         raise ValueError(
             "this objective trains on documents, data.Documents([data.Document([tokens, image]), …]), whose batches "
             'are images and a dict of "tokens" and "given".'
         )
-    return context["tokens"], context["given"]
+    return context

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -55,6 +56,10 @@ class Objective(nn.Module, ABC):
 
     def check(self, data: Data) -> None:
         """Called once before the first step, after initialisation. Raises ValueError where training cannot succeed."""
+
+    def prepare(self, data: Data, cache: Path) -> Data:  # noqa: ARG002
+        """The data with what a step need not compute again, by networks that are frozen: kept in files of `cache`."""
+        return data
 
     def following(self) -> Objective | None:
         """The objective of another round of training, from the flow as it is then; None: there is none."""

@@ -39,8 +39,8 @@ def sprites2() -> Recipe:
         data=CaptionDocuments(SpriteFrames()),
         model=STARFlow2(image=(3, 16, 16), patch=4, width=128, depths=(2, 2, 4), text=48, extent=4, sees=False),
         codec=GaussianNoise(levels=256, sigma=0.1),
-        objective=DocumentStages(text_dropout=0.0),
+        objective=DocumentStages(stages=("images", "both"), text_weight=20.0, text_dropout=0.0),
         train=Plan(
-            steps=1000, batch=16, lr=2e-3, warmup=20, average_decay=0.99, precision="float32", checkpoint_every=50
+            steps=800, batch=16, lr=2e-3, warmup=20, average_decay=0.99, precision="float32", checkpoint_every=50
         ),
     )

@@ -65,6 +65,7 @@ def train(
     with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext(), closing(log):
         objective = recipe.build().to(place)
         data, measure = _prepared(recipe.training_data(), objective), _measure(recipe, objective)
+        data = objective.prepare(data, cache_folder() / "states")
         if isinstance(data, Arrays) and data.events.dim() == 2:
             check_rows(CodedFlow(objective.flow, _codec(objective)), data, recipe.data.columns)
         if minutes is not None:
