@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.bases import ObservedNormal
 from pushforward.models import MAF, NSF, Glow, RealNVP, TarFlow
 from tests.kernels import switch
 from tests.tape import NoWaits
@@ -91,6 +92,25 @@ def test_weights_may_be_trained_or_moved_and_guidance_and_solvers_asked_for(aske
     torch.testing.assert_close(found, flow.decode(z, context), rtol=1e-4, atol=1e-4)
     if flow.classes:
         assert torch.equal(fast.guided(0.5).log_prob(x, context), flow.guided(0.5).log_prob(x, context))
+
+
+@pytest.mark.parametrize("changed", ["transform", "base"])
+@torch.no_grad()
+def test_weights_may_be_replaced_by_others(asked, changed):
+    flow, context = asked
+    flow.base = ObservedNormal(*flow.base.event)
+    fast, x = pf.graphed(flow), torch.randn(5, *flow.event)
+    for _ in range(3):
+        fast.log_prob(x, context)
+    assert fast.transform.why is None
+    for part in getattr(flow, changed).modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            setattr(part, name, torch.nn.Parameter(0.5 * parameter))
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, 0.5 * buffer if buffer.is_floating_point() else buffer.clone())
+    for _ in range(3):
+        torch.testing.assert_close(fast.log_prob(x, context), flow.log_prob(x, context))
+    assert fast.transform.why is None
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 from torch.utils import _pytree as pytree
 
@@ -28,8 +29,8 @@ def graphed(flow: Flow) -> Flow:
     small and many. The graph of a sample has every token's operations: memory and the time to record grow with them.
 
     Where gradients are needed, on other devices, and where a transform cannot be recorded, calls run as always, and
-    `graphed(flow).transform.why` says why. Weights may be trained further, in place. After anything else was changed
-    in the flow, a hook or a layer, graph it again.
+    `graphed(flow).transform.why` says why. Weights may be trained further, cast, moved or replaced by others. After
+    anything else was changed in the flow, a hook or a layer, graph it again.
 
     >>> from pushforward.models import RealNVP
     >>> flow = RealNVP(features=2).build()
@@ -53,6 +54,7 @@ class Graphed(Transform):
         self.transform = transform
         self.why: str | None = "it was not called yet"
         self._doors: WeakKeyDictionary[Transform, _Doors] = WeakKeyDictionary()
+        self._weights: WeakKeyDictionary[nn.Module, list[dict[str, Any]]] = WeakKeyDictionary()
 
     @property
     def causal(self) -> bool:
@@ -74,22 +76,30 @@ class Graphed(Transform):
         return self._replayed("log_prob", x, base, context)
 
     def _replayed(self, door: str, given: Tensor, *others: Any) -> Any:
-        """A graph has the addresses of weights, so they are part of its key. Its results are copied: the next replay
-        overwrites them."""
+        """A graph has the addresses of weights, of a base that is among `others` too, so they are part of its key. Its
+        results are copied: the next replay overwrites them."""
         doors = self._doors.get(self.transform)
         if doors is None or doors.device != given.device:  # guidance and solvers put another transform in a twin
             doors = self._doors[self.transform] = _Doors(self.transform, given.device)
         captured = doors.captured[door]
-        results = captured(given, *others, hash(tuple(t.data_ptr() for t in doors.weights)))
+        parts = (self.transform, *(other for other in others if isinstance(other, nn.Module)))
+        results = captured(given, *others, hash(tuple(address for part in parts for address in self._addresses(part))))
         self.why = captured.why
         return results if self.why else pytree.tree_map(torch.clone, results)
 
+    def _addresses(self, module: nn.Module) -> Iterator[int]:
+        """Those of the weights that the module has now. To walk all of its parts at every call would be slow."""
+        if (places := self._weights.get(module)) is None:
+            owned = (own for part in module.modules() for own in (part._parameters, part._buffers))
+            places = self._weights[module] = [own for own in owned if own]
+        return (weight.data_ptr() for own in places for weight in own.values() if weight is not None)
+
 
 class _Doors:
-    """The doors of a transform, captured, and its weights."""
+    """The doors of a transform, captured."""
 
     def __init__(self, transform: Transform, device: torch.device):
-        self.device, self.weights = device, [*transform.parameters(), *transform.buffers()]
+        self.device = device
         there: Any = weakref.ref(transform)
 
         def called(door: str, *arguments: Any) -> Any:
