@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"arrays", "computed", "recording", "statistics"},
+    {"arrays", "computed", "plain", "recording", "statistics"},
     {"shapes", "files", "version", "optional", "migrations", "named"},
     {"kernels", "conditions"},
     {"randomness"},

@@ -425,6 +425,14 @@ def test_empty_batches_and_small_integer_labels():
         assert flow.denoise(X, 0.1, 0).shape == X.shape
 
 
+def test_flows_of_several_events_are_compiled_in_one_process():
+    torch.compiler.reset()
+    for features in (2, 3):
+        flow, x = vector(features), torch.zeros(4, features)
+        compiled = torch.compile(flow.log_prob, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(x), flow.log_prob(x))
+
+
 def test_one_row_that_is_not_a_number_leaves_the_others_alone():
     flow, x = picture(), torch.randn(3, 1, 8, 8)
     expected = flow.log_prob(x, 0)

@@ -46,6 +46,22 @@ def layers(flow: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+@pytest.mark.parametrize("name", FIRST)
+@torch.no_grad()
+def test_a_hook_on_a_transform_fires_and_changes_the_density_with_and_without_the_latent(name):
+    flow, x, context = case(name, 8)
+    before, fired = flow.log_prob(x, context), set()
+    for transform, part in flow.named_modules():
+        if isinstance(part, Transform):
+            doubled = lambda *args: (args[-1][0], 2 * args[-1][1] + 1)  # noqa: E731
+            handle = part.register_forward_hook(doubled)
+            expected = flow.log_prob_and_latent(x, context)[0]
+            torch.testing.assert_close(flow.log_prob(x, context), expected)
+            handle.remove()
+            fired |= set() if torch.equal(expected, before) else {transform}
+    assert "transform" in fired
+
+
 def of_rows(context, rows: int):
     return None if context is None else context[:rows]
 

@@ -397,4 +397,4 @@ def _unflattened(t: Tensor, batch: Size) -> Tensor:
 
 def _fits(size: tuple[int, ...], event: tuple[int, ...]) -> bool:
     """Whether `size` is the shape `event`, in which None stands for any size."""
-    return len(size) == len(event) and all(axis in (None, n) for n, axis in zip(size, event, strict=True))
+    return len(size) == len(event) and all(axis is None or axis == n for n, axis in zip(size, event, strict=True))

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pushforward.conditions import Context
+from pushforward.plain import is_unchanged
 from pushforward.recording import readable
 from pushforward.shapes import Events, PerSample, spread, sum_event
 
@@ -63,7 +64,8 @@ class Transform(nn.Module, ABC):
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
 
     def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
-        """log p(x) in nats, (batch,), where z has the distribution `base`. Some transforms compute it without z."""
+        """log p(x) in nats, (batch,), where z has the distribution `base`. Some transforms compute it without z; those
+        that have hooks are called."""
         z, log_det = self(x, context)
         return base.log_prob(z, context) + log_det
 
@@ -188,6 +190,8 @@ class Chain(Transform):
         return x, total  # pyright: ignore[reportReturnType]
 
     def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
+        if not is_unchanged(self, Chain):
+            return super().log_prob(x, base, context)
         total = 0
         for part in self.parts[:-1]:
             x, log_det = part(x, context)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Condition, Context, find
-from pushforward.networks.plain import computes_in
+from pushforward.plain import computes_in
 from pushforward.shapes import at_least_float32
 from pushforward.statistics import Measured, central, moments
 

@@ -18,7 +18,7 @@ from pushforward.moves import AffineParams, Move
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder
 from pushforward.networks.graph import GraphDecoder
-from pushforward.networks.plain import is_unchanged
+from pushforward.plain import is_unchanged
 from pushforward.shapes import Tokens
 
 

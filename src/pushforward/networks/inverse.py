@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from pushforward.conditions import Context
-from pushforward.networks.plain import computes_in
 from pushforward.networks.prefix import LabelPrefix, TextPrefix
 from pushforward.networks.transformer import Layer
+from pushforward.plain import computes_in
 from pushforward.shapes import Tokens
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.networks.causal import CausalNetwork
-from pushforward.networks.plain import computes_in
 from pushforward.networks.positions import Positions
 from pushforward.networks.transformer import Attention, Layer
+from pushforward.plain import computes_in
 from pushforward.shapes import Tokens
 
 

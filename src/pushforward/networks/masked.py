@@ -29,7 +29,7 @@ from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder, KernelDecoder
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.mlp import Activation, Layers, widths
-from pushforward.networks.plain import is_unchanged
+from pushforward.plain import is_unchanged
 
 REPEATED = 2**33  # multiplications of a pass up to which launching a token's own few operations would take longer
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.kernels import perceptron as kernel
-from pushforward.networks.plain import computes_in, is_watched
+from pushforward.plain import computes_in, is_watched
 
 Activation = Callable[[Tensor], Tensor]
 

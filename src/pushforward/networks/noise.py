@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
-from pushforward.networks.plain import computes_in
 from pushforward.networks.positions import ScaledRotary
 from pushforward.networks.prefix import LabelPrefix, TextPrefix
+from pushforward.plain import computes_in
 from pushforward.shapes import Events
 
 

@@ -15,9 +15,9 @@ from pushforward.conditions import Context, find
 from pushforward.networks.decoder import Decoder
 from pushforward.networks.embeddings import VectorEmbedding
 from pushforward.networks.layers import GroupedTransformer, LayerOptions
-from pushforward.networks.plain import computes_in
 from pushforward.networks.positions import Positions
 from pushforward.networks.transformer import KeysAndValues, Recall, reads_token_by_token, through
+from pushforward.plain import computes_in
 from pushforward.shapes import Tokens, at_least_float32
 
 

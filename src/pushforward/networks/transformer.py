@@ -24,8 +24,8 @@ from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder, KernelDecoder
 from pushforward.networks.graph import GraphDecoder, aligned
 from pushforward.networks.memory import Memory
-from pushforward.networks.plain import computes_in, is_plain, is_unchanged, keeps_forward
 from pushforward.networks.positions import Learned, Positions, Rotary, Rotation
+from pushforward.plain import computes_in, is_plain, is_unchanged, keeps_forward
 from pushforward.shapes import Tokens
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far

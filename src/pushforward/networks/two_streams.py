@@ -28,9 +28,9 @@ from pushforward.networks.decoder import Decoder
 from pushforward.networks.interleaved import IMAGE, PADDING, Interleaved, along, interleave
 from pushforward.networks.language_model import FrozenLanguageModel
 from pushforward.networks.layers import GroupedTransformer, LayerOptions
-from pushforward.networks.plain import computes_in
 from pushforward.networks.positions import Rotation, ScaledRotary
 from pushforward.networks.transformer import KeysAndValues, reads_token_by_token, through
+from pushforward.plain import computes_in
 from pushforward.shapes import Tokens
 
 

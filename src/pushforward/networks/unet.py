@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
-from pushforward.networks.plain import computes_in
 from pushforward.networks.velocity import Velocity
 from pushforward.networks.velocity_images import TimeEmbedding, normalised
+from pushforward.plain import computes_in
 from pushforward.shapes import Events, PerSample
 
 

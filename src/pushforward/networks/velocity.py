@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from pushforward.conditions import Context
 from pushforward.networks.guided import with_null
 from pushforward.networks.mlp import widths
-from pushforward.networks.plain import computes_in, is_plain, is_unchanged
+from pushforward.plain import computes_in, is_plain, is_unchanged
 from pushforward.shapes import Events, PerSample, without_autocast
 
 WAVES = 4  # cosines of the time, of periods 2, 1, 2/3, …, the faster ones the smaller: solvers can take long steps

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
-from pushforward.networks.plain import computes_in
 from pushforward.networks.velocity import WAVES, Velocity, waves
+from pushforward.plain import computes_in
 from pushforward.shapes import Events, PerSample
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
-from pushforward.networks.plain import computes_in
 from pushforward.networks.transformer import Layer
+from pushforward.plain import computes_in
 
 
 class ViT(nn.Module):

@@ -17,6 +17,7 @@ from pushforward.bases import Base, StandardNormal
 from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork, Resumed
+from pushforward.plain import is_unchanged
 from pushforward.shapes import PerSample, Tokens, sum_event
 from pushforward.solve import Solve, sequential
 from pushforward.transform import Diagnosis, Solving, Triangular
@@ -43,7 +44,7 @@ class Autoregressive(Triangular, Solving):
         return self.move.forward(x, self.net(x, context))
 
     def log_prob(self, x: Tokens, base: Base, context: Context | None = None) -> PerSample:
-        if not isinstance(base, StandardNormal):
+        if not (isinstance(base, StandardNormal) and is_unchanged(self, Autoregressive)):
             return super().log_prob(x, base, context)
         return sum_event(self.move.log_density(x, self.net(x, context)))
 

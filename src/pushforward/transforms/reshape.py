@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pushforward.bases import Base, StandardNormal
 from pushforward.computed import Computed
 from pushforward.conditions import Context
+from pushforward.plain import is_unchanged
 from pushforward.shapes import Events, PerSample, Tokens, at_least_float32
 from pushforward.transform import Diagnosis, Inverse, Transform, Triangular
 
@@ -223,9 +224,14 @@ class Permuted(Triangular):
         z, log_slopes = self.step.slopes(self.order.arrange(x), context)
         return self.order.restore(z), self.order.restore(log_slopes)
 
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        z, log_det = self.step(self.order.arrange(x), context)
+        return self.order.restore(z), log_det
+
     def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
-        if not isinstance(base, StandardNormal):  # of which every order has the same density
+        if not (isinstance(base, StandardNormal) and is_unchanged(self, Permuted)):
             return super().log_prob(x, base, context)
+        # every order has the same density
         return self.step.log_prob(self.order.arrange(x), base, context)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
