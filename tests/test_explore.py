@@ -19,12 +19,15 @@ pytest.importorskip("fastapi", reason="the extra explore is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed, with which the API is tested")
 
 import pushforward as pf
-from pushforward.codecs import CodedFlow, UniformDequantization
-from pushforward.data import ImageSource, TableSource
+from pushforward.codecs import CodedFlow, GaussianNoise, TokenCodebook, UniformDequantization
+from pushforward.data import Characters, ClipSource, ImageSource, TableSource, TextSource, read_videos
 from pushforward.explore import app
 from pushforward.explore.uploads import BYTES, PIXELS, read_upload
 from pushforward.explore.worker import SupersededError, Worker
 from pushforward.networks import UNetOptions
+from pushforward.randomness import Keyed
+from pushforward.runs.folder import load_coded
+from pushforward.sampling import Sampling
 from pushforward.transforms import Interval
 
 HERE = "http://127.0.0.1"
@@ -107,7 +110,7 @@ def test_samples_are_those_of_the_command(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     how = {"label": 3, "guidance": 1, "temperature": 0.9, "seed": 5}
     listed = page.get(f"{DIGITS}/gallery", params={"of": "samples", "n": 3, **how}).json()
-    pf.sample("pretrained:digits", tmp_path / "s.npz", 3, sampling=pf.sampling.Sampling(**how), device="cpu")
+    pf.sample("pretrained:digits", tmp_path / "s.npz", 3, sampling=Sampling(**how), device="cpu")
     with np.load(tmp_path / "s.npz") as arrays:
         for one, image in zip(listed, arrays["images"], strict=True):
             assert np.abs(shown(one["image"]) / 255 * 16 - image[0]).max() <= 0.6, "integers are rounded"
@@ -202,6 +205,62 @@ def test_data_that_are_close_together_stay_apart(tmp_path, scale, centre):
         assert np.std(shown_rows) == pytest.approx(scale, rel=0.5)
     x, y = points[0]
     assert client.get("/api/runs/plane/point", params={"stage": 0, "x": x, "y": y}).json()["path"][0] == [x, y]
+
+
+def clips_and_texts(folder):
+    """Runs that learned next to nothing: of clips of three frames, and of texts of eight tokens."""
+    torch.manual_seed(0)
+    model = pf.models.STARFlowV(image=(3, 4, 4), patch=2, width=64, depths=(1, 1), extent=3)
+    coded = CodedFlow(model.build(), GaussianNoise(256, sigma=0.1))
+    pf.save(coded, folder / "clips", model=model, data=ClipSource("nowhere", frames=3))
+    first = pf.models.MixDOptions(vocabulary=4)
+    model = pf.models.TarFlowLM(
+        tokens=8, features=2, width=16, depths=(1, 1), move=pf.models.Mix1Options(4), first=first
+    )
+    (folder / "t.txt").write_text("abc\n" * 99)
+    recipe = pf.Recipe(
+        data=TextSource(str(folder / "t.txt"), Characters("abc\n")),
+        model=model,
+        codec=TokenCodebook(vocabulary=4, features=2, unit="bits/char"),
+        train=pf.training.Plan(steps=1, batch=2),
+    )
+    pf.train(recipe, folder / "texts", device="cpu")
+    return [folder / "clips", folder / "texts"]
+
+
+def test_a_clip_is_drawn_frame_by_frame_and_is_that_of_the_command(tmp_path):
+    from fastapi.testclient import TestClient
+
+    client = TestClient(app(clips_and_texts(tmp_path)), base_url=HERE)
+    assert [run["kind"] for run in client.get("/api/runs").json()] == ["clips", "texts"]
+    how = {"frames": 5, "seed": 2, "temperature": 0.5}
+    answers = [client.get("/api/runs/clips/frame", params={**how, "k": k}).json() for k in (0, 4)]
+    assert [len(answer["whole"]) for answer in answers] == [0, 5]
+    given = Sampling(frames=5, seed=2, temperature=0.5)
+    pf.sample(tmp_path / "clips", tmp_path / "clip.png", 1, sampling=given, device="cpu")
+    (written,) = read_videos(tmp_path / "clip.png")  # enlarged
+    each = written.shape[-1] // 4
+    for frame, source in zip(written[:, :, ::each, ::each], answers[1]["whole"], strict=True):
+        assert np.abs(frame.permute(1, 2, 0).numpy().astype(int) - shown(source)).max() <= 1
+    assert client.get("/api/runs/clips/frame", params={"frames": 5, "k": 99}).json() != answers[0]
+    assert client.get("/api/runs/clips/frame", params={"frames": 5000}).status_code == 422
+    assert client.get("/api/runs/texts/frame").status_code == 422
+
+
+def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(tmp_path):
+    from fastapi.testclient import TestClient
+
+    client = TestClient(app(clips_and_texts(tmp_path)), base_url=HERE)
+    answer = client.get("/api/runs/texts/text", params={"prompt": "ab", "length": 12, "seed": 3}).json()
+    told = pf.sample(tmp_path / "texts", n=1, sampling=Sampling(prompt=("ab",), length=12, seed=3), device="cpu")
+    assert told.startswith("--- 1\n" + "".join(answer["tokens"]))
+    assert (len(answer["bits"]), answer["given"], answer["unit"]) == (14, 2, "bits/char")
+    assert answer["how"] in told
+    coded = load_coded(tmp_path / "texts")
+    window = torch.tensor([["abc\n".index(token) for token in answer["tokens"][:8]]])
+    bound = coded.bound(window, generator=Keyed(0, rows=[0]))
+    assert np.mean(answer["bits"][:8]) == pytest.approx(coded.codec.in_unit(bound, window).item(), abs=1e-3)
+    assert client.get("/api/runs/texts/text", params={"prompt": "xyz"}).status_code == 422
 
 
 def test_an_edit_goes_along_the_direction_of_a_class(page):

@@ -26,6 +26,7 @@ from pushforward.explore.plane import Plane
 from pushforward.runs.folder import load_coded
 from pushforward.training import Log
 from pushforward.transforms import Interval
+from tests.test_explore import clips_and_texts
 
 LINE = {"nats": 2.5, "gradient": 1.0, "lr": 0.1, "seconds": 3.0}  # of a log
 EXTREME = "(input) => { input.value = input.max; input.dispatchEvent(new Event('input')); }"
@@ -45,6 +46,8 @@ VIEWS = {
     "#digits": "#amounts .reading",
     "#table": "#features .tail",
     "#table?view=training": "#score",
+    "#clips": "#number",
+    "#texts": "#cost",
 }
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -69,7 +72,7 @@ def address(folder):
     model = pf.models.MAF(features=2, context=1)
     pf.save(model.build(), folder / "table", model=model, data=TableSource(str(folder / "t.csv"), ("a", "b"), ("age",)))
     Log(folder / "table").write(10, LINE)
-    runs = [folder / name for name in ("bounded", "nodata", "table")]
+    runs = [*(folder / name for name in ("bounded", "nodata", "table")), *clips_and_texts(folder)]
     shown = app(["pretrained:moons", "pretrained:digits", *runs])
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(shown, log_level="warning"))
@@ -242,6 +245,29 @@ def test_a_row_is_moved_and_samples_follow_the_condition(page, address):
     page.locator("#columns input").first.click()
     assert page.locator("#pairs").screenshot() != before
     changed(page, "#given output", lambda: page.locator("#given input").press("ArrowRight"))
+
+
+def test_a_clip_plays_frame_by_frame(page, address):
+    ready(page, address, "#clips?frames=4", "#number")
+    page.wait_for_function("() => document.querySelector('#slider').max === '3'")
+    attribute_changes(page, "#frame", "src", lambda: page.locator("#slider").press("Home"))
+    assert page.inner_text("#number") == "1 of 4"
+    attribute_changes(page, "#frames img", "src", lambda: page.click("#draw"))
+    page.wait_for_function("() => location.hash.includes('seed=1')")
+    assert "--frames 4 --seed 1" in page.inner_text("#reproduce code")
+
+
+def test_a_text_is_drawn_and_its_characters_have_the_colour_of_their_bits(page, address):
+    ready(page, address, "#texts?length=20", "#cost")
+    colour = "(of) => getComputedStyle(of).backgroundColor"
+    assert len({of.evaluate(colour) for of in page.query_selector_all("#text span")}) > 2
+    before = page.inner_text("#text")
+    page.fill("[name=prompt]", "cab")
+    changed(page, "#text", lambda: page.keyboard.press("Tab"))
+    assert page.inner_text("#text").startswith("cab")
+    assert page.inner_text("#text") != before
+    page.locator("#text span").nth(1).hover()
+    assert '"a" has' in page.inner_text("#one")
 
 
 def test_a_training_is_watched(page, address, folder):

@@ -7,35 +7,24 @@ import io
 import itertools
 import math
 from collections import OrderedDict
-from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pushforward import editing
-from pushforward.bases import StandardNormal
 from pushforward.codecs import CodedFlow
 from pushforward.data import Images
 from pushforward.evaluation.pictures import pixels
+from pushforward.explore.blocks import Block, bits, blocks
 from pushforward.explore.worker import Parts, portions
 from pushforward.randomness import Keyed
 from pushforward.sampling import Sampling, samples
-from pushforward.transforms import Rearrangement
 
 MOST = 64  # images in an answer
 COMPARED = 128  # held-out images, among which one is ranked
 KEPT = 32  # uploads
-
-
-class Block(NamedTuple):
-    """What one transform made of an image: its output and its bits a pixel, both as an image, and its log-det."""
-
-    name: str
-    image: Tensor
-    bits: Tensor  # (1, H, W): −log2 of its slopes
-    log_det: float
 
 
 class Pictures:
@@ -84,7 +73,7 @@ class Pictures:
         if flow.classes and label is None:
             label = int(np.argmax(posterior))
         x, log_q = codec.encode(integers, Keyed(0, rows=[0]))
-        blocks = self._blocks(x, label)
+        made = blocks(flow, x, label)
         with torch.no_grad():
             log_p, z = flow.log_prob_and_latent(x, label)
             back = flow.decode(z, label)
@@ -100,9 +89,10 @@ class Pictures:
             "clean": png(clean[0]),
             "encoded": png(x[0]),
             "blocks": [
-                {"name": block.name, "image": png(_shown(block.image)), "log_det": block.log_det} for block in blocks
+                {"name": f"block {k}", "image": png(_shown(block.z)), "log_det": block.log_det}
+                for k, block in enumerate(made, 1)
             ],
-            "bits": self._bits(blocks, log_p.item(), log_q.item()).round(decimals=4).tolist() if blocks else [],
+            "bits": self._bits(made, log_p.item(), log_q.item()).round(decimals=4).tolist() if made else [],
         }
 
     def encoded(self, name: str, sampling: Sampling) -> Tensor:
@@ -150,41 +140,10 @@ class Pictures:
             for number, image, label in zip(numbers, x, given, strict=True)
         ]
 
-    @torch.no_grad()
-    def _blocks(self, x: Tensor, label: int | None) -> list[Block]:
-        """Every transform that changes values. Before one is shown, elements go back to their places in the image.
-
-        Empty where a transform leaves no place for each element, as a multi-scale one.
-        """
-        found, moved = [], []
-        for part, z, log_slopes in self.flow.trace(x, label):
-            if isinstance(part, Rearrangement):
-                moved.insert(0, part)
-                continue
-            if z.numel() != x.numel():
-                return []
-            log_det = log_slopes.sum().item()
-            if log_slopes.shape != z.shape:
-                log_slopes = torch.full_like(z, log_det / z.numel())
-            image, slopes = (reduce(lambda t, part: part.restore(t), moved, t) for t in (z, log_slopes))
-            if image.shape != x.shape:
-                return []
-            name = f"block {len(found) + 1}"
-            found.append(Block(name, image[0], -slopes[0].sum(0, keepdim=True) / math.log(2), log_det))
-        return found
-
-    def _bits(self, blocks: list[Block], log_p: float, log_q: float) -> Tensor:
-        """Where the bits of an image are, (H, W): they sum to −log2 of the bound on its probability.
-
-        A pixel has the bits of its latent, and those of its slopes in every block. What the codec adds is spread
-        evenly, and so is the log-density of a base whose elements are not standard normal.
-        """
-        found = torch.stack([block.bits[0] for block in blocks]).sum(0)
-        if isinstance(self.flow.base, StandardNormal):
-            z = blocks[-1].image
-            found = found + (0.5 * z.square() + 0.5 * math.log(2 * math.pi)).sum(0) / math.log(2)
-        rest = (log_q - log_p) / math.log(2) - found.sum()
-        return found + rest / found.numel()
+    def _bits(self, made: list[Block], log_p: float, log_q: float) -> Tensor:
+        """Where the bits of an image are, (H, W). What the codec adds is spread evenly."""
+        found = bits(self.flow, made, log_p).sum(0)
+        return found + log_q / math.log(2) / found.numel()
 
 
 def _shown(z: Tensor) -> Tensor:

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
 from pushforward.codecs.integers import IntegerCodec
+from pushforward.data import ClipSource, Sprites, TextSource
+from pushforward.explore.clips import Clips
 from pushforward.explore.edits import Edits, is_continuous
 from pushforward.explore.images import Pictures
 from pushforward.explore.plane import Plane
+from pushforward.explore.texts import Texts
 from pushforward.explore.training import Training
 from pushforward.explore.vectors import MOST, POINTS, Vectors
 from pushforward.flow import Flow
@@ -35,7 +38,7 @@ ROWS = 600  # of a table, drawn as points
 class Opened:
     """A run, and what can be shown of it: `kind` is "plane" for an unconditional flow of two features, "vectors" for
     one of more or fewer, or conditioned on a vector, "images" for one of images of integers, by class or unconditional,
-    and "" for a flow that cannot be shown."""
+    "clips" for one of clips of such images, "texts" for one of tokens, and "" for a flow that cannot be shown."""
 
     def __init__(self, run: str | PathLike[str], name: str):
         self.run, self.name = run, name
@@ -50,8 +53,13 @@ class Opened:
             return "plane"
         if len(event) == 1 and event[0] and event[0] <= MOST and conditions <= {"vector"} and self.built.exact:
             return "vectors" if isinstance(self.recipe.codec, Identity) else ""
+        source, integers = self.recipe.data, isinstance(self.recipe.codec, IntegerCodec)
+        if isinstance(source, TextSource) and len(event) == 2 and not conditions:
+            return "texts"
+        if isinstance(source, ClipSource | Sprites) and len(event) == 4 and conditions <= {"text"}:
+            return "clips" if integers else ""
         images = len(event) == 3 and None not in event and event[0] in (1, 3) and conditions <= {"label"}
-        return "images" if images and isinstance(self.recipe.codec, IntegerCodec) else ""
+        return "images" if images and integers else ""
 
     def described(self) -> dict[str, Any]:
         """What the page says of it."""
@@ -67,10 +75,13 @@ class Opened:
             "classes": list(class_names(self.run, self.built.classes)),
             "size": list(self.built.event[1:]),
             "logged": (folder_of(self.run) / LOG).exists(),
-            "unconditional": knows_null(self.recipe, "label") or "label" not in self.built.conditions,
+            "unconditional": all(knows_null(self.recipe, name) for name in self.built.conditions),
             "continuous": is_continuous(self.built),
             "multiscale": any(isinstance(part, MultiScale) for part in self.built.modules()),
             "noise": self.recipe.codec.noise_sigma if isinstance(self.recipe.codec, IntegerCodec) else None,
+            "frames": getattr(self.recipe.data, "frames", 0),
+            "window": self.built.event[0],
+            "prompted": "text" in self.built.conditions,
             "results": {name: result["text"] for name, result in read_results(self.run).items()},
         }
 
@@ -125,6 +136,22 @@ class Opened:
             return Pictures(self.coded, images_of(self.run))
         except (ValueError, OSError):  # the data are not here
             return Pictures(self.coded, None)
+
+    @cached_property
+    def clips(self) -> Clips:
+        """Raises ValueError where it is no flow of clips."""
+        source = self.recipe.data
+        if self.kind != "clips" or not isinstance(source, ClipSource | Sprites):
+            raise ValueError(f"{self.name} is not a flow of clips of integers.")
+        return Clips(self.coded, source, source.frames)
+
+    @cached_property
+    def texts(self) -> Texts:
+        """Raises ValueError where it is no flow of texts."""
+        source = self.recipe.data
+        if self.kind != "texts" or not isinstance(source, TextSource):
+            raise ValueError(f"{self.name} is not a flow of texts.")
+        return Texts(self.coded, source.tokenizer)
 
     @cached_property
     def edits(self) -> Edits:

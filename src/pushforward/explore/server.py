@@ -9,12 +9,14 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from pushforward.explore import clips, texts
 from pushforward.explore.edits import read_amounts
 from pushforward.explore.guard import Guard
 from pushforward.explore.images import MOST, Pictures
@@ -62,7 +64,7 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
         return [run.described() for run in shown.values()]
 
     answer = _answering(shown, worker)
-    for routes in (_of_trainings, _of_planes, _of_vectors, _of_images, _of_edits, _of_uploads):
+    for routes in (_of_trainings, _of_planes, _of_vectors, _of_images, _of_edits, _of_uploads, _of_others):
         made.include_router(routes(answer))
     made.include_router(_of_jobs(worker))
     made.mount("/static", StaticFiles(directory=STATIC))
@@ -288,6 +290,41 @@ def _of_edits(answer: Callable[..., Any]) -> "APIRouter":
         sampling: Sampling = how,
     ) -> Any:
         return await answer(request, name, lambda run: run.edits.filled(picture, sampling, mask, anew))
+
+    return routes
+
+
+def _of_others(answer: Callable[..., Any]) -> "APIRouter":
+    """Requests about flows of clips and of texts."""
+    from fastapi import APIRouter, Depends, Query, Request
+
+    routes, how = APIRouter(prefix="/api/runs/{name}"), Depends(_sampling())
+
+    @routes.get("/frame")
+    async def frame(
+        request: Request,
+        name: str,
+        prompt: str = Query("", max_length=300),
+        frames: int = Query(8, ge=1, le=clips.MOST),
+        k: int = Query(0, ge=0),
+        sampling: Sampling = how,
+    ) -> Any:
+        def drawn(run: Opened) -> Any:
+            check_sampling(run.run, run.recipe, sampling)
+            return run.clips.frame(prompt, sampling, frames, min(k, frames - 1))
+
+        return await answer(request, name, drawn)
+
+    @routes.get("/text")
+    async def text(
+        request: Request,
+        name: str,
+        prompt: str = Query("", max_length=2000),
+        length: int | None = Query(None, ge=1, le=texts.MOST),
+        sampling: Sampling = how,
+    ) -> Any:
+        given = replace(sampling, length=length)
+        return await answer(request, name, lambda run: run.texts.drawn(prompt, given))
 
     return routes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from pushforward.data import ClipSource, Sprites, write_video
 from pushforward.data.encoded import fitted
 from pushforward.data.videos import check_video
 from pushforward.evaluation import grid, zoomed
+from pushforward.flow import Flow
 from pushforward.randomness import Keyed
 from pushforward.runs.folder import load_coded, read_recipe
 from pushforward.runs.pictures import SIDE
 from pushforward.sampling import Sampling
+from pushforward.shapes import Events
 from pushforward.solve import jacobi
 
 RATE = 8.0  # frames per second of what is written
@@ -67,22 +70,36 @@ def _drawn(
 
     `frames` are how many the run learned, and how many to draw.
     """
-    flow, (learned, drawn) = how.guided(coded.flow), frames
-    flow = flow.solved_by(partial(jacobi, warm=True)) if how.sweeps else flow
+    learned, drawn = frames
     given = [] if known is None else [known.expand(len(rows), *known.shape)]
     if drawn > len(given):
-        stream = flow.stream(
-            len(rows) if text is None else (),
-            text,
-            size=(drawn - len(given), *flow.event[1:]),
-            known=None if known is None else known[None],
-            window=(learned, learned // 2) if learned > 1 else None,
-            temperature=how.temperature,
-            generator=Keyed(how.seed, rows=rows),
-        )
-        given.extend(stream)
-    parts = torch.stack(given, 1).split(learned, 1)  # of the lengths that it learned
-    return torch.cat([coded.denoise(part, text) for part in parts], 1)
+        given.extend(streamed(coded.flow, text, known, (learned, drawn - len(given)), how, rows))
+    return denoised(coded, torch.stack(given, 1), text, learned)
+
+
+def streamed(
+    flow: Flow, text: Tensor | None, known: Tensor | None, frames: tuple[int, int], how: Sampling, rows: list[int]
+) -> Iterator[Tensor]:
+    """Frames (n, C, H, W) of clips, with the noise of the codec, each as soon as it is drawn.
+
+    `frames` are how many the run learned, and how many to draw after the known ones.
+    """
+    flow, (learned, drawn) = how.guided(flow), frames
+    flow = flow.solved_by(partial(jacobi, warm=True)) if how.sweeps else flow
+    return flow.stream(
+        len(rows) if text is None else (),
+        text,
+        size=(drawn, *flow.event[1:]),
+        known=None if known is None else known[None],
+        window=(learned, learned // 2) if learned > 1 else None,
+        temperature=how.temperature,
+        generator=Keyed(how.seed, rows=rows),
+    )
+
+
+def denoised(coded: CodedFlow, clips: Events, text: Tensor | None, learned: int) -> Events:
+    """Clips (n, frames, C, H, W) without the noise of the codec, in parts of the length that the run learned."""
+    return torch.cat([coded.denoise(part, text) for part in clips.split(learned, 1)], 1)
 
 
 def _first(coded: CodedFlow, how: Sampling, codec: CodecConfig) -> Tensor:

@@ -2,7 +2,7 @@
 
 import { attributes } from "./attributes.js";
 import { painting } from "./painting.js";
-import { plain, say, signed, still, uploading } from "./server.js";
+import { copying, fields, plain, say, signed, still, uploading } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = 25, STEPS = 16, PAUSE = 600, FRAME = 90; // images, steps of a line, ms for a block and for a step
@@ -216,10 +216,7 @@ export async function images({ run, query, ask, keep, leaving }) {
   $("play").addEventListener("click", play);
   $("way").addEventListener("input", () => { clearInterval(walks); if (strip.length) walk(Number($("way").value)); });
   $("walk").addEventListener("click", () => { if (strip.length) walking(); });
-  $("reproduce").querySelector("button").addEventListener("click", async () => {
-    await navigator.clipboard.writeText($("reproduce").querySelector("code").textContent);
-    say("copied");
-  });
+  copying($("reproduce"));
   leaving.push(() => { clearInterval(timer); clearInterval(walks); });
   $("way").value = 0;
   for (const part of document.querySelectorAll(".by-block")) part.hidden = run.multiscale; // no block has an image
@@ -236,18 +233,7 @@ function form(run, chosen, changed) {
   label.append(new Option("every class in turn", ""), ...run.classes.map((name, k) => new Option(name, k)));
   label.parentElement.hidden = !run.classes.length;
   how.elements.guidance.parentElement.hidden = !run.classes.length || !run.unconditional;
-  for (const control of how.elements) {
-    if (!control.name) continue;
-    const output = control.parentElement.querySelector("output");
-    const tell = () => { if (output) output.textContent = control.value; };
-    control.value = chosen[control.name];
-    tell();
-    control.addEventListener("input", () => {
-      chosen[control.name] = control === label ? control.value : Number(control.value);
-      tell();
-      changed();
-    });
-  }
+  fields(how, chosen, changed);
 }
 
 // Bits of each pixel: darker where they are more, from the least to the most of this image.

@@ -88,6 +88,31 @@ export function uploading(file) {
   return { method: "POST", body: file, headers: { "X-Token": token } };
 }
 
+// The controls of a form write into `chosen`, by their names, and what they say into their outputs.
+export function fields(form, chosen, changed) {
+  for (const control of form.elements) {
+    if (!(control.name in chosen)) continue;
+    const output = control.parentElement.querySelector("output");
+    const tell = () => { if (output) output.textContent = control.value; };
+    control.value = chosen[control.name];
+    tell();
+    control.addEventListener(control.type === "text" ? "change" : "input", () => {
+      chosen[control.name] = control.type === "range" ? Number(control.value) : control.value;
+      tell();
+      changed();
+    });
+  }
+  form.addEventListener("submit", (event) => event.preventDefault());
+}
+
+// A command that is copied by its button.
+export function copying(command) {
+  command.querySelector("button").addEventListener("click", async () => {
+    await navigator.clipboard.writeText(command.querySelector("code").textContent);
+    say("copied");
+  });
+}
+
 let later;
 // Say something to everybody, readers of screens too; of quick repetitions only the last.
 export function say(text) {

@@ -1,0 +1,75 @@
+// A flow of clips: frames are asked for one by one, and play as they come.
+
+import { copying, fields, say, still } from "./server.js";
+
+const $ = (id) => document.getElementById(id);
+const FRAME = 125; // ms
+
+export async function clips({ run, query, ask, keep, leaving }) {
+  const chosen = {
+    prompt: query.get("prompt") ?? (run.prompted ? "walking left, blue robe" : ""),
+    frames: Number(query.get("frames")) || run.frames,
+    guidance: Number(query.get("guidance")) || 0,
+    temperature: query.has("temperature") ? Number(query.get("temperature")) : 1,
+    seed: Number(query.get("seed")) || 0,
+  };
+  let frames = [], at = 0, timer = 0, drawing = 0;
+
+  function show(k) {
+    at = Math.max(0, Math.min(k, frames.length - 1));
+    $("frame").src = frames[at];
+    $("frame").alt = `frame ${at + 1} of ${chosen.frames}`;
+    $("slider").value = at;
+    $("number").textContent = `${at + 1} of ${chosen.frames}`;
+    [...$("frames").children].forEach((image, k) => { if (k === at) image.setAttribute("aria-current", "true"); else image.removeAttribute("aria-current"); });
+  }
+
+  function fill(k, source) {
+    frames[k] = source;
+    $("frames").children[k].src = source;
+    $("slider").max = frames.length - 1;
+  }
+
+  async function draw() {
+    const mine = ++drawing, began = performance.now();
+    keep(chosen);
+    reproduce();
+    frames = [];
+    $("slider").max = 0;
+    $("frames").replaceChildren(...Array.from({ length: chosen.frames }, (_, k) => Object.assign(document.createElement("img"), { alt: `frame ${k + 1}` })));
+    for (let k = 0; k < chosen.frames; k++) {
+      const answer = await ask(`runs/${run.name}/frame`, { ...chosen, k }, "frame");
+      if (!answer || mine !== drawing) return;
+      fill(k, answer.image);
+      answer.whole.forEach((source, i) => fill(i, source));
+      if (!timer || k === 0) show(k);
+    }
+    say(`${chosen.frames} frames in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  }
+
+  function play(on) {
+    clearInterval(timer);
+    timer = on && !still() ? setInterval(() => { if (frames.length) show((at + 1) % frames.length); }, FRAME) : 0;
+    $("play").textContent = timer ? "Pause" : "Play";
+    if (on && still() && frames.length) show((at + 1) % frames.length);
+  }
+
+  function reproduce() {
+    const words = ["pushforward sample", run.run, "--n 1", run.prompted ? `--prompt "${chosen.prompt}"` : "", `--frames ${chosen.frames}`];
+    words.push(chosen.guidance ? `--guidance ${chosen.guidance}` : "", chosen.temperature === 1 ? "" : `--temperature ${chosen.temperature}`);
+    words.push(chosen.seed ? `--seed ${chosen.seed}` : "", "--out clip.gif");
+    $("reproduce").querySelector("code").textContent = words.filter(Boolean).join(" ");
+  }
+
+  const failed = (error) => say(error.message);
+  $("asked").hidden = !run.prompted;
+  $("how").elements.guidance.parentElement.hidden = !run.prompted || !run.unconditional;
+  fields($("how"), chosen, () => draw().catch(failed));
+  $("draw").addEventListener("click", () => { chosen.seed += 1; draw().catch(failed); });
+  $("play").addEventListener("click", () => play(!timer));
+  $("slider").addEventListener("input", () => { play(false); show(Number($("slider").value)); });
+  copying($("reproduce"));
+  leaving.push(() => { clearInterval(timer); drawing += 1; });
+  play(!still());
+  await draw();
+}
