@@ -1,6 +1,6 @@
 """Editing with a flow: attribute directions, interpolation, inpainting, variations; continuing sequences."""
 
-from pushforward.editing.attributes import directions, edit, read
+from pushforward.editing.attributes import directions, directions_in_parts, edit, read
 from pushforward.editing.continuation import Continued, continued, tempered
 from pushforward.editing.holes import hole
 from pushforward.editing.infilling import infilled
@@ -17,6 +17,7 @@ __all__ = [
     "RandomWalk",
     "continued",
     "directions",
+    "directions_in_parts",
     "edit",
     "hole",
     "infilled",

@@ -11,7 +11,7 @@ which in data they need not be. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor
@@ -29,7 +29,6 @@ from pushforward.randomness import Keyed
 from pushforward.shapes import Events
 
 
-@torch.no_grad()
 def directions(
     flow: Flow,
     images: Tensor | Data,
@@ -54,6 +53,25 @@ def directions(
     >>> print(f"{(read(flow, edit(flow, images, d[2], 0.5), d[2]) - read(flow, images, d[2])).mean():.3f}")
     0.500
     """
+    parts = directions_in_parts(flow, images, labels, codec=codec, context=context, seed=seed)
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            return end.value
+
+
+@torch.no_grad()
+def directions_in_parts(
+    flow: Flow,
+    images: Tensor | Data,
+    labels: Tensor,
+    *,
+    codec: Codec = Identity(),
+    context: Given = None,
+    seed: int = 0,
+) -> Generator[float, None, Events]:
+    """What `directions` returns, from a generator that yields the share of the images that are encoded."""
     images = images if isinstance(images, Data) else as_tensor(images, "the array of images")
     has = _membership(labels, len(images))
     with_it, of_all = 0, 0
@@ -61,6 +79,7 @@ def directions(
         wide = z.double().cpu()
         with_it = with_it + torch.einsum("nk,n...->k...", has[part].double(), wide)
         of_all = of_all + wide.sum(0)
+        yield (int(part[-1]) + 1) / len(images)
     n = has.sum(0).reshape(-1, *[1] * len(flow.base.event))
     return (with_it / n - (of_all - with_it) / (len(images) - n)).to(z)  # pyright: ignore - there is an image
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from pushforward import editing
 from pushforward.explore.images import Pictures, png
+from pushforward.explore.worker import Parts
 from pushforward.flow import Flow
 from pushforward.randomness import Keyed
 from pushforward.runs.editing import attribute_directions
@@ -41,32 +41,36 @@ class Edits:
     def __init__(self, run: str | PathLike[str], pictures: Pictures):
         self.run, self.pictures = Path(run), pictures
         self.coded, self.flow = pictures.coded, pictures.flow
+        self.known: tuple[tuple[str, ...], Events] | None = (
+            None  # attributes and their directions (attributes, *latent)
+        )
         self.chains: OrderedDict[tuple[Any, ...], Chains] = OrderedDict()
 
-    @cached_property
-    def attributes(self) -> tuple[tuple[str, ...], Events]:
-        """The names of the attributes that images can be given, and their directions (attributes, *latent).
+    def attributes(self) -> Parts:
+        """The names of the attributes that images can be given.
 
         There are none where the run's images have no attributes, or are not here.
         """
-        try:
-            return attribute_directions(self.run, self.coded)
-        except (ValueError, OSError, FloatingPointError):  # the last where latents are not finite
-            return (), torch.zeros(0, *self.flow.base.event)
+        if self.known is None:
+            try:
+                self.known = yield from attribute_directions(self.run, self.coded)
+            except (ValueError, OSError, FloatingPointError):  # the last where latents are not finite
+                self.known = (), torch.zeros(0, *self.flow.base.event)
+        return self.known[0]
 
-    def edited(self, name: str, sampling: Sampling, amounts: dict[int, float]) -> dict[str, Any]:
+    def edited(self, name: str, sampling: Sampling, amounts: dict[int, float]) -> Parts:
         """An image with these amounts of attributes added, and how much it then has of each.
 
         Raises ValueError where there is no such attribute.
         """
-        names, directions = self.attributes
+        yield from self.attributes()
+        assert self.known is not None
+        names, directions = self.known
         if not names or not set(amounts) <= set(range(len(names))):
             raise ValueError(f"there are {len(names)} attributes; got amounts of {sorted(amounts)}.")
         x = self.pictures.encoded(name, sampling)
-        along = torch.einsum(
-            "k,k...->...", torch.tensor([amounts.get(k, 0.0) for k in range(len(names))]).to(directions), directions
-        )
-        made = editing.edit(self.flow, x, along, 1.0)
+        weights = torch.tensor([amounts.get(k, 0.0) for k in range(len(names))])
+        made = editing.edit(self.flow, x, torch.einsum("k,k...->...", weights.to(directions), directions), 1.0)
         return {
             "raw": png(made[0]),
             "image": png(self._denoised(made)[0]),

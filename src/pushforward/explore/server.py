@@ -273,7 +273,7 @@ def _of_edits(answer: Callable[..., Any]) -> "APIRouter":
 
     @routes.get("/attributes")
     async def attributes(request: Request, name: str) -> Any:
-        return await answer(request, name, lambda run: run.edits.attributes[0])
+        return await answer(request, name, lambda run: run.edits.attributes())
 
     @routes.get("/edited")
     async def edited(request: Request, name: str, picture: str, amounts: str = "", sampling: Sampling = how) -> Any:

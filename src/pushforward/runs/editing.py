@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -72,7 +73,7 @@ def edit(
     if label is not None and not 0 <= label < len(attributes.names):
         listed = ", ".join(attributes.names)
         raise ValueError(f"{recipe_of(run).data} has {len(attributes.names)} attributes, {listed}; got label {label}.")
-    d = _directions(coded, attributes)
+    d = editing.directions(flow, *_learned(attributes), codec=coded.codec)
     numbers = torch.arange(len(x), device="cpu")
     each = numbers % len(attributes.names) if label is None else torch.full_like(numbers, label)
     amounts = torch.linspace(-amount, amount, AMOUNTS, device="cpu").tolist()
@@ -154,15 +155,17 @@ def inpaint(
     return {"chains": str(filled), "picture": picture}
 
 
-def attribute_directions(run: Path, coded: CodedFlow) -> tuple[tuple[str, ...], Tensor]:
-    """The names of the attributes that `edit` adds, and their directions (attributes, *latent).
+def attribute_directions(run: Path, coded: CodedFlow) -> Generator[float, None, tuple[tuple[str, ...], Tensor]]:
+    """The names of the attributes that `edit` adds, and their directions (attributes, *latent): of a generator, which
+    yields the share of the images that are encoded.
 
     Raises ValueError where the run's images have no attributes, or it never learned the density without a label.
     """
     _refuse_captions(run, "an edit by class")
     check_null(run, recipe_of(run), "editing", "label")
     attributes = _attributes(run)
-    return attributes.names, _directions(coded, attributes)
+    found = yield from editing.directions_in_parts(coded.flow, *_learned(attributes), codec=coded.codec)
+    return attributes.names, found
 
 
 class _Attributes(NamedTuple):
@@ -171,11 +174,11 @@ class _Attributes(NamedTuple):
     has: Tensor  # bool (images, attributes)
 
 
-def _directions(coded: CodedFlow, attributes: _Attributes) -> Tensor:
+def _learned(attributes: _Attributes) -> tuple[Tensor, Tensor]:
+    """The images from which directions are computed, and which attributes they have."""
     n = len(attributes.images)
     rows = Order(n, seed=0)[0 : min(LEARNED, n)]
-    images, _ = attributes.images.fetch(rows)
-    return editing.directions(coded.flow, images, attributes.has[rows], codec=coded.codec)
+    return attributes.images.fetch(rows)[0], attributes.has[rows]
 
 
 def _refuse_captions(run: Path, what: str) -> None:
