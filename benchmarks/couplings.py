@@ -133,7 +133,7 @@ def main(folder: Path, out: Path, features: str | None) -> None:
             few = CodedFlow(flow.solved_by((Jumps if name == "flow map" else Euler)(steps)), CODEC)
 
             def distance(few: CodedFlow = few) -> str:
-                x = torch.cat([x for x, _ in samples(few, Sampling(batch=256), stop=DRAWN)])
+                x = torch.cat([some.events for some in samples(few, Sampling(batch=256), stop=DRAWN)])
                 return f"{frechet_distance(real, extract(placed(CODEC.decode(x), LEVELS))):.2f}"
 
             row.append(cells(f"{name}, {steps}, {extract.name}", distance))

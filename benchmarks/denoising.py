@@ -69,7 +69,7 @@ def rows(coded: CodedFlow, kinds: tuple[DenoiserKind, ...], images: Tensor, labe
         by, started = coded.denoised_by(kind), time.process_time()
         freed = placed(by.codec.decode(by.denoise(noisy, labels)), LEVELS)
         seconds = time.process_time() - started
-        drawn = [by.codec.decode(x) for x, _ in samples(coded, Sampling(denoise=kind, guidance=1), stop=SAMPLES)]
+        drawn = [some.data for some in samples(coded, Sampling(denoise=kind, guidance=1), stop=SAMPLES)]
         psnr = 10 * torch.log10(4 / (freed - real).square().mean())
         far = [frechet_distance(real.flatten(1), x.flatten(1)) for x in (freed, placed(torch.cat(drawn), LEVELS))]
         yield f"| {kind} | {psnr:.2f} dB | {far[0]:.2f} | {far[1]:.2f} | {1000 * seconds / len(images):.2f} ms |"

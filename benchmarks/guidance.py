@@ -33,7 +33,7 @@ def main(run: Path, out: Path) -> None:
         drawn = list(samples(coded, Sampling(guidance=weight, denoise="none"), stop=COUNT))
         row = {}
         for sigma in SIGMAS:
-            x = torch.cat([coded.flow.denoise(x, sigma, labels) if sigma else x for x, labels in drawn])
+            x = torch.cat([coded.flow.denoise(x, sigma, labels) if sigma else x for x, labels, _ in drawn])
             told = f"denoised, sigma = {sigma:g}" if sigma else "raw samples"
             row[told] = grid(x[:SHOWN], SHOWN // 2), f"Frechet distance {frechet_distance(real, extract(x)):.1f}"
         cells[f"w = {weight:g}"] = row

@@ -35,7 +35,7 @@ def measured(move: Affine, steps: int) -> str:
     told = [f"{bits.mean:.3f} ± {bits.standard_error:.3f} bits/dim"]
     for temperature in (1.0, 0.9):
         drawn = samples(coded, Sampling(temperature=temperature), stop=DRAWN)
-        largest = torch.cat([x for x, _ in drawn]).flatten(1).abs().amax(1)
+        largest = torch.cat([some.events for some in drawn]).flatten(1).abs().amax(1)
         far = (~(largest <= FAR)).sum().item()
         told.append(f"at {temperature} {(~largest.isfinite()).sum().item()} not finite and {far} beyond {FAR}")
     return f"{'; '.join(told)} of {DRAWN}"

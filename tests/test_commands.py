@@ -131,8 +131,8 @@ def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):
 
 def test_a_sample_does_not_depend_on_those_beside_it(run):
     coded = CodedFlow(pf.load(run), twin().codec)
-    one = torch.cat([x for x, _ in samples(coded, Sampling(batch=7), stop=20)])
-    two = torch.cat([x for x, _ in samples(coded, Sampling(batch=64), start=13, stop=20)])
+    one = torch.cat([some.events for some in samples(coded, Sampling(batch=7), stop=20)])
+    two = torch.cat([some.events for some in samples(coded, Sampling(batch=64), start=13, stop=20)])
     torch.testing.assert_close(one[13:], two, atol=1e-4, rtol=1e-4)
 
 

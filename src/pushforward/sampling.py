@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pushforward.codecs import CodedFlow, DenoiserKind
+from pushforward.codecs import Codec, CodedFlow, DenoiserKind
 from pushforward.flow import Flow
 from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed
@@ -48,14 +48,26 @@ class Sampling:
         return flow.guided(self.guidance, rule=rule, attention_temperature=self.attention_temperature)
 
 
+class Drawn(NamedTuple):
+    """A batch of samples."""
+
+    events: Events  # (n, *event), without the codec's noise where that is taken out of events
+    labels: Tensor | None  # (n,)
+    codec: Codec
+
+    @property
+    def data(self) -> Tensor:
+        """What the codec makes of the events: integers of images, rows of a table."""
+        return self.codec.decode(self.events)
+
+
 def samples(
     coded: CodedFlow, sampling: Sampling = Sampling(), context: Tensor | None = None, *, start: int = 0, stop: int
-) -> Iterator[tuple[Events, Tensor | None]]:
-    """Samples `start` … `stop` − 1, a batch at a time: events (n, *event), and their labels (n,).
+) -> Iterator[Drawn]:
+    """Samples `start` … `stop` − 1, a batch at a time, their noise taken out as `sampling.denoise` says.
 
     Sample i is drawn with the generator of (seed, i): to rounding, it does not depend on its batch.
     `context`, where the flow is conditioned on a vector or a text, has a row for each sample, from sample 0 on.
-    `coded.denoised_by(sampling.denoise).codec.decode` turns events into data.
     """
     coded, how = coded.denoised_by(sampling.denoise), sampling
     flow = coded.flow
@@ -71,4 +83,4 @@ def samples(
         shape = (len(numbers),) if given is None else ()
         noise = Keyed(how.seed, rows=numbers.tolist())
         x = guided.sample(shape, given, temperature=how.temperature, generator=noise)
-        yield coded.denoise(x, given), labels
+        yield Drawn(coded.denoise(x, given), labels, coded.codec)

@@ -12,8 +12,7 @@ from pushforward.codecs import CodedFlow, placed
 from pushforward.data import Data, Images
 from pushforward.evaluation.features import Extractor
 from pushforward.evaluation.quality import Quality, compare
-from pushforward.sampling import Sampling, samples
-from pushforward.shapes import Events
+from pushforward.sampling import Drawn, Sampling, samples
 
 LEAST = 4  # samples that can be compared: precision and recall take the third neighbour of each
 
@@ -28,7 +27,7 @@ def sample_quality(
     n = min(n, len(images))
     parts = torch.arange(n, device="cpu").split(sampling.batch)
     real = (placed(images.fetch(rows)[0], images.levels) for rows in parts)
-    return _compared(real, _finite(samples(coded, sampling, stop=n)), n, extract)
+    return _compared(real, (some.events for some in _finite(samples(coded, sampling, stop=n))), n, extract)
 
 
 def prompted_quality(
@@ -42,13 +41,13 @@ def prompted_quality(
     context = data.fetch(range(n))[1]
     parts = torch.arange(n, device="cpu").split(sampling.batch)
     drawn = _finite(samples(coded, sampling, context, stop=n))
-    return _compared((data.fetch(rows)[0] for rows in parts), map(coded.codec.decode, drawn), n, extract)
+    return _compared((data.fetch(rows)[0] for rows in parts), (some.data for some in drawn), n, extract)
 
 
-def _finite(drawn: Iterable[tuple[Events, Tensor | None]]) -> Iterator[Events]:
-    """The samples that are finite."""
-    finite = (x[x.flatten(1).isfinite().all(1)] for x, _ in drawn)
-    return (x for x in finite if len(x))
+def _finite(drawn: Iterable[Drawn]) -> Iterator[Drawn]:
+    """The samples that are finite, where a batch has any; without their labels."""
+    finite = (Drawn(some.events[some.events.flatten(1).isfinite().all(1)], None, some.codec) for some in drawn)
+    return (some for some in finite if len(some.events))
 
 
 def _compared(images: Iterable[Tensor], drawn: Iterable[Tensor], n: int, extract: Extractor) -> Quality:

@@ -59,8 +59,8 @@ class Pictures:
         """The first n samples."""
         listed = []
         for rows in portions(n):
-            x, labels = next(iter(samples(self.coded, sampling, start=rows.start, stop=rows.stop)))
-            listed += self._listed("sample", rows, x, labels)
+            some = next(iter(samples(self.coded, sampling, start=rows.start, stop=rows.stop)))
+            listed += self._listed("sample", rows, some.events, some.labels)
             yield rows.stop / n
         return listed
 
@@ -128,9 +128,9 @@ class Pictures:
                 integers, labels = self.held_out.fetch([i])
                 return integers, None if labels is None else int(labels[0])
             if kind == "sample" and i < MOST:
-                x, labels = next(iter(samples(self.coded, sampling, start=i, stop=i + 1)))
-                label = None if labels is None or labels[0] < 0 else int(labels[0])
-                return self.coded.codec.decode(x), label
+                some = next(iter(samples(self.coded, sampling, start=i, stop=i + 1)))
+                label = None if some.labels is None or some.labels[0] < 0 else int(some.labels[0])
+                return some.data, label
         raise ValueError(f'there is no image "{name[:40]}".')
 
     def _listed(self, kind: str, numbers: range, x: Tensor, labels: Tensor | None) -> list[dict[str, Any]]:

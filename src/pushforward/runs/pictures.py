@@ -62,4 +62,4 @@ def _drawn(coded: CodedFlow) -> Tensor:
     """Samples, every class in turn; those that overflowed are grey."""
     columns = min(coded.flow.classes or COLUMNS, 2 * COLUMNS)
     drawn = samples(coded, Sampling(), stop=ROWS * columns)
-    return torch.cat([x.cpu() for x, _ in drawn]).nan_to_num(0, 0, 0)
+    return torch.cat([some.events.cpu() for some in drawn]).nan_to_num(0, 0, 0)

@@ -91,11 +91,11 @@ def _sample_images(run: Path, out: Path, n: int, png: bool, sampling: Sampling, 
     """Write n samples: a picture, a file of arrays, or a folder of files."""
     if out.suffix not in ("", ".npz"):
         check_picture(out)
-    coded, lost = load_coded(run, device=device).denoised_by(sampling.denoise), 0
+    coded, lost = load_coded(run, device=device), 0
     if out.suffix == ".npz":
         lost = _write_file(coded, out, sampling, range(n))
     elif out.suffix:
-        drawn = torch.cat([x.cpu() for x, _ in samples(coded, sampling, stop=n)])
+        drawn = torch.cat([some.events.cpu() for some in samples(coded, sampling, stop=n)])
         save_picture(sheet(drawn, sampling, class_names(run, coded.flow.classes)), out)
         lost = len(drawn) - _finite(drawn).sum().item()
     elif png:
@@ -113,8 +113,8 @@ def _sample_prompts(
         raise ValueError(f'{run} learned captions: say what to draw, as in --prompt "red heart" "smiling cat".')
     check_picture(out)
     text = source.text(sampling.prompt).repeat_interleave(n, 0)
-    coded = load_coded(run, device=device).denoised_by(sampling.denoise)
-    drawn = torch.cat([coded.codec.decode(x).cpu() for x, _ in samples(coded, sampling, text, stop=len(text))])
+    coded = load_coded(run, device=device)
+    drawn = torch.cat([some.data.cpu() for some in samples(coded, sampling, text, stop=len(text))])
     save_picture(grid(placed(drawn, coded.codec.levels), n), out)
     return f"{len(drawn)} samples in {out}"
 
@@ -142,25 +142,25 @@ def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> 
 def _write_pngs(coded: CodedFlow, folder: Path, rows: range, sampling: Sampling, names: Sequence[str]) -> int:
     """Write these samples as PNG files. Returns how many overflowed, and were left out."""
     lost, first = 0, rows.start
-    for x, labels in samples(coded, sampling, start=rows.start, stop=rows.stop):
-        finite = _finite(x).cpu()
+    for some in samples(coded, sampling, start=rows.start, stop=rows.stop):
+        finite = _finite(some.events).cpu()
         lost += int((~finite).sum())
-        images = coded.codec.decode(x).cpu()
+        images = some.data.cpu()
         for i in finite.nonzero().flatten().tolist():
-            place = folder if labels is None else folder / names[int(labels[i])].replace("/", "_")
+            place = folder if some.labels is None else folder / names[int(some.labels[i])].replace("/", "_")
             save_picture(images[i] / (coded.codec.levels - 1), place / f"{first + i:06d}.png")
-        first += len(x)
+        first += len(images)
     return lost
 
 
 def _write_file(coded: CodedFlow, path: Path, sampling: Sampling, rows: range) -> int:
     """Write these samples as integer images, without those that overflowed. Returns how many these are."""
     drawn = list(samples(coded, sampling, start=rows.start, stop=rows.stop))
-    finite = torch.cat([_finite(x).cpu() for x, _ in drawn])
-    images = torch.cat([coded.codec.decode(x).cpu() for x, _ in drawn])[finite]
+    finite = torch.cat([_finite(some.events).cpu() for some in drawn])
+    images = torch.cat([some.data.cpu() for some in drawn])[finite]
     arrays = {"images": images.numpy(), "overflowed": np.array(len(rows) - len(images))}
     if coded.flow.classes:
-        arrays["labels"] = torch.cat([labels for _, labels in drawn if labels is not None])[finite].numpy()
+        arrays["labels"] = torch.cat([some.labels for some in drawn if some.labels is not None])[finite].numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as begun, begun.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
@@ -177,8 +177,7 @@ def _sample_table(run: Path, source: Source, out: Path, n: int, given: Given, sa
     check_writable(out)
     coded, rows = load_coded(run, device=device), np.repeat(given.rows, n, 0)
     context = torch.from_numpy(rows) if source.context else None
-    decode = coded.codec.decode
-    drawn = torch.cat([decode(x).cpu() for x, _ in samples(coded, sampling, context, stop=len(rows))]).numpy()
+    drawn = torch.cat([some.data.cpu() for some in samples(coded, sampling, context, stop=len(rows))]).numpy()
     columns = dict(zip(source.columns, drawn.T, strict=True))
     if given.from_a_file:
         columns = {**dict(zip(source.context, rows.T, strict=True)), **columns}
