@@ -90,7 +90,7 @@ class GaussianCodebook(nn.Module, Codec):
                 part.gaussians = self.gaussians
 
     def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
-        mean, sigma = self._of(data)
+        mean, sigma = self.normal(data)
         x = mean + sigma[..., None] * draw(torch.randn, tuple(mean.shape), mean, generator)
         return x, sum_event(self.log_densities(x).logsumexp(-1))
 
@@ -98,7 +98,7 @@ class GaussianCodebook(nn.Module, Codec):
         return self.log_densities(x).argmax(-1)
 
     def clean(self, data: Tensor) -> Events:
-        return self._of(data)[0]
+        return self.normal(data)[0]
 
     def count(self, data: Tensor) -> Tensor:
         return torch.full((len(data),), float(data.shape[1:].numel()), device=data.device)
@@ -111,7 +111,7 @@ class GaussianCodebook(nn.Module, Codec):
 
     def terms(self, data: Tensor, x: Events, log_p: PerSample) -> Terms:
         """The terms of the bound for tokens, their events x ~ q(x | tokens), and the flow's log p(x)."""
-        mean, sigma = self._of(data)
+        mean, sigma = self.normal(data)
         own = self._log_normal((x - mean).square().sum(-1), sigma.log())
         return Terms(sum_event(own - self.log_densities(x).logsumexp(-1)), log_p, -sum_event(own))
 
@@ -120,8 +120,8 @@ class GaussianCodebook(nn.Module, Codec):
         features = self.gaussians.mean.shape[1]
         return -0.5 * square * torch.exp(-2 * log_sigma) - features * (log_sigma + 0.5 * math.log(2 * math.pi))
 
-    def _of(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """The means (B, T, D) and sigmas (B, T) of tokens. Raises ValueError for what is no token."""
+    def normal(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """The means (B, T, D) and sigmas (B, T) of the events of tokens. Raises ValueError for what is no token."""
         if data.is_floating_point() or data.is_complex() or data.dim() != 2:
             raise ValueError(
                 f"this codec takes tokens 0 … {self.levels - 1} of shape (batch, tokens); the data are {data.dtype} of "

@@ -1,10 +1,9 @@
 """Lossless compression by a flow: `compress` and `decompress`.
 
-Integers are coded directly by a flow of one autoregressive step (`direct`), and all else by bits back. Data are
-integers or decimal numbers, so each value is a cell of the line. The encoder pops a point of the cell from the stack,
-codes the event by every step of the chain (`steps`), and pushes the latent with its normal distribution. The length is
-−log₂ of the flow's density times the volume of the cells, and a little more. The first rows need bits to pop: these are
-random, are part of the file, and are counted.
+Integers are coded directly by a flow of one autoregressive step (`direct`), and all else by bits back. The encoder pops
+a point of each value from the stack (`points`), codes the event by every step of the chain (`steps`), and pushes the
+latent with its normal distribution. The length is that of the flow's bound, and a little more: for cells −log₂ of the
+density times their volume. The first rows need bits to pop: these are random, are part of the file, and are counted.
 
 **Encoder and decoder must compute the same numbers**, so both work in float64 with one thread, in batches of the same
 rows, and call networks alike. On another machine, or with another version of torch, last bits may differ. Then the
@@ -23,15 +22,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.arrays import as_tensor
 from pushforward.bases import StandardNormal
-from pushforward.codecs import Codec, CodedFlow, Identity, TokenCells, codec_of
-from pushforward.compression.cells import Cells, cells_of, decimals_of
+from pushforward.codecs import Codec, CodedFlow, GaussianCodebook, Identity, TokenCells, codec_of
 from pushforward.compression.container import VERSION, Header, digest, packed, unpacked
 from pushforward.compression.direct import Direct, direct
+from pushforward.compression.points import Points, decimals_of, points_of
 from pushforward.compression.stack import ExhaustedError, Stack
 from pushforward.compression.steps import Grid, Step, steps_of
 from pushforward.flow import Flow
@@ -39,25 +38,25 @@ from pushforward.models import Parts
 from pushforward.runs import load_coded
 
 Model = Flow | CodedFlow | str | PathLike[str]  # a flow, with its codec, or a run folder
+TEXT = (TokenCells, GaussianCodebook)  # codecs of tokens
 
 SIGMA = 64.0  # units: the noise of a step, in which rounding to units is negligible
-CELL, NARROWEST = 128, 2.0**-4  # deviations in the narrowest cell; it counts as no wider than this
+CELL = 128  # deviations of a step's noise in the narrowest cell, or in a deviation of the narrowest Gaussian
 LARGEST = 512  # rows of a batch
 MARGIN = 12  # bits of each element, beyond those of its cell, that a batch may pop before it pushes
 
 
 @dataclass(frozen=True)
 class BitsBack:
-    """A flow as the steps between cells and standard normal latents."""
+    """A flow as the steps between points of the data and standard normal latents."""
 
-    cells: Cells
+    points: Points
     steps: list[Step]
     latent: tuple[int, ...]
     grid: Grid
 
     def encode(self, data: Tensor, stack: Stack) -> None:
-        first, counts = self.places(data)
-        x = first + torch.from_numpy(stack.pop_uniform(counts.numpy().reshape(-1))).view(first.shape)
+        x = self.points.pop(data, stack, self.grid)
         for step in self.steps:
             x = step.encode(x, stack, self.grid)
         stack.push_normal(x.reshape(-1).numpy(), *self._base(x))
@@ -67,16 +66,11 @@ class BitsBack:
         z = torch.from_numpy(stack.pop_normal(*self._base(blank))).view(blank.shape)
         for step in reversed(self.steps):
             z = step.decode(z, stack, self.grid)
-        data = self.cells.values(self.grid.real(z))
-        first, counts = self.places(data)
-        stack.push_uniform((z - first).reshape(-1).numpy(), counts.numpy().reshape(-1))
-        return data
+        return self.points.push(z, stack, self.grid)
 
-    def places(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """The first unit of each cell, and how many units it has."""
-        low, high = (self.grid.units(end) for end in self.cells.ends(data))
-        first = low.ceil().long() + 1  # never at an end, which rounding may put into another cell
-        return first, (high - first - 1).long()
+    def bits(self, data: Tensor) -> Tensor:
+        """How many bits the points of the data take from the stack, for each element."""
+        return self.points.bits(data, self.grid)
 
     def _base(self, z: Tensor) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(z.numel()), np.full(z.numel(), 2.0**self.grid.bits)
@@ -87,16 +81,17 @@ def compress(model: Model, data: Any, *, verify: bool = True) -> bytes:
 
     `model` is a flow, a flow with its codec, or a run folder. `data` are integers (rows, *event), such as images, for
     flows whose codec is `UniformDequantization`; a table (rows, columns) of decimal numbers, in which −0 becomes 0; or
-    the tokens (n,) of a text, for a language model of one step whose codec is `TokenCells`: it reads a window at a
-    time. With `verify` the file is decoded and compared, in as much time again; ValueError where it is not the data.
+    the tokens (n,) of a text, for a language model of one step whose codec is `TokenCells`, or a flow whose codec is a
+    `GaussianCodebook`: they read a window at a time. With `verify` the file is decoded and compared, in as much time
+    again; ValueError where it is not the data.
 
-    Served are unconditional flows with a standard normal base, of couplings, autoregressive steps with moves of single
-    elements, `ActNorm` and rearrangements. Raises ValueError, naming what it cannot code. Needs the extra
+    Served are unconditional flows with a standard normal base, of couplings with moves of single elements,
+    autoregressive steps, `ActNorm` and rearrangements. Raises ValueError, naming what it cannot code. Needs the extra
     `compression`.
     """
     coded, data = _coded(model), as_tensor(data, "the data").cpu()
     flow, codec = coded.flow, coded.codec
-    rows = _windows(data, *flow.event[:-1]) if isinstance(codec, TokenCells) and data.dim() == 1 else data
+    rows = _windows(data, *flow.event[:-1]) if isinstance(codec, TEXT) and data.dim() == 1 else data
     _check(flow, codec, rows)
     decimals = decimals_of(data) if data.is_floating_point() else []
     data, rows = data + 0, rows + 0  # a negative zero becomes 0, which is its cell
@@ -143,7 +138,7 @@ def _encoded(coder: BitsBack | Direct, data: Tensor) -> tuple[np.ndarray, list[i
         for rows in batches:
             coder.encode(rows, stack)
         return stack.words, [len(rows) for rows in batches], 0
-    most = coder.places(data[:1])[1].double().log2().sum().item() if len(data) else 0
+    most = coder.bits(data[:1]).sum().item() if len(data) else 0
     initial = int(most / 32) + 3
     while (found := _attempt(coder, data, initial)) is None:
         initial += initial // 8 + 1
@@ -152,7 +147,8 @@ def _encoded(coder: BitsBack | Direct, data: Tensor) -> tuple[np.ndarray, list[i
 
 def _attempt(coder: BitsBack, data: Tensor, initial: int) -> tuple[np.ndarray, list[int]] | None:
     words, batches, start = _random(initial), [], 0
-    need = max(coder.places(data[:LARGEST])[1].double().log2().mean().item() + MARGIN, 1) * data[:1].numel()
+    bits = coder.bits(data[:LARGEST])
+    need = max(bits.mean().item() + MARGIN, 1) * bits[:1].numel()
     while start < len(data):
         rows = max(1, min(int(32 * len(words) / need), LARGEST, len(data) - start))
         while True:
@@ -197,16 +193,17 @@ def _coder(
     coded: CodedFlow, decimals: list[int], data: Tensor | None = None, grid: Grid | None = None
 ) -> BitsBack | Direct:
     """The coder of a flow, on a grid that suits the data where none is given."""
-    flow = copy.deepcopy(coded.flow).cpu().double().eval()
-    if (found := direct(coded.codec, flow.transform, tuple(flow.event))) is not None:
+    flow, codec = copy.deepcopy((coded.flow, coded.codec))
+    for part in (flow, codec):
+        if isinstance(part, nn.Module):
+            part.cpu().double().eval()
+    if (found := direct(codec, flow.transform, tuple(flow.event))) is not None:
         return found
-    cells, transform = cells_of(coded.codec, flow.transform, decimals)
+    points, transform = points_of(codec, flow.transform, decimals)
     if grid is None:
         assert data is not None
-        low, high = cells.ends(data)
-        width = min((high - low).min().item(), NARROWEST) if data.numel() else NARROWEST
-        grid = Grid(math.ceil(math.log2(CELL * SIGMA / width)), SIGMA)
-    return BitsBack(cells, list(steps_of(transform)), tuple(flow.base.event), grid)
+        grid = Grid(math.ceil(math.log2(CELL * SIGMA / points.width(data))), SIGMA)
+    return BitsBack(points, list(steps_of(transform)), tuple(flow.base.event), grid)
 
 
 def _coded(model: Model) -> CodedFlow:
@@ -220,7 +217,7 @@ def _check(flow: Flow, codec: Codec, data: Tensor) -> None:
         raise ValueError(f"only unconditional flows can code; this one is conditioned on {[*flow.conditions]}.")
     if type(flow.base) is not StandardNormal:
         raise ValueError(f"only latents with a standard normal base can be coded; this is {type(flow.base).__name__}.")
-    event = flow.event[:-1] if isinstance(codec, TokenCells) else flow.event
+    event = flow.event[:-1] if isinstance(codec, TEXT) else flow.event
     if data.shape[1:] != event:
         raise ValueError(f"this flow codes data of shape (rows, {', '.join(map(str, event))}); got {data.shape}.")
     if data.is_floating_point() != isinstance(codec, Identity) or (data.is_floating_point() and data.dim() != 2):
@@ -235,8 +232,10 @@ def _check(flow: Flow, codec: Codec, data: Tensor) -> None:
 
 def _digests(coded: CodedFlow) -> tuple[str, str]:
     """Of the flow's description and its codec, and of its weights."""
-    state = coded.flow.state_dict()
-    weights = [part for name in sorted(state) for part in (name.encode(), _bytes(state[name]))]
+    weights = []
+    for part in (coded.flow, coded.codec):
+        state = part.state_dict() if isinstance(part, nn.Module) else {}
+        weights += [told for name in sorted(state) for told in (name.encode(), _bytes(state[name]))]
     return digest(repr(Parts.of(coded.flow).flow).encode(), repr(coded.codec).encode()), digest(*weights)
 
 

@@ -22,7 +22,7 @@ def compress(path: Path, run: Path | None = None, out: Path = Path("compressed.p
 
     The same run decompresses it, on a machine with the same arithmetic. The run is unconditional. On images its codec
     is uniform dequantization; on a table its columns are real, with at most 9 decimals; on text its model is
-    `AutoregressiveLM`.
+    `AutoregressiveLM` or `TarFlowLM`.
 
     Args:
         path: A .npy file of integers (rows, channels, height, width), a set or a folder of images; a table; or a text

@@ -15,7 +15,9 @@ from pushforward.optional import require
 Integers = np.ndarray  # int64
 Reals = np.ndarray  # float64
 
-FINEST, REACH = 4, 8192  # a deviation is 2^4 … 2^5 symbols wide, and 256 deviations are in reach
+FINEST = 4  # a deviation is 2^4 … 2^5 symbols wide
+NEAR = 256  # symbols, 8 to 16 deviations, from the mean; each has a probability of 2^−24 at least, so there must be few
+FAR = 13  # bits of what lies beyond, up to 256 deviations from the mean
 DIGIT = 20  # bits of a digit of a uniform integer
 
 
@@ -30,7 +32,7 @@ class Stack:
         """`words` (n,) uint32 are its bits, the last on top."""
         stream = require("constriction", "compression").stream
         self._coder: Any = stream.stack.AnsCoder(np.ascontiguousarray(words))
-        self._normal: Any = stream.model.QuantizedGaussian(-REACH, REACH)
+        self._normal: Any = stream.model.QuantizedGaussian(-NEAR, NEAR)
         self._uniform: Any = stream.model.Uniform()
         self._choice: Any = stream.model.Categorical(perfect=False)
 
@@ -48,14 +50,17 @@ class Stack:
         centre, digits, (middle, width) = _coarse(mean, deviation)
         offset = n - centre
         symbol = offset >> digits
-        if np.any(np.abs(symbol) > REACH):
+        beyond = np.abs(symbol) - NEAR
+        if np.any(beyond >= 1 << FAR):
             raise ValueError("an element is more than 250 standard deviations from its mean, and cannot be coded.")
         self._push_digits(offset & ((1 << digits) - 1), digits)
-        self._coder.encode_reverse(symbol.astype(np.int32), self._normal, middle, width)
+        self._push_digits(beyond, FAR * (beyond >= 0))
+        self._coder.encode_reverse(symbol.clip(-NEAR, NEAR).astype(np.int32), self._normal, middle, width)
 
     def pop_normal(self, mean: Reals, deviation: Reals) -> Integers:
         centre, digits, (middle, width) = _coarse(mean, deviation)
         symbol = self._decoded(self._normal, middle, width)
+        symbol += np.sign(symbol) * self._pop_digits(FAR * (np.abs(symbol) == NEAR))
         return centre + (symbol << digits) + self._pop_digits(digits)
 
     def push_uniform(self, n: Integers, counts: Integers) -> None:

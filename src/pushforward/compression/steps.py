@@ -15,11 +15,12 @@ causal network reads token after token in both directions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.compression.stack import Stack
@@ -100,7 +101,10 @@ class Coupled(Step):
 
 
 class Sequential(Step):
-    """An autoregressive step, token by token: the encoder from the last to the first."""
+    """An autoregressive step, token by token: the encoder from the last to the first.
+
+    A token is coded whole where its move is elementwise, else feature by feature.
+    """
 
     def __init__(self, step: Autoregressive):
         self.net, self.move = step.net, step.move
@@ -109,16 +113,33 @@ class Sequential(Step):
         decoder, tokens = self.net.start(len(x), None), x.split(1, 1)
         raw = [decoder.answer.clone()]
         raw += [decoder.read(grid.real(token)).clone() for token in tokens[:-1]]
-        z = [_encoded(token, _given(self.move, raw.pop()), stack, grid) for token in reversed(tokens)]
-        return torch.cat(z[::-1], 1)
+        z = []
+        for token in reversed(tokens):
+            given, parts = raw.pop(), self._parts(token)
+            for i in reversed(range(len(parts))):
+                z.append(_encoded(parts[i], self._doors(given, parts[:i], token, grid), stack, grid))
+        return torch.cat(z[::-1], -1).view(x.shape)
 
     def decode(self, z: Tensor, stack: Stack, grid: Grid) -> Tensor:
         decoder, x = self.net.start(len(z), None), []
         for token in z.split(1, 1):
             if x:
                 decoder.read(grid.real(x[-1]))
-            x.append(_decoded(token, _given(self.move, decoder.answer), stack, grid))
+            parts = []
+            for part in self._parts(token):
+                parts.append(_decoded(part, self._doors(decoder.answer, parts, token, grid), stack, grid))
+            x.append(torch.cat(parts, -1))
         return torch.cat(x, 1)
+
+    def _parts(self, token: Tensor) -> Sequence[Tensor]:
+        """What is coded at once."""
+        return (token,) if isinstance(self.move, Elementwise | Categorical) else token.split(1, -1)
+
+    def _doors(self, raw: Tensor, before: Sequence[Tensor], token: Tensor, grid: Grid) -> Doors:
+        """Those of the part after these of a token."""
+        if isinstance(self.move, Elementwise | Categorical):
+            return _given(self.move, raw)
+        return _conditional(self.move, raw, grid.real(torch.cat([token[..., :0], *before], -1)), token.shape[-1])
 
 
 def steps_of(transform: Transform) -> Iterator[Step]:
@@ -139,12 +160,12 @@ def steps_of(transform: Transform) -> Iterator[Step]:
                 yield Coupled(part)
             case Inverse(transform=Coupling(move=Elementwise()) as coupling):
                 yield Coupled(coupling, inverted=True)
-            case Autoregressive(move=Elementwise() | Categorical()):
+            case Autoregressive():
                 yield Sequential(part)
             case _:
                 raise ValueError(
                     f"this flow has a step {type(part).__name__}, which cannot be coded. Those that can: couplings and "
-                    "autoregressive steps with moves of single elements, ActNorm, and rearrangements."
+                    "with moves of single elements, autoregressive steps, ActNorm, and rearrangements."
                 )
 
 
@@ -152,27 +173,48 @@ def _given(move: Move, raw: Tensor) -> Doors:
     return lambda x: move.forward(x, raw), lambda z: move.inverse(z, raw)
 
 
+def _conditional(move: Move, raw: Tensor, before: Tensor, features: int) -> Doors:
+    """Those of one feature of a token, given the features x before it (*, i)."""
+    i = before.shape[-1]
+
+    def whole(*parts: Tensor) -> Tensor:
+        known = torch.cat(parts, -1)
+        return F.pad(known, (0, features - known.shape[-1]))
+
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        y, log_slopes = move.forward(whole(before, x), raw)
+        return y[..., i : i + 1], log_slopes[..., i : i + 1]
+
+    def inverse(z: Tensor) -> tuple[Tensor, Tensor]:
+        y = move.forward(whole(before), raw)[0][..., :i]
+        x, log_slopes = move.inverse(whole(y, z), raw)
+        return x[..., i : i + 1], log_slopes[..., i : i + 1]
+
+    return forward, inverse
+
+
 def _encoded(x: Tensor, doors: Doors, stack: Stack, grid: Grid) -> Tensor:
     z = torch.from_numpy(stack.pop_normal(*_around_z(x, doors, grid))).view(x.shape)
-    stack.push_normal(_flat(x), *_around_x(z, doors, grid))
+    stack.push_normal(flat(x), *_around_x(z, doors, grid))
     return z
 
 
 def _decoded(z: Tensor, doors: Doors, stack: Stack, grid: Grid) -> Tensor:
     x = torch.from_numpy(stack.pop_normal(*_around_x(z, doors, grid))).view(z.shape)
-    stack.push_normal(_flat(z), *_around_z(x, doors, grid))
+    stack.push_normal(flat(z), *_around_z(x, doors, grid))
     return x
 
 
 def _around_z(x: Tensor, doors: Doors, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     y, log_slopes = doors[0](grid.real(x))
-    return _flat(grid.units(y)), _flat((grid.sigma * log_slopes.exp()).clamp(LEAST, MOST))
+    return flat(grid.units(y)), flat((grid.sigma * log_slopes.exp()).clamp(LEAST, MOST))
 
 
 def _around_x(z: Tensor, doors: Doors, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     mean = grid.units(doors[1](grid.real(z))[0])
-    return _flat(mean), _flat(torch.full_like(mean, grid.sigma))
+    return flat(mean), flat(torch.full_like(mean, grid.sigma))
 
 
-def _flat(t: Tensor) -> np.ndarray:
+def flat(t: Tensor) -> np.ndarray:
+    """Its elements, as the stack takes them."""
     return t.detach().reshape(-1).contiguous().numpy()
