@@ -51,5 +51,5 @@ class Clips:
         return {"image": png(self.coded.denoise(seen, clip.text)[0, -1]), "whole": [png(frame) for frame in whole]}
 
     def _begin(self, prompt: str, sampling: Sampling, frames: int) -> Begun:
-        text = self.source.text((prompt,)) if isinstance(self.source, Sprites) else None
+        text = None if self.source.text is None else self.source.text((prompt,))
         return Begun(text, [], streamed(self.coded.flow, text, None, (self.learned, frames), sampling, [0]))
