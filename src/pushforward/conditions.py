@@ -50,6 +50,8 @@ def each(context: Context, change: Callable[[Tensor], Tensor]) -> Context:
 def expand(context: Context, shape: tuple[int, ...]) -> Context:
     """The context broadcast to the batch shape `shape`. Raises ValueError where it cannot be."""
     given = batch_shape(context)
+    if given == shape or not context:
+        return context
     try:
         return each(context, lambda t: t.expand((*shape, *t.shape[len(given) :])))
     except RuntimeError:
@@ -75,9 +77,8 @@ def broadcast(context: Context, shape: Size) -> Size:
 
 def rows(context: Context, shape: tuple[int, ...]) -> Context:
     """The context broadcast to the batch shape `shape`, as one batch dimension."""
-    if not context:
-        return context
-    return each(expand(context, shape), lambda t: t.reshape(-1, *t.shape[len(shape) :]))
+    context = expand(context, shape)
+    return context if len(shape) == 1 else each(context, lambda t: t.reshape(-1, *t.shape[len(shape) :]))
 
 
 def drop(context: Context, null: Tensor, *names: str) -> Context:
@@ -158,12 +159,12 @@ class Label(Kind):
             raise ValueError(f"labels are integers; these are {labels.dtype}. Convert them with .long().")
         labels = labels.long()  # int8 cannot be compared with a large number of classes
         if readable(labels):
-            wrong = labels[(labels < -1) | (labels >= self.classes)]
-            if wrong.numel():
-                raise ValueError(f"this flow takes {self.expected}; got {wrong.flatten()[0]}.")
+            wrong = (labels < -1) | (labels >= self.classes)
+            if wrong.any():
+                raise ValueError(f"this flow takes {self.expected}; got {labels[wrong][0]}.")
         null = labels == -1
-        value = torch.where(labels < 0, self.classes, labels)  # out of range, so that no negative index wraps around
-        return Condition(torch.where(null, 0, value), null)
+        value = labels.masked_fill(labels < 0, self.classes)  # out of range, so that no negative index wraps around
+        return Condition(value.masked_fill(null, 0), null)
 
     def null(self) -> Condition:
         return self.read(-1)
@@ -351,6 +352,8 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
     if given.keys() != kinds.keys():
         raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {_names(given)}.")
     context = {name: _read(kind, given[name]) for name, kind in kinds.items()}
+    if len(context) == 1:
+        return context
     shapes = {name: tuple(condition.null.shape) for name, condition in context.items()}
     try:
         shape = torch.broadcast_shapes(*shapes.values())

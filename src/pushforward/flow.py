@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -102,7 +103,8 @@ class Flow(nn.Module):
 
     def context(self, given: Given) -> Context:
         """The user's values -> the context, on the flow's device. Raises ValueError where they do not fit."""
-        return conditions.each(conditions.read(self.conditions, given), lambda t: moved(t, self.device))
+        context = conditions.read(self.conditions, given)
+        return conditions.each(context, partial(moved, device=self.device)) if context else context
 
     def forward(self, context: Given = None) -> FlowDistribution:
         """p(x | context) as a torch Distribution, whose batch shape is the context's."""
@@ -326,10 +328,8 @@ class Flow(nn.Module):
             )
         given = self.embedded(self.context(context)) if embedded else self.context(context)
         whole = conditions.broadcast(given, batch)
-        if whole != batch:
-            x = x.expand((*whole, *shape))
-        if len(whole) != 1:
-            x = x.reshape((whole.numel(), *shape))
+        if len(whole) != 1 or whole != batch:
+            x = x.expand((*whole, *shape)).reshape((whole.numel(), *shape))
         return x, conditions.rows(given, whole), whole
 
     def _with(self, transform: Transform) -> Flow:

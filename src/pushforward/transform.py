@@ -192,11 +192,11 @@ class Chain(Transform):
     def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
         if not is_unchanged(self, Chain):
             return super().log_prob(x, base, context)
-        total = 0
-        for part in self.parts[:-1]:
+        (*before, last), total = self, 0
+        for part in before:
             x, log_det = part(x, context)
             total = total + log_det
-        return total + self[-1].log_prob(x, base, context)
+        return total + last.log_prob(x, base, context)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         total = 0

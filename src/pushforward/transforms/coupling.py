@@ -108,10 +108,16 @@ class Coupling(Triangular):
         kept, moved, log_slopes = self._map(self.move.forward, x, context)
         return self.split.join(kept, moved), self.split.join(torch.zeros_like(kept), log_slopes)
 
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        return self._summed(*self._map(self.move.forward, x, context))
+
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        kept, moved, log_slopes = self._map(self.move.inverse, z, context)
-        x = self.split.join(kept, moved)
-        return x, sum_event(log_slopes).to(x.dtype)
+        return self._summed(*self._map(self.move.inverse, z, context))
+
+    def _summed(self, kept: Events, moved: Events, log_slopes: Events) -> tuple[Events, PerSample]:
+        """Those of kept elements are 0, and are not added."""
+        joined = self.split.join(kept, moved)
+        return joined, sum_event(log_slopes).to(joined.dtype)
 
     def _map(
         self, direction: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None
