@@ -1,8 +1,8 @@
 """Whether calling a module is no more than calling the forward of its class.
 
 Kernels read a module's weights and do not call it. So they may serve only modules that are not hooked, wrapped,
-replaced, quantised or parametrised. Likewise a transform computes a density without its forward only where nobody
-would notice.
+replaced, quantised or parametrised. Likewise a transform that has hooks, or another `forward`, is called for its
+density.
 """
 
 from __future__ import annotations

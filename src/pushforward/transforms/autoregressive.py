@@ -44,7 +44,7 @@ class Autoregressive(Triangular, Solving):
         return self.move.forward(x, self.net(x, context))
 
     def log_prob(self, x: Tokens, base: Base, context: Context | None = None) -> PerSample:
-        own = type(self.move).log_density is not Move.log_density  # that of a move without one needs z all the same
+        own = type(self.move).log_density is not Move.log_density  # else it is computed from z
         if not (own and isinstance(base, StandardNormal) and is_unchanged(self, Autoregressive)):
             return super().log_prob(x, base, context)
         return sum_event(self.move.log_density(x, self.net(x, context)))

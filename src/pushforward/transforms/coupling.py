@@ -115,7 +115,7 @@ class Coupling(Triangular):
         return self._summed(*self._map(self.move.inverse, z, context))
 
     def _summed(self, kept: Events, moved: Events, log_slopes: Events) -> tuple[Events, PerSample]:
-        """Those of kept elements are 0, and are not added."""
+        """All elements, and the log-determinant. The log-slopes of kept elements are 0: they are not added."""
         joined = self.split.join(kept, moved)
         return joined, sum_event(log_slopes).to(joined.dtype)
 
