@@ -38,6 +38,9 @@ REQUESTS = {
     "a slider of an attribute, digits": "digits/edited?picture=data:0&amounts=3:{x}",
     "25 samples of fashion": "fashion/gallery?of=samples&n=25&seed={i}",
     "a slider of an attribute, fashion": "fashion/edited?picture=data:0&amounts=3:{x}",
+    "pick an emoji": "emoji/picked?picture=data:{i}",
+    "25 samples of emoji": "emoji/gallery?of=samples&n=25&seed={i}",
+    "a slider of an attribute, emoji": "emoji/edited?picture=data:{i}&amounts=0:{x}",
     "ten steps of four chains": "digits/filled?picture=data:{i}&mask=" + MASK,
 }
 

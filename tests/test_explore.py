@@ -26,6 +26,7 @@ from pushforward.explore.uploads import BYTES, PIXELS, read_upload
 from pushforward.explore.worker import SupersededError, Worker
 from pushforward.networks import UNetOptions
 from pushforward.randomness import Keyed
+from pushforward.runs.data import recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.sampling import Sampling
 from pushforward.transforms import Interval
@@ -273,6 +274,21 @@ def test_an_edit_goes_along_the_direction_of_a_class(page):
     original = page.get(f"{DIGITS}/picked", params={"picture": "data:0"}).json()["encoded"]
     assert np.abs(shown(before["raw"]) - shown(original)).max() <= 1
     assert np.abs(shown(after["image"]) - shown(before["image"])).max() > 20
+
+
+def test_words_of_captions_are_attributes_of_emoji(page, monkeypatch):
+    monkeypatch.setattr(pf.runs.editing, "LEARNED", 300)
+    names = page.get("/api/runs/emoji/attributes").json()
+    assert names == list(recipe_of("pretrained:emoji").data.attributes)
+    how = {"picture": "data:0"}
+    before, after = (
+        page.get("/api/runs/emoji/edited", params={**how, "amounts": amounts}).json() for amounts in ("", "2:0.5")
+    )
+    assert after["readings"][2] - before["readings"][2] == pytest.approx(0.5, abs=1e-2)
+    assert np.abs(shown(after["image"]) - shown(before["image"])).max() > 20
+    assert page.get("/api/runs/emoji/picked", params=how).json()["blocks"] == [], "it is multi-scale"
+    far = page.get("/api/runs/emoji/edited", params={**how, "amounts": "0:4,1:4,2:4,3:4,4:4"})
+    assert "the image overflows" in far.json()["detail"]
 
 
 def test_missing_pixels_are_drawn_and_the_others_kept(page):

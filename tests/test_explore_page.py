@@ -73,7 +73,7 @@ def address(folder):
     pf.save(model.build(), folder / "table", model=model, data=TableSource(str(folder / "t.csv"), ("a", "b"), ("age",)))
     Log(folder / "table").write(10, LINE)
     runs = [*(folder / name for name in ("bounded", "nodata", "table")), *clips_and_texts(folder)]
-    shown = app(["pretrained:moons", "pretrained:digits", *runs])
+    shown = app(["pretrained:moons", "pretrained:digits", *runs, "pretrained:emoji"])
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(shown, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -210,6 +210,16 @@ def test_an_attribute_is_added_undone_and_reset_by_keys(page, address):
     assert slider.get_attribute("aria-valuetext") == "3 +0.1"
     attribute_changes(page, "#edited", "src", lambda: page.click("#reset"))
     assert slider.get_attribute("aria-valuetext") == "3 +0.0"
+
+
+def test_an_emoji_has_words_as_attributes_and_no_images_after_blocks(page, address, monkeypatch):
+    monkeypatch.setattr(pf.runs.editing, "LEARNED", 300)
+    ready(page, address, "#emoji?picture=data:2", "#amounts .reading")
+    assert page.inner_text("#amounts label").startswith("face")
+    assert page.is_hidden("#heat")
+    assert page.is_hidden("#raw")
+    attribute_changes(page, "#edited", "src", lambda: page.locator("#amounts input").nth(2).press("ArrowRight"))
+    assert page.locator("#amounts input").nth(2).get_attribute("aria-valuetext") == "food +0.1"
 
 
 def test_pixels_are_painted_and_drawn(page, address):

@@ -18,7 +18,7 @@ NAMES = sorted(folder.name for folder in SHIPPED.iterdir())
 
 
 def test_the_weights_are_small_and_in_bfloat16():
-    assert NAMES == ["digits", "fashion", "moons", "pinwheel"]
+    assert NAMES == ["digits", "emoji", "fashion", "moons", "pinwheel"]
     assert sum(file.stat().st_size for file in SHIPPED.rglob("*")) < 10e6
     for name in NAMES:
         weights = load_file(SHIPPED / name / "model.safetensors")
@@ -53,6 +53,7 @@ def test_the_card_says_what_is_measured(name):
         "check pretrained:moons --n 2",
         "sample pretrained:pinwheel --n 4",
         "edit pretrained:fashion --label 3 --n 1",
+        "sample pretrained:emoji --n 4",
     ],
 )
 def test_commands_take_them_and_change_nothing(words, monkeypatch, tmp_path):
@@ -65,7 +66,7 @@ def test_commands_take_them_and_change_nothing(words, monkeypatch, tmp_path):
 
 def test_what_they_cannot_do_is_said(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="are digits, fashion, moons, pinwheel; got 'faces'"):
+    with pytest.raises(ValueError, match="are digits, emoji, fashion, moons, pinwheel; got 'faces'"):
         pf.pretrained("faces")
     monkeypatch.setattr(sys, "argv", ["pushforward", "plot", "pretrained:moons"])
     with pytest.raises(SystemExit, match="no log of its training"):

@@ -61,7 +61,7 @@ class Edits:
     def edited(self, name: str, sampling: Sampling, amounts: dict[int, float]) -> Parts:
         """An image with these amounts of attributes added, and how much it then has of each.
 
-        Raises ValueError where there is no such attribute.
+        Raises ValueError where there is no such attribute, or the image overflows.
         """
         yield from self.attributes()
         assert self.known is not None
@@ -71,6 +71,8 @@ class Edits:
         x = self.pictures.encoded(name, sampling)
         weights = torch.tensor([amounts.get(k, 0.0) for k in range(len(names))])
         made = editing.edit(self.flow, x, torch.einsum("k,k...->...", weights.to(directions), directions), 1.0)
+        if not made.isfinite().all():
+            raise ValueError("so far along, the image overflows. Take smaller amounts.")
         return {
             "raw": png(made[0]),
             "image": png(self._denoised(made)[0]),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Run = str | PathLike[str]
 STATIC = Path(__file__).parent / "static"
-SHIPPED = tuple(PRETRAINED + name for name in ("moons", "pinwheel", "digits", "fashion"))
+SHIPPED = tuple(PRETRAINED + name for name in ("moons", "pinwheel", "digits", "fashion", "emoji"))
 HERE = "127.0.0.1"
 EVERY = 0.25  # seconds between two events
 
