@@ -102,6 +102,10 @@ REFUSED = {
     "structured": (np.zeros(3, [("a", ">f4"), ("b", "f8")]), "structured array with the fields a, b"),
     "text": ([["a", "b"]], "takes numbers"),
     "dates": (np.array(["2020-01-01"], "M8[D]"), r"holds datetime64\[D\], and a flow takes numbers"),
+    "objects": (np.array([[1.0, object()]]), "holds <object .* in row 0, column 1, which is no number"),
+    "nothing": (None, "is of type NoneType"),
+    "dict": ({"a": [1.0]}, "is of type dict, and a flow takes arrays"),
+    "sparse": (torch.eye(2).to_sparse(), "sparse tensor.*to_dense"),
     "ragged": ([[1.0], [1.0, 2.0]], "rows of different lengths"),
 }
 
@@ -140,6 +144,30 @@ def test_what_is_no_array_of_numbers_is_refused_with_what_to_do(name):
     for read in (flow().log_prob, flow().encode, Vector(2).read, Label(3).read, lambda x: quality.c2st(x, x)):
         with pytest.raises(ValueError, match=message):
             read(given)
+
+
+UNREADABLE = {  # a column of a table of pandas -> what is told of it
+    "text": (lambda pd: pd.Series(["x", "y", "x"]), "holds 'x' in row 0, which is no number. For a category"),
+    "category": (lambda pd: pd.Categorical(["x", "y", "x"]), "holds 'x' in row 0, which is no number. For a category"),
+    "dates": (lambda pd: pd.date_range("2020", periods=3), "holds datetime64.* Give dates and times as numbers"),
+    "time zone": (lambda pd: pd.date_range("2020", periods=3, tz="UTC"), "holds Timestamp.* in row 0, .* Give dates"),
+    "durations": (lambda pd: pd.timedelta_range("1D", periods=3), "holds timedelta64.* Give dates and times"),
+    "one duration": (lambda pd: [1.0, pd.Timedelta("1D"), 2.0], "holds Timedelta.* in row 1, .* Give dates"),
+    "missing": (lambda pd: pd.Series([1, pd.NA, 2], dtype=object), "holds <NA> in row 1, .* missing values"),
+    "lists": (lambda pd: pd.Series([[1], [2], [3]]), r"holds \[1\] in row 0, which is no number"),
+    "large": (lambda pd: pd.Series([1, 2**53 + 1, 3]), "holds integers beyond 2.*53, such as 9007199254740993"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_a_column_that_cannot_be_read_is_told_by_its_name(kind):
+    pandas = pytest.importorskip("pandas")
+    column, message = UNREADABLE[kind]
+    table = pandas.DataFrame({"a": [0.5, 1.5, 2.5], "b": column(pandas)})
+    for door in (lambda: as_tensor(table, "x"), lambda: pf.fit(flow(), table, steps=1)):
+        with pytest.raises(ValueError, match=f"column 'b' of x {message}"):
+            door()
+    assert as_tensor(table[["a"]]).tolist() == [[0.5], [1.5], [2.5]]
 
 
 def test_arrays_keep_their_dtype_and_lists_have_float64():

@@ -16,11 +16,12 @@ import torch
 import pushforward as pf
 from pushforward.cli.main import main
 from pushforward.data import Arrays
-from pushforward.data.columns import read_table
+from pushforward.data.columns import read_table, write_table
 from pushforward.training import Log
 
 VALUES = np.random.default_rng(0).normal([3, -200, 0, 0], [1, 50, 1, 1], (300, 4))
 VALUES[:, 3] = np.abs(VALUES[:, 3])
+VALUES[:, 2] += 2 * (VALUES[:, 0] - 3)
 NAMES = ["energy", "angle", "mass", "weight"]
 
 
@@ -291,12 +292,25 @@ def test_an_index_is_left_out_with_a_word(tmp_path, monkeypatch, capsys):
     assert pf.runs.read_recipe(tmp_path / "run").data.columns == tuple(NAMES)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz", ".npy"])
+def test_integers_that_float64_rounds_are_told_by_column(tmp_path, suffix):
+    columns, path = {"a": np.array([1, 2]), "b": np.array([7, -(2**53) - 1])}, tmp_path / f"table{suffix}"
+    if suffix == ".npy":
+        np.save(path, np.stack([*columns.values()], -1))
+    else:
+        write_table(columns, path)
+    with pytest.raises(ValueError, match="column '(b|x1)' holds .* beyond 2.*, which float64 rounds.*--drop"):
+        read_table(path).check(read_table(path).names)
+
+
 def test_other_tables_that_cannot_be_used(tmp_path):
+    (tmp_path / "torn.npy").write_bytes(b"torn")
     np.savez(tmp_path / "words.npz", word=np.array(["a", "b"]))
     np.savez(tmp_path / "uneven.npz", a=np.ones(2), b=np.ones(3))
     (tmp_path / "table.xls").touch()
     (tmp_path / "folder.csv").mkdir()
     for name, message in (
+        ("torn.npy", "this is not a complete npy file"),
         ("words.npz", "column 'word' holds <U1, and a flow takes numbers"),
         ("uneven.npz", r"columns have one length, at least 1; these have .*\(2,\).*\(3,\)"),
         ("table.xls", r"ends in '.xls'; a table is a file that ends in .csv, .*\.npz"),

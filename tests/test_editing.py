@@ -253,7 +253,7 @@ HALF = torch.ones(4, dtype=torch.bool)
             lambda _: directions(MODELS["TarFlow"]().build(), RANDOM * torch.nan, torch.arange(4)),
             "rows 0, 1, 2, 3 of the",
         ),
-        (lambda f: directions(f, RANDOM.byte(), torch.arange(4)), "Encode integers first"),
+        (lambda f: directions(f, RANDOM.byte(), torch.arange(4)), "encode it by a codec"),
         (lambda f: edit(f, RANDOM, torch.zeros(31), 1.0), r"shape \(32,\); the direction has \(31,\)"),
         (lambda f: edit(f, RANDOM, torch.zeros(3, 32), 1.0), r"a row for each of 4 images; got directions \(3, 32\)"),
         (lambda f: edit(f, RANDOM, torch.zeros(32), torch.ones(3)), r"amounts \(3,\)"),

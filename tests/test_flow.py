@@ -229,7 +229,17 @@ ERRORS = {
         r"\(batch, 1, 8, 8\); x has shape \(2, 3, 8, 8\)",
     ),
     "wrong latent": (lambda: picture().decode(torch.zeros(2, 4, 4), 0), r"\(batch, 4, 16\); z has shape \(2, 4, 4\)"),
-    "integers": (lambda: picture().log_prob(X.long(), 0), "x is torch.int64. Encode integers first"),
+    "complex": (lambda: picture().log_prob(X.to(torch.complex64), 0), "Give real and imaginary parts apart"),
+    "temperature": (lambda: picture().sample(2, 0, temperature=-1.0), "of samples is a number from 0 up; got -1"),
+    "a truth": (lambda: picture().sample(True, 0), "shape is an integer, or a tuple of them; got True"),
+    "needless array": (lambda: vector(2).log_prob(torch.zeros(2), np.ones((2, 2))), r"context \(an array of shape"),
+    "one feature": (lambda: vector(1).log_prob(X[:, 0, 0, 0]), r"x has shape \(2,\)\. Give x\[:, None\]"),
+    "one feature of a context": (lambda: vector(2, context=1).sample(2, np.ones(3)), r"got \(3,\) .* with \[:, None\]"),
+    "integers of a context": (
+        lambda: vector(2, context=1).sample(2, [2**53 + 1]),
+        "the vector holds integers beyond 2.*53, .* Subtract a number near them all",
+    ),
+    "integers": (lambda: picture().log_prob(X.long(), 0), "x is torch.int64. Give x.double"),
     "no context": (
         lambda: picture().sample(3),
         r"labels 0 … 2, or −1 for the null label\) and was called without a context",

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
+EXACT = 2**53  # the largest of the integers from 0 on that float64 has all of
+DATES = "Give dates and times as numbers, such as days since the first of them."
+CATEGORY = "For a category number its values 0, 1, …, and give it the support Integers; or leave it out."
 WIDE = {"longdouble": "float64", "float96": "float64", "float128": "float64", "complex256": "complex128"}
 UNSIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}  # of which torch has only the names
 
@@ -18,8 +21,8 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
     """A tensor of these numbers in their own precision, float64 for Python's floats. It shares memory where it can.
 
     Arrays of any byte order, strides and access are taken; numbers wider than float64 become float64. Raises
-    ValueError, with `name`, where values are not numbers, and where entries of a masked array are masked: what is
-    stored in their place is not data.
+    ValueError, with `name`, where values are not numbers, where entries of a masked array are masked (what is stored in
+    their place is not data), and where float64 would round integers of a table.
 
     >>> import numpy as np
     >>> as_tensor(np.array([1, 2], dtype=">i2"))
@@ -28,6 +31,8 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
     if isinstance(values, Tensor):
         if type(values).__name__ == "MaskedTensor":
             raise ValueError(f"{name} is a MaskedTensor: drop its masked rows, and give a tensor.")
+        if values.layout != torch.strided:
+            raise ValueError(f"{name} is a sparse tensor, and a flow takes dense ones: give its to_dense().")
         return values
     if isinstance(values, int | float):
         return torch.tensor(values, dtype=torch.float64 if isinstance(values, float) else None, device="cpu")
@@ -39,6 +44,8 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
             values = np.ma.stack(values)
     if isinstance(values, np.ma.MaskedArray):
         values = _unmasked(values, name)
+    if hasattr(values, "iloc") and hasattr(values, "columns"):
+        values = _of_table(values, name)
     try:
         array = np.asarray(values)
     except ValueError:
@@ -48,17 +55,15 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
             f"{name} is a structured array with the fields {', '.join(array.dtype.names)}. Give one array of them: "
             "numpy.stack([x[field] for field in fields], -1)."
         )
-    if array.dtype == object:  # columns of several types
-        array = _real(array, name)
-    if array.dtype.kind not in "biufc":
-        raise ValueError(f"{name} holds {array.dtype}, and a flow takes numbers.")
+    array = _numbers(array, name)
     kind = (WIDE | UNSIGNED).get(array.dtype.name, array.dtype.newbyteorder("="))
     return torch.from_numpy(np.require(array.astype(kind, copy=False), requirements=["C", "W"]))
 
 
 def tensor_for(flow: Any, values: Any, name: str = "x") -> Tensor:
     """A tensor as it is, wherever it is; other arrays as a tensor on the flow's device."""
-    return values if isinstance(values, Tensor) else moved(as_tensor(values, name), flow.device)
+    found = as_tensor(values, name)
+    return found if isinstance(values, Tensor) else moved(found, flow.device)
 
 
 def moved(t: Tensor, device: torch.device) -> Tensor:
@@ -78,11 +83,54 @@ def _unmasked(values: np.ma.MaskedArray, name: str) -> np.ndarray:
     return values.data
 
 
+def _of_table(table: Any, name: str) -> np.ndarray:
+    """The columns of a table of pandas, (n, columns), of one type."""
+    columns = [_numbers(np.asarray(table.iloc[:, i]), f"column {label!r} of {name}") for i, label in enumerate(table)]
+    if len({column.dtype.kind for column in columns}) > 1:
+        for label, column in zip(table, columns, strict=True):
+            check_exact(column, f"column {label!r} of {name}")
+    return np.stack(columns, -1) if columns else np.empty(table.shape)
+
+
+def check_exact(integers: np.ndarray | Tensor, name: str) -> None:
+    """Raise ValueError where float64 would round integers; other arrays are left alone."""
+    array = np.asarray(integers)
+    if array.dtype.kind in "iu" and array.size and max(int(array.max()), -int(array.min())) > EXACT:
+        raise ValueError(
+            f"{name} holds integers beyond 2**53, such as {array.flat[abs(array).argmax()]}, which float64 rounds. "
+            "Subtract a number near them all."
+        )
+
+
+def _numbers(array: np.ndarray, name: str) -> np.ndarray:
+    """An array of a numeric type. Raises ValueError where values are not numbers, with the first and a remedy."""
+    if array.dtype == object and array.ndim:
+        array = _real(array, name)
+    if array.dtype == object:
+        raise ValueError(f"{name} is of type {type(array.item()).__name__}, and a flow takes arrays of numbers.")
+    if array.dtype.kind not in "biufc":
+        remedy = CATEGORY if array.dtype.kind in "US" else DATES if array.dtype.kind in "mM" else "Convert it."
+        raise ValueError(f"{name} holds {array.dtype}, and a flow takes numbers. {remedy}")
+    return array
+
+
 def _real(array: np.ndarray, name: str) -> np.ndarray:
     try:
         return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} holds values that are not numbers: {error}.") from None
+    except (TypeError, ValueError):
+        place, value = next((place, value) for place, value in np.ndenumerate(array) if not _is_real(value))
+        missing, date = str(value) in ("<NA>", "NaT"), hasattr(value, "isoformat") or hasattr(value, "total_seconds")
+        remedy = "Leave rows with missing values out." if missing else DATES if date else CATEGORY
+        where = f"row {place[0]}" + "".join(f", column {i}" for i in place[1:])
+        raise ValueError(f"{name} holds {value!r} in {where}, which is no number. {remedy}") from None
+
+
+def _is_real(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def sizes(given: Any, name: str = "shape") -> Size:
@@ -103,6 +151,8 @@ def sizes(given: Any, name: str = "shape") -> Size:
 
 def _size(given: Any) -> Any:
     """An int; one that torch.export leaves open stays as it is."""
+    if isinstance(given, bool):
+        raise TypeError
     return given if isinstance(given, int | torch.SymInt) else operator.index(given)
 
 

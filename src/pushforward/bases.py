@@ -38,8 +38,11 @@ class Base(nn.Module, ABC):
     ) -> Events:
         """n draws, (n, *event), multiplied by `temperature`.
 
-        `event` is the shape of one draw, for a base whose own `event` has open axes.
+        `event` is the shape of one draw, for a base whose own `event` has open axes. Raises ValueError where the
+        temperature is negative or not finite.
         """
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"the temperature of samples is a number from 0 up; got {temperature}.")
         return temperature * self.noise((n, *(event or self.event)), context, generator)
 
     def extra_repr(self) -> str:

@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Size, Tensor
 
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_exact
 from pushforward.recording import readable
 
 Given = object  # what the user gives: None, a value of the one condition, a dict of values by name, or a Context
@@ -189,8 +189,11 @@ class Array(Kind):
     def read(self, given: Given) -> Condition:
         value = as_tensor(given, f"the {type(self).__name__.lower()}")
         if value.shape[value.dim() - len(self.shape) :] != self.shape or value.is_complex():
-            raise ValueError(f"this flow takes {self.expected}; got {tuple(value.shape)} of {value.dtype}.")
+            hint = " Give it with [:, None] for one feature." if self.shape == (1,) and value.dim() == 1 else ""
+            raise ValueError(f"this flow takes {self.expected}; got {tuple(value.shape)} of {value.dtype}.{hint}")
         if not value.is_floating_point():
+            if readable(value):
+                check_exact(value, f"the {type(self).__name__.lower()}")
             held = value.dtype.itemsize < 4  # float32 has every such integer
             value = value.to(torch.get_default_dtype() if held else torch.float64)
         if readable(value) and value.isinf().any():
@@ -345,7 +348,7 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
     where a condition is missing, unknown or of the wrong kind.
     """
     if not kinds:
-        if given is None or given == {}:
+        if given is None or (isinstance(given, Mapping) and not given):
             return {}
         raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
     given = by_name(kinds, given)
@@ -394,4 +397,5 @@ def _names(given: Mapping) -> str:
 
 
 def _describe(given: Given) -> str:
-    return f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else repr(given)
+    shape = getattr(given, "shape", None)
+    return repr(given) if shape is None else f"an array of shape {tuple(shape)}"

@@ -320,12 +320,11 @@ class Flow(nn.Module):
         if not _fits(shape, event):
             raise ValueError(
                 f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); {name} has shape "
-                f"{tuple(x.shape)}."
+                f"{tuple(x.shape)}.{f' Give {name}[:, None].' if event == (1,) and x.dim() == 1 else ''}"
             )
         if not x.is_floating_point():
-            raise ValueError(
-                f"this flow takes real events; {name} is {x.dtype}. Encode integers first (pushforward.codecs)."
-            )
+            remedy = "real and imaginary parts apart" if x.is_complex() else f"{name}.double(), or encode it by a codec"
+            raise ValueError(f"this flow takes real events; {name} is {x.dtype}. Give {remedy}.")
         given = self.embedded(self.context(context)) if embedded else self.context(context)
         whole = conditions.broadcast(given, batch)
         if len(whole) != 1 or whole != batch:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_exact
 from pushforward.codecs import CodedFlow
 from pushforward.data import Arrays
 from pushforward.flow import Flow
@@ -30,6 +30,7 @@ def rows_of(flow: Flow, x: object, context: object = None, weights: object = Non
     integers = support.integers if isinstance(support, ProductSupport) else ()
     events = as_tensor(x, "x")
     if integers and not events.is_floating_point():
+        check_exact(events.cpu(), "x")
         events = events.double()
     return Arrays(
         real_rows(flow, events, "x", integers),

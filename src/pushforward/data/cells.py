@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pushforward.arrays import EXACT
+
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+", re.ASCII)  # 1,234: this could be 1234
@@ -45,11 +47,12 @@ def is_missing(cell: str) -> bool:
 
 
 def read_numbers(columns: Sequence[Sequence[str]]) -> list[np.ndarray | Fault]:
-    """Each column's cells as float64 (n,), NaN where missing; or why they cannot be read.
+    """Each column's cells as float64 (n,), NaN where missing; or why they cannot be read. A true minus sign is one.
 
     Commas are decimal where a column has commas and no points, unless each could separate thousands, 1,234, and no
     other column has decimal commas. Where one has, points that could separate thousands, 1.234, are refused.
     """
+    columns = [[cell.replace("\N{MINUS SIGN}", "-") for cell in column] for column in columns]
     commas = any(_decimal_commas(column) for column in columns)
     return [_read(column, commas) for column in columns]
 
@@ -65,7 +68,7 @@ def _decimal_commas(column: Sequence[str]) -> bool:
 def _read(column: Sequence[str], commas: bool) -> np.ndarray | Fault:
     if all(column) and PLAIN.issuperset("".join(column)) and not commas:
         try:
-            return np.array(column, dtype=np.float64)
+            return _exact(np.array(column, dtype=np.float64), column)
         except ValueError:
             pass  # a cell such as "-", which is read below
     words = {cell.lower() for cell in column if not is_number(cell) and not is_missing(cell)}
@@ -82,9 +85,21 @@ def _read(column: Sequence[str], commas: bool) -> np.ndarray | Fault:
         return Fault(row, f"{cell!r}, and elsewhere a decimal point", "Write all numbers of a column alike")
     if doubtful and len(doubtful) == len(marked) and both == ({"."} if commas else {","}):
         return Fault(doubtful[0][0], f"{doubtful[0][1]!r}, which can be read in two ways", SEPARATORS_OF_THOUSANDS)
-    return np.array([math.nan if is_missing(cell) else float(cell.replace(",", ".")) for cell in column])
+    return _exact(
+        np.array([math.nan if is_missing(cell) else float(cell.replace(",", ".")) for cell in column]), column
+    )
 
 
+def _exact(numbers: np.ndarray, column: Sequence[str]) -> np.ndarray | Fault:
+    """The numbers of these cells, unless an integer was rounded."""
+    for row in (np.abs(numbers) >= EXACT).nonzero()[0].tolist():
+        cell: str = column[row]
+        if is_integer(cell) and abs(int(cell)) > EXACT:
+            return Fault(row, f"{cell!r}, an integer beyond 2**53, which float64 rounds", NEARER)
+    return numbers
+
+
+NEARER = "Subtract a number near them all from its integers"
 SEPARATORS_OF_THOUSANDS = "Write numbers without separators of thousands"
 
 

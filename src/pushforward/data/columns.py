@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.cells import Fault, read_numbers
+from pushforward.arrays import EXACT
+from pushforward.data.cells import NEARER, Fault, read_numbers
 from pushforward.data.data import naming
 from pushforward.data.delimited import read_delimited
 from pushforward.files import replacing
@@ -221,13 +222,20 @@ def _parquet(path: Path) -> Table:
     columns, faults = {}, {}
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-            columns[name] = table[name].cast("float64" if not types.is_boolean(kind) else "uint8").to_numpy()
-            columns[name] = columns[name].astype(np.float64)
+            try:
+                columns[name] = table[name].cast("float64" if not types.is_boolean(kind) else "uint8").to_numpy()
+                columns[name] = columns[name].astype(np.float64)
+            except ValueError:  # pyarrow's
+                faults[name] = _beyond(name)
         else:
             faults[name] = _no_numbers(name, kind)
     if not table.num_rows:
         raise ValueError("the file holds no rows.")
     return _without_index(columns, faults, None, indices)
+
+
+def _beyond(name: str) -> str:
+    return f"column {name!r} holds integers beyond 2**53, which float64 rounds. {NEARER}."
 
 
 def _npz(path: Path) -> Table:
@@ -242,7 +250,10 @@ def _npz(path: Path) -> Table:
 
 
 def _npy(path: Path) -> Table:
-    return _of_arrays(_columns_of(np.load(path), "x"))
+    try:
+        return _of_arrays(_columns_of(np.load(path), "x"))
+    except (ValueError, EOFError, OSError):
+        raise ValueError("this is not a complete npy file, or one of Python objects.") from None
 
 
 def _columns_of(array: np.ndarray, name: str) -> dict[str, np.ndarray]:
@@ -255,7 +266,10 @@ def _columns_of(array: np.ndarray, name: str) -> dict[str, np.ndarray]:
 def _of_arrays(columns: dict[str, np.ndarray]) -> Table:
     numbers = {name: column for name, column in columns.items() if column.dtype.kind in "iufb"}
     faults = {name: _no_numbers(name, column.dtype) for name, column in columns.items() if name not in numbers}
-    numbers = {name: column.astype(np.float64) for name, column in numbers.items()}
+    whole = {name: column for name, column in numbers.items() if column.dtype.kind in "iu"}
+    beyond = {name for name, column in whole.items() if ((column > EXACT) | (column < -EXACT)).any()}
+    faults |= {name: _beyond(name) for name in beyond}
+    numbers = {name: column.astype(np.float64) for name, column in numbers.items() if name not in beyond}
     if not columns:
         raise ValueError("the file holds no arrays.")
     return Table(numbers, {}, faults)
