@@ -110,6 +110,17 @@ def test_it_stops_early_and_keeps_the_best():
         assert flow.log_prob(kept_back).mean().item() == pytest.approx(fitted.score, abs=1e-5)
 
 
+def test_it_keeps_the_weights_it_starts_from_where_training_finds_no_better():
+    """A posterior that is linear and Gaussian: the regression is right, and a few rows are learned by heart at once."""
+    context = torch.randn(120, 3, generator=keyed(1))
+    x = context + 0.5 * torch.randn(120, 3, generator=keyed(2))
+    flow = pf.models.NSF(features=3, context=3, hidden=(32,)).build()
+    fitted = pf.fit(flow, x, context, steps=60, measure_every=20, lr=3e-2, patience=1, weight_decay=0.0)
+    assert (fitted.best_step, fitted.steps) == (0, 40)
+    assert fitted.score > -3 * (0.5 * math.log(2 * math.pi * math.e) + math.log(0.5)) - 0.4
+    assert torch.equal(flow.transform[1].factors, torch.zeros(3, 3))
+
+
 def test_numbers_of_all_kinds_in_one_flow():
     """A Poisson count, a direction around 350°, and a positive number that follows the count."""
     n, source = 4000, keyed(3)
@@ -392,7 +403,7 @@ def test_arrays_of_every_kind_are_taken():
         flow = maf()
         pf.fit(flow, kind, steps=1, progress=False)
         assert torch.equal(weights_of(flow), weights_of(FITTED))
-    with pytest.raises(ValueError, match="x holds values that are not numbers"):
+    with pytest.raises(ValueError, match="x holds 'a' in row 0, column 1, which is no number"):
         pf.fit(maf(), np.array([[1, "a"]], dtype=object))
     with pytest.raises(ValueError, match="x holds <U1, and a flow takes numbers"):
         pf.fit(maf(), [["a", "b"]])

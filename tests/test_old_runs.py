@@ -56,8 +56,14 @@ def test_an_old_recipe_is_read_in_today_s_words(old):
 def test_an_old_coarse_codec_is_read():
     lift = {"kind": "Coarse", "levels": 256, "lift": {"kind": "Gaussian", "levels": 32, "sigma": 0.1}}
     recipe, form = migrated({"kind": "Recipe", "data": "digits", "lift": lift, "model": {"steps": 2}}, 1)
-    assert (form, recipe["model"]) == (3, {"transforms": 2})
+    assert (form, recipe["model"]) == (4, {"transforms": 2})
     assert pf.recipe.revived(recipe["codec"]) == Coarse(GaussianNoise(32, 0.1))
+
+
+def test_an_old_spline_flow_has_no_regression():
+    old = {"model": {"kind": "NSF", "features": 2, "context": 3}}
+    model = pf.recipe.revived(migrated(old, 3)[0]["model"])
+    assert model == pf.models.NSF(features=2, context=3, regression=False)
 
 
 def test_an_old_checkpoint_is_gone_on_with(old):

@@ -535,7 +535,7 @@ def test_what_cannot_be_saved_is_named(tmp_path):
         ),
         (lambda s: s["recipe"]["model"].update(kind="os:system"), "os:system is not a dataclass"),
         (lambda s: s["recipe"].pop("codec"), "a Recipe cannot be made of it: .*'codec'"),
-        (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 3"),
+        (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 4"),
         (lambda s: s.pop("format"), "is not a recipe that pushforward saved, or it is damaged"),
     ],
 )

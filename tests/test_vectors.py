@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -33,6 +34,7 @@ from pushforward.transforms import (
     Integers,
     Interval,
     Matrix,
+    Regression,
     Residual,
     Rotation,
     Roulette,
@@ -245,6 +247,48 @@ def test_units_of_a_context_are_measured_too():
     torch.testing.assert_close(units.log_scale.exp(), context[10:].std(0, correction=0).float())
     flow.initialize(x, conditions.drop(ready, torch.ones(100, dtype=torch.bool)))
     torch.testing.assert_close(units.shift, context[10:].mean(0))  # nothing to measure
+
+
+def linear_gaussian(rows: int, conditions: int, features: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Conditions, features that follow the first of them, and the features' true log-density."""
+    source = torch.Generator().manual_seed(rows)
+    u, noise = (torch.randn(rows, n, generator=source, dtype=torch.float64) for n in (conditions, features))
+    x = 5 + 3 * u[:, :1] + torch.tensor([0.01, 0.5, 2.0]) * noise
+    log_p = torch.distributions.Normal(0.0, 1.0).log_prob(noise).sum(1) - math.log(0.01 * 0.5 * 2.0)
+    return x, 1e3 * u - 7, log_p
+
+
+def test_an_untrained_spline_flow_is_the_regression_of_its_data():
+    x, context, log_p = linear_gaussian(5000, 4)
+    flow = NSF(features=3, context=4, **SMALL).build()
+    flow.initialize(x[:4000], context[:4000])
+    z = flow.encode(x[:4000], context[:4000])
+    torch.testing.assert_close(z.std(0), torch.ones(3), atol=5e-3, rtol=0, check_dtype=False)
+    assert (log_p - flow.log_prob(x, context))[4000:].mean() < 0.02
+
+
+@pytest.mark.parametrize("rows", [2, 20, 60], ids="{} rows".format)
+def test_a_regression_on_more_conditions_than_rows_does_no_harm(rows):
+    x, context, _ = linear_gaussian(500, 50)
+    noise = torch.randn(context.shape, generator=torch.Generator().manual_seed(1))
+    scores = []
+    for regression in (False, True):
+        flow = NSF(features=3, context=50, regression=regression, **SMALL).build()
+        flow.initialize(x[:rows], noise[:rows])
+        scores.append(flow.log_prob(x, noise)[100:].mean().item())
+    assert scores[1] > scores[0] - 0.5
+
+
+def test_a_regression_is_of_the_rows_whose_condition_is_known_and_serves_them_alone():
+    x, context, _ = linear_gaussian(300, 2)
+    known = torch.arange(300) < 200
+    step = Regression(3, 2)
+    flow = Flow(step, StandardNormal(3), event=(3,), conditions={"vector": conditions.Vector(2)})
+    x[~known] = 1e6
+    flow.initialize(x - x[known].mean(0), conditions.drop(flow.context(context), ~known))
+    assert (step.weight[:, 0] > 2.9).all()
+    nothing = conditions.drop(flow.context(context), known | ~known)
+    torch.testing.assert_close(flow.encode(x, nothing), x / step.log_scale.exp(), check_dtype=False)
 
 
 def test_initialise_says_what_it_could_not_reach():

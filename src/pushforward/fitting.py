@@ -86,7 +86,7 @@ class Fit:
         """The result of a training in this state. `stopped` is None where it came to its end."""
         stopping = state.early_stopping if state.early_stopping and state.early_stopping.best_look else None
         cost, standard_error = stopping.best if stopping else (None, None)
-        best_step = min(state.step, stopping.best_look * plan.measure_every) if stopping else state.step
+        best_step = min(state.step, stopping.kept_look * plan.measure_every) if stopping else state.step
         ended = "stopped early" if state.enough and state.step < plan.steps else "ended"
         return cls(
             measured=measured if stopping else "nothing was held out",
@@ -144,11 +144,11 @@ def fit(
     """Maximise the likelihood of x (n, *event) given context (n, …), in place. The flow ends with the best weights.
 
     The objective is sum w log p / sum w with `weights` w (n,), none negative; weight 0 leaves an event out. The share
-    `validation` of the events, 5,000 at most, is held out. The flow is evaluated on them 50 times and the best weights
-    are kept; training stops after 10 evaluations in a row without improvement. With validation=0 nothing is held out,
-    and all steps are made. Where supports are `Integers`, x is dequantised by `codec_of(flow)`, and scores are bounds.
-    `changes` are fields of a `training.Plan`, such as steps, batch, lr, patience or log_every; `plan_for` chooses the
-    rest. Progress is written to stderr, or nowhere with progress=False.
+    `validation` of the events, 5,000 at most, is held out. The flow is evaluated on them before training, and 50
+    times in it, and the best weights are kept; training stops after 10 evaluations in a row without improvement. With
+    validation=0 nothing is held out, and all steps are made. Where supports are `Integers`, x is dequantised by
+    `codec_of(flow)`, and scores are bounds. `changes` are fields of a `training.Plan`, such as steps, batch, lr,
+    patience or log_every; `plan_for` chooses the rest. Progress is written to stderr, or nowhere with progress=False.
 
     `embedding` is a network that maps contexts (n, *shape), standardised, to the vectors (n, C) that the flow is
     conditioned on. It is trained with the flow, of which it becomes part: then flow.log_prob(x, context) and all other
@@ -291,7 +291,7 @@ def _kept(state: State, plan: Plan) -> str:
     stopping = state.early_stopping
     if not stopping or not stopping.best_look:
         return f"The flow has the averaged weights of step {state.step}."
-    step = min(state.step, stopping.best_look * plan.measure_every)
+    step = min(state.step, stopping.kept_look * plan.measure_every)
     return f"The flow has the best weights so far, those of step {step}."
 
 

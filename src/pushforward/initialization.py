@@ -1,6 +1,7 @@
 """Data-dependent initialisation: parts of a module set their state from their inputs.
 
-Such a part has a method `initialize_from(x)`, as `ActNorm` has; until it is called the part is the identity.
+Such a part has a method `initialize_from`, as `ActNorm` has, which takes the inputs of `forward`; until it is called
+the part is the identity.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def needs_data(module: nn.Module) -> bool:
 
 @contextmanager
 def initializing(module: nn.Module) -> Iterator[None]:
-    """In this block, initialise every part from its input, before its first forward.
+    """In this block, initialise every part from its inputs, before its first forward.
 
     Raises ValueError where a part was not called. Afterwards buffers named `initialized` are True.
     """
@@ -27,7 +28,7 @@ def initializing(module: nn.Module) -> Iterator[None]:
 
     def initialize(part: nn.Module, args: tuple[Any, ...]) -> None:
         if part in missed:
-            part.initialize_from(args[0])  # pyright: ignore[reportCallIssue]
+            part.initialize_from(*args)  # pyright: ignore[reportCallIssue]
             missed.discard(part)
 
     hooks = [part.register_forward_pre_hook(initialize) for part in [*missed]]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import Any
 
-FORMAT = 3  # of a saved recipe: raised when what it holds changes
+FORMAT = 4  # of a saved recipe: raised when what it holds changes
 OTHER_NOISE = (
     2  # up to this format each row of a step had a generator: its noise was other than that of the same keys now
 )
@@ -18,6 +18,7 @@ OLD_NAMES = (  # of weights: a pattern, and what replaces it
     (r"\bpositions\b(?!\.weight)", "positions.weight"),
     (r"^((?:optimiser\.)?)lift\.", r"\1codec."),
 )
+NEW_NAMES = ("best.start",)  # of tensors that older checkpoints do not have; they stay as they begin
 OLD_FILES = {"codec.safetensors": "lift.safetensors"}
 OLD_KINDS = {
     "Uniform": "UniformDequantization",
@@ -46,9 +47,16 @@ def with_transforms(recipe: dict[str, Any]) -> dict[str, Any]:
     return {**recipe, "model": model}
 
 
+def without_regression(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Format 3 -> 4: there an NSF had no regression."""
+    model = recipe["model"]
+    return {**recipe, "model": {**model, "regression": False} if model.get("kind") == "NSF" else model}
+
+
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {  # format -> to the next format
     1: with_sources,
     2: with_transforms,
+    3: without_regression,
 }
 
 

@@ -89,6 +89,7 @@ from pushforward.transforms import (
     MultiScale,
     Patchify,
     Permuted,
+    Regression,
     Regroup,
     Residual,
     Reversible,
@@ -468,6 +469,7 @@ CASES = {
         lambda: Unconstrain([Interval(), Interval(-9), Interval(-9, 9), Interval(high=9), Integers(-8, 19)])
     ),
     "actnorm/not learned": vectors(partial(ActNorm, 5, learned=False)),
+    "regression": vectors(partial(Regression, 5, 5), conditions=VECTOR),
     "masked/spline": vectors(partial(masked, RationalQuadraticSpline(bins=4, bound=2.0))),
     "coupling/spline": vectors(lambda: coupling(halves(5), RationalQuadraticSpline(bins=4, bound=2.0), residual=True)),
     "coupling/concatenated": vectors(

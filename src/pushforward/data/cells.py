@@ -93,7 +93,7 @@ def _read(column: Sequence[str], commas: bool) -> np.ndarray | Fault:
 def _exact(numbers: np.ndarray, column: Sequence[str]) -> np.ndarray | Fault:
     """The numbers of these cells, unless an integer was rounded."""
     for row in (np.abs(numbers) >= EXACT).nonzero()[0].tolist():
-        cell: str = column[row]
+        cell = str(column[row])
         if is_integer(cell) and abs(int(cell)) > EXACT:
             return Fault(row, f"{cell!r}, an integer beyond 2**53, which float64 rounds", NEARER)
     return numbers

@@ -5,6 +5,11 @@ two halves of a random split in turn; autoregressive steps have the features in 
 Networks are residual. Durkan et al. 2019, "Neural Spline Flows", arXiv:1906.04032. Here an untrained
 spline is the identity; there it is only near it.
 
+With a vector condition, features lose their linear regression on it in a last step: a spline shifts a feature by its
+bins alone, and learns few rows by heart before it knows a line. So the untrained flow is a linear regression with
+normal residuals. The step comes last, where features are near normal; before the splines it would blur values that
+repeat. There is none with `regression=False`, nor with `robust=True`.
+
 Splines are the identity outside of their bounds, so they cannot scale a feature by another there, as heavy tails and
 funnels need. `move=Composed(Affine(), RationalQuadraticSpline())` can: each step is then affine, too.
 """
@@ -17,7 +22,7 @@ from dataclasses import dataclass
 from pushforward.models.vector import VectorModel
 from pushforward.moves import Elementwise, RationalQuadraticSpline
 from pushforward.transform import Transform
-from pushforward.transforms import LU, Flip, Permuted, scattered
+from pushforward.transforms import LU, Flip, Permuted, Regression, scattered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,7 @@ class NSF(VectorModel):
     autoregressive: bool = False
     transforms: int = 5
     move: Elementwise = RationalQuadraticSpline(bins=8, bound=5.0)
+    regression: bool = True  # of features on the vector condition
 
     def assemble(self) -> Iterator[Transform]:
         yield from self.units()
@@ -43,3 +49,5 @@ class NSF(VectorModel):
                 split = scattered(self.features, seed=i // 2, swapped=i % 2 == 1)
                 yield self.coupling_step(self.move, split, residual=True)
         yield LU(self.features)
+        if self.context and self.regression and not self.robust:
+            yield Regression(self.features, self.context)

@@ -12,7 +12,7 @@ from pushforward.networks.convolutional import (
     Shallow,
 )
 from pushforward.networks.decoder import Decoder
-from pushforward.networks.embeddings import Embedded, LabelEmbedding, NoiseEmbedding, Summed, VectorEmbedding
+from pushforward.networks.embeddings import Embedded, LabelEmbedding, NoiseEmbedding, Summed, Units, VectorEmbedding
 from pushforward.networks.flow_map import Encoded, FlowMapNet
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.guided import Guided, Rule
@@ -79,6 +79,7 @@ __all__ = [
     "TextPrefix",
     "TwoStreams",
     "UNetOptions",
+    "Units",
     "VectorEmbedding",
     "VectorPrefix",
     "Velocity",

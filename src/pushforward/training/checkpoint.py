@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from pushforward.files import begun_at, remove, replacing
-from pushforward.migrations import renamed
+from pushforward.migrations import NEW_NAMES, renamed
 from pushforward.training import ranks
 from pushforward.training.sharding import full
 from pushforward.training.state import State
@@ -150,7 +150,9 @@ def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:
     if verb == "load":
         saved = FileSystemReader(place).read_metadata().state_dict_metadata
         old = {new: name for name, new in renamed(saved, known=tensors).items()}
-        tensors = {old.get(name, name): tensor for name, tensor in tensors.items()}
+        tensors = {
+            old.get(name, name): tensor for name, tensor in tensors.items() if name in old or name not in NEW_NAMES
+        }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is .*uninitialized")
         warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch 2.6's own use of it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -22,15 +23,17 @@ class Look(NamedTuple):
 class EarlyStopping:
     """Keeps the weights of the best evaluation; `enough` is True after `patience` evaluations without improvement.
 
-    Its state is `tensors()`, which a checkpoint saves, and loads in place. Where there is a mesh, it keeps this
-    process's share of the weights.
+    Training may start at better weights than any that it finds: these are kept then. The start is not counted as an
+    evaluation, so patience begins with the first. The state is `tensors()`, which a checkpoint saves, and loads in
+    place. Where there is a mesh, it keeps this process's share of the weights.
     """
 
     def __init__(self, flow: Flow, patience: int, mesh: Mesh | None = None):
         self.patience = patience
         self.flow = copied(flow, mesh).eval()  # with the best weights
         self._looks, self._best_look = torch.zeros(2, dtype=torch.int64, device="cpu").unbind()
-        self._best = torch.tensor([torch.inf, torch.inf], dtype=torch.float64, device="cpu")  # cost, standard error
+        # cost and standard error, of the best evaluation and of the start
+        self._best, self._start = torch.full((2, 2), torch.inf, dtype=torch.float64, device="cpu").unbind()
 
     @property
     def looks(self) -> int:
@@ -38,28 +41,39 @@ class EarlyStopping:
 
     @property
     def best_look(self) -> int:
-        """The evaluation whose weights are kept, from 1 on; 0 where no cost was finite."""
+        """The best evaluation, from 1 on; 0 where no cost was finite."""
         return int(self._best_look)
 
     @property
+    def kept_look(self) -> int:
+        """The evaluation whose weights are kept; 0 where they are those of the start."""
+        return self.best_look if self._best[0] < self._start[0] else 0
+
+    @property
     def best(self) -> tuple[float, float]:
-        """The best cost, and its standard error."""
-        cost, standard_error = self._best.tolist()
+        """The cost of the weights that are kept, and its standard error."""
+        cost, standard_error = min(self._best.tolist(), self._start.tolist())
         return cost, standard_error
 
     @property
     def enough(self) -> bool:
         return self.looks - self.best_look >= self.patience
 
+    def start(self, cost: float, standard_error: float) -> None:
+        """Note the cost of the weights that training starts from, which are those of the flow."""
+        if math.isfinite(cost):
+            self._start.copy_(torch.tensor([cost, standard_error], dtype=torch.float64, device="cpu"))
+
     @torch.no_grad()
     def add(self, flow: Flow, cost: float, standard_error: float) -> None:
         """Count an evaluation of this flow, and keep its weights if it is the best so far."""
         self._looks += 1
         if cost < self.best[0]:
+            self.flow.load_state_dict(flow.state_dict())
+        if cost < self._best[0]:
             self._best_look.copy_(self._looks)
             self._best.copy_(torch.tensor([cost, standard_error], dtype=torch.float64, device="cpu"))
-            self.flow.load_state_dict(flow.state_dict())
 
     def tensors(self) -> dict[str, Tensor]:
         weights = {f"weights.{name}": tensor for name, tensor in self.flow.state_dict().items()}
-        return {"looks": self._looks, "best_look": self._best_look, "best": self._best, **weights}
+        return {"looks": self._looks, "best_look": self._best_look, "best": self._best, "start": self._start, **weights}

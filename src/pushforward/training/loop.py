@@ -119,6 +119,8 @@ def _train(
     """Make the steps that are left. The values of a step are read when the next one has been launched, so that a GPU
     does not wait for the host; all are read before an evaluation or a checkpoint."""
     state, plan = step.state, step.plan
+    if measure and state.early_stopping and not state.step:
+        state.early_stopping.start(*_evaluated(state, measure)[1:])
     launched: deque[Launched] = deque()
     interrupts = Interrupts() if checkpoints else nullcontext()
     with interrupts as stop:
@@ -183,12 +185,10 @@ def _record(
     done, first = batch.step + 1, ranks.rank() == 0
     numbers: dict[str, float] = {state.objective.unit: values.value, "loss": values.loss, "gradient": values.gradient}
     if measure and _due(done, plan, plan.measure_every):
-        average: Flow = sharding.whole(state.average.module)  # pyright: ignore[reportAssignmentType]
-        look = measure(average) if first else None
+        look, cost, standard_error = _evaluated(state, measure)
         if look:
             numbers = {**numbers, look.name: look.cost}
         if state.early_stopping:
-            cost, standard_error = ranks.from_first((look.cost, look.standard_error) if look else (math.inf, 0.0))
             state.early_stopping.add(state.average.module, cost, standard_error)  # pyright: ignore[reportArgumentType]
     if log and first and (not values.taken or _due(done, plan, plan.log_every, plan.measure_every)):
         skipped = {} if values.taken else {"skipped": values.skipped, "skipped rows": batch.rows}
@@ -196,3 +196,13 @@ def _record(
         log.write(done, {**numbers, **how, "seconds": round(state.seconds, 3), **skipped})
     if checkpoints and (_due(done, plan, plan.checkpoint_every) or state.enough):
         checkpoints.save(state)
+
+
+def _evaluated(state: State, measure: Measure) -> tuple[Look | None, float, float]:
+    """The first process's evaluation of the averaged weights; and in every process its cost and standard error, where
+    training may stop early."""
+    average: Flow = sharding.whole(state.average.module)  # pyright: ignore[reportAssignmentType]
+    look = measure(average) if ranks.rank() == 0 else None
+    told = (look.cost, look.standard_error) if look else (math.inf, 0.0)
+    cost, standard_error = ranks.from_first(told) if state.early_stopping else told
+    return look, cost, standard_error

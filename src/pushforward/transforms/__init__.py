@@ -20,6 +20,7 @@ from pushforward.transforms.linear import LU, Linear, Matrix, Rotation, rotation
 from pushforward.transforms.multiscale import MultiScale
 from pushforward.transforms.normalise import ActNorm, BatchNorm
 from pushforward.transforms.permutation import Permutation, shuffled
+from pushforward.transforms.regression import Regression
 from pushforward.transforms.reshape import (
     Flip,
     Patchify,
@@ -63,6 +64,7 @@ __all__ = [
     "Unconstrain",
     "Unpatchify",
     "Rearrangement",
+    "Regression",
     "Regroup",
     "Permuted",
     "Residual",
