@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Size, Tensor
@@ -396,6 +396,5 @@ def _names(given: Mapping) -> str:
     return ", ".join(map(repr, given)) or "none"
 
 
-def _describe(given: Given) -> str:
-    shape = getattr(given, "shape", None)
-    return repr(given) if shape is None else f"an array of shape {tuple(shape)}"
+def _describe(given: Any) -> str:
+    return f"an array of shape {tuple(given.shape)}" if hasattr(given, "shape") else repr(given)
