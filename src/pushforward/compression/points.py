@@ -19,8 +19,6 @@ from pushforward.transform import Chain, Transform
 from pushforward.transforms import ActNorm
 
 DECIMALS = 9  # at most, of the values of a table
-
-
 NARROWEST = 2.0**-4  # a cell counts as no wider than this
 
 
