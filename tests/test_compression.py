@@ -194,7 +194,11 @@ def test_a_text_is_coded_in_the_bits_of_its_language_model():
 @pytest.mark.parametrize(
     ("model", "data", "says"),
     [
-        (NSF(features=3).build(), table(3), "step LU, which cannot be coded"),
+        (
+            NSF(features=3).build(),
+            table(3),
+            "step LU, which cannot be coded. Those that can: couplings with moves of single",
+        ),
         (MAF(features=3, classes=2).build(), table(3), "only unconditional flows"),
         (MAF(features=3).build(), torch.randn(3, 3).double(), "more than 9 decimals"),
         (MAF(features=3).build(), torch.full((3, 3), math.nan), "not finite"),

@@ -9,6 +9,7 @@ import math
 import re
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ import pushforward as pf
 from pushforward.codecs import CodedFlow, GaussianNoise, TokenCodebook, UniformDequantization
 from pushforward.data import Characters, ClipSource, ImageSource, TableSource, TextSource, read_videos
 from pushforward.explore import app
+from pushforward.explore.clips import Clips
 from pushforward.explore.uploads import BYTES, PIXELS, read_upload
 from pushforward.explore.worker import SupersededError, Worker
 from pushforward.networks import UNetOptions
@@ -248,6 +250,22 @@ def test_a_clip_is_drawn_frame_by_frame_and_is_that_of_the_command(tmp_path):
     assert client.get("/api/runs/texts/frame").status_code == 422
 
 
+def test_a_clip_whose_frame_failed_begins_anew(monkeypatch):
+    frames = torch.zeros(3, 1, 1, 4, 4)
+
+    def broken():
+        yield frames[0]
+        raise ValueError("it overflows")
+
+    drawn = iter([broken(), iter(frames)])
+    monkeypatch.setattr("pushforward.explore.clips.streamed", lambda *_: next(drawn))
+    coded = SimpleNamespace(flow=None, denoise=lambda x, _: x)
+    shown = Clips(coded, ClipSource("none", frames=3), 3)
+    with pytest.raises(ValueError, match="overflows"):
+        shown.frame("", Sampling(), 3, 1)
+    assert len(shown.frame("", Sampling(), 3, 2)["whole"]) == 3
+
+
 def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(tmp_path):
     from fastapi.testclient import TestClient
 
@@ -261,6 +279,8 @@ def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(tmp_p
     window = torch.tensor([["abc\n".index(token) for token in answer["tokens"][:8]]])
     bound = coded.bound(window, generator=Keyed(0, rows=[0]))
     assert np.mean(answer["bits"][:8]) == pytest.approx(coded.codec.in_unit(bound, window).item(), abs=1e-3)
+    few = client.get("/api/runs/texts/text", params={"prompt": "ab", "length": 3, "seed": 3}).json()
+    assert (few["tokens"], few["bits"]) == (answer["tokens"][:5], answer["bits"][:5]), "less than a window"
     assert client.get("/api/runs/texts/text", params={"prompt": "xyz"}).status_code == 422
 
 

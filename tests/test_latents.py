@@ -70,7 +70,7 @@ def test_latents_decode_to_the_images_and_noise_is_of_sigma():
     assert codec.count(images).tolist() == codec.count(ready).tolist() == [64.0] * 500
 
 
-def test_frames_have_latents_on_the_scale_of_first_or_later_ones(monkeypatch):
+def test_frames_have_latents_on_the_scale_of_first_or_later_ones(monkeypatch, tmp_path):
     image = autoencoder()
     monkeypatch.setattr(Autoencoder, "build", lambda _: image)
     frames = ClipAutoencoder(first=2.0, later=0.5).build()
@@ -83,6 +83,10 @@ def test_frames_have_latents_on_the_scale_of_first_or_later_ones(monkeypatch):
     assert not log_q.any()
     torch.testing.assert_close((x - clean).std(), torch.tensor(0.1), rtol=0.05, atol=0)
     assert frames.count(clips).tolist() == frames.count(frames.prepare(clips)).tolist() == [3 * 64.0] * 20
+    for later in (0.5, 2.0):  # in one cache
+        codec = ClipAutoencoder(later=later).build()
+        codec.register_buffer("other", torch.ones(2, dtype=torch.bfloat16))
+        assert torch.equal(prepared(Arrays(clips), codec, tmp_path).events, codec.clean(clips))
     with pytest.raises(ValueError, match="above 0"):
         ClipAutoencoder(later=0.0)
     with pytest.raises(ValueError, match="a decoder of clips is not tuned"):

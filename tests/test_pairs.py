@@ -230,6 +230,13 @@ def test_a_run_on_documents_captions_images(run, tmp_path):
         pf.runs.caption("pretrained:digits", paths)
 
 
+def test_the_images_of_a_run_on_documents_may_move(run):
+    source = pf.runs.data.recipe_of(run).data
+    assert pf.runs.data.placed(source, "elsewhere") == replace(source, pairs=SpriteFrames("elsewhere"))
+    images = replace(source, pairs=CaptionedImages(("here",), image=(3, 8, 8)))
+    assert pf.runs.data.placed(images, "there") == replace(source, pairs=CaptionedImages(("there",), image=(3, 8, 8)))
+
+
 def test_captions_are_typed(run, tmp_path, monkeypatch, capsys):
     Image.new("RGB", (20, 10), "red").save(tmp_path / "red.png")
     monkeypatch.setattr(

@@ -78,6 +78,8 @@ class FrozenClipAutoencoder(FrozenAutoencoder):
     (STARFlow-V), arXiv:2511.20462.
     """
 
+    scales: Tensor  # of the first latent frame and of later ones: a buffer, so a cache of latents is named by it too
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -89,7 +91,7 @@ class FrozenClipAutoencoder(FrozenAutoencoder):
         later: float = 1.0,
     ):
         super().__init__(encoder, decoder, levels=levels, sigma=sigma)
-        self.first, self.later = first, later
+        self.register_buffer("scales", torch.tensor([first, later]), persistent=False)
 
     def decode(self, x: Events) -> Tensor:
         return super().decode(x / self._scales(x))
@@ -100,8 +102,8 @@ class FrozenClipAutoencoder(FrozenAutoencoder):
 
     def _scales(self, x: Events) -> Tensor:
         """Those of the frames, (frame, 1, 1, 1)."""
-        frames = torch.arange(x.shape[1], device=x.device)[:, None, None, None]
-        return torch.where(frames == 0, self.first, self.later).to(x)
+        later = torch.arange(x.shape[1], device=x.device).clamp(max=1)
+        return self.scales.to(x)[later, None, None, None]
 
 
 class _EachFrame(nn.Module):

@@ -6,6 +6,7 @@ each point decodes to every token with a probability.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -20,6 +21,7 @@ from pushforward.transforms import ActNorm
 
 DECIMALS = 9  # at most, of the values of a table
 NARROWEST = 2.0**-4  # a cell counts as no wider than this
+ENTROPY = 0.5 * math.log2(2 * math.pi * math.e)  # bits of a standard normal distribution
 
 
 class Points(ABC):
@@ -126,7 +128,7 @@ class Tokens(Points):
         return data
 
     def bits(self, data: Tensor, grid: Grid) -> Tensor:
-        return self._normal(data, grid)[1].log2() + 2  # the entropy of a normal distribution is below this
+        return self._normal(data, grid)[1].log2() + ENTROPY
 
     def width(self, data: Tensor) -> float:  # noqa: ARG002
         return self._codebook.gaussians.log_scale.exp().min().item()

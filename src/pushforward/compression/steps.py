@@ -164,7 +164,7 @@ def steps_of(transform: Transform) -> Iterator[Step]:
                 yield Sequential(part)
             case _:
                 raise ValueError(
-                    f"this flow has a step {type(part).__name__}, which cannot be coded. Those that can: couplings and "
+                    f"this flow has a step {type(part).__name__}, which cannot be coded. Those that can: couplings "
                     "with moves of single elements, autoregressive steps, ActNorm, and rearrangements."
                 )
 

@@ -79,5 +79,5 @@ def _digest(network: object) -> bytes:
     digest = hashlib.sha256(type(network).__name__.encode())
     if isinstance(network, nn.Module):
         for name, value in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
-            digest.update(name.encode() + value.cpu().numpy().tobytes())
+            digest.update(name.encode() + value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.digest()

@@ -34,7 +34,7 @@ class Source(ABC):
 
     columns: tuple[str, ...]  # the names of an event's features, where they have names
     context: tuple[str, ...]  # and of the vector that events are conditioned on
-    place: ClassVar[str] = "path"  # the field that tells where the data are
+    place: ClassVar[str] = "path"  # the dotted name of the field that tells where the data are
 
     @abstractmethod
     def training(self, takes: Takes) -> Data:

@@ -40,11 +40,11 @@ class Clips:
         """
         key = (prompt, sampling, frames)
         clip = self.begun.pop(key, None) or self._begin(prompt, sampling, frames)
-        self.begun[key] = clip
-        while len(self.begun) > KEPT:
-            self.begun.popitem(last=False)
         while len(clip.frames) <= k:
             clip.frames.append(next(clip.rest))
+        self.begun[key] = clip  # after an error it begins anew
+        while len(self.begun) > KEPT:
+            self.begun.popitem(last=False)
         seen = torch.stack(clip.frames[k // self.learned * self.learned : k + 1], 1)
         last = k + 1 == frames and next(clip.rest, None) is None  # which ends the stream
         whole = denoised(self.coded, torch.stack(clip.frames, 1), clip.text, self.learned)[0] if last else ()

@@ -41,9 +41,7 @@ class Edits:
     def __init__(self, run: str | PathLike[str], pictures: Pictures):
         self.run, self.pictures = Path(run), pictures
         self.coded, self.flow = pictures.coded, pictures.flow
-        self.known: tuple[tuple[str, ...], Events] | None = (
-            None  # attributes and their directions (attributes, *latent)
-        )
+        self.known: tuple[tuple[str, ...], Events] | None = None  # attributes, and their directions
         self.chains: OrderedDict[tuple[Any, ...], Chains] = OrderedDict()
 
     def attributes(self) -> Parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,11 +31,14 @@ class Texts:
 
         Raises ValueError where the tokenizer does not know the prompt.
         """
-        given = torch.from_numpy(self.tokenizer.encode(prompt)).long()[None]
+        given, length = torch.from_numpy(self.tokenizer.encode(prompt)).long()[None], sampling.length
+        if length is not None:
+            sampling = replace(sampling, length=max(length, self.window - given.shape[1]))  # bits are of a whole window
         tokens, how = written(self.coded, given, sampling, (0, 0))
-        found = self.bits(tokens)
+        shown = slice(None if length is None else given.shape[1] + length)
+        found = self.bits(tokens)[shown]
         return {
-            "tokens": [self.tokenizer.decode([token]) for token in tokens[0].tolist()],
+            "tokens": [self.tokenizer.decode([token]) for token in tokens[0, shown].tolist()],
             "given": given.shape[1],
             "bits": found.round(decimals=3).tolist(),
             "unit": f"bits/{self.tokenizer.unit}",

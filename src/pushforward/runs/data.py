@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,19 @@ def recipe_of(run: str | PathLike[str]) -> Recipe:
 
 def placed(source: Source, place: str) -> Source:
     """The same source, of one path, at another."""
-    several = isinstance(getattr(source, source.place), tuple)
-    return replace(source, **{source.place: (place,) if several else place})  # pyright: ignore[reportArgumentType]
+    several = isinstance(attrgetter(source.place)(source), tuple)
+    return _replaced(source, source.place, (place,) if several else place)
+
+
+def _replaced(part: Any, name: str, value: object) -> Any:
+    """The same with this value in the field of this dotted name."""
+    outer, _, inner = name.partition(".")
+    return replace(part, **{outer: _replaced(getattr(part, outer), inner, value) if inner else value})
 
 
 def _path(source: Source) -> Path | None:
     """What a source tells as a path, whether or not anything is there; None for sets by name, and for several packs."""
-    told = getattr(source, source.place)
+    told = attrgetter(source.place)(source)
     if isinstance(told, tuple) and len(told) == 1:
         told = told[0]
     return Path(told) if isinstance(told, str) and told not in NAMED else None
