@@ -108,6 +108,7 @@ class Sequential(Step):
 
     def __init__(self, step: Autoregressive):
         self.net, self.move = step.net, step.move
+        self.whole = isinstance(step.move, Elementwise | Categorical)
 
     def encode(self, x: Tensor, stack: Stack, grid: Grid) -> Tensor:
         decoder, tokens = self.net.start(len(x), None), x.split(1, 1)
@@ -133,11 +134,11 @@ class Sequential(Step):
 
     def _parts(self, token: Tensor) -> Sequence[Tensor]:
         """What is coded at once."""
-        return (token,) if isinstance(self.move, Elementwise | Categorical) else token.split(1, -1)
+        return (token,) if self.whole else token.split(1, -1)
 
     def _doors(self, raw: Tensor, before: Sequence[Tensor], token: Tensor, grid: Grid) -> Doors:
-        """Those of the part after these of a token."""
-        if isinstance(self.move, Elementwise | Categorical):
+        """The maps of the part after these of a token."""
+        if self.whole:
             return _given(self.move, raw)
         return _conditional(self.move, raw, grid.real(torch.cat([token[..., :0], *before], -1)), token.shape[-1])
 
@@ -174,7 +175,7 @@ def _given(move: Move, raw: Tensor) -> Doors:
 
 
 def _conditional(move: Move, raw: Tensor, before: Tensor, features: int) -> Doors:
-    """Those of one feature of a token, given the features x before it (*, i)."""
+    """The maps of one feature of a token, given the features x before it (*, i)."""
     i = before.shape[-1]
 
     def whole(*parts: Tensor) -> Tensor:

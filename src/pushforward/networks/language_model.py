@@ -100,7 +100,7 @@ class FrozenLanguageModel(nn.Module):
         return torch.cat(parts)[row.to(parts[0].device)]
 
     def logits(self, states: Tensor) -> Tensor:
-        """States (B, T, W) -> logits (B, T, vocabulary) of the token after each."""
+        """States (…, W) -> logits (…, vocabulary) of the token after each."""
         return F.linear(states, self.embedding.weight) if self.head is None else self.head(states)
 
     def start(self, rows: int, length: int | None = None) -> LanguageDecoder:

@@ -58,7 +58,7 @@ def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow
     place = ranks.chosen(device)
     recipe, folder = read_recipe(folder), folder_of(folder)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # who trained it was warned of what it can be
+        warnings.simplefilter("ignore")  # warnings are for who trains it
         objective = recipe.build()
     objective.flow.columns, objective.flow.context_columns = recipe.data.columns, recipe.data.context
     codec: Codec = getattr(objective, "codec", Identity())

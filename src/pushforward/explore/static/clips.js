@@ -3,12 +3,12 @@
 import { copying, fields, say, still } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
-const FRAME = 125; // ms
+const FRAME = 125, MOST = 64; // ms of a frame; frames of a clip
 
 export async function clips({ run, query, ask, keep, leaving }) {
   const chosen = {
     prompt: query.get("prompt") ?? (run.prompted ? "walking left, blue robe" : ""),
-    frames: Number(query.get("frames")) || run.frames,
+    frames: Number(query.get("frames")) || Math.min(run.frames, MOST),
     guidance: Number(query.get("guidance")) || 0,
     temperature: query.has("temperature") ? Number(query.get("temperature")) : 1,
     seed: Number(query.get("seed")) || 0,
