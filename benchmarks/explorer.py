@@ -1,6 +1,6 @@
 """How long the explorer takes to answer, over loopback, and what it holds in memory.
 
-    .venv/bin/python benchmarks/explorer.py
+    .venv/bin/python -m benchmarks.explorer
 
 The flows that come with the package, on one thread of torch. Each request is made 50 times, after one that is not
 counted; then ten clients make them at once; then a thousand are made, and the memory is that of this process, server

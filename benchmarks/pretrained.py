@@ -1,10 +1,10 @@
 """The weights that come with the package: made by recipes, rounded to bfloat16, with cards that say what that costs.
 
-    PUSHFORWARD_DATA=DIR .venv/bin/python benchmarks/pretrained.py runs/pretrained [NAME ...]
+    PUSHFORWARD_DATA=DIR .venv/bin/python -m benchmarks.pretrained runs/pretrained [NAME ...]
 
 Trains them into that folder and writes src/pushforward/weights: all, or those that are named. Trainings that are there
 already are used. On one CPU core `moons` and `digits` take a minute and a half each, `pinwheel` one, `fashion` two, and
-`emoji` nine. The last two read Fashion-MNIST and two packs of emoji in DIR.
+`emoji` five. The last two read Fashion-MNIST and two packs of emoji in DIR.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ TOLD = {
         "title": "A neural spline flow of two moons",
         "words": "MLP × rational-quadratic spline × coupling",
         "data": f"{ROWS:,} points of two half circles with noise, `moons.npz` here, a tenth of them held out",
-        "command": "python benchmarks/pretrained.py runs/pretrained",
+        "command": "python -m benchmarks.pretrained runs/pretrained",
         "limits": "A toy, for pictures of what a flow does. The entropy of the moons is 2.393 nats.",
         "licence": "The points are computed.",
     },
@@ -84,7 +84,7 @@ TOLD = {
         "title": "Flow matching of a pinwheel",
         "words": "time-conditioned MLP × its own velocity × continuous",
         "data": f"{ROWS:,} points of five bent arms, `pinwheel.npz` here, a tenth of them held out",
-        "command": "python benchmarks/pretrained.py runs/pretrained pinwheel",
+        "command": "python -m benchmarks.pretrained runs/pretrained pinwheel",
         "limits": "A toy, for pictures of what a flow does. The entropy of the pinwheel is 2.318 nats.",
         "licence": "The points are computed.",
     },
@@ -94,7 +94,7 @@ TOLD = {
         "words": "causal transformer × affine × autoregressive",
         "data": "60,000 pictures of clothes of 28 × 28 pixels, by class; of these 600, and 400 of the 10,000 held-out "
         "ones, are `fashion.npz` here",
-        "command": "python benchmarks/pretrained.py runs/pretrained fashion",
+        "command": "python -m benchmarks.pretrained runs/pretrained fashion",
         "limits": "It was trained for two minutes, and samples are rough. Bits/dim are upper bounds, with Gaussian "
         "noise of 0.1 on [−1, 1] and the class given.",
         "licence": "The pictures are of Fashion-MNIST, by Xiao, Rasul and Vollgraf, arXiv:1708.07747, copyright "
@@ -107,9 +107,8 @@ TOLD = {
         "data": "3,345 emoji of 24 × 24 pixels and 32 levels a colour, and their mirror images; 418 others are held "
         f"out, all of a caption; `emoji.npz` here has {PACKED:,} of the former, all of the latter, and their captions",
         "command": "pushforward train emoji_glow --out runs/pretrained/emoji",
-        "limits": "It was trained for nine minutes, for edits along attributes; its samples are blots, and far edits "
-        "may overflow. Bits/dim are of 5-bit colours, with uniform dequantization. Its first 404 steps had the "
-        "learning rate of a plan of 4,000.",
+        "limits": "It was trained for minutes, for edits along attributes; its samples are blots, and far edits "
+        "may overflow. Bits/dim are of 5-bit colours, with uniform dequantization.",
         "licence": "The pictures are Noto Emoji, copyright Google, Apache-2.0, and Fluent Emoji, copyright Microsoft, "
         "MIT; captions and keywords are of emojibase, copyright Miles Johnson, MIT.",
     },

@@ -69,7 +69,7 @@ def emoji_glow() -> Recipe:
 
     PUSHFORWARD_DATA=DIR pushforward train emoji_glow --out runs/emoji_glow
     pushforward edit runs/emoji_glow --label 0 --amount 2
-    Nine minutes of one CPU core. DIR holds the packs emoji64_google.npz and emoji64_fluent3d.npz.
+    Five minutes of one CPU core. DIR holds the packs emoji64_google.npz and emoji64_fluent3d.npz.
     Expect 1.56 bits/dim, held out, edits that turn things yellow, red or blue, and samples that are blots.
     """
     return Recipe(
