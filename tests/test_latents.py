@@ -6,6 +6,7 @@ import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,16 @@ def test_a_cache_is_filled_once_and_again_where_a_file_is_lost(tmp_path):
     nn.init.constant_(other.encoder.unit, 2.0)
     assert not torch.equal(prepared(data, other, tmp_path).events, first.events)
     assert prepared(data, GaussianNoise(256, sigma=0.1), tmp_path) is data
+
+
+def test_large_rows_are_computed_few_at_a_time(tmp_path, monkeypatch):
+    codec, data = autoencoder(), Arrays(pictures(10))
+    module = import_module("pushforward.data.prepared")
+    monkeypatch.setattr(module, "SHARD_BYTES", 4 * 64)
+    monkeypatch.setattr(module, "BATCH_BYTES", 64)
+    assert torch.equal(prepared(data, codec, tmp_path).events, codec.clean(data.events))
+    assert len([*tmp_path.glob("*.safetensors")]) == 3  # of 4, 4 and 2 rows
+    assert codec.encoder.calls == 10 + 1
 
 
 def test_two_who_fill_a_cache_at_once_compute_it_once(tmp_path):

@@ -14,7 +14,8 @@ from pushforward.data.data import Arrays, Data
 from pushforward.data.document import Document, Documents
 from pushforward.files import made_once
 
-SHARD = 500  # rows in a file
+SHARD, BATCH = 500, 50  # rows in a file, and those that are computed at once: fewer where they are large
+SHARD_BYTES, BATCH_BYTES = 2**28, 2**25
 
 
 def prepared(data: Data, codec: Codec, cache: Path) -> Data:
@@ -26,16 +27,17 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
         return data
     if isinstance(data, Documents):
         return _prepared_documents(data, codec, cache)
-    contexts = []
+    contexts, size = [], data.fetch([0])[0].nbytes
+    shard, batch = (max(1, min(n, most // size)) for n, most in ((SHARD, SHARD_BYTES), (BATCH, BATCH_BYTES)))
 
     def parts() -> Iterator[Tensor]:
-        for rows in torch.arange(len(data)).split(SHARD):
+        for rows in torch.arange(len(data)).split(shard):
             events, context = data.fetch(rows)
             contexts.append(context)
             yield events
 
     def compute(events: Tensor) -> Tensor:
-        return torch.cat([codec.prepare(part) for part in events.split(50)])
+        return torch.cat([codec.prepare(part) for part in events.split(batch)])
 
     made = computed_once(parts(), compute, codec, cache)
     return Arrays(made, None if contexts[0] is None else torch.cat(contexts))
