@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from pushforward.codecs import CodedFlow, placed
 from pushforward.data import Document, Order
 from pushforward.data.sprites import ACTIONS, CHARACTERS, caption, composed, read_layers
+from pushforward.document_flow import DocumentFlow
 from pushforward.evaluation import (
     ORDINARY,
     document_flow,
@@ -29,10 +30,12 @@ from pushforward.evaluation import (
     save_picture,
     table,
 )
+from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed, keyed
 from pushforward.runs.folder import load_coded, read_recipe
 
 MOST, RANKED, SHOWN = 100, 40, 6  # held-out characters, those whose captions are ranked, and those in the picture
+WEIGHTS = (0, 2, 5)  # of guidance
 TOLD = ("action", "skin", "trousers", "top", "hair")  # in the order of a caption
 
 
@@ -91,6 +94,13 @@ def seen(judge: Judge, images: Tensor, rows: Tensor) -> Tensor:
     return torch.cat([right[:, 4:], right[:, :4]], 1)
 
 
+def drawn(flow: DocumentFlow, texts: list[Tensor], weight: float) -> Tensor:
+    """An image of each caption, with its noise, guided by this weight."""
+    guided = flow.guided(weight, rule=GaussianProduct()) if weight else flow
+    documents = guided.draw_image([Document([text]) for text in texts], generator=Keyed(1, rows=range(len(texts))))
+    return torch.stack([document.images[0] for document in documents])
+
+
 def print_costs(coded: CodedFlow, x: Tensor, text: Tensor, end: int) -> None:
     """Seconds of one document, and the share of the frozen language model; the best of three."""
     flow, language = document_flow(coded), document_flow(coded).net.language.model
@@ -140,19 +150,20 @@ def main(run: str, out: str) -> None:
     x = coded.codec.encode(images, Keyed(0, rows=range(MOST)))[0]
     begun = [Document([row, [source.tokenizer.begin]]) for row in x]
     written = [source.caption(d.texts[-1]) for d in flow.write_text(begun, end=end, most=32, temperature=0)]
-    drawn = flow.draw_image([Document([text]) for text in texts], generator=Keyed(1, rows=range(MOST)))
-    noisy = torch.stack([document.images[0] for document in drawn])
+    noisy = {weight: drawn(flow, texts, weight) for weight in WEIGHTS}
     names = (*TOLD, "mean", "all five")
     print(f"| {MOST} held-out characters, per cent | {' | '.join(names)} |\n|{'---|' * (1 + len(names))}")
     print_row("captions of images", told(written, rows))
-    print_row("images of captions, by the judge", seen(judge, noisy, rows))
+    for weight, drawings in noisy.items():
+        guided = f" with a guidance of {weight}" if weight else ""
+        print_row(f"images of captions{guided}, by the judge", seen(judge, drawings, rows))
     print_row("the judge on true images with noise", seen(judge, x, rows))
     by_text, by_image = document_retrieval(coded, images[:RANKED], texts[:RANKED])
     print(f"{by_text}, by P(caption | image)\n{by_image}, by p(image | caption)")
     print(ordinary_text(flow, [torch.from_numpy(source.tokenizer.encode(sentence)) for sentence in ORDINARY]))
     print_costs(coded, x[0], texts[0], end)
 
-    pixels, cells = coded.codec.decode(noisy).float() / 127.5 - 1, {}
+    pixels, cells = coded.codec.decode(noisy[0]).float() / 127.5 - 1, {}
     for i in range(SHOWN):
         shown, asked = (grid(picture[None], 1) for picture in (placed(images[i], 256), pixels[i]))
         cells[f"{i + 1}"] = {"image -> caption": (shown, written[i]), "caption -> image": (asked, captions[i])}
