@@ -123,7 +123,12 @@ OPTIONS = {
     VectorFlowPlusPlus: {**VECTOR, "components": (3, 2)},
     MAF: {**VECTOR, "move": AFFINE, "residual": (False, True)},
     IAF: {**VECTOR, "move": AFFINE},
-    NSF: {**VECTOR, "move": (RationalQuadraticSpline(), RationalQuadraticSpline(4)), "autoregressive": (False, True)},
+    NSF: {
+        **VECTOR,
+        "move": (RationalQuadraticSpline(), RationalQuadraticSpline(4)),
+        "autoregressive": (False, True),
+        "regression": (True, False),
+    },
     CircularNSF: {**VECTOR, "supports": ((), (Circle(0, 360), Interval(0), Circle(), Integers(0, 9))), "bins": (4, 8)},
     ResidualFlow: {**VECTOR, "limit": (0.9, 0.5), "log_det": (Exact(), Roulette(seed=0))},
     **{

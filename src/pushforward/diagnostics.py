@@ -118,14 +118,20 @@ def is_exact(transform: Transform) -> bool:
 
 @contextmanager
 def _diagnosed(transform: Transform) -> Iterator[list[Step]]:
-    """In this block, collect a `Step` from every part that is called."""
+    """In this block, collect a `Step` from every part that is called. A part that has one speaks for its own parts."""
     found: list[Step] = []
+    paths: list[str] = []
 
     def hook(name: str, part: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def diagnose(part: Transform, args: tuple[Any, ...], answer: tuple[Events, Tensor]) -> None:
             diagnosis = part.diagnose(args[0], answer[0], *args[1:])
-            if diagnosis is not None:
-                found.append(_step(name, diagnosis))
+            if diagnosis is None:
+                return
+            while paths and paths[-1].startswith(f"{name}." if name else ""):
+                paths.pop()
+                found.pop()
+            paths.append(name)
+            found.append(_step(name, diagnosis))
 
         return part.register_forward_hook(diagnose)
 

@@ -78,6 +78,5 @@ class NoiseTransformer(nn.Module):
         frame = torch.arange(frames, device=device).repeat_interleave(tokens)
         frame = torch.cat([frame.new_zeros(before), frame])
         ahead = frame - frame[:, None]
-        mask = (ahead >= -self.window[0]) & (ahead <= self.window[1])
-        mask[:, :before] = True
-        return mask
+        prefix = torch.arange(len(frame), device=device) < before
+        return prefix | (ahead >= -self.window[0]) & (ahead <= self.window[1])

@@ -23,9 +23,9 @@ class Look(NamedTuple):
 class EarlyStopping:
     """Keeps the weights of the best evaluation; `enough` is True after `patience` evaluations without improvement.
 
-    Training may start at better weights than any that it finds: these are kept then. The start is not counted as an
-    evaluation, so patience begins with the first. The state is `tensors()`, which a checkpoint saves, and loads in
-    place. Where there is a mesh, it keeps this process's share of the weights.
+    Training by likelihood may start at better weights than any that it finds: these are kept then. The start is not
+    counted as an evaluation, so patience begins with the first. The state is `tensors()`, which a checkpoint saves, and
+    loads in place. Where there is a mesh, it keeps this process's share of the weights.
     """
 
     def __init__(self, flow: Flow, patience: int, mesh: Mesh | None = None):

@@ -119,7 +119,7 @@ def _train(
     """Make the steps that are left. The values of a step are read when the next one has been launched, so that a GPU
     does not wait for the host; all are read before an evaluation or a checkpoint."""
     state, plan = step.state, step.plan
-    if measure and state.early_stopping and not state.step:
+    if measure and state.early_stopping and state.objective.scores and not state.step:
         state.early_stopping.start(*_evaluated(state, measure)[1:])
     launched: deque[Launched] = deque()
     interrupts = Interrupts() if checkpoints else nullcontext()
