@@ -1,6 +1,6 @@
 // The page: which run is shown. The address after # is its state: NAME?stage=…
 
-import { ask, say, visit } from "./server.js";
+import { ask, say, unsay, visit } from "./server.js";
 import { plane } from "./plane.js";
 import { clips } from "./clips.js";
 import { images } from "./images.js";
@@ -70,11 +70,12 @@ async function show() {
     return;
   }
   main.replaceChildren(document.getElementById(view).content.cloneNode(true));
-  say(`${run.name} is loading`);
+  const loading = `${run.name} is loading`;
+  say(loading);
   try {
     const page = { run, query, ask: visit(), keep: (values) => keep(run.name, values), leaving };
     await VIEWS[view](page);
-    say("");
+    unsay(loading);
   } catch (error) {
     say(error.message);
   }

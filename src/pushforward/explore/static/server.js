@@ -113,11 +113,17 @@ export function copying(command) {
   });
 }
 
-let later;
+let later, said;
 // Say something to everybody, readers of screens too; of quick repetitions only the last.
 export function say(text) {
+  said = text;
   clearTimeout(later);
   later = setTimeout(() => { document.getElementById("status").textContent = text; }, 400);
+}
+
+// Take back what was said, unless something else was said since.
+export function unsay(text) {
+  if (said === text) say("");
 }
 
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
