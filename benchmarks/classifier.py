@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,22 +51,28 @@ def learn_classifier(path: Path, task: Task, steps: int = 1000) -> Classifier:
     torch.manual_seed(0)
     classifier = Classifier(task.images.shape[1], task.values, len(task.names))
     classifier(placed(task.images[:2], task.levels))
-    if path.exists():
-        classifier.load_state_dict(torch.load(path, weights_only=True))
-        return classifier
-    optimiser = torch.optim.Adam(classifier.parameters(), 2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    order = Order(len(task.images), seed=1)
-    for step in range(steps):
-        rows = order[64 * step : 64 * (step + 1)]
+
+    def loss(rows: Tensor, step: int) -> Tensor:
         x = placed(task.images[rows], task.levels)
-        x = x + 0.05 * torch.randn(x.shape, generator=keyed(step))
-        F.cross_entropy(classifier(x), task.has[rows]).backward()
+        return F.cross_entropy(classifier(x + 0.05 * torch.randn(x.shape, generator=keyed(step))), task.has[rows])
+
+    learn(classifier, path, len(task.images), loss, steps)
+    return classifier
+
+
+def learn(net: nn.Module, path: Path, n: int, loss: Callable[[Tensor, int], Tensor], steps: int) -> None:
+    """Train it by the loss of 64 of n rows in each step, or load it."""
+    if path.exists():
+        net.load_state_dict(torch.load(path, weights_only=True))
+        return
+    optimiser, order = torch.optim.Adam(net.parameters(), 2e-3), Order(n, seed=1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step in range(steps):
+        loss(order[64 * step : 64 * (step + 1)], step).backward()
         optimiser.step()
         optimiser.zero_grad()
         schedule.step()
-    torch.save(classifier.state_dict(), path)
-    return classifier
+    torch.save(net.state_dict(), path)
 
 
 def placed(data: Tensor, levels: int) -> Tensor:

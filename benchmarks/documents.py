@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from classifier import learn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.codecs import CodedFlow, placed
-from pushforward.data import Document, Order
+from pushforward.data import Document
 from pushforward.data.sprites import ACTIONS, CHARACTERS, caption, composed, read_layers
 from pushforward.document_flow import DocumentFlow
 from pushforward.evaluation import (
@@ -57,19 +58,13 @@ def learned_judge(path: Path, layers: Tensor, rows: Tensor, steps: int = 1000) -
     """Train it on these frames with noise of 0.1, or load it."""
     torch.manual_seed(0)
     judge = Judge()
-    if path.exists():
-        judge.load_state_dict(torch.load(path, weights_only=True))
-        return judge
-    optimiser, order = torch.optim.Adam(judge.parameters(), 2e-3), Order(len(rows), seed=1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
-        told = rows[order[64 * step : 64 * (step + 1)]]
+
+    def loss(numbers: Tensor, step: int) -> Tensor:
+        told = rows[numbers]
         x = placed(composed(layers, told, (16, 16))[:, 0], 256)
-        F.cross_entropy(judge(x + 0.1 * torch.randn(x.shape, generator=keyed(step))), told).backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        schedule.step()
-    torch.save(judge.state_dict(), path)
+        return F.cross_entropy(judge(x + 0.1 * torch.randn(x.shape, generator=keyed(step))), told)
+
+    learn(judge, path, len(rows), loss, steps)
     return judge
 
 

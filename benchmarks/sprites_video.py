@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import torch
+from classifier import learn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.codecs import CodedFlow, placed
-from pushforward.data import Order
 from pushforward.data.sprites import ATTRIBUTES, CHARACTERS, SpriteClips, composed, has_pair, read_layers
 from pushforward.evaluation import captioned, grid, save_picture
 from pushforward.guidance import GaussianProduct
@@ -55,21 +55,15 @@ def learned_judge(path: Path, layers: Tensor, rows: Tensor, steps: int = 600) ->
     """Train it on these clips with noise of 0.1, or load it."""
     torch.manual_seed(0)
     judge = Judge()
-    if path.exists():
-        judge.load_state_dict(torch.load(path, weights_only=True))
-        return judge
-    optimiser, order = torch.optim.Adam(judge.parameters(), 2e-3), Order(len(rows), seed=1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
-        told = rows[order[64 * step : 64 * (step + 1)]]
+
+    def loss(numbers: Tensor, step: int) -> Tensor:
+        told = rows[numbers]
         x = placed(composed(layers, told, (16, 16)), 256)
         action, attributes = judge(x + 0.1 * torch.randn(x.shape, generator=keyed(step)))
         by_frame = F.cross_entropy(attributes.flatten(0, 1), told[:, :4].repeat_interleave(8, 0))
-        (F.cross_entropy(action, told[:, 4]) + by_frame).backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        schedule.step()
-    torch.save(judge.state_dict(), path)
+        return F.cross_entropy(action, told[:, 4]) + by_frame
+
+    learn(judge, path, len(rows), loss, steps)
     return judge
 
 

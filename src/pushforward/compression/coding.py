@@ -43,7 +43,7 @@ TEXT = (TokenCells, GaussianCodebook)  # codecs of tokens
 SIGMA = 64.0  # units: the noise of a step, in which rounding to units is negligible
 CELL = 128  # deviations of a step's noise in the narrowest cell, or in a deviation of the narrowest Gaussian
 LARGEST = 512  # rows of a batch
-MARGIN = 12  # bits of each element, beyond those of its cell, that a batch may pop before it pushes
+MARGIN = 12  # bits of each element, beyond those of its point, that a batch may pop before it pushes
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,6 @@ class Attributed(Source):
     attributes: tuple[str, ...]
     mirrored: bool = False  # train on every image's mirror image too
     place: ClassVar[str] = "packs"
-    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
-    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __str__(self) -> str:
         return " and ".join(self.packs)

@@ -32,8 +32,6 @@ class Captioned(Source):
     packs: tuple[str, ...]  # paths, or names of packs in the folder that PUSHFORWARD_DATA names
     text: TextEncoder = TextEncoder()
     place: ClassVar[str] = "packs"
-    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
-    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __str__(self) -> str:
         return " and ".join(self.packs)

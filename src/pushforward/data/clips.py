@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,8 +94,6 @@ class ClipSource(Source):
     every: int = 1  # takes every so many-th frame
     validation: float = 0.2
     text: TextEncoder | None = None
-    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
-    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self):
         if not 0 < self.validation < 1:

@@ -129,8 +129,6 @@ class CaptionDocuments(Source):
     pairs: Pairs
     tokenizer: LanguageTokenizer = LanguageTokenizer()
     order: Literal["text first", "image first", "both"] = "both"
-    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
-    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def place(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -32,8 +32,8 @@ class Takes(NamedTuple):
 class Source(ABC):
     """A source of data. `training` and `held_out` raise ValueError where the model cannot take the data."""
 
-    columns: tuple[str, ...]  # the names of an event's features, where they have names
-    context: tuple[str, ...]  # and of the vector that events are conditioned on
+    columns: tuple[str, ...] = ()  # the names of an event's features, where they have names
+    context: tuple[str, ...] = ()  # and of the vector that events are conditioned on
     place: ClassVar[str] = "path"  # the dotted name of the field that tells where the data are
 
     @abstractmethod
@@ -67,8 +67,6 @@ class ImageSource(Source):
     cropped: int = 0  # train on every image's crops too, by up to so many pixels smaller, scaled back
     validation: float | str | None = None  # the held-out images: a share of all, or another path; None: the test split
     place: ClassVar[str] = "name"
-    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
-    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __str__(self) -> str:
         return self.name

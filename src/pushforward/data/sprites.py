@@ -75,8 +75,6 @@ class Sprites(Source):
     pack: str = "sprites_layers"  # a path, or a name in the folder that PUSHFORWARD_DATA names
     text: PhraseEncoder = PhraseEncoder()
     place: ClassVar[str] = "pack"
-    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
-    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __str__(self) -> str:
         return self.pack

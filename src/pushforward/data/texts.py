@@ -73,8 +73,6 @@ class TextSource(Source):
     across: bool = False  # whether a window may go on into the next document
     column: str = "text"  # of rows of `datasets`
     place: ClassVar[str] = "name"
-    columns: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
-    context: ClassVar[tuple[str, ...]] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __str__(self) -> str:
         return self.name
