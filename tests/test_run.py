@@ -88,6 +88,15 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(trained, tmp_path
     assert "step 6 of 6" in capsys.readouterr().err
 
 
+@pytest.fixture
+def heeded():
+    """SIGINT interrupts, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_told_to_stop_saves_the_step_it_was_at(trained, tmp_path, monkeypatch, capsys, sent):
     """Ctrl-C and SIGTERM: exit code 130 or 143, a line that says where, no traceback; the handlers are restored."""
