@@ -262,8 +262,8 @@ def test_a_clip_whose_frame_failed_begins_anew(monkeypatch):
     coded = SimpleNamespace(flow=None, denoise=lambda x, _: x)
     shown = Clips(coded, ClipSource("none", frames=3), 3)
     with pytest.raises(ValueError, match="overflows"):
-        shown.frame("", Sampling(), 3, 1)
-    assert len(shown.frame("", Sampling(), 3, 2)["whole"]) == 3
+        shown.frame(Sampling(), 3, 1)
+    assert len(shown.frame(Sampling(), 3, 2)["whole"]) == 3
 
 
 def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.codecs import CodedFlow
 from pushforward.data import ClipSource, Sprites
-from pushforward.explore.images import png
+from pushforward.explore.gallery import png
 from pushforward.runs.clips import denoised, streamed
 from pushforward.sampling import Sampling
 
@@ -31,15 +31,15 @@ class Clips:
 
     def __init__(self, coded: CodedFlow, source: ClipSource | Sprites, learned: int):
         self.coded, self.source, self.learned = coded, source, learned
-        self.begun: OrderedDict[tuple[Any, ...], Begun] = OrderedDict()
+        self.begun: OrderedDict[tuple[Sampling, int], Begun] = OrderedDict()
 
-    def frame(self, prompt: str, sampling: Sampling, frames: int, k: int) -> dict[str, Any]:
+    def frame(self, sampling: Sampling, frames: int, k: int) -> dict[str, Any]:
         """Frame k of a clip, denoised given those before it; with the last frame all of them, denoised together.
 
         The frames before k are drawn first where they are not yet.
         """
-        key = (prompt, sampling, frames)
-        clip = self.begun.pop(key, None) or self._begin(prompt, sampling, frames)
+        key = sampling, frames
+        clip = self.begun.pop(key, None) or self._begin(*key)
         while len(clip.frames) <= k:
             clip.frames.append(next(clip.rest))
         self.begun[key] = clip  # after an error it begins anew
@@ -50,6 +50,6 @@ class Clips:
         whole = denoised(self.coded, torch.stack(clip.frames, 1), clip.text, self.learned)[0] if last else ()
         return {"image": png(self.coded.denoise(seen, clip.text)[0, -1]), "whole": [png(frame) for frame in whole]}
 
-    def _begin(self, prompt: str, sampling: Sampling, frames: int) -> Begun:
-        text = None if self.source.text is None else self.source.text((prompt,))
+    def _begin(self, sampling: Sampling, frames: int) -> Begun:
+        text = None if self.source.text is None else self.source.text(sampling.prompt)
         return Begun(text, [], streamed(self.coded.flow, text, None, (self.learned, frames), sampling, [0]))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pushforward import editing
-from pushforward.explore.images import Pictures, png
+from pushforward.explore.gallery import Gallery, png
 from pushforward.explore.worker import Parts
 from pushforward.flow import Flow
 from pushforward.randomness import Keyed
@@ -38,9 +38,9 @@ class Chains(NamedTuple):
 class Edits:
     """Edits of the images of a run, which has learned the density without a class."""
 
-    def __init__(self, run: str | PathLike[str], pictures: Pictures):
-        self.run, self.pictures = Path(run), pictures
-        self.coded, self.flow = pictures.coded, pictures.flow
+    def __init__(self, run: str | PathLike[str], gallery: Gallery):
+        self.run, self.gallery = Path(run), gallery
+        self.coded, self.flow = gallery.coded, gallery.coded.flow
         self.known: tuple[tuple[str, ...], Events] | None = None  # attributes, and their directions
         self.chains: OrderedDict[tuple[Any, ...], Chains] = OrderedDict()
 
@@ -66,7 +66,7 @@ class Edits:
         names, directions = self.known
         if not names or not set(amounts) <= set(range(len(names))):
             raise ValueError(f"there are {len(names)} attributes; got amounts of {sorted(amounts)}.")
-        x = self.pictures.encoded(name, sampling)
+        x = self.gallery.encoded(name, sampling)
         weights = torch.tensor([amounts.get(k, 0.0) for k in range(len(names))])
         made = editing.edit(self.flow, x, torch.einsum("k,k...->...", weights.to(directions), directions), 1.0)
         if not made.isfinite().all():
@@ -91,7 +91,7 @@ class Edits:
         missing = read_mask(mask, *self.flow.event[1:])
         here = self.chains.pop(key, None)
         if anew or here is None:
-            here = self._begun(self.pictures.encoded(name, sampling), missing, sampling.seed)
+            here = self._begun(self.gallery.encoded(name, sampling), missing, sampling.seed)
         proposal = editing.Langevin(here.scale, adapted=here.steps < TUNING)
         filled = editing.inpaint(self.flow, here.images, missing, STEPS, proposal=proposal, generator=here.noise)
         there = Chains(filled.images, filled.scale.mean().item(), here.noise, here.steps + STEPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
 from pushforward.codecs.integers import IntegerCodec
-from pushforward.data import ClipSource, Sprites, TextSource
+from pushforward.data import Arrays, CaptionDocuments, ClipSource, Sprites, TextSource
 from pushforward.explore.clips import Clips
+from pushforward.explore.documents import Documents
 from pushforward.explore.edits import Edits, is_continuous
+from pushforward.explore.gallery import Gallery
 from pushforward.explore.images import Pictures
 from pushforward.explore.plane import Plane
 from pushforward.explore.texts import Texts
@@ -38,7 +41,8 @@ ROWS = 600  # of a table, drawn as points
 class Opened:
     """A run, and what can be shown of it: `kind` is "plane" for an unconditional flow of two features, "vectors" for
     one of more or fewer, or conditioned on a vector, "images" for one of images of integers, by class or unconditional,
-    "clips" for one of clips of such images, "texts" for one of tokens, and "" for a flow that cannot be shown."""
+    "clips" for one of clips of such images, "texts" for one of tokens, "documents" for one of images with captions, and
+    "" for a flow that cannot be shown."""
 
     def __init__(self, run: str | PathLike[str], name: str):
         self.run, self.name = run, name
@@ -56,6 +60,8 @@ class Opened:
         source, integers = self.recipe.data, isinstance(self.recipe.codec, IntegerCodec)
         if isinstance(source, TextSource) and len(event) == 2 and not conditions:
             return "texts"
+        if isinstance(source, CaptionDocuments):
+            return "documents"
         if isinstance(source, ClipSource | Sprites) and len(event) == 4 and conditions <= {"text"}:
             return "clips" if integers else ""
         images = len(event) == 3 and None not in event and event[0] in (1, 3) and conditions <= {"label"}
@@ -128,14 +134,34 @@ class Opened:
         return data.fetch(range(min(n, len(data))))
 
     @cached_property
-    def pictures(self) -> Pictures:
+    def gallery(self) -> Gallery:
         """Raises ValueError where it is no flow of images."""
-        if self.kind != "images":
+        if self.kind not in ("images", "documents"):
             raise ValueError(f"{self.name} is not a flow of images.")
-        try:
-            return Pictures(self.coded, images_of(self.run))
-        except (ValueError, OSError):  # the data are not here
-            return Pictures(self.coded, None)
+        source, held_out, captions, text = self.recipe.data, None, [], None
+        with suppress(ValueError, OSError):  # the data are not here
+            if isinstance(source, CaptionDocuments):
+                text = source.text
+                images, captions = source.pairs.read(self.recipe.takes(), held_out=True)
+                held_out = Arrays(images)
+            else:
+                held_out = images_of(self.run)
+        return Gallery(self.coded, held_out, captions, text)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Raises ValueError where it is no flow of images alone."""
+        if self.kind != "images":
+            raise ValueError(f"{self.name} is not a flow of images alone.")
+        return Pictures(self.gallery)
+
+    @cached_property
+    def documents(self) -> Documents:
+        """Raises ValueError where it is no flow of documents."""
+        source = self.recipe.data
+        if not isinstance(source, CaptionDocuments):
+            raise ValueError(f"{self.name} is not a flow of images with captions.")
+        return Documents(self.gallery, source)
 
     @cached_property
     def clips(self) -> Clips:
@@ -157,7 +183,7 @@ class Opened:
     def edits(self) -> Edits:
         """Raises ValueError where it is no flow of images, or never learned the density without a class."""
         check_null(self.run, self.recipe, "editing", "label")
-        return Edits(self.run, self.pictures)
+        return Edits(self.run, self.pictures.gallery)
 
 
 def _made_of(part: Transform) -> dict[str, Any]:

@@ -9,25 +9,19 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pushforward.explore import clips, texts
-from pushforward.explore.edits import read_amounts
+from pushforward.explore import routes
 from pushforward.explore.guard import Guard
-from pushforward.explore.images import MOST, Pictures
 from pushforward.explore.opened import Opened, opened
-from pushforward.explore.uploads import BYTES, read_upload
-from pushforward.explore.vectors import FURTHEST, read_values
 from pushforward.explore.worker import BusyError, SupersededError, Worker
 from pushforward.optional import require
 from pushforward.runs.folder import PRETRAINED
-from pushforward.runs.null import check_null, check_sampling
-from pushforward.sampling import Sampling
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI, Request
@@ -46,7 +40,7 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
     a run is none.
     """
     require("fastapi", "explore")
-    from fastapi import FastAPI
+    from fastapi import APIRouter, Depends, FastAPI
     from fastapi.responses import HTMLResponse
     from fastapi.staticfiles import StaticFiles
 
@@ -63,9 +57,10 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
         shown.update({name: Opened(run.run, name) for name, run in shown.items() if run.changed})
         return [run.described() for run in shown.values()]
 
-    answer = _answering(shown, worker)
-    for routes in (_of_trainings, _of_planes, _of_vectors, _of_images, _of_edits, _of_uploads, _of_others):
-        made.include_router(routes(answer))
+    about, asked = APIRouter(prefix="/api/runs/{name}"), Depends(_asking(shown, worker))
+    for add in routes.ALL:
+        add(about, asked)
+    made.include_router(about)
     made.include_router(_of_jobs(worker))
     made.mount("/static", StaticFiles(directory=STATIC))
     made.add_middleware(Guard, token=token)  # pyright: ignore[reportArgumentType]
@@ -86,8 +81,8 @@ def _saying(status: int, text: str) -> Callable[..., Any]:
     return lambda _, error: JSONResponse({"detail": text or str(error)}, status)
 
 
-def _answering(shown: dict[str, Opened], worker: Worker) -> Callable[..., Any]:
-    """What answers requests about these runs."""
+def _asking(shown: dict[str, Opened], worker: Worker) -> Callable[..., routes.Ask]:
+    """What a request about one of these runs is answered by."""
     from fastapi import HTTPException, Request
     from fastapi.responses import Response
     from pydantic_core import to_json
@@ -110,7 +105,10 @@ def _answering(shown: dict[str, Opened], worker: Worker) -> Callable[..., Any]:
             leaving.cancel()
         return Response(found, media_type="application/json")
 
-    return answer
+    async def asked(request: Request, name: str) -> routes.Ask:  # a plain function would be called in a thread
+        return partial(answer, request, name)
+
+    return asked
 
 
 def _of_jobs(worker: Worker) -> "APIRouter":
@@ -118,7 +116,7 @@ def _of_jobs(worker: Worker) -> "APIRouter":
     from fastapi import APIRouter
     from fastapi.responses import StreamingResponse
 
-    routes = APIRouter(prefix="/api")
+    of_jobs = APIRouter(prefix="/api")
 
     async def told(page: str) -> AsyncIterator[str]:
         while jobs := [job._asdict() for job in worker.told(page)]:
@@ -126,231 +124,18 @@ def _of_jobs(worker: Worker) -> "APIRouter":
             await asyncio.sleep(EVERY)
         yield "data: []\n\n"
 
-    @routes.get("/events")
+    @of_jobs.get("/events")
     async def events(page: str) -> StreamingResponse:
         """The jobs of a page, as server-sent events, until there are none."""
         return StreamingResponse(told(page), media_type="text/event-stream")
 
-    return routes
+    return of_jobs
 
 
 async def _left(request: "Request") -> None:
     """Wait until nobody waits for the answer."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _of_trainings(answer: Callable[..., Any]) -> "APIRouter":
-    """Requests about trainings."""
-    from fastapi import APIRouter, Request
-
-    routes = APIRouter(prefix="/api/runs/{name}")
-
-    @routes.get("/training")
-    async def training(request: Request, name: str, seen: str = "") -> Any:
-        return await answer(request, name, lambda run: run.training.so_far(seen))
-
-    return routes
-
-
-def _of_planes(answer: Callable[..., Any]) -> "APIRouter":
-    """Requests about flows of two features."""
-    from fastapi import APIRouter, Query, Request
-
-    routes = APIRouter(prefix="/api/runs/{name}")
-
-    @routes.get("/scene")
-    async def scene(request: Request, name: str) -> Any:
-        return await answer(request, name, lambda run: run.plane.scene())
-
-    @routes.get("/density")
-    async def density(request: Request, name: str, stage: int) -> Any:
-        return await answer(request, name, lambda run: run.plane.density(stage))
-
-    @routes.get("/point")
-    async def point(
-        request: Request,
-        name: str,
-        stage: int,
-        x: float = Query(ge=-FURTHEST, le=FURTHEST, allow_inf_nan=False),
-        y: float = Query(ge=-FURTHEST, le=FURTHEST, allow_inf_nan=False),
-    ) -> Any:
-        return await answer(request, name, lambda run: run.plane.point(stage, x, y))
-
-    return routes
-
-
-def _of_vectors(answer: Callable[..., Any]) -> "APIRouter":
-    """Requests about flows of vectors."""
-    from fastapi import APIRouter, Query, Request
-
-    routes = APIRouter(prefix="/api/runs/{name}")
-
-    @routes.get("/table")
-    async def table(request: Request, name: str) -> Any:
-        return await answer(request, name, lambda run: run.vectors.scene())
-
-    @routes.get("/drawn")
-    async def drawn(request: Request, name: str, c: str = "", seed: int = Query(0, ge=0, lt=2**31)) -> Any:
-        given = read_values(c)
-        return await answer(request, name, lambda run: run.vectors.drawn(given, seed))
-
-    @routes.get("/row")
-    async def row(request: Request, name: str, x: str, c: str = "") -> Any:
-        values, given = read_values(x), read_values(c)
-        return await answer(request, name, lambda run: run.vectors.row(values, given))
-
-    return routes
-
-
-def _sampling() -> Callable[..., Sampling]:
-    """What reads a request's fields of sampling."""
-    from fastapi import Query
-
-    def drawing(
-        label: int | None = None,
-        guidance: float = Query(0, ge=0, le=10),
-        temperature: float = Query(1, ge=0, le=2),
-        seed: int = Query(0, ge=0, lt=2**31),
-    ) -> Sampling:
-        return Sampling(label=label, guidance=guidance, temperature=temperature, seed=seed)
-
-    return drawing
-
-
-def _of_images(answer: Callable[..., Any]) -> "APIRouter":
-    """Requests about flows of images."""
-    from fastapi import APIRouter, Depends, Query, Request
-
-    routes = APIRouter(prefix="/api/runs/{name}")
-    few, how = Query(20, ge=1, le=MOST), Depends(_sampling())
-
-    async def of_pictures(request: Request, name: str, sampling: Sampling, function: Callable[[Pictures], Any]) -> Any:
-        def checked(run: Opened) -> Any:
-            check_sampling(run.run, run.recipe, sampling)
-            return function(run.pictures)
-
-        return await answer(request, name, checked)
-
-    @routes.get("/gallery")
-    async def gallery(
-        request: Request,
-        name: str,
-        of: Literal["data", "samples"],
-        start: int = Query(0, ge=0, lt=2**31),
-        n: int = few,
-        sampling: Sampling = how,
-    ) -> Any:
-        def listed(pictures: Pictures) -> Any:
-            return pictures.data(start, n) if of == "data" else pictures.drawn(sampling, n)
-
-        return await of_pictures(request, name, sampling, listed)
-
-    @routes.get("/picked")
-    async def picked(request: Request, name: str, picture: str, sampling: Sampling = how) -> Any:
-        return await of_pictures(request, name, sampling, lambda pictures: pictures.picked(picture, sampling))
-
-    @routes.get("/costs")
-    async def costs(request: Request, name: str) -> Any:
-        return await answer(request, name, lambda run: run.pictures.costs())
-
-    @routes.get("/line")
-    async def interpolated(request: Request, name: str, a: str, b: str, n: int = few, sampling: Sampling = how) -> Any:
-        def line(run: Opened) -> list[str]:
-            check_null(run.run, run.recipe, "a line of latents", "label")
-            return run.pictures.line([a, b], sampling, max(2, n))
-
-        return await answer(request, name, line)
-
-    return routes
-
-
-def _of_edits(answer: Callable[..., Any]) -> "APIRouter":
-    """Requests for changed images."""
-    from fastapi import APIRouter, Depends, Request
-
-    routes, how = APIRouter(prefix="/api/runs/{name}"), Depends(_sampling())
-
-    @routes.get("/attributes")
-    async def attributes(request: Request, name: str) -> Any:
-        return await answer(request, name, lambda run: run.edits.attributes())
-
-    @routes.get("/edited")
-    async def edited(request: Request, name: str, picture: str, amounts: str = "", sampling: Sampling = how) -> Any:
-        given = read_amounts(amounts)
-        return await answer(request, name, lambda run: run.edits.edited(picture, sampling, given))
-
-    @routes.get("/filled")
-    async def filled(
-        request: Request,
-        name: str,
-        picture: str,
-        mask: str,
-        anew: bool = False,
-        sampling: Sampling = how,
-    ) -> Any:
-        return await answer(request, name, lambda run: run.edits.filled(picture, sampling, mask, anew))
-
-    return routes
-
-
-def _of_others(answer: Callable[..., Any]) -> "APIRouter":
-    """Requests about flows of clips and of texts."""
-    from fastapi import APIRouter, Depends, Query, Request
-
-    routes, how = APIRouter(prefix="/api/runs/{name}"), Depends(_sampling())
-
-    @routes.get("/frame")
-    async def frame(
-        request: Request,
-        name: str,
-        prompt: str = Query("", max_length=300),
-        frames: int = Query(8, ge=1, le=clips.MOST),
-        k: int = Query(0, ge=0),
-        sampling: Sampling = how,
-    ) -> Any:
-        def drawn(run: Opened) -> Any:
-            check_sampling(run.run, run.recipe, sampling)
-            return run.clips.frame(prompt, sampling, frames, min(k, frames - 1))
-
-        return await answer(request, name, drawn)
-
-    @routes.get("/text")
-    async def text(
-        request: Request,
-        name: str,
-        prompt: str = Query("", max_length=2000),
-        length: int | None = Query(None, ge=1, le=texts.MOST),
-        sampling: Sampling = how,
-    ) -> Any:
-        given = replace(sampling, length=length)
-        return await answer(request, name, lambda run: run.texts.drawn(prompt, given))
-
-    return routes
-
-
-def _of_uploads(answer: Callable[..., Any]) -> "APIRouter":
-    """Uploads of images."""
-    from fastapi import APIRouter, HTTPException, Request
-
-    routes = APIRouter(prefix="/api/runs/{name}")
-
-    @routes.post("/images")
-    async def upload(request: Request, name: str) -> Any:
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > BYTES:
-                raise HTTPException(413, f"a picture may have {BYTES:,} bytes.")
-
-        def kept(run: Opened) -> dict[str, str]:
-            channels, height, width = run.pictures.flow.event
-            read = read_upload(bytes(body), (channels, height, width), run.recipe.codec.levels)
-            return {"name": run.pictures.keep(read)}
-
-        return await answer(request, name, kept)
-
-    return routes
 
 
 def serve(runs: Sequence[Run] = SHIPPED, port: int = 8642, browser: bool = True) -> None:

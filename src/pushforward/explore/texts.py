@@ -26,12 +26,13 @@ class Texts:
         self.coded, self.tokenizer = coded, tokenizer
         self.window = int(coded.flow.event[0])
 
-    def drawn(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
+    def drawn(self, sampling: Sampling) -> dict[str, Any]:
         """A prompt and how it goes on, as `pushforward sample` draws it: each token, and its bits.
 
         Raises ValueError where the tokenizer does not know the prompt.
         """
-        given, length = torch.from_numpy(self.tokenizer.encode(prompt)).long()[None], sampling.length
+        given = torch.from_numpy(self.tokenizer.encode("".join(sampling.prompt))).long()[None]
+        length = sampling.length
         if length is not None:
             sampling = replace(sampling, length=max(length, self.window - given.shape[1]))  # bits are of a whole window
         tokens, how = written(self.coded, given, sampling, (0, 0))

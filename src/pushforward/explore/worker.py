@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 WAITING = 64  # requests
 LONG = 0.5  # seconds that a part of a job takes, at most, where it can be shorter
 
-Parts = Generator[float, None, Any]  # of a job: it yields the share that is done, and returns the answer
+Parts = Generator[
+    float | None, None, Any
+]  # of a job: it yields the share that is done where it is known, and returns the answer
 
 
 class SupersededError(Exception):
@@ -25,7 +27,7 @@ class BusyError(Exception):
 class Told(NamedTuple):
     """What a page is told of one of its jobs."""
 
-    share: float | None  # that is done; None: not known
+    share: float | None  # that is done, where it is known
     seconds: float  # since the request came
     others: int  # jobs, of all pages
 
