@@ -21,7 +21,16 @@ pytest.importorskip("httpx", reason="httpx is not installed, with which the API 
 
 import pushforward as pf
 from pushforward.codecs import CodedFlow, GaussianNoise, TokenCodebook, UniformDequantization
-from pushforward.data import Characters, ClipSource, ImageSource, TableSource, TextSource, read_videos
+from pushforward.data import (
+    CaptionDocuments,
+    CaptionedImages,
+    Characters,
+    ClipSource,
+    ImageSource,
+    TableSource,
+    TextSource,
+    read_videos,
+)
 from pushforward.explore import app
 from pushforward.explore.clips import Clips
 from pushforward.explore.uploads import BYTES, PIXELS, read_upload
@@ -32,6 +41,8 @@ from pushforward.runs.data import recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.sampling import Sampling
 from pushforward.transforms import Interval
+from tests.test_pairs import MODEL, folder_of_pictures, tokenizer_of_bytes
+from tests.toys import randomised
 
 HERE = "http://127.0.0.1"
 MOONS, DIGITS = "/api/runs/moons", "/api/runs/digits"
@@ -282,6 +293,57 @@ def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(tmp_p
     few = client.get("/api/runs/texts/text", params={"prompt": "ab", "length": 3, "seed": 3}).json()
     assert (few["tokens"], few["bits"]) == (answer["tokens"][:5], answer["bits"][:5]), "less than a window"
     assert client.get("/api/runs/texts/text", params={"prompt": "xyz"}).status_code == 422
+
+
+HELD_OUT = ["grey square", "dark robe", "pale robe"]  # captions
+
+
+def documents(folder):
+    """A run that learned nothing of images of one grey and their captions."""
+    torch.manual_seed(0)
+    (pictures := folder / "pictures").mkdir()
+    source = CaptionDocuments(
+        CaptionedImages((str(folder_of_pictures(pictures, HELD_OUT)),), (3, 8, 8)), tokenizer_of_bytes(folder)
+    )
+    coded = CodedFlow(randomised(MODEL.build()), GaussianNoise(256, sigma=0.1))
+    pf.save(coded, folder / "documents", model=MODEL, data=source)
+    return folder / "documents"
+
+
+def test_a_caption_is_that_of_the_command_and_its_tokens_have_its_nats(tmp_path):
+    from fastapi.testclient import TestClient
+
+    client, run = TestClient(app([documents(tmp_path)]), base_url=HERE), "/api/runs/documents"
+    assert client.get("/api/runs").json()[0]["kind"] == "documents"
+    listed, how = client.get(f"{run}/gallery", params={"of": "data"}).json(), {"picture": "data:1"}
+    assert [one["caption"] for one in listed] == HELD_OUT
+    seen = client.get(f"{run}/seen", params=how).json()
+    assert seen == {"image": listed[1]["image"], "caption": "dark robe"}
+    picture = tmp_path / "pictures" / "1.png"
+    written = client.get(f"{run}/written", params=how).json()
+    assert pf.runs.caption(tmp_path / "documents", (picture,), device="cpu") == f"{picture}: {written['caption']}"
+    scored = client.get(f"{run}/scored", params={**how, "caption": "a dog"}).json()
+    told = pf.runs.caption(tmp_path / "documents", (picture,), among=("a dog",), device="cpu").splitlines()[-1]
+    assert told.split()[:2] == [f"{scored['text']:.2f}", f"{scored['image']:.2f}"]
+    assert scored["tokens"] == [*"a dog", "</s>"]
+    assert sum(scored["nats"]) == pytest.approx(-scored["text"], abs=1e-3)
+    assert client.get(f"{run}/scored", params={**how, "caption": "a" * 999}).status_code == 422
+    assert client.get(f"{run}/picked", params=how).status_code == 422
+
+
+def test_a_prompt_draws_the_images_of_the_command(tmp_path):
+    from fastapi.testclient import TestClient
+
+    client, how = TestClient(app([documents(tmp_path)]), base_url=HERE), {"prompt": "a dog", "seed": 2}
+    listed = client.get("/api/runs/documents/gallery", params={"of": "samples", "n": 2, **how}).json()
+    sampling = Sampling(prompt=("a dog",), seed=2)
+    pf.runs.sample(tmp_path / "documents", tmp_path / "a.png", n=2, sampling=sampling, device="cpu")
+    written = np.asarray(Image.open(tmp_path / "a.png")).astype(int)
+    for i, one in enumerate(listed):
+        assert (one["caption"], shown(one["image"]).shape) == ("a dog", (8, 8, 3))
+        assert np.abs(shown(one["image"]) - written[:, 8 * i : 8 * i + 8]).max() <= 1
+    seen = client.get("/api/runs/documents/seen", params={"picture": "sample:1", **how}).json()
+    assert seen == {"image": listed[1]["image"], "caption": "a dog"}
 
 
 def test_an_edit_goes_along_the_direction_of_a_class(page):

@@ -26,7 +26,7 @@ from pushforward.explore.plane import Plane
 from pushforward.runs.folder import load_coded
 from pushforward.training import Log
 from pushforward.transforms import Interval
-from tests.test_explore import clips_and_texts
+from tests.test_explore import clips_and_texts, documents
 
 LINE = {"nats": 2.5, "gradient": 1.0, "lr": 0.1, "seconds": 3.0}  # of a log
 EXTREME = "(input) => { input.value = input.max; input.dispatchEvent(new Event('input')); }"
@@ -48,6 +48,7 @@ VIEWS = {
     "#table?view=training": "#score",
     "#clips": "#number",
     "#texts": "#cost",
+    "#documents": "#own-scores",
 }
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -72,7 +73,7 @@ def address(folder):
     model = pf.models.MAF(features=2, context=1)
     pf.save(model.build(), folder / "table", model=model, data=TableSource(str(folder / "t.csv"), ("a", "b"), ("age",)))
     Log(folder / "table").write(10, LINE)
-    runs = [*(folder / name for name in ("bounded", "nodata", "table")), *clips_and_texts(folder)]
+    runs = [*(folder / name for name in ("bounded", "nodata", "table")), *clips_and_texts(folder), documents(folder)]
     shown = app(["pretrained:moons", "pretrained:digits", *runs, "pretrained:emoji"])
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(shown, log_level="warning"))
@@ -278,6 +279,31 @@ def test_a_text_is_drawn_and_its_characters_have_the_colour_of_their_bits(page, 
     assert page.inner_text("#text") != before
     page.locator("#text span").nth(1).hover()
     assert '"a" has' in page.inner_text("#one")
+
+
+def test_captions_are_written_and_compared_and_a_prompt_draws_images(page, address, tmp_path):
+    ready(page, address, "#documents?picture=data:1", "#own-scores")
+    assert page.inner_text("#own") == "dark robe</s>"
+    written = page.inner_text("#written-scores")
+    assert (
+        len({of.evaluate("(of) => getComputedStyle(of).backgroundColor") for of in page.query_selector_all(".token")})
+        > 2
+    )
+    page.fill("[name=caption]", "a dog")
+    assert "log p(image | caption)" in changed(page, "#given-scores", lambda: page.keyboard.press("Tab"))
+    page.reload()
+    page.wait_for_function("() => document.querySelector('#given')?.innerText === 'a dog</s>'")
+    page.click("[data-of=samples]")
+    page.wait_for_selector("#gallery button:nth-child(10)")
+    first = "#gallery button:first-child img"
+    page.fill("[name=prompt]", "two cherries")
+    attribute_changes(page, first, "src", lambda: page.keyboard.press("Tab"))
+    assert "--n 10 --prompt 'two cherries' --out samples.png" in page.inner_text("#reproduce code")
+    changed(page, "#written-scores", lambda: page.click(first))
+    page.wait_for_function("() => document.querySelector('#own')?.innerText === 'two cherries</s>'")
+    assert page.inner_text("#written-scores") != written
+    Image.new("L", (30, 30), 128).save(tmp_path / "grey.png")
+    changed(page, "#own", lambda: page.set_input_files("#upload input", tmp_path / "grey.png"))
 
 
 def test_a_training_is_watched(page, address, folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +37,9 @@ TAKES = Takes((3, 8, 8), 256)
 CAPTIONS = ["a red heart", "a dog", "blue square", "green circle", "the moon", "two cherries", "soap"]
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory) -> LanguageTokenizer:
+def tokenizer_of_bytes(folder: Path) -> LanguageTokenizer:
     """That of a language model without weights: bytes, and the tokens that begin and end a text."""
     tokenizers = pytest.importorskip("tokenizers", reason="the extra lm is not installed")
-    folder = tmp_path_factory.mktemp("language")
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     model = tokenizers.Tokenizer(tokenizers.models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -57,15 +56,20 @@ def tokenizer(tmp_path_factory) -> LanguageTokenizer:
     return LanguageTokenizer(str(folder))
 
 
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory) -> LanguageTokenizer:
+    return tokenizer_of_bytes(tmp_path_factory.mktemp("language"))
+
+
 def test_texts_are_not_cut_off(tokenizer):
     assert tokenizer.decode(tokenizer.encode("more than four bytes").tolist()) == "more than four bytes"
     assert tokenizer.conversation([{"role": "user", "content": "hear"}]) == "<s>hear</s>"
 
 
-def folder_of_pictures(folder: Path) -> Path:
+def folder_of_pictures(folder: Path, captions: Sequence[str] = CAPTIONS) -> Path:
     """A picture of one grey for each caption, and metadata.jsonl."""
     lines = []
-    for i, told in enumerate(CAPTIONS):
+    for i, told in enumerate(captions):
         Image.new("RGB", (9, 8), (i, i, i)).save(folder / f"{i}.png")
         lines.append(json.dumps({"file_name": f"{i}.png", "text": told}))
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n\n")

@@ -16,10 +16,11 @@ from pushforward.data import Arrays, Images
 from pushforward.evaluation.pictures import pixels
 from pushforward.explore.worker import Parts, portions
 from pushforward.randomness import Keyed
-from pushforward.sampling import Drawn, Sampling, samples
+from pushforward.sampling import Sampling, samples
 
 MOST = 64  # images in an answer
 KEPT = 32  # uploads
+DRAWN = 4 * MOST  # samples that are kept
 
 
 class Gallery:
@@ -38,6 +39,7 @@ class Gallery:
     ):
         self.coded, self.held_out, self.captions, self.text = coded, held_out, captions, text
         self.uploads: OrderedDict[str, Tensor] = OrderedDict()
+        self.samples: OrderedDict[tuple[Sampling, int], tuple[Tensor, int | None]] = OrderedDict()
         self.numbers = itertools.count()
 
     def keep(self, integers: Tensor) -> str:
@@ -61,8 +63,8 @@ class Gallery:
         """The first n samples."""
         listed = []
         for rows in portions(n):
-            some = self._samples(sampling, rows)
-            listed += self._listed("sample", rows, some.data, some.labels, ["".join(sampling.prompt)] * len(rows))
+            integers, labels = self._draw(sampling, rows)
+            listed += self._listed("sample", rows, integers, labels, ["".join(sampling.prompt)] * len(rows))
             yield rows.stop / n
         return listed
 
@@ -77,8 +79,9 @@ class Gallery:
                 integers, labels = self.held_out.fetch([i])
                 return integers, None if labels is None else int(labels[0])
             if kind == "sample" and i < MOST:
-                some = self._samples(sampling, range(i, i + 1))
-                return some.data, None if some.labels is None or some.labels[0] < 0 else int(some.labels[0])
+                if (sampling, i) not in self.samples:
+                    self._draw(sampling, range(i, i + 1))
+                return self.samples[sampling, i]
         raise ValueError(f'there is no image "{name[:40]}".')
 
     def caption(self, name: str, sampling: Sampling) -> str:
@@ -96,9 +99,16 @@ class Gallery:
         """An image (C, H, W) of integers as a data URL."""
         return png(placed(integers.float(), self.coded.codec.levels))
 
-    def _samples(self, sampling: Sampling, rows: range) -> Drawn:
+    def _draw(self, sampling: Sampling, rows: range) -> tuple[Tensor, Tensor | None]:
+        """Some samples, as integers, and their labels. Each is kept, as long as there are not too many others."""
         text = None if self.text is None else self.text(sampling.prompt * rows.stop)
-        return next(samples(self.coded, sampling, text, start=rows.start, stop=rows.stop))
+        some = next(samples(self.coded, sampling, text, start=rows.start, stop=rows.stop))
+        integers, labels = some.data, [None] * len(rows) if some.labels is None else some.labels.tolist()
+        for row, image, label in zip(rows, integers, labels, strict=True):
+            self.samples[sampling, row] = image[None], None if label == -1 else label
+        while len(self.samples) > DRAWN:
+            self.samples.popitem(last=False)
+        return integers, some.labels
 
     def _listed(
         self, kind: str, numbers: range, integers: Tensor, labels: Tensor | None, captions: Sequence[str]

@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -81,7 +81,7 @@ def _saying(status: int, text: str) -> Callable[..., Any]:
     return lambda _, error: JSONResponse({"detail": text or str(error)}, status)
 
 
-def _asking(shown: dict[str, Opened], worker: Worker) -> Callable[..., routes.Ask]:
+def _asking(shown: dict[str, Opened], worker: Worker) -> Callable[..., Awaitable[routes.Ask]]:
     """What a request about one of these runs is answered by."""
     from fastapi import HTTPException, Request
     from fastapi.responses import Response

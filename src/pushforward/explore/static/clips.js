@@ -1,6 +1,6 @@
 // A flow of clips: frames are asked for one by one, and play as they come.
 
-import { copying, fields, say, still } from "./server.js";
+import { copying, fields, reproduce, say, still } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const FRAME = 125, MOST = 64; // ms of a frame; frames of a clip
@@ -33,7 +33,7 @@ export async function clips({ run, query, ask, keep, leaving }) {
   async function draw() {
     const mine = ++drawing, began = performance.now();
     keep(chosen);
-    reproduce();
+    reproduce(run, chosen, { n: 1, out: "clip.gif" });
     frames = [];
     $("slider").max = 0;
     $("frames").replaceChildren(...Array.from({ length: chosen.frames }, (_, k) => Object.assign(document.createElement("img"), { alt: `frame ${k + 1}` })));
@@ -52,13 +52,6 @@ export async function clips({ run, query, ask, keep, leaving }) {
     timer = on && !still() ? setInterval(() => { if (frames.length) show((at + 1) % frames.length); }, FRAME) : 0;
     $("play").textContent = timer ? "Pause" : "Play";
     if (on && still() && frames.length) show((at + 1) % frames.length);
-  }
-
-  function reproduce() {
-    const words = ["pushforward sample", run.run, "--n 1", run.prompted ? `--prompt "${chosen.prompt}"` : "", `--frames ${chosen.frames}`];
-    words.push(chosen.guidance ? `--guidance ${chosen.guidance}` : "", chosen.temperature === 1 ? "" : `--temperature ${chosen.temperature}`);
-    words.push(chosen.seed ? `--seed ${chosen.seed}` : "", "--out clip.gif");
-    $("reproduce").querySelector("code").textContent = words.filter(Boolean).join(" ");
   }
 
   const failed = (error) => say(error.message);

@@ -1,8 +1,9 @@
 // A flow of images: a gallery, what the flow makes of the picked image, and the line to another.
 
 import { attributes } from "./attributes.js";
+import { gallery } from "./gallery.js";
 import { painting } from "./painting.js";
-import { copying, fields, plain, say, signed, still, uploading } from "./server.js";
+import { plain, say, signed, still } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = 25, STEPS = 16, PAUSE = 600, FRAME = 90; // images, steps of a line, ms for a block and for a step
@@ -26,48 +27,7 @@ export async function images({ run, query, ask, keep, leaving }) {
   const sampling = () => ({ label: chosen.label, guidance: chosen.guidance, temperature: chosen.temperature, seed: chosen.seed });
   const failed = (error) => say(error.message);
   const page = { path, run, ask, chosen, keep, sampling, leaving }, edit = attributes(page), repaint = painting(page);
-
-  async function gallery() {
-    for (const button of document.querySelectorAll("[data-of]")) button.setAttribute("aria-pressed", button.dataset.of === chosen.of);
-    $("how").hidden = $("reproduce").hidden = chosen.of === "data";
-    keep(chosen);
-    reproduce();
-    const began = performance.now();
-    const listed = await ask(`${path}/gallery`, { of: chosen.of, start: chosen.start, n: SHOWN, ...sampling() }, "gallery");
-    if (!listed) return;
-    if (!listed.length && chosen.start) { // after the last come the first
-      chosen.start = 0;
-      return gallery();
-    }
-    if (!listed.length) { // the data are not here
-      const [picture, other] = [chosen.picture, chosen.other].map((name) => name.replace("data", "sample"));
-      Object.assign(chosen, { of: "samples", picture, other });
-      return gallery();
-    }
-    $("gallery").replaceChildren(...listed.map((one) => {
-      const button = document.createElement("button"), image = document.createElement("img");
-      button.type = "button";
-      button.dataset.name = one.name;
-      image.src = one.image;
-      image.alt = `${one.name.replace(":", " ")}${one.label === null ? "" : `, class ${run.classes[one.label]}`}`;
-      button.append(image);
-      button.addEventListener("click", () => pick(one.name));
-      return button;
-    }));
-    mark();
-    if (chosen.of === "samples") say(`${listed.length} samples in ${((performance.now() - began) / 1000).toFixed(1)} s`);
-  }
-
-  function mark() {
-    for (const button of $("gallery").children) button.setAttribute("aria-pressed", [chosen.picture, chosen.other].includes(button.dataset.name));
-  }
-
-  function reproduce() {
-    const words = ["pushforward sample", run.run, `--n ${SHOWN}`, chosen.label === "" ? "" : `--label ${chosen.label}`];
-    words.push(chosen.guidance ? `--guidance ${chosen.guidance}` : "", chosen.temperature === 1 ? "" : `--temperature ${chosen.temperature}`);
-    words.push(chosen.seed ? `--seed ${chosen.seed}` : "", "--out samples.png");
-    $("reproduce").querySelector("code").textContent = words.filter(Boolean).join(" ");
-  }
+  const { list, mark } = gallery(page, SHOWN, { picked: pick, drawn });
 
   function pick(name) {
     const other = $("other").getAttribute("aria-pressed") === "true";
@@ -178,35 +138,12 @@ export async function images({ run, query, ask, keep, leaving }) {
     }, FRAME);
   }
 
-  async function again() {
-    await gallery();
+  async function drawn() {
     if (chosen.picture.startsWith("sample") || chosen.other.startsWith("sample")) { await look(); await line(); await edit(); }
   }
 
-  $("gallery").replaceChildren(...Array.from({ length: SHOWN }, () => { // what comes has its place
-    const button = document.createElement("button");
-    button.disabled = true;
-    button.append(document.createElement("img"));
-    return button;
-  }));
   $("line").replaceChildren(...Array.from({ length: STEPS / 2 + 1 }, () => document.createElement("img")));
   bars(run.classes.map(() => 0));
-  form(run, chosen, () => again().catch(failed));
-  for (const button of document.querySelectorAll("[data-of]")) {
-    button.addEventListener("click", () => { chosen.of = button.dataset.of; gallery().catch(failed); });
-  }
-  $("more").addEventListener("click", () => {
-    if (chosen.of === "data") chosen.start += SHOWN; else chosen.seed += 1;
-    again().catch(failed);
-  });
-  $("upload").querySelector("input").addEventListener("change", async (event) => {
-    try {
-      if (event.target.files.length) pick((await ask(`${path}/images`, {}, "", uploading(event.target.files[0]))).name);
-    } catch (error) {
-      failed(error);
-    }
-    event.target.value = "";
-  });
   $("other").addEventListener("click", () => {
     const on = $("other").getAttribute("aria-pressed") !== "true";
     $("other").setAttribute("aria-pressed", on);
@@ -216,24 +153,14 @@ export async function images({ run, query, ask, keep, leaving }) {
   $("play").addEventListener("click", play);
   $("way").addEventListener("input", () => { clearInterval(walks); if (strip.length) walk(Number($("way").value)); });
   $("walk").addEventListener("click", () => { if (strip.length) walking(); });
-  copying($("reproduce"));
   leaving.push(() => { clearInterval(timer); clearInterval(walks); });
   $("way").value = 0;
   for (const part of document.querySelectorAll(".by-block")) part.hidden = run.multiscale; // no block has an image
   for (const id of ["between", "attributes", "painting"]) $(id).hidden ||= !run.unconditional; // they give no class
   $("painting").hidden ||= run.continuous; // a step of a chain would take seconds
-  const parts = [gallery, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }, edit], errors = [];
+  const parts = [list, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }, edit], errors = [];
   for (const part of parts) await part().catch((error) => errors.push(error));
   if (errors.length) throw errors[0];
-}
-
-// The controls of sampling.
-function form(run, chosen, changed) {
-  const how = $("how"), label = how.elements.label;
-  label.append(new Option("every class in turn", ""), ...run.classes.map((name, k) => new Option(name, k)));
-  label.parentElement.hidden = !run.classes.length;
-  how.elements.guidance.parentElement.hidden = !run.classes.length || !run.unconditional;
-  fields(how, chosen, changed);
 }
 
 // Bits of each pixel: darker where they are more, from the least to the most of this image.

@@ -3,12 +3,13 @@
 import { ask, say, unsay, visit } from "./server.js";
 import { plane } from "./plane.js";
 import { clips } from "./clips.js";
+import { documents } from "./documents.js";
 import { images } from "./images.js";
 import { texts } from "./texts.js";
 import { training } from "./training.js";
 import { vectors } from "./vectors.js";
 
-const VIEWS = { plane, images, clips, texts, vectors, training };
+const VIEWS = { plane, images, clips, texts, documents, vectors, training };
 
 const main = document.getElementById("main");
 const runs = await ask("runs");
@@ -65,7 +66,7 @@ async function show() {
   }));
   if (!view) {
     const text = document.createElement("p");
-    text.textContent = `${run.run} is a ${run.model}, which this page cannot show yet: it shows flows of images, clips, texts, and of few features, given a vector or nothing.`;
+    text.textContent = `${run.run} is a ${run.model}, which this page cannot show yet: it shows flows of images, clips, texts, images with captions, and of few features, given a vector or nothing.`;
     main.replaceChildren(text);
     return;
   }

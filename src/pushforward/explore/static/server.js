@@ -105,6 +105,17 @@ export function fields(form, chosen, changed) {
   form.addEventListener("submit", (event) => event.preventDefault());
 }
 
+// The command that draws these samples: `more` are options that no control has.
+export function reproduce(run, chosen, more) {
+  const usual = { label: "", prompt: "", length: null, frames: null, guidance: 0, temperature: 1, seed: 0 };
+  const told = Object.keys(usual).filter((name) => name in chosen && (chosen[name] !== usual[name] || (name === "prompt" && run.prompted)));
+  const options = [["n", more.n], ...told.map((name) => [name, chosen[name]]), ["out", more.out]].filter(([, value]) => value !== undefined);
+  const words = options.map(([name, value]) => `--${name} ${typeof value === "string" ? quoted(value) : value}`);
+  document.querySelector("#reproduce code").textContent = ["pushforward sample", quoted(run.run), ...words].join(" ");
+}
+
+const quoted = (text) => (/^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`); // for a shell
+
 // A command that is copied by its button.
 export function copying(command) {
   command.querySelector("button").addEventListener("click", async () => {
@@ -129,4 +140,4 @@ export function unsay(text) {
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 const size = (value, digits) => Math.abs(value).toFixed(digits).replace("Infinity", "∞");
 export const signed = (value, digits = 3) => `${value < 0 ? "−" : "+"}${size(value, digits)}`;
-export const plain = (value, digits = 3) => `${value < 0 ? "−" : ""}${size(value, digits)}`;
+export const plain = (value, digits = 3) => `${value < 0 && Number(size(value, digits)) !== 0 ? "−" : ""}${size(value, digits)}`;
