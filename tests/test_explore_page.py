@@ -213,12 +213,20 @@ def test_an_attribute_is_added_undone_and_reset_by_keys(page, address):
     assert slider.get_attribute("aria-valuetext") == "3 +0.0"
 
 
-def test_an_emoji_has_words_as_attributes_and_no_images_after_blocks(page, address, monkeypatch):
+def test_an_emoji_has_words_as_attributes_and_is_seen_after_blocks_of_several_scales(page, address, monkeypatch):
     monkeypatch.setattr(pf.runs.editing, "LEARNED", 300)
     ready(page, address, "#emoji?picture=data:2", "#amounts .reading")
     assert page.inner_text("#amounts label").startswith("face")
-    assert page.is_hidden("#heat")
     assert page.is_hidden("#raw")
+    page.locator("#slider").press("End")
+    log_p, base, log_dets = (
+        float(page.inner_text(of).removesuffix(" nats").replace("−", "-")) for of in ("#logp", "#base", "#sum")
+    )
+    assert log_p == pytest.approx(base + log_dets, abs=0.2)
+    before = page.get_attribute("#block", "src")
+    attribute_changes(page, "#block", "src", lambda: page.locator("#slider").press("ArrowLeft"))
+    assert page.get_attribute("#block", "src") != before
+    assert page.inner_text("#where") == "after block 26"
     attribute_changes(page, "#edited", "src", lambda: page.locator("#amounts input").nth(2).press("ArrowRight"))
     assert page.locator("#amounts input").nth(2).get_attribute("aria-valuetext") == "food +0.1"
 

@@ -1,22 +1,26 @@
-"""What the transforms of a flow make of an event, one by one, with every element back at its place."""
+"""What the transforms of a flow make of an event, block by block, with every element back at its place."""
 
 from __future__ import annotations
 
 import math
-from functools import reduce
+from collections.abc import Generator
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pushforward.bases import StandardNormal
-from pushforward.conditions import Given
+from pushforward.conditions import Context, Given, expand
 from pushforward.flow import Flow
 from pushforward.shapes import Events
-from pushforward.transforms import Rearrangement
+from pushforward.transform import Traced, Transform, flattened, trace
+from pushforward.transforms import MultiScale, Rearrangement
+
+Undone = tuple[Rearrangement | Tensor, ...]  # what was rearranged before, or factored out: latents (1, C, H, W)
 
 
 class Block(NamedTuple):
-    """What one transform made of an event: its output and log-slopes, both of the event's shape, and its log-det."""
+    """What one block made of an event: its output and log-slopes, both of the event's shape, and its log-det."""
 
     z: Events
     log_slopes: Events
@@ -25,25 +29,59 @@ class Block(NamedTuple):
 
 @torch.no_grad()
 def blocks(flow: Flow, x: Events, given: Given = None) -> list[Block]:
-    """Every transform that changes values of one event, (1, *event). A transform's log-det alone is spread evenly.
+    """The blocks of a flow for one event, (1, *event). Their log-dets sum to log p(x) − log p(z).
 
-    Empty where a transform leaves no place for each element, as a multi-scale one.
+    A block is a transform with a network, and those without one before it, such as an `ActNorm`; the last block has
+    those after it too. The log-det of a transform without log-slopes is spread evenly over the elements that it reads.
+    Latents that a multi-scale flow has factored out stand beside the rest, at the places of the halves that they were.
+    Empty where a transform leaves no place for each element.
     """
-    found, moved = [], []
-    for part, z, log_slopes in flow.trace(x, given):
-        if isinstance(part, Rearrangement):
-            moved.insert(0, part)
+    if any(isinstance(part, MultiScale) for part in [*flattened(flow.transform)][:-1]):
+        return []  # what comes after it sees a vector
+    found, whole = list[Block](), True  # whether the last one has its network
+    for (part, z, slopes), undone in _traced(flow.transform, x, flow.embedded(expand(flow.context(given), (1,)))):
+        if slopes.shape != z.shape:
+            slopes = (slopes.sum() / z.numel()).expand_as(z)
+        slopes = _placed(slopes, undone, beside=0)
+        if slopes.shape != x.shape:
+            return []
+        block = Block(_placed(z, undone)[0], slopes[0], slopes.double().sum().item())
+        found.append(block if whole else _joined(found.pop(), block))
+        whole = any(hasattr(inner, "net") for inner in part.modules())
+    return found if whole or len(found) < 2 else [*found[:-2], _joined(*found[-2:])]
+
+
+def _traced(
+    transform: Transform, x: Events, context: Context, undone: Undone = ()
+) -> Generator[tuple[Traced, Undone], None, tuple[Events, Undone]]:
+    """Every transform that moves elements, with what came before it. Returns the last output, and what came before."""
+    for part in flattened(transform):
+        if isinstance(part, MultiScale):
+            levels: list[Transform] = [*part.steps]  # pyright: ignore[reportAssignmentType]
+            for level in levels[:-1]:
+                x, undone = yield from _traced(level, x, context, undone)
+                x, latents = x.chunk(2, 1)
+                undone = *undone, latents
+            x, undone = yield from _traced(levels[-1], x, context, undone)
             continue
-        if z.numel() != x.numel():
-            return []
-        log_det = log_slopes.sum().item()
-        if log_slopes.shape != z.shape:
-            log_slopes = torch.full_like(z, log_det / z.numel())
-        z, log_slopes = (reduce(lambda t, part: part.restore(t), moved, t) for t in (z, log_slopes))
-        if z.shape != x.shape:
-            return []
-        found.append(Block(z[0], log_slopes[0], log_det))
-    return found
+        for traced in trace(part, x, context):
+            x = traced.z
+            if isinstance(traced.transform, Rearrangement):
+                undone = *undone, traced.transform
+            else:
+                yield traced, undone
+    return x, undone
+
+
+def _placed(z: Events, undone: Undone, beside: float = 1) -> Events:
+    """Every element at its place in the event, beside what was factored out, times `beside`."""
+    for before in reversed(undone):
+        z = before.restore(z) if isinstance(before, Rearrangement) else torch.cat([z, beside * before], 1)
+    return z
+
+
+def _joined(first: Block, second: Block) -> Block:
+    return Block(second.z, first.log_slopes + second.log_slopes, first.log_det + second.log_det)
 
 
 def bits(flow: Flow, found: list[Block], log_p: float) -> Events:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward import editing
+from pushforward.conditions import expand
 from pushforward.explore.blocks import Block, bits, blocks
 from pushforward.explore.gallery import Gallery, png
 from pushforward.explore.worker import Parts, portions
@@ -39,6 +40,7 @@ class Pictures:
         with torch.no_grad():
             log_p, z = flow.log_prob_and_latent(x, label)
             back = flow.decode(z, label)
+            base = flow.base.log_prob(z, expand(flow.context(label), (1,)))
         return {
             "name": name,
             "label": label,
@@ -46,6 +48,7 @@ class Pictures:
             "unit": codec.unit,
             "cost": codec.in_unit(log_p - log_q, integers).item(),
             "log_p": log_p.item(),
+            "base": base.item(),
             "round_trip": (back - x).abs().max().item(),
             "same": bool((codec.decode(back) == codec.decode(x)).all()),
             "clean": png(clean[0]),

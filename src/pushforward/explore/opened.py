@@ -33,7 +33,6 @@ from pushforward.runs.null import check_null, knows_null
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.log import LOG
 from pushforward.transform import Transform, flattened
-from pushforward.transforms import MultiScale
 
 ROWS = 600  # of a table, drawn as points
 
@@ -83,7 +82,6 @@ class Opened:
             "logged": (folder_of(self.run) / LOG).exists(),
             "unconditional": all(knows_null(self.recipe, name) for name in self.built.conditions),
             "continuous": is_continuous(self.built),
-            "multiscale": any(isinstance(part, MultiScale) for part in self.built.modules()),
             "noise": self.recipe.codec.noise_sigma if isinstance(self.recipe.codec, IntegerCodec) else None,
             "frames": getattr(self.recipe.data, "frames", 0),
             "window": self.built.event[0],

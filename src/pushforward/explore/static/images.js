@@ -50,7 +50,10 @@ export async function images({ run, query, ask, keep, leaving }) {
     $("cost").textContent = plain(found.cost);
     $("unit").textContent = found.unit;
     $("trip").textContent = `${found.round_trip.toExponential(1)}, on [−1, 1]${found.same ? ": the same pixels" : ": other pixels"}`;
+    $("base").textContent = `${plain(found.base, 1)} nats`;
+    $("logp").textContent = `${plain(found.log_p, 1)} nats`;
     $("slider").max = found.blocks.length;
+    for (const part of document.querySelectorAll(".by-block")) part.hidden = !found.blocks.length;
     bars(found.posterior);
     heat($("heat"), found.bits);
     repaint(found.clean);
@@ -155,7 +158,6 @@ export async function images({ run, query, ask, keep, leaving }) {
   $("walk").addEventListener("click", () => { if (strip.length) walking(); });
   leaving.push(() => { clearInterval(timer); clearInterval(walks); });
   $("way").value = 0;
-  for (const part of document.querySelectorAll(".by-block")) part.hidden = run.multiscale; // no block has an image
   for (const id of ["between", "attributes", "painting"]) $(id).hidden ||= !run.unconditional; // they give no class
   $("painting").hidden ||= run.continuous; // a step of a chain would take seconds
   const parts = [list, look, line, async () => { costs = await ask(`${path}/costs`); rank(); }, edit], errors = [];
