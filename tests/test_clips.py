@@ -27,7 +27,7 @@ from pushforward.data import (
     read_videos,
     write_video,
 )
-from pushforward.data.captions import is_held_out
+from pushforward.data.splits import is_held_out
 from pushforward.data.sprites import ATTRIBUTES, PAIRS, caption
 from pushforward.models import STARFlowV
 from pushforward.objectives import MaximumLikelihood, with_dropout

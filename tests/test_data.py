@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import struct
@@ -16,7 +17,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+import pushforward.data.captions
 import pushforward.data.tars
+import pushforward.data.text
 from pushforward.data import (
     Arrays,
     Attributed,
@@ -31,9 +34,11 @@ from pushforward.data import (
     Shifted,
     Sprites,
     Takes,
+    TextEncoder,
     digits,
     find,
 )
+from pushforward.data.splits import is_held_out
 from pushforward.randomness import keyed
 from pushforward.training import ranks
 
@@ -332,23 +337,47 @@ def test_symbolic_links_are_followed(linked, tmp_path):
     assert torch.equal(data.fetch(range(6))[0], IMAGES)
 
 
+CAPTIONS = ["red", "ant", "a large bee", "a cat in the rain", "", "für Elise"]
+LARGER = Takes((3, 5, 4), 256)
+
+
+class Codes(TextEncoder):
+    """In place of an encoder: the sum of a text's codes, and a token more. It knows no more than 20 characters."""
+
+    def __call__(self, texts):
+        if long := [text for text in texts if len(text) > 20]:
+            raise ValueError(f"{long[0]} is too long")
+        return torch.tensor([[[float(sum(map(ord, text)))], [1.0]] for text in texts])
+
+
 def shards(root, count=3):
-    """The same images in a folder and in shards: the order of both is that of names."""
+    """The same images in a folder and in shards with captions: the order of both is that of names."""
     write_folder(root / "folder", {f"{i}.png": PNGS[i] for i in range(6)})
+    told = [
+        {f"{i}.txt": f" {text}\n".encode()} if i % 2 else {f"{i}.json": json.dumps({"caption": text}).encode()}
+        for i, text in enumerate(CAPTIONS)
+    ]
     for shard in range(count):
         rows = range(shard * 6 // count, (shard + 1) * 6 // count)
-        write_tar(root / "shards" / f"ants-{shard:03}.tar", {f"{i}.png": PNGS[i] for i in rows})
+        members = {name: content for i in rows for name, content in {**told[i], f"{i}.png": PNGS[i]}.items()}
+        write_tar(root / "shards" / f"ants-{shard:03}.tar", members)
     return root / "shards"
 
 
-def test_shards_hold_the_rows_of_a_folder_and_two_processes_read_disjoint_halves(tmp_path, monkeypatch):
-    data, whole = find(shards(tmp_path)), find(tmp_path / "folder")
+@pytest.mark.parametrize("captions", [None, "in memory", "made when they are fetched"])
+def test_shards_hold_the_rows_of_a_folder_and_two_processes_read_disjoint_halves(captions, tmp_path, monkeypatch):
+    place, whole = shards(tmp_path), find(tmp_path / "folder")
+    monkeypatch.setattr(pushforward.data.text, "KEPT_BYTES", 6 * 8 if captions == "in memory" else 6 * 8 - 1)
+    data = Captioned((str(place),), Codes()).training(LARGER) if captions else find(place)
+    assert not captions or isinstance(data.text, torch.Tensor) == (captions == "in memory")
     order, seen = Order(len(data), seed=3), []
     monkeypatch.setattr(ranks, "size", lambda: 2)
     for rank in (0, 1):
         monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
         rows = order[6 + ranks.share(6).start : 6 + ranks.share(6).stop]  # of the second epoch
-        assert torch.equal(data.fetch(rows)[0], whole.fetch(rows)[0])
+        images, context = data.fetch(rows)
+        assert torch.equal(images, whole.fetch(rows)[0])
+        assert not captions or torch.equal(context, Codes()([CAPTIONS[row] for row in rows]))
         seen += rows.tolist()
     assert sorted(seen) == list(range(6))
 
@@ -369,11 +398,54 @@ def test_a_pattern_names_shards(tmp_path):
         find(tmp_path / "t*")
 
 
-def test_the_members_of_large_tars_are_found_once(tmp_path, monkeypatch):
+def test_captioned_tars_are_laid_out_as_the_documentation_shows(tmp_path):
+    laid_out(tmp_path, *re.findall(r"```text\n(0[^`]*)\n```", PAGE)[0].partition(": ")[::2])
+    found = Captioned((str(tmp_path),), Codes()).training(LARGER).fetch([0, 1])[1]
+    assert torch.equal(found, Codes()(["a_red_heart", "a_smiling_cat"]))
+
+
+def test_captions_of_shards_are_held_out_as_those_of_packs(tmp_path, monkeypatch):
+    """A row of a set is the same however many shards it is in, and the set knows itself again."""
+    captions = [f"picture {i}" for i in range(60)]
+    for count in (1, 5):
+        for shard in range(count):
+            rows = range(shard * 60 // count, (shard + 1) * 60 // count)
+            pairs = {
+                f"{i:02}.{kind}": (captions[i].encode(), PNGS[i % 6])[kind == "png"]
+                for i in rows
+                for kind in ("png", "txt")
+            }
+            write_tar(tmp_path / str(count) / f"{shard}.tar", pairs)
+    one, five = (Captioned((str(tmp_path / name),), Codes()) for name in ("1/*.tar", "5"))
+    expected = [caption for caption in captions if is_held_out(caption)]
+    for source in (one, five, Captioned((str(tmp_path / "1" / "0.tar"),), Codes())):
+        held_out = source.held_out(LARGER)
+        assert torch.equal(held_out.fetch(range(len(held_out)))[1], Codes()(expected))
+        assert len(source.training(LARGER)) == 60 - len(expected)
+    assert one.training(LARGER).fingerprint() == five.training(LARGER).fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr(pushforward.data.captions, "HELD_OUT", 2)
+        assert len(one.held_out(LARGER)) == 2
+    monkeypatch.setattr(pushforward.data.text, "KEPT_BYTES", 0)
+    known = five.training(LARGER).fingerprint()
+    assert known == one.training(LARGER).fingerprint()
+    write_tar(tmp_path / "5" / "0.tar", {"00.txt": b"a picture", "00.png": PNGS[0]})
+    assert five.training(LARGER).fingerprint() != known
+
+
+@pytest.mark.parametrize("captions", [False, True], ids=["classes", "captions"])
+def test_the_members_of_large_tars_are_found_once(captions, tmp_path, monkeypatch):
     """Again where a tar has changed; and where it is damaged, it is named."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(pushforward.data.tars, "LARGE", 0)
     folder, opened, open_tar = tars(tmp_path / "set"), [], tarfile.open
+    if captions:
+        for i, file in enumerate(sorted(folder.glob("*.tar"))):
+            told = {f"{j}.txt": CAPTIONS[j].encode() for j in range(3 * i, 3 * i + 3)}
+            write_tar(file, {**told, **{f"{j}.rgb.png": PNGS[j] for j in range(3 * i, 3 * i + 3)}})
+
+    def read(place):
+        return Captioned((str(place),), Codes()).training(LARGER) if captions else find(place)
 
     def counted(path, *how):
         opened.append(path.name)
@@ -381,25 +453,25 @@ def test_the_members_of_large_tars_are_found_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tarfile, "open", counted)
     for _ in range(2):
-        images, labels = find(folder).fetch(range(6))
+        images, context = read(folder).fetch(range(6))
         assert torch.equal(images, IMAGES)
-        assert torch.equal(labels, LABELS)
+        assert torch.equal(context, Codes()(CAPTIONS) if captions else LABELS)
     assert opened == ["my-train-0.tar", "my-train-1.tar"]
     last = folder / "my-train-1.tar"
     with open_tar(last, "a") as tar:  # a member more
         tar.add(tmp_path / "set" / "my-train-0.tar", "notes.txt")
-    assert len(find(folder)) == 6
+    assert len(read(folder)) == 6
     assert opened[2:] == ["my-train-1.tar"]
     changed = last.stat().st_mtime_ns
     last.write_bytes(last.read_bytes())  # another tar of this size and time
     os.utime(last, ns=(changed, changed))
-    find(folder)
+    read(folder)
     assert opened[3:] == ["my-train-1.tar"]
     last.write_bytes(last.read_bytes()[:2048])
-    with pytest.raises(ValueError, match=r"my-train-1\.tar is not a complete tar"):
-        find(folder)
+    with pytest.raises(ValueError, match=r"my-train-1\.tar is not a complete"):
+        read(folder)
     monkeypatch.setattr(pushforward.data.tars, "cache_folder", lambda: last)  # which is no folder
-    assert len(find(folder / "my-train-0.tar")) == 3
+    assert len(read(folder / "my-train-0.tar")) == 3
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE], ids=["symbolic", "hard"])
@@ -783,6 +855,39 @@ def test_what_cannot_be_used_is_refused_with_its_name(case, tmp_path, monkeypatc
     make, message, asked = (*REFUSED[case], {})[:3]
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         find(make(tmp_path / "set"), **asked)
+
+
+def told(**contents):
+    """What writes a tar of a.png, its caption and these members, `b_png` for b.png, and answers the set in it."""
+    written = in_tar(**{"a_png": PNGS[0], "a_txt": b"ant", **contents})
+    return lambda root: Captioned((str(written(root)),), Codes()).training(LARGER)
+
+
+CAPTIONS_REFUSED = {
+    "none": (told(b_png=PNGS[1]), r"a\.tar: the image b\.png has no caption; expected a member b\.txt or b\.json"),
+    "not UTF-8": (told(a_txt="für".encode("latin1")), r"a\.tar, a\.txt holds no caption: UnicodeDecodeError"),
+    "no JSON": (told(b_png=PNGS[1], b_json=b"{"), r"a\.tar, b\.json holds no caption: JSONDecodeError"),
+    "no field": (told(b_png=PNGS[1], b_json=b"{}"), r"a\.tar, b\.json holds no caption: KeyError.* under 'caption'"),
+    "a number": (told(b_png=PNGS[1], b_json=b'{"caption": 3}'), r"a\.tar, b\.json holds no caption: 3 is no text"),
+    "too long": (told(a_txt=b"x" * 21), r"a\.tar, a\.txt: x* is too long"),
+    "no images": (
+        lambda root: Captioned((str(in_tar(a_txt=b"ant")(root)),)).training(LARGER),
+        r"no images in .*a\.tar",
+    ),
+    "no tar": (lambda root: Captioned((str(root / "*.tar"),)).training(LARGER), r"no tar .*\*\.tar"),
+    "damaged image": (lambda root: told(a_png=PNGS[0][:60])(root).fetch([0]), r"a\.tar, a\.png is not an image"),
+    "damaged tar": (
+        lambda root: Captioned((str(cut(tar, 2048)(root)),)).training(LARGER),
+        r"set\.tar is not a complete",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CAPTIONS_REFUSED)
+def test_captions_that_cannot_be_read_are_refused_with_their_tar_and_key(case, tmp_path):
+    make, message = CAPTIONS_REFUSED[case]
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        make(tmp_path)
 
 
 PAIR = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
@@ -27,13 +28,13 @@ from pushforward.codecs import (
     Identity,
 )
 from pushforward.conditions import Text
-from pushforward.data import Arrays, Captioned, ClipSource, TextEncoder, prepared
-from pushforward.data.captions import is_held_out
+from pushforward.data import Arrays, Captioned, ClipSource, Takes, TextEncoder, prepared
+from pushforward.data.splits import is_held_out
 from pushforward.evaluation import caption_retrieval, image_text_score
 from pushforward.randomness import keyed
 from pushforward.runs.editing import Chains
 from pushforward.sampling import Sampling
-from pushforward.training import Likelihood, Plan, minimise
+from pushforward.training import Checkpoints, History, Likelihood, Plan, minimise
 
 SHARED = Path(os.environ.get("PUSHFORWARD_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MINILM = TextEncoder()
@@ -249,7 +250,8 @@ def test_a_causal_autoencoder_of_clips_of_diffusers(tmp_path):
         DiffusersAutoencoder(name=str(tmp_path / "wan" / "vae")).build()
 
 
-def test_a_run_on_latents_of_clips(tmp_path):
+def test_a_run_on_latents_of_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr(import_module("pushforward.data.prepared"), "KEPT_BYTES", 0)  # computed in each step
     diffusers = pytest.importorskip("diffusers", reason="the extra latents is not installed")
     diffusers.AutoencoderKLWan(**WAN).save_pretrained(tmp_path / "wan")
     np.savez(tmp_path / "v.npz", frames=np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8))
@@ -300,6 +302,42 @@ def test_captions_are_held_out_with_all_their_images(tmp_path):
     images, text = held_out.fetch(range(len(held_out)))
     assert [5 * captions.index(caption) for caption in kept] == images[:, 0, 0, 0].tolist()
     assert text.flatten().tolist() == [len(caption) for caption in kept]
+
+
+def test_captioned_shards_larger_than_memory_are_learned_as_those_in_memory(tmp_path, monkeypatch):
+    """Latents and embeddings that are computed in each step give the same losses; interrupted, the same bits."""
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for i in range(24):
+            picture = io.BytesIO()
+            Image.new("RGB", (20 + i, 30), (10 * i, 0, 0)).save(picture, "png")
+            for name, content in ((f"{i}.txt", b"red %d" % i), (f"{i}.png", picture.getvalue())):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    source, takes = Captioned((str(tmp_path / "shard.tar"),), Lengths()), Takes((3, 4, 4), 256)
+    model = pf.models.STARFlow(image=(12, 2, 2), patch=1, width=64, depths=(1,), text=(1, 1), extent=2)
+    plan = Plan(steps=4, batch=6, precision="float32", log_every=1, checkpoint_every=2)
+
+    def losses(kept, log, checkpoints=None):
+        for module in ("prepared", "text"):
+            monkeypatch.setattr(import_module(f"pushforward.data.{module}"), "KEPT_BYTES", kept)
+        torch.manual_seed(0)
+        objective = Likelihood(model.build(), autoencoder())
+        data = prepared(source.training(takes), objective.codec, tmp_path / "cache")
+        assert isinstance(data, Arrays) == bool(kept)
+        minimise(objective, data, plan, checkpoints=checkpoints, log=log)
+        return [line["loss"] for line in log.lines]
+
+    class Interrupted(History):
+        def write(self, step, values):
+            if step == 3:
+                raise KeyboardInterrupt
+
+    in_files = losses(0, History())
+    assert in_files == pytest.approx(losses(2**32, History()), rel=1e-5)
+    with pytest.raises(KeyboardInterrupt):
+        losses(0, Interrupted(), Checkpoints(tmp_path))
+    assert losses(0, History(), Checkpoints(tmp_path)) == in_files[2:]
 
 
 def test_a_run_on_captions_draws_prompts(tmp_path):

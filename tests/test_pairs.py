@@ -24,8 +24,8 @@ from pushforward.data import (
     LanguageTokenizer,
     SpriteFrames,
 )
-from pushforward.data.captions import is_held_out
 from pushforward.data.sources import Takes
+from pushforward.data.splits import is_held_out
 from pushforward.data.sprites import caption
 from pushforward.evaluation import document_costs, document_retrieval, mean_document_costs, ordinary_text, pair_scores
 from pushforward.models import STARFlow2

@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.data.captions import is_held_out, read_captioned, read_column
+from pushforward.data.captions import read_captioned, read_column
 from pushforward.data.data import Data
 from pushforward.data.images import Images, Mirrored
 from pushforward.data.npz import find_pack
 from pushforward.data.sources import Source, Takes
+from pushforward.data.splits import is_held_out
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,24 +11,51 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from pushforward.data.data import Arrays, Data
-from pushforward.data.encoded import Shape
+from pushforward.data.captioned_tars import find_tars, read_told
+from pushforward.data.data import HELD_OUT, Arrays, Data, Part, Rows, digest, row_numbers
+from pushforward.data.encoded import Encoded, Shape
+from pushforward.data.images import Images
 from pushforward.data.npz import find_pack, read_packs
 from pushforward.data.sources import Source, Takes
-from pushforward.data.text import TextEncoder
+from pushforward.data.splits import is_held_out
+from pushforward.data.text import Embedded, TextEncoder, embedded
 
-HELD_OUT = 10  # one caption of this many
 METADATA = "metadata.jsonl"
+
+
+class Told(Data):
+    """Images with embeddings of their captions; both may be made when they are fetched."""
+
+    def __init__(self, images: Images, text: Tensor | Embedded):
+        self.images, self.text = images, text
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        rows = row_numbers(rows)
+        return self.images.fetch(rows)[0], self.text[rows]
+
+    def fingerprint(self) -> str:
+        return digest(
+            [self.images.fingerprint(), *([self.text] if isinstance(self.text, Tensor) else self.text.spread())]
+        )
 
 
 @dataclass(frozen=True)
 class Captioned(Source):
-    """Images with captions, in packs (`.npz`) whose array `caption` has one for each image, and an encoder of text.
+    """Images with captions, in packs or in tars, and an encoder of text.
 
-    A tenth of the captions is held out, with all of their images: which one, is a function of the caption alone.
+        pack.npz                     images, and an array `caption` with one for each; or the name of a pack
+        set.tar, folder, 'set-*.tar'   tars whose members are images, `key.jpg`, and captions, `key.txt` or `key.json`
+
+    Images in tars are fitted to the model, and read when they are fetched. Embeddings are in memory where they take
+    1 GB at most, and otherwise made for each batch. So a set in tars may be larger than memory. A tenth of the captions
+    is held out, with all of their images: which one, is a function of the caption alone. Of those in tars the held-out
+    data are 5,000 at most.
     """
 
-    packs: tuple[str, ...]  # paths, or names of packs in the folder that PUSHFORWARD_DATA names
+    packs: tuple[str, ...]  # paths, or names of packs in the folder that PUSHFORWARD_DATA names; or one path of tars
     text: TextEncoder = TextEncoder()
     place: ClassVar[str] = "packs"
 
@@ -37,21 +63,36 @@ class Captioned(Source):
         return " and ".join(self.packs)
 
     def training(self, takes: Takes) -> Data:
-        return self._part(held_out=False)
+        return self._part(takes, held_out=False)
 
     def held_out(self, takes: Takes) -> Data:
-        return self._part(held_out=True)
+        return self._part(takes, held_out=True)
 
     def at(self, place: str) -> Captioned:
         return replace(self, packs=(place,))
 
     def captions(self, *, held_out: bool) -> list[str]:
-        """The captions of a part, one for each image."""
+        """The captions of a part of packs, one for each image."""
         return [caption for caption in read_column(self.packs, "caption") if is_held_out(caption) == held_out]
 
-    def _part(self, *, held_out: bool) -> Data:
-        images, kept = read_captioned(self.packs, held_out=held_out)
-        return Arrays(images, self.text.of_each(kept))
+    def _part(self, takes: Takes, *, held_out: bool) -> Data:
+        tars = [tar for place in self.packs for tar in find_tars(place)]
+        if tars:
+            return self._in_tars(tars, takes, held_out=held_out)
+        images, captions = read_captioned(self.packs, held_out=held_out)
+        text = embedded(captions, self.text)
+        return Arrays(images, text) if isinstance(text, Tensor) else Told(Images(images), text)
+
+    def _in_tars(self, tars: Sequence[Path], takes: Takes, *, held_out: bool) -> Data:
+        channels, height, width = takes.event
+        if channels not in (1, 3):
+            raise ValueError(f"images have 1 or 3 channels, and model.image has {channels}. Set it, or give a codec.")
+        blobs, captions = read_told(tars, held_out=held_out)
+        if not len(blobs):
+            raise ValueError(f"{self} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
+        images = Images(Encoded(blobs, image=(channels, height, width)))
+        told = Told(images, embedded(captions, self.text, captions.name))
+        return told if not held_out else Part(told, range(0, len(told), -(-len(told) // HELD_OUT)))
 
 
 def read_captioned(packs: Sequence[str], *, held_out: bool, image: Shape | None = None) -> tuple[Tensor, list[str]]:
@@ -66,15 +107,6 @@ def read_column(packs: Sequence[str], name: str) -> list[str]:
     """The texts in an array of packs, one for each image."""
     found = [np.load(path)[name].tolist() for path in map(find_pack, packs)]
     return [text for part in found for text in part]
-
-
-def is_held_out(caption: str) -> bool:
-    """Whether images of this caption are held out.
-
-    >>> [is_held_out(caption) for caption in ("red heart", "dog", "soap")]
-    [False, False, False]
-    """
-    return hashlib.sha256(caption.encode()).digest()[0] % HELD_OUT == 0
 
 
 def read_metadata(folder: Path, column: str = "text") -> tuple[list[Path], list[str]]:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.data.captions import is_held_out, read_metadata
+from pushforward.data.captions import read_metadata
 from pushforward.data.data import Data, Rows, digest, naming, row_numbers
 from pushforward.data.encoded import Encoded, Shape
 from pushforward.data.npz import find_pack
 from pushforward.data.sources import Source, Takes
+from pushforward.data.splits import is_held_out
 from pushforward.data.text import TextEncoder
 from pushforward.data.videos import Video, read_videos
 

@@ -38,6 +38,19 @@ class Data(ABC):
         return digest([str(len(self)), *self.fetch(evenly_spread(len(self)))])
 
 
+class Part(Data):
+    """Some rows of other data, which are fetched from these."""
+
+    def __init__(self, data: Data, rows: Rows):
+        self.data, self.rows = data, row_numbers(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
+        return self.data.fetch(self.rows[row_numbers(rows)])
+
+
 class Arrays(Data):
     """Events in memory, of any shape, and their context: tensors or numpy arrays, one row an event.
 

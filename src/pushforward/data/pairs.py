@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pushforward.data.captions import as_caption, is_held_out, read_captioned, read_metadata
+from pushforward.data.captions import as_caption, read_captioned, read_metadata
 from pushforward.data.document import Document, Documents
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.folders import Stretch, Stretches
 from pushforward.data.language_tokenizer import LanguageTokenizer
 from pushforward.data.sources import Source, Takes
+from pushforward.data.splits import is_held_out
 from pushforward.data.sprites import CHARACTERS, caption, composed, read_layers
 from pushforward.data.tables import Cells, hugging_face_table
 

@@ -16,18 +16,23 @@ from pushforward.files import made_once
 
 SHARD, BATCH = 500, 50  # rows in a file, and those that are computed at once: fewer where they are large
 SHARD_BYTES, BATCH_BYTES = 2**28, 2**25
+KEPT_BYTES = 2**33  # of data, with their context, before they are prepared
 
 
 def prepared(data: Data, codec: Codec, cache: Path) -> Data:
     """The data as `codec.prepare` leaves them: in memory, and in files of `cache`, from which they are read again.
 
-    Where the codec leaves data as they are, so does this.
+    Where the codec leaves data as they are, so does this. Data of more than 8 GB are left too: the codec prepares them
+    when it encodes them, in each step.
     """
     if type(codec).prepare is Codec.prepare:
         return data
     if isinstance(data, Documents):
         return _prepared_documents(data, codec, cache)
-    contexts, size = [], data.fetch([0])[0].nbytes
+    first, context = data.fetch([0])
+    if len(data) * (first.nbytes + (0 if context is None else context.nbytes)) > KEPT_BYTES:
+        return data
+    contexts, size = [], first.nbytes
     shard, batch = (max(1, min(n, most // size)) for n, most in ((SHARD, SHARD_BYTES), (BATCH, BATCH_BYTES)))
 
     def parts() -> Iterator[Tensor]:

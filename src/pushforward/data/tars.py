@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -30,19 +30,37 @@ FORMAT = 1  # of what is kept
 LARGE = 10_000_000  # bytes of a tar whose members are kept
 LONGEST = 32  # bytes that are kept of a .cls
 
+M = TypeVar("M", bound=Any)  # a NamedTuple of arrays
+
 
 class Members(NamedTuple):
-    """The images of a tar, in its order."""
+    """Members of a tar, in its order."""
 
     names: np.ndarray  # (n,) bytes, UTF-8
     offsets: np.ndarray  # (n,) int64, of their first bytes
     sizes: np.ndarray  # (n,) int64
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[str, tarfile.TarInfo]]) -> Members:
+        return cls(
+            np.array([name.encode(errors="surrogateescape") for name, _ in found], dtype=np.bytes_),
+            np.array([member.offset_data for _, member in found], dtype=np.int64),
+            np.array([member.size for _, member in found], dtype=np.int64),
+        )
+
+
+class Classified(NamedTuple):
+    """The images of a tar, as `Members`, and their classes."""
+
+    names: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
     numbered: np.ndarray  # (n,) bool: whether the tar has a .cls of the same key
     numbers: np.ndarray  # (n,) bytes: what it holds
 
 
 class Shards(Blobs):
-    """The images of tars, one tar after the other."""
+    """Members of tars, one tar after the other."""
 
     def __init__(self, paths: Sequence[Path], members: Sequence[Members]):
         self.paths, self.members = paths, members
@@ -52,81 +70,76 @@ class Shards(Blobs):
         return self.ends[-1] if self.ends else 0
 
     def read(self, i: int) -> bytes:
-        return self._stretch(i).read()
+        return self.stretch(i).read()
 
     def name(self, i: int) -> str:
-        return str(self._stretch(i))
+        return str(self.stretch(i))
 
-    def _stretch(self, i: int) -> Stretch:
+    def stretch(self, i: int) -> Stretch:
+        """Where member i is."""
         shard = bisect_right(self.ends, i)
         part = self.members[shard]
         row = i - self.ends[shard] + len(part.names)
-        return Stretch(self.paths[shard], int(part.offsets[row]), int(part.sizes[row]), _text(part.names[row]))
+        return Stretch(self.paths[shard], int(part.offsets[row]), int(part.sizes[row]), text_of(part.names[row]))
 
 
 def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
     """The images in tars, in the order of the tars and of their members."""
-    shards, others = (Shards(some, [*map(members_of, some)]) for some in (paths, beside))
-    whole = ", ".join(map(str, paths))
+    found, others = ([found_once(path, Classified, _classified) for path in some] for some in (paths, beside))
+    shards, whole = Shards(paths, [Members(*part[:3]) for part in found]), ", ".join(map(str, paths))
     if not len(shards):
         raise ValueError(f"there are no images in {whole}: no member ends in {', '.join(ENDINGS)}.")
     with naming(whole):
-        if any(part.numbered.any() for part in shards.members):
-            labels = torch.tensor([*_classes(shards)], device="cpu")
+        if any(part.numbered.any() for part in found):
+            labels = torch.tensor([*_classes(found)], device="cpu")
             labels, names = from_zero(labels, [*_classes(others)])
         else:
-            labels, names = numbered([*_folders(shards)], [*_folders(others)])
+            labels, names = numbered([*_folders(found)], [*_folders(others)])
     return Images(Encoded(shards, image=image), labels, classes=len(names), names=names)
 
 
-def members_of(path: Path) -> Members:
-    """The images of a tar, from the cache where they are there; those of a large tar are put there.
+def found_once(path: Path, kind: Callable[..., M], find: Callable[[Path], M]) -> M:
+    """What `find` finds in a tar, a `kind` of named arrays. What is found in a large tar is kept in the cache.
 
-    They are kept by the tar's place, size, and times of modification and of change: tars of one size that are put in
-    its place may have one time of modification. Where the cache cannot be written they are found again.
+    It is kept by the tar's place, size, and times of modification and of change: tars of one size that are put in
+    its place may have one time of modification. Where the cache cannot be written it is found again.
     """
-    found = path.stat()
-    if found.st_size < LARGE:
-        return _found(path)
-    key = repr((FORMAT, str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns))
-    try:
-        return _kept(cache_folder() / "tars" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz", path)
-    except OSError:
-        return _found(path)
-
-
-def _kept(file: Path, path: Path) -> Members:
-    """What the file holds of a tar. It is made where it is missing."""
+    about = path.stat()
+    if about.st_size < LARGE:
+        return find(path)
+    key = repr((FORMAT, kind.__name__, str(path.resolve()), about.st_size, about.st_mtime_ns, about.st_ctime_ns))
 
     def make(begun: Path) -> None:
-        found = _found(path)
+        found = find(path)
         with begun.open("wb") as opened:
             np.savez(opened, **found._asdict())
 
-    with np.load(made_once(file, make)) as arrays:
-        return Members(**arrays)
+    try:
+        file = made_once(cache_folder() / "tars" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz", make)
+        with np.load(file) as arrays:
+            return kind(**arrays)
+    except OSError:
+        return find(path)
 
 
-def _found(path: Path) -> Members:
+def _classified(path: Path) -> Classified:
     """Read all headers of a tar."""
     images: list[tuple[str, tarfile.TarInfo]] = []
     classes: dict[str, bytes] = {}
-    for name, member in _files(path):
+    for name, member in files_in(path):
         if name.endswith(".cls"):
-            classes[_key(name)] = Stretch(path, member.offset_data, min(member.size, LONGEST)).read()
+            classes[key_of(name)] = Stretch(path, member.offset_data, min(member.size, LONGEST)).read()
         elif is_image(PurePath(name)):
             images.append((name, member))
-    numbers = [classes.get(_key(name)) for name, _ in images]
-    return Members(
-        np.array([name.encode(errors="surrogateescape") for name, _ in images], dtype=np.bytes_),
-        np.array([member.offset_data for _, member in images], dtype=np.int64),
-        np.array([member.size for _, member in images], dtype=np.int64),
+    numbers = [classes.get(key_of(name)) for name, _ in images]
+    return Classified(
+        *Members.of(images),
         np.array([number is not None for number in numbers], dtype=bool),
         np.array([number or b"" for number in numbers], dtype=np.bytes_),
     )
 
 
-def _files(path: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
+def files_in(path: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
     """The names in a tar, and the file of each. Raises ValueError where the tar is truncated, or a link leads nowhere.
 
     A tar ends in a block of zeros.
@@ -161,28 +174,33 @@ def _target(member: tarfile.TarInfo, named: Mapping[str, tarfile.TarInfo]) -> ta
     return None
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """The name of a member up to the first dot after its folder: members of one key belong together.
+
+    >>> key_of("a.b/0001.rgb.png")
+    'a.b/0001'
+    """
     folder, file = PurePath(name).parent, PurePath(name).name
     return str(folder / file.split(".")[0])
 
 
-def _text(name: bytes) -> str:
+def text_of(name: bytes) -> str:
     return name.decode(errors="surrogateescape")
 
 
-def _folders(shards: Shards) -> Iterator[PurePath]:
+def _folders(parts: Sequence[Classified]) -> Iterator[PurePath]:
     """The innermost folder of each image; folders above it name the tar or its split."""
     place: Callable[[str], PurePath] = cache(lambda parent: PurePath(PurePath(parent).name))
-    return (place(_text(name).rpartition("/")[0]) for part in shards.members for name in part.names)
+    return (place(text_of(name).rpartition("/")[0]) for part in parts for name in part.names)
 
 
-def _classes(shards: Shards) -> Iterator[int]:
+def _classes(parts: Sequence[Classified]) -> Iterator[int]:
     """The number in the .cls of each image. Raises ValueError where an image has none."""
-    for part in shards.members:
+    for part in parts:
         for name, has, number in zip(part.names, part.numbered, part.numbers, strict=True):
             if not has or not number.strip().isdigit():
                 told = f"a .cls of {bytes(number)!r}" if has else "no .cls"
                 raise ValueError(
-                    f"the image {_text(name)} has {told}; expected a .cls with a number for each image, or for none."
+                    f"the image {text_of(name)} has {told}; expected a .cls with a number for each image, or for none."
                 )
             yield int(number)

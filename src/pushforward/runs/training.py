@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.data import Arrays, Data, Documents, Images, ImageSource, prepared
-from pushforward.data.data import evenly_spread
+from pushforward.data.data import Part, evenly_spread
 from pushforward.evaluation import document_costs
 from pushforward.files import alone_in, cache_folder, write
 from pushforward.fitting import Fit, looking_at, score_name
@@ -30,7 +30,7 @@ from pushforward.training.log import Board
 from pushforward.training.loop import Measure
 from pushforward.training.utilisation import Utilisation, operations_of_step
 
-EVALUATED = 1000  # held-out images, for the curve of a training
+EVALUATED = 1000  # held-out rows that are not in memory, for the curve of a training
 
 # fields that may change when a run is continued; only the first changes the weights, but for rounding
 CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train.measure_every", "train.parallel"}
@@ -117,11 +117,14 @@ def _codec(objective: Objective) -> Codec:
 
 def _prepared(data: Data, objective: Objective) -> Data:
     """The data with what their codec computes of them once. Raises ValueError where the flow takes other latents."""
-    made, event = prepared(data, _codec(objective), cache_folder() / "latents"), tuple(objective.flow.event)
-    if made is not data:
-        shape = tuple(made.fetch([0])[0].shape[2 if isinstance(made, Documents) else 1 :])
-        if len(shape) != len(event) or any(n not in (None, has) for n, has in zip(event, shape, strict=True)):
-            raise ValueError(f"the codec makes latents of shape {shape}, and model.image is {event}. Set it to that.")
+    codec, event = _codec(objective), tuple(objective.flow.event)
+    made = prepared(data, codec, cache_folder() / "latents")
+    if type(codec).prepare is Codec.prepare or (made is data and isinstance(data, Documents)):
+        return made
+    first = made.fetch([0])[0]
+    shape = tuple(first.shape[2:] if isinstance(made, Documents) else codec.prepare(first).shape[1:])
+    if len(shape) != len(event) or any(n not in (None, has) for n, has in zip(event, shape, strict=True)):
+        raise ValueError(f"the codec makes latents of shape {shape}, and model.image is {event}. Set it to that.")
     return made
 
 
@@ -134,6 +137,8 @@ def _measure(recipe: Recipe, objective: Objective) -> Callable[[Flow], Look] | N
         return _looking_at_documents(held_out, _codec(objective))
     if isinstance(held_out, Images):
         held_out = Arrays(*held_out.fetch(range(min(EVALUATED, len(held_out)))))
+    elif not isinstance(held_out, Arrays):
+        held_out = Part(held_out, range(min(EVALUATED, len(held_out))))
     return looking_at(held_out, _codec(objective))
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 
@@ -150,7 +151,8 @@ def _train(
 def _batches(data: Data, state: State, plan: Plan) -> Iterator[Batch]:
     """The batches of the steps that are left. The next batch is fetched while one is used."""
     order, share = Order(len(data), seed=plan.seed), ranks.share(plan.batch)
-    pins = state.objective.flow.device.type == "cuda"
+    device = state.objective.flow.device
+    pins = device.type == "cuda"
 
     def fetch(step: int) -> Batch:
         rows = order[step * plan.batch + share.start : step * plan.batch + share.stop]
@@ -160,7 +162,8 @@ def _batches(data: Data, state: State, plan: Plan) -> Iterator[Batch]:
         batch = Batch(step, rows.tolist(), *data.fetch(rows), weights, noise, torch.tensor(rates, device="cpu"))
         return batch.pinned() if pins else batch
 
-    with ThreadPoolExecutor(1) as ahead:
+    on_device = partial(torch.cuda.set_device, device) if pins else None  # a thread begins on the first GPU
+    with ThreadPoolExecutor(1, initializer=on_device) as ahead:
         coming = ahead.submit(fetch, state.step)
         for step in range(state.step, plan.steps):
             batch, coming = coming.result(), ahead.submit(fetch, step + 1)
