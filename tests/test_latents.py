@@ -105,6 +105,13 @@ def test_a_flow_of_latents_learns_and_the_autoencoder_stays():
     assert codec.encoder.unit == 1
 
 
+def test_frozen_networks_have_no_dropout_and_keep_their_statistics_in_training():
+    encoder, images = nn.Sequential(Squares(), nn.BatchNorm2d(4), nn.Dropout(0.5)), pictures(8)
+    codec = FrozenAutoencoder(encoder, nn.PixelShuffle(2)).train()
+    assert torch.equal(codec.clean(images), codec.clean(images))
+    assert encoder[1].num_batches_tracked == 0
+
+
 def test_a_cache_is_filled_once_and_again_where_a_file_is_lost(tmp_path):
     codec, data = autoencoder(), Arrays(pictures(700), torch.arange(700.0)[:, None])
     first = prepared(data, codec, tmp_path)

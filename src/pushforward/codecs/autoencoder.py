@@ -95,12 +95,20 @@ class FrozenAutoencoder(nn.Module, Codec):
         super().__init__()
         if not sigma > 0:
             raise ValueError(f"noise on latents needs a sigma above 0; got {sigma}.")
-        self.encoder, self.decoder = encoder.requires_grad_(False), decoder.requires_grad_(False)
+        self.encoder, self.decoder = (net.eval().requires_grad_(False) for net in (encoder, decoder))
         self.levels, self.sigma = levels, sigma
         self.tuned = copy.deepcopy(decoder).requires_grad_(True) if tuned else None
 
+
     def __repr__(self) -> str:
         return f"FrozenAutoencoder(sigma={self.sigma:g})"
+
+    def train(self, mode: bool = True) -> FrozenAutoencoder:
+        """The frozen networks stay in eval mode."""
+        super().train(mode)
+        for frozen in (self.encoder, self.decoder):
+            frozen.eval()
+        return self
 
     @property
     def noise_sigma(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
