@@ -243,6 +243,18 @@ def test_reflow_straightens_trajectories_so_that_one_step_serves():
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_the_next_round_has_the_same_objective_on_straight_lines():
+    """Else a flow map would no longer follow the velocity that the second round changes."""
+    config = SelfDistillation(path=VariancePreserving(), reflows=2, condition_dropout=0.1)
+    objective = MapRegression(pf.models.FlowMap(features=2, hidden=(8,)).build(), config=config)
+    following = objective.following()
+    assert type(following) is MapRegression
+    expected = SelfDistillation(coupling=following.config.coupling, reflows=1, condition_dropout=0.1)
+    assert following.config == expected
+    assert following.rounds == 2
+    assert following.following().following() is None
+
+
 def test_reflow_keeps_conditions_with_their_pairs():
     flow = pf.models.RectifiedFlow(features=2, classes=3, hidden=(8,)).build()
     labels = torch.arange(7) % 3

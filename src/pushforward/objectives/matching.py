@@ -10,7 +10,7 @@ arXiv:2210.02747; Liu et al. 2023 (rectified flow), arXiv:2209.03003.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -37,16 +37,12 @@ class Matching(ObjectiveConfig):
     """Flow matching: builds a `VelocityRegression`.
 
     Each of `reflows` further rounds of training takes pairs of noise and the samples that the flow of the round before
-    makes of it: trajectories become straighter, and a few steps of Euler's method sample well. Each round costs a
-    little density.
+    makes of it, on straight lines: trajectories become straighter, and a few steps of Euler's method sample well. Each
+    round costs a little density.
     """
 
-    plan: ClassVar = {
-        "steps": 4000,
-        "batch": 1024,
-        "lr": 1e-2,
-        "weight_decay": 1e-4,
-    }  # a step costs a pass of the network, and t is random
+    # a step costs a pass of the network, and t is random
+    plan: ClassVar = {"steps": 4000, "batch": 1024, "lr": 1e-2, "weight_decay": 1e-4}
 
     path: Path = Linear()
     coupling: Coupling = Independent()
@@ -120,14 +116,12 @@ class VelocityRegression(Objective):
         self.coupling = self.config.coupling.learn(partial(self._rows, data))
 
     def following(self) -> VelocityRegression | None:
-        """The next round: pairs are noise and its samples by the flow as it is now."""
+        """The next round: pairs are noise and its samples by the flow as it is now, joined by straight lines."""
         if not self.config.reflows:
             return None
         teacher = Reflowed(copy.deepcopy(self.flow).requires_grad_(False))
-        config = Matching(
-            coupling=teacher, reflows=self.config.reflows - 1, condition_dropout=self.config.condition_dropout
-        )
-        return VelocityRegression(self.flow, self.codec, config)
+        config = replace(self.config, path=Linear(), coupling=teacher, reflows=self.config.reflows - 1)
+        return config.build(self.flow, self.codec)
 
     @torch.no_grad()
     def pairs(self, data: Tensor, context: Given, generator: Source) -> Pairs:
