@@ -136,6 +136,11 @@ def test_a_sample_does_not_depend_on_those_beside_it(run):
     torch.testing.assert_close(one[13:], two, atol=1e-4, rtol=1e-4)
 
 
+def test_an_unknown_rule_of_guidance_is_refused():
+    with pytest.raises(ValueError, match="linear or product; got 'prod'"):
+        Sampling(guidance_rule="prod")
+
+
 def test_a_run_by_flow_matching_samples_and_evaluates(typed, tmp_path):
     """Guided samples, and bits/dim that are said to be estimates."""
     folder = tmp_path / "run"

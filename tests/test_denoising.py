@@ -351,6 +351,7 @@ def test_commands_choose_among_the_denoisers_of_a_run(run, name, kinds, tmp_path
         ("digits_itarflow", "learned", "no learned denoiser: train it with the objective WithDenoiser"),
         ("digits_denoiser", "iterative", r"knows one level of noise: train models\.ITARFlow"),
         ("digits_denoiser", "decoder", r"codec Autoencoder\(tuned=True\), or denoise by score"),
+        ("digits_denoiser", "scores", "by score, learned, iterative, decoder, none; got 'scores'"),
     ],
 )
 def test_a_run_without_this_denoiser_says_how_to_get_one(run, name, by, message, tmp_path):

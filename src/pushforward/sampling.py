@@ -39,6 +39,8 @@ class Sampling:
         for name, least in (("temperature", 0), ("guidance", 0), ("batch", 1), ("frames", 1)):
             if not (getattr(self, name) is None or getattr(self, name) >= least):
                 raise ValueError(f"sampling needs {name} of at least {least}; got {getattr(self, name)}.")
+        if self.guidance_rule not in ("linear", "product"):
+            raise ValueError(f"the rule of guidance is linear or product; got {self.guidance_rule!r}.")
 
     def guided(self, flow: Flow) -> Flow:
         """The flow with this guidance; itself where the weight is 0."""

@@ -99,7 +99,6 @@ class FrozenAutoencoder(nn.Module, Codec):
         self.levels, self.sigma = levels, sigma
         self.tuned = copy.deepcopy(decoder).requires_grad_(True) if tuned else None
 
-
     def __repr__(self) -> str:
         return f"FrozenAutoencoder(sigma={self.sigma:g})"
 

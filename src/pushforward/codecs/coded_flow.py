@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -93,6 +93,8 @@ class CodedFlow:
             codec, denoiser = codec.of_noisy(), Kept()
         elif kind == "none":
             denoiser = Kept()
+        elif kind != "score":
+            raise ValueError(f"noise is taken out by {', '.join(get_args(DenoiserKind))}; got {kind!r}.")
         return CodedFlow(flow, codec, denoiser)
 
     @torch.no_grad()
