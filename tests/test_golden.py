@@ -148,6 +148,11 @@ def test_errors(golden):
         load_ml_tarflow(state, channels=1, image_size=(8, 9))
     with pytest.raises(ValueError, match="has no 'blocks.0.proj_in.weight'"):
         load_ml_tarflow({"weight": torch.zeros(1)}, channels=1)
+    for name in ("var", "blocks.1.proj_in.bias"):
+        with pytest.raises(ValueError, match=f"has no '{name}'"):
+            load_ml_tarflow({key: value for key, value in state.items() if key != name}, channels=flow.event[0])
+        with pytest.raises(ValueError, match=rf"{name} has shape \(3,\) in the checkpoint"):
+            load_ml_tarflow({**state, name: torch.ones(3)}, channels=flow.event[0])
 
 
 def test_images_that_are_not_square_and_a_variance_that_is_not_one():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pushforward.flow import Flow
 from pushforward.interop.ml_starflow import read_settings
-from pushforward.interop.ml_tarflow import networks, read, reordered, their_name
+from pushforward.interop.ml_tarflow import networks, read, reordered, their_name, weight
 from pushforward.models import ITARFlow
 
 
@@ -32,10 +32,8 @@ def load_ml_itarflow(
     for block, net in enumerate(networks(flow)):
         own = {}
         for name, ours in net.state_dict().items():
-            value = reordered(name, _their(state, block, name), block, raw=net.raw[::-1])
-            if value.numel() != ours.numel():
-                raise ValueError(f"{name} has the shape {tuple(value.shape)} there, and {tuple(ours.shape)} here.")
-            own[name] = value.view_as(ours)
+            value = weight(state, ours, *_their_names(block, name))
+            own[name] = reordered(name, value, block, raw=net.raw[::-1]).view_as(ours)
         net.load_state_dict(own)
     return flow
 
@@ -59,15 +57,10 @@ def configuration(settings: Mapping[str, Any]) -> ITARFlow:
     )
 
 
-def _their(state: Mapping[str, Tensor], block: int, ours: str) -> Tensor:
-    """A weight of a block, by our name of it. Older checkpoints have `attn_blocks`."""
+def _their_names(block: int, ours: str) -> tuple[str, ...]:
+    """The names that a weight of a block may have, by our name of it. Older checkpoints have `attn_blocks`."""
     if ours.startswith("context_encoder."):
         inner = ours.removeprefix("context_encoder.").removeprefix("parts.0.").removeprefix("parts.1.")
-        names = [f"blocks.{block}." + ("class_embed" if inner == "table" else f"time_embed.{inner}")]
-    else:
-        old = their_name(block, ours)
-        names = [old.replace(".attn_blocks.", ".head_blocks."), old]
-    for name in names:
-        if name in state:
-            return state[name]
-    raise ValueError(f"this is not a checkpoint of this iTARFlow configuration: it has no {names[0]!r}.")
+        return (f"blocks.{block}." + ("class_embed" if inner == "table" else f"time_embed.{inner}"),)
+    old = their_name(block, ours)
+    return old.replace(".attn_blocks.", ".head_blocks."), old

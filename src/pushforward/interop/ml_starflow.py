@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pushforward.denoising import Learned
 from pushforward.flow import Flow
-from pushforward.interop.ml_tarflow import read
+from pushforward.interop.ml_tarflow import read, weight
 from pushforward.models import STARFlow, STARFlowV
 from pushforward.networks import LayerOptions, NoiseTransformer, PrefixTransformer, ScaledRotary, TextPrefix
 
@@ -150,26 +150,23 @@ def read_settings(config: Mapping[str, Any] | str | PathLike[str]) -> dict[str, 
 def _load(net: Network, state: Mapping[str, Tensor], place: str, settings: Mapping[str, Any]) -> None:
     """Give a network the weights that the state dict has at `place`."""
     patch = settings.get("patch_size", 1)
-    own = {
-        name: _converted(name, _their(state, place, name, net), ours, net, patch)
-        for name, ours in net.state_dict().items()
-    }
+    own = {}
+    for name, ours in net.state_dict().items():
+        value = weight(state, ours, _their_name(place, name, net))
+        own[name] = _converted(name, value, net, patch).reshape(ours.shape)
     net.load_state_dict(own)
 
 
-def _their(state: Mapping[str, Tensor], place: str, ours: str, net: Network) -> Tensor:
+def _their_name(place: str, ours: str, net: Network) -> str:
     gated = net.layers[0].mlp.gate is not None  # pyright: ignore
     name = f".{ours}."
     for our, their in (NAMES | (GATED if gated else LAYER)).items():
         if our != "norm" or name.startswith(".norm."):
             name = name.replace(f".{our}.", f".{their}.")
-    key = f"{place}{name}".rstrip(".")
-    if key not in state:
-        raise ValueError(f"this is not a checkpoint of this STARFlow configuration: it has no {key!r}.")
-    return state[key]
+    return f"{place}{name}".rstrip(".")
 
 
-def _converted(name: str, value: Tensor, ours: Tensor, net: Network, patch: int) -> Tensor:
+def _converted(name: str, value: Tensor, net: Network, patch: int) -> Tensor:
     """A weight in our order."""
     if name == "first" or name == "read.weight":
         value = _channels_first(value.flatten(0, -2) if name == "first" else value, patch, -1)
@@ -184,9 +181,7 @@ def _converted(name: str, value: Tensor, ours: Tensor, net: Network, patch: int)
         value = torch.cat([_halves(value[:rotated], net.head), value[rotated:]])
     elif "query_norm" in name or "key_norm" in name:
         value = _halves(value, net.head)
-    if value.numel() != ours.numel():
-        raise ValueError(f"{name} has the shape {tuple(value.shape)} in the checkpoint, and {tuple(ours.shape)} here.")
-    return value.reshape(ours.shape)
+    return value
 
 
 def _halves(rows: Tensor, head: int) -> Tensor:

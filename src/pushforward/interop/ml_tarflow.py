@@ -49,17 +49,17 @@ def load_ml_tarflow(
     """
     state = read(state_dict_or_path)
     flow = _configuration(state, channels, image_size).build()
-    if not torch.all(state["var"] == 1):  # their sampler uses it with either move
-        flow.base = ObservedNormal(*state["var"].shape)
+    variance = weight(state, torch.empty(flow.base.event), "var")
+    if not torch.all(variance == 1):  # their sampler uses it with either move
+        flow.base = ObservedNormal(*flow.base.event)
     if isinstance(flow.base, ObservedNormal):
-        flow.base.load_state_dict({"variance": state["var"]})
+        flow.base.load_state_dict({"variance": variance})
     for block, net in enumerate(networks(flow)):
-        net.load_state_dict(
-            {
-                name: reordered(name, state[their_name(block, name)], block, raw=net.raw[::-1]).view_as(ours)
-                for name, ours in net.state_dict().items()
-            }
-        )
+        own = {}
+        for name, ours in net.state_dict().items():
+            value = weight(state, ours, their_name(block, name))
+            own[name] = reordered(name, value, block, raw=net.raw[::-1]).view_as(ours)
+        net.load_state_dict(own)
     return flow
 
 
@@ -82,6 +82,23 @@ def save_ml_tarflow(flow: Flow, path: str | PathLike[str] | None = None) -> dict
 
 def read(source: Mapping[str, Tensor] | str | PathLike[str]) -> Mapping[str, Tensor]:
     return source if isinstance(source, Mapping) else torch.load(source, map_location="cpu", weights_only=True)
+
+
+def weight(state: Mapping[str, Tensor], ours: Tensor, *names: str) -> Tensor:
+    """The weight in our place, by the first of these names that the state dict has.
+
+    Raises ValueError where it has none, or one with another number of elements than ours.
+    """
+    name = next((name for name in names if name in state), None)
+    if name is None:
+        raise ValueError(
+            f"this is not a checkpoint of this configuration by the authors' code: it has no {names[0]!r}."
+        )
+    if state[name].numel() != ours.numel():
+        raise ValueError(
+            f"{name} has shape {tuple(state[name].shape)} in the checkpoint, and {tuple(ours.shape)} here."
+        )
+    return state[name]
 
 
 def _configuration(state: Mapping[str, Tensor], channels: int, image_size: int | tuple[int, int] | None) -> TarFlow:
