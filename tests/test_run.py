@@ -546,6 +546,8 @@ def test_what_cannot_be_saved_is_named(tmp_path):
         (lambda s: s["recipe"].pop("codec"), "a Recipe cannot be made of it: .*'codec'"),
         (lambda s: s.update(format=99), "has format 99, written by pushforward .* reads format 4"),
         (lambda s: s.pop("format"), "is not a recipe that pushforward saved, or it is damaged"),
+        (lambda s: s.update(recipe=s["recipe"]["train"]), "recipe.json holds a Plan in place of a recipe"),
+        (lambda s: s.update(recipe=3), "recipe.json holds a int in place of a recipe"),
     ],
 )
 def test_a_recipe_that_cannot_be_read_says_why(trained, tmp_path, change, message):

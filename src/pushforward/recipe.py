@@ -121,9 +121,12 @@ def from_json(text: str, source: str | Path) -> Recipe:
             f"reads format {FORMAT}. Use the version that wrote it, or a later one."
         )
     try:
-        return revived(recipe)
+        found = revived(recipe)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
+    if not isinstance(found, Recipe):
+        raise ValueError(f"{source} holds a {type(found).__name__} in place of a recipe.")
+    return found
 
 
 def plain(value: Any, field: str) -> Any:
