@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import pushforward as pf
-from pushforward.codecs import GaussianNoise, UniformDequantization
-from pushforward.data import Order, digits
+from pushforward.codecs import GaussianNoise, TrainedAutoencoder, UniformDequantization
+from pushforward.data import Arrays, Order, digits
 from pushforward.data.data import listed
 from pushforward.randomness import Keyed
-from pushforward.training import Average, Checkpoints, Likelihood, Plan, minimise
+from pushforward.training import Average, Checkpoints, Likelihood, Look, Plan, minimise
 from tests.toys import picture
 
 
@@ -168,3 +170,28 @@ def test_the_average_follows():
         average.update(torch.tensor(average.share_at(step)), taken)
     torch.testing.assert_close(average.module.weight, module.weight)
     assert average.module.weight.grad is None
+
+
+def test_early_stopping_keeps_the_codec_of_the_best_evaluation(tmp_path):
+    """One that learns with the flow: in memory, in the run's file, and where the finished run is opened again."""
+    costs, seen, data = [9.0, 2.0, 1.0, 3.0], [], Arrays(digits("train").images)
+    plan = Plan(steps=3, batch=8, lr=1e-2, measure_every=1, patience=2, precision="float32")
+
+    def trained() -> dict[str, torch.Tensor]:
+        codec = TrainedAutoencoder(image=(1, 8, 8), latent=1, levels=17, width=4).build()
+        flow = pf.models.TarFlow(image=(1, 4, 4), patch=2, transforms=1, width=16, depth=1).build()
+
+        def measure(_: pf.Flow) -> Look:
+            seen.append(copy.deepcopy(codec.state_dict()))
+            return Look("held-out", costs[len(seen) - 1], 0.1)
+
+        minimise(Likelihood(flow, codec), data, plan, checkpoints=Checkpoints(tmp_path), measure=measure)
+        return codec.state_dict()
+
+    first, saved, again = trained(), load_file(tmp_path / "codec.safetensors"), trained()
+    _, _, best, last = seen
+    for name, tensor in best.items():
+        assert torch.equal(first[name], tensor)
+        assert torch.equal(saved[name], tensor)
+        assert torch.equal(again[name], tensor)
+        assert not torch.equal(last[name], tensor)

@@ -84,8 +84,8 @@ class Checkpoints:
     def release(self, state: State) -> None:
         """Write the weights so far, and those of the codec if it has any. Every process takes part."""
         write_weights(state.result, self.run / WEIGHTS)
-        if isinstance(codec := getattr(state.objective, "codec", None), nn.Module):
-            write_weights(codec, self.run / CODEC)
+        if state.codec is not None:
+            write_weights(state.codec, self.run / CODEC)
 
     def _places(self) -> list[Path]:
         return sorted(self.folder.glob("step-" + "[0-9]" * 8))

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pushforward.flow import Flow
 from pushforward.training.sharding import Mesh, copied
@@ -24,13 +24,16 @@ class EarlyStopping:
     """Keeps the weights of the best evaluation; `enough` is True after `patience` evaluations without improvement.
 
     Training by likelihood may start at better weights than any that it finds: these are kept then. The start is not
-    counted as an evaluation, so patience begins with the first. The state is `tensors()`, which a checkpoint saves, and
-    loads in place. Where there is a mesh, it keeps this process's share of the weights.
+    counted as an evaluation, so patience begins with the first. A codec that learns with the flow is kept with it. The
+    state is `tensors()`, which a checkpoint saves, and loads in place. Where there is a mesh, it keeps this process's
+    share of the weights.
     """
 
-    def __init__(self, flow: Flow, patience: int, mesh: Mesh | None = None):
+    def __init__(self, flow: Flow, patience: int, mesh: Mesh | None = None, codec: nn.Module | None = None):
         self.patience = patience
         self.flow = copied(flow, mesh).eval()  # with the best weights
+        self.codec = None if codec is None else copied(codec, mesh)  # with those of the same evaluation
+        self._codec = codec  # as it learns
         self._looks, self._best_look = torch.zeros(2, dtype=torch.int64, device="cpu").unbind()
         # cost and standard error, of the best evaluation and of the start
         self._best, self._start = torch.full((2, 2), torch.inf, dtype=torch.float64, device="cpu").unbind()
@@ -66,14 +69,23 @@ class EarlyStopping:
 
     @torch.no_grad()
     def add(self, flow: Flow, cost: float, standard_error: float) -> None:
-        """Count an evaluation of this flow, and keep its weights if it is the best so far."""
+        """Count an evaluation of this flow, with its codec, and keep their weights if it is the best so far."""
         self._looks += 1
         if cost < self.best[0]:
             self.flow.load_state_dict(flow.state_dict())
+            if self.codec and self._codec:
+                self.codec.load_state_dict(self._codec.state_dict())
         if cost < self._best[0]:
             self._best_look.copy_(self._looks)
             self._best.copy_(torch.tensor([cost, standard_error], dtype=torch.float64, device="cpu"))
 
+    def restore_codec(self) -> None:
+        """Give the codec that learned with the flow the weights that are kept."""
+        if self.codec and self._codec:
+            self._codec.load_state_dict(self.codec.state_dict())
+
     def tensors(self) -> dict[str, Tensor]:
         weights = {f"weights.{name}": tensor for name, tensor in self.flow.state_dict().items()}
+        if self.codec:
+            weights |= {f"codec.{name}": tensor for name, tensor in self.codec.state_dict().items()}
         return {"looks": self._looks, "best_look": self._best_look, "best": self._best, "start": self._start, **weights}

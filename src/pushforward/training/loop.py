@@ -43,12 +43,12 @@ def minimise(
 ) -> Flow:
     """Train the objective's flow, in place, and return the flow with averaged weights.
 
-    Where the plan has patience, it returns the best average that `measure` evaluated. All randomness is a function of
-    (plan.seed, step, row): a training that resumes from a checkpoint ends with the weights of an uninterrupted one, and
-    processes that share a batch take the same steps as one. A flow that needs data-dependent initialisation, and had
-    none, is initialised from the first events. A step whose loss or gradient is not finite changes nothing; where the
-    plan does not skip it, FloatingPointError is raised, and names the module where it arose. Progress is written to
-    stderr.
+    Where the plan has patience, it returns the best average that `measure` evaluated, and a codec that learns ends with
+    the weights of that evaluation. All randomness is a function of (plan.seed, step, row): a training that resumes from
+    a checkpoint ends with the weights of an uninterrupted one, and processes that share a batch take the same steps as
+    one, where the loss is a mean over rows. A flow that needs data-dependent initialisation, and had none, is
+    initialised from the first events. A step whose loss or gradient is not finite changes nothing; where the plan does
+    not skip it, FloatingPointError is raised, and names the module where it arose. Progress is written to stderr.
 
     With `checkpoints`, Ctrl-C and SIGTERM save the state before they end the training. Your own code is called by
     `measure`, with the flow, and by a `log` of yours, whose `write` has the step and its values.
@@ -107,6 +107,8 @@ def proceed(
         raise FloatingPointError(
             f"held-out events had no finite density in any of {stopping.looks} evaluations. Lower lr."
         )
+    if stopping:
+        stopping.restore_codec()
 
 
 def _train(

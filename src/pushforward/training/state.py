@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pushforward.flow import Flow
 from pushforward.objectives import Objective
@@ -25,7 +25,11 @@ class State:
         self.objective, mesh = objective, mesh_of(plan, objective.flow.device)
         self.sharded = mesh is not None
         self.average = Average(objective.flow, plan.average_decay, mesh)
-        self.early_stopping = EarlyStopping(objective.flow, plan.patience, mesh) if plan.patience else None
+        codec = getattr(objective, "codec", None)
+        self._codec = codec if isinstance(codec, nn.Module) else None
+        learns = self._codec and any(p.requires_grad for p in self._codec.parameters())
+        kept = self._codec if learns else None
+        self.early_stopping = EarlyStopping(objective.flow, plan.patience, mesh, kept) if plan.patience else None
         if mesh is not None:
             shard(objective, mesh)
         self.optimiser = torch.optim.AdamW(
@@ -56,6 +60,12 @@ class State:
         """The best averaged weights that were evaluated, or the averaged weights so far; sharded as the plan says."""
         stopping = self.early_stopping
         return stopping.flow if stopping and stopping.best_look else self.average.module  # pyright: ignore[reportReturnType]
+
+    @property
+    def codec(self) -> nn.Module | None:
+        """The codec of the result: that of the best evaluation, or as it is now. None: it has no weights."""
+        stopping = self.early_stopping
+        return stopping.codec if stopping and stopping.codec and stopping.best_look else self._codec
 
     @property
     def enough(self) -> bool:
