@@ -62,7 +62,9 @@ class Matching(ObjectiveConfig):
 class VelocityRegression(Objective):
     """The mean squared error of the velocity of a flow whose last transform is `Continuous`, an element of the event.
 
-    Its latents are standard normal. Raises ValueError where the flow is of another kind.
+    Its latents are standard normal. Times are spread evenly over the rows that are taken at once, and couplings pair
+    these rows: in parts, or over several processes, the loss of a batch is another estimate of the same error. Raises
+    ValueError where the flow is of another kind.
     """
 
     unit = "squared error"
