@@ -320,6 +320,13 @@ def test_resampling_is_exact_where_the_answer_is_known():
     assert drawn.std() == pytest.approx(deviation.item(), rel=0.15)
 
 
+def test_candidates_are_of_unconditional_flows_with_a_normal_base():
+    """Another base's would be drawn from the wrong distribution, and their weights could not mend it."""
+    backwards = pf.Flow(pf.transforms.Flip(), pf.bases.StandardLogistic(T, D), event=(T, D))
+    with pytest.raises(ValueError, match="this one has a StandardLogistic"):
+        continued(backwards, torch.zeros(1, 2, D))
+
+
 def test_a_temperature_sharpens_the_tokens():
     flow, codec = stirred(MODELS["autoregressive"], 1.0), TokenCells(V)
     firsts = [codec.decode(tempered(flow, t).sample(500, generator=keyed(0)))[:, 0] for t in (0.1, 1.0)]

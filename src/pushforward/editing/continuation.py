@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pushforward.bases import StandardNormal
 from pushforward.flow import Flow
 from pushforward.moves import Categorical, MixD, Tempered
 from pushforward.randomness import Source, draw, drawing
@@ -39,7 +40,8 @@ class Continued(NamedTuple):
 def continued(flow: Flow, known: Events, *, candidates: int = 32, generator: Source = None) -> Continued:
     """Draw the rest of each row's event, given its first tokens `known` (n, k, features).
 
-    The flow is unconditional. Raises ValueError where no token is left to draw.
+    The flow is unconditional. Raises ValueError where no token is left to draw, and where candidates are drawn and the
+    base is not standard normal.
     """
     n, k = known.shape[:2]
     if not 0 < k < flow.event[0]:
@@ -48,12 +50,22 @@ def continued(flow: Flow, known: Events, *, candidates: int = 32, generator: Sou
     first = [*takewhile(lambda part: part.causal, parts)]
     if len(first) == len(parts):
         return Continued(flow.decode(flow.base.sample(n, generator=generator), known=known), None)
+    check_candidates(flow)
     blank = known.new_zeros(n, flow.event[0] - k, *known.shape[2:])
     u = _encoded(first, torch.cat([known, blank], 1))
     chosen, effective = _resampled(flow, Chain(*parts[len(first) :]), u[:, :k], candidates, generator)
     for part in reversed(first):
         chosen = part.decode(chosen)
     return Continued(torch.cat([known.to(chosen), chosen[:, k:]], 1), effective)
+
+
+def check_candidates(flow: Flow) -> None:
+    """Raise ValueError where a flow cannot draw candidates."""
+    if flow.conditions or not isinstance(flow.base, StandardNormal):
+        raise ValueError(
+            "candidates are drawn by unconditional flows with a standard normal base; this one has a "
+            f"{type(flow.base).__name__} and the conditions {[*flow.conditions]}."
+        )
 
 
 def tempered(flow: Flow, temperature: float) -> Flow:

@@ -19,8 +19,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
-from pushforward.bases import StandardNormal
-from pushforward.editing.continuation import Continued, chosen
+from pushforward.editing.continuation import Continued, check_candidates, chosen
 from pushforward.flow import Flow
 from pushforward.moves.mixture import Gaussian
 from pushforward.randomness import Source, draw, drawing
@@ -38,8 +37,7 @@ def infilled(
     The flow is unconditional, its base standard normal, and its first step reads tokens in the order of the sequence.
     Raises ValueError where it is not so, and for another mask.
     """
-    if flow.conditions or not isinstance(flow.base, StandardNormal):
-        raise ValueError("infilling is by unconditional flows with a standard normal base.")
+    check_candidates(flow)
     if missing.dtype != torch.bool or missing.shape != events.shape[1:2] or not missing.any():
         raise ValueError(
             f"missing is a bool for each of {events.shape[1]} tokens, true for one at least; got {missing.dtype} of "
