@@ -22,7 +22,16 @@ from pushforward.data import Arrays, Order, digits
 from pushforward.editing import Langevin, RandomWalk, hole
 from pushforward.evaluation.importance import Importance
 from pushforward.fitting import looking_at
-from pushforward.models import MAF, Dequantiser
+from pushforward.models import MAF, Dequantiser, FlowMatching
+from pushforward.objectives import (
+    Coupling,
+    Matching,
+    MinibatchOT,
+    Reflowed,
+    SemidiscreteOT,
+    TrainedFlow,
+    VelocityRegression,
+)
 from pushforward.recipes import RECIPES
 from pushforward.sampling import Sampling, samples
 from pushforward.training import Likelihood, Plan, ReverseKL, minimise
@@ -90,6 +99,25 @@ def learned_noise() -> CodedFlow:
     return CodedFlow(images().flow, codec)
 
 
+@cache
+def velocity() -> pf.Flow:
+    return FlowMatching(features=2, hidden=(8,)).build()
+
+
+def matched(coupling: Callable[[], Coupling]) -> None:
+    """A step of flow matching with this coupling, of rows without a context."""
+    objective = VelocityRegression(velocity(), Identity(), Matching(coupling=coupling()))
+    minimise(objective, Arrays(ROWS), PLAN)
+
+
+COUPLINGS = {
+    "minibatch": MinibatchOT,
+    "semidiscrete": lambda: SemidiscreteOT(steps=2, batch=8),
+    "reflowed": lambda: Reflowed(velocity(), count=8),
+    "a trained flow's": lambda: TrainedFlow(free()),
+}
+
+
 def energy(x: torch.Tensor) -> torch.Tensor:
     return -0.5 * x.square().sum(1)
 
@@ -138,6 +166,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "training": lambda: minimise(
         Likelihood(images().flow, images().codec, condition_dropout=0.5), digits("train"), PLAN
     ),
+    **{f"coupling: {name}": partial(matched, coupling) for name, coupling in COUPLINGS.items()},
     "reverse KL": lambda: minimise(ReverseKL(free(), energy), Arrays(torch.empty(8, 0, device="cpu")), PLAN),
     "fit": lambda: pf.fit(free(), np.random.default_rng(0).normal(size=(40, 2)), weights=np.ones(40), steps=2),
     "fit_density": lambda: pf.fit_density(free(), energy, steps=2, batch=8),
@@ -148,7 +177,7 @@ CALLS: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_function_makes_its_tensors_where_its_arguments_are(name):
-    for made in (images, rows, free, learned_noise):
+    for made in (images, rows, free, velocity, learned_noise):
         made()
     with Elsewhere():
         CALLS[name]()

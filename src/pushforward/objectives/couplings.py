@@ -74,7 +74,7 @@ class MinibatchOT(Coupling):
 
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
         noise = pairs.noise.clone()
-        for rows in groups(pairs.context, len(noise)):
+        for rows in groups(pairs.context, noise):
             noise[rows] = noise[rows][assignment(pairs.noise[rows], pairs.data[rows])]
         return pairs._replace(noise=noise)
 
@@ -103,10 +103,10 @@ class SemidiscreteOT(Coupling):
 
     def learn(self, everything: Everything) -> SemidiscretePairs:
         pairs = everything()
-        rows = groups(pairs.context, len(pairs.data), labels=True)
+        rows = groups(pairs.context, pairs.data, labels=True)
         data = tuple(pairs.data[part].flatten(1) for part in rows)
         potentials, chi2 = zip(*map(self.potentials, data), strict=True)
-        found = keys(pairs.context, len(pairs.data))[torch.stack([part[0] for part in rows])]
+        found = keys(pairs.context, pairs.data)[torch.stack([part[0] for part in rows])]
         return SemidiscretePairs(everything, found, tuple(rows), data, potentials, max(chi2))
 
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
@@ -147,7 +147,7 @@ class SemidiscretePairs(Coupling):
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
         """Fresh noise with the data that belong to it; labels are those of the batch."""
         chosen = torch.empty(len(pairs.noise), dtype=torch.int64, device=pairs.noise.device)
-        theirs = keys(pairs.context, len(pairs.noise))
+        theirs = keys(pairs.context, pairs.noise)
         for key, rows, data, g in zip(self.keys, self.rows, self.data, self.potentials, strict=True):
             here = (theirs == key).all(1).nonzero()[:, 0]
             chosen[here] = rows[partner(pairs.noise[here].flatten(1), data, g)]
@@ -236,18 +236,19 @@ def assignment(noise: Events, data: Events) -> Tensor:
     return torch.as_tensor(solve(cost.cpu().numpy())[1], device=noise.device)
 
 
-def keys(context: Context, n: int) -> Tensor:
-    """One vector for each of n rows, equal where all conditions are: (n, features) float64."""
-    parts = [t.reshape(n, -1).double() for condition in context.values() for t in condition if t is not None]
-    return torch.cat(parts, 1) if parts else torch.zeros(n, 1, dtype=torch.float64)
+def keys(context: Context, x: Events) -> Tensor:
+    """One vector for each row of x, equal where all conditions are: (n, features) float64, on x's device."""
+    parts = [t.reshape(len(x), -1).double() for condition in context.values() for t in condition if t is not None]
+    return torch.cat(parts, 1) if parts else torch.zeros(len(x), 1, dtype=torch.float64, device=x.device)
 
 
-def groups(context: Context, n: int, *, labels: bool = False) -> list[Tensor]:
-    """The rows of each value that the conditions have, (m,) int64 each. With `labels`, other conditions are refused."""
+def groups(context: Context, x: Events, *, labels: bool = False) -> list[Tensor]:
+    """The rows of x for each value that the conditions have, (m,) int64 each. With `labels`, other conditions are
+    refused."""
     if labels and any(condition.value.is_floating_point() for condition in context.values()):
         raise ValueError(
             "a semidiscrete coupling is learned for each label by itself; this flow has conditions of real numbers. "
             "Couple by Independent() or TrainedFlow(flow)."
         )
-    _, group = keys(context, n).unique(dim=0, return_inverse=True)
+    _, group = keys(context, x).unique(dim=0, return_inverse=True)
     return [(group == i).nonzero()[:, 0] for i in range(int(group.max()) + 1)]
