@@ -9,6 +9,7 @@ import math
 import re
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,10 +35,12 @@ from pushforward.data import (
 from pushforward.explore import app
 from pushforward.explore.blocks import bits, blocks
 from pushforward.explore.clips import Clips
+from pushforward.explore.expected import expected
 from pushforward.explore.uploads import BYTES, PIXELS, read_upload
 from pushforward.explore.worker import SupersededError, Worker
 from pushforward.networks import UNetOptions
 from pushforward.randomness import Keyed
+from pushforward.recipes import RECIPES
 from pushforward.runs.data import recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.sampling import Sampling
@@ -205,6 +208,15 @@ def test_a_training_is_followed(tmp_path):
     assert answer["curve"][-1][1] == -2.0
     pf.runs.folder.write_card(tmp_path / "run")
     assert client.get(path).json()["ended"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_is_told_what_its_recipe_expects(name):
+    recipe = RECIPES[name]()
+    told = expected(replace(recipe, train=replace(recipe.train, steps=7)))
+    assert (told["recipe"], told["differs"]) == (name, [f"train.steps 7, not {recipe.train.steps}"])
+    assert re.match("Expect|Published: ", told["text"])
+    assert expected(replace(recipe, model=pf.models.MAF(features=2))) is None
 
 
 def test_a_row_has_the_density_of_each_feature_given_the_others(tmp_path):

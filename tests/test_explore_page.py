@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ import pushforward as pf
 from pushforward.data import TableSource
 from pushforward.explore import app
 from pushforward.explore.plane import Plane
+from pushforward.recipe import to_json
 from pushforward.runs.folder import load_coded
 from pushforward.training import Log
 from pushforward.transforms import Interval
@@ -73,7 +75,15 @@ def address(folder):
     model = pf.models.MAF(features=2, context=1)
     pf.save(model.build(), folder / "table", model=model, data=TableSource(str(folder / "t.csv"), ("a", "b"), ("age",)))
     Log(folder / "table").write(10, LINE)
-    runs = [*(folder / name for name in ("bounded", "nodata", "table")), *clips_and_texts(folder), documents(folder)]
+    recipe = pf.recipes.digits()
+    (folder / "learned").mkdir()
+    (folder / "learned/recipe.json").write_text(to_json(replace(recipe, train=replace(recipe.train, steps=10))))
+    Log(folder / "learned").write(10, {**LINE, "bits/dim": 2.0})
+    runs = [
+        *(folder / name for name in ("bounded", "nodata", "table", "learned")),
+        *clips_and_texts(folder),
+        documents(folder),
+    ]
     shown = app(["pretrained:moons", "pretrained:digits", *runs, "pretrained:emoji"])
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(shown, log_level="warning"))
@@ -321,6 +331,12 @@ def test_a_training_is_watched(page, address, folder):
     changed(page, "#score", lambda: Log(folder / "table").write(20, {**LINE, "nats": 1.5, "held-out nats": 2.0}))
     assert page.locator("#curve").screenshot() != before
     assert "−2.000" in page.inner_text("#held")
+
+
+def test_a_training_is_beside_what_its_recipe_expects(page, address):
+    ready(page, address, "#learned?view=training", "#score")
+    assert "The recipe digits says: Expect 98 %" in page.inner_text("#expected")
+    assert "This run has train.steps 10, not " in page.inner_text("#expected")
 
 
 def test_the_parts_of_the_flow_open(page, address):

@@ -8,6 +8,7 @@ import os
 from os import PathLike
 from typing import Any
 
+from pushforward.explore.expected import expected
 from pushforward.recipe import Recipe
 from pushforward.runs.folder import CARD, folder_of
 from pushforward.runs.plotting import history
@@ -20,7 +21,7 @@ class Training:
     """The log of a run. What is new in it is read when it is asked for."""
 
     def __init__(self, run: str | PathLike[str], recipe: Recipe):
-        self.folder, self.steps = folder_of(run), recipe.train.steps
+        self.folder, self.steps, self.expected = folder_of(run), recipe.train.steps, expected(recipe)
         self.lines: list[dict[str, Any]] = []
         self.file, self.read = 0, 0  # the number of the file, and bytes that were read
 
@@ -39,6 +40,7 @@ class Training:
             "unit": unit,
             "step": last["step"],
             "steps": self.steps,
+            "expected": self.expected,
             "ended": self._ended(),
             "left": max(0, self.steps - last["step"]) * pace,  # seconds
             "pace": pace,

@@ -30,6 +30,8 @@ export async function training({ run, ask, keep, leaving }) {
     $("share").value = found.step / found.steps;
     $("held").textContent = last ? `${told(last[1])}, at step ${last[0].toLocaleString("en")}` : "not evaluated";
     $("looks").style.visibility = last ? "visible" : "hidden"; // it keeps its place
+    if (found.expected) $("expected").textContent = expectation(found.expected);
+    $("expected").hidden = !found.expected;
     $("pace").textContent = time(found.pace);
     $("lr").textContent = found.lr.toPrecision(2);
     $("gradient").textContent = plain(found.gradient);
@@ -89,6 +91,10 @@ export async function training({ run, ask, keep, leaving }) {
   dark.addEventListener("change", draw);
   leaving.push(() => { clearTimeout(timer); sized.disconnect(); dark.removeEventListener("change", draw); });
   await watch();
+}
+
+function expectation({ recipe, text, differs }) {
+  return `The recipe ${recipe} says: ${text}${differs.length ? ` This run has ${differs.join("; ")}.` : ""}`;
 }
 
 function line(context, points, colour, width) {
