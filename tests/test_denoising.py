@@ -61,11 +61,13 @@ def test_each_layer_looks_one_frame_ahead(depth):
 
 
 def test_any_grid_and_a_video_of_one_frame():
-    """The grid at construction has no effect; a video of one frame is an image; patches of any size go back."""
+    """The grid at construction has no effect; a video of one frame is an image; patches of any size go back; so does a
+    batch without rows."""
     net = randomised(NoiseTransformer((3, 2), positions=ScaledRotary((1, 1)), width=16, depth=1)).double()
     x = torch.randn(2, 3, 4, 6, dtype=torch.float64)
     net.requires_grad_(False)
     torch.testing.assert_close(net(x[:, None])[:, 0], net(x))
+    assert net(x[:0]).shape == (0, 3, 4, 6)
     net.answer.weight.data.zero_()
     net.answer.bias.data[:] = torch.arange(12.0)
     expected = torch.nn.functional.pixel_shuffle(torch.arange(12.0).reshape(12, 1, 1).expand(2, 12, 2, 3), 2)

@@ -49,6 +49,18 @@ def spread(t: PerSample, x: Events) -> Tensor:
     return t.reshape(-1, *(1,) * (x.dim() - 1))
 
 
+def patchify(x: Events, side: int) -> Tensor:
+    """Images in square patches: (B, C, H, W) -> (B, H / side, W / side, C · side²), each (channel, row, column)."""
+    x = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (B, C, H/side, side, W/side, side)
+    return x.permute(0, 2, 4, 1, 3, 5).flatten(3)
+
+
+def unpatchify(patches: Tensor, side: int) -> Events:
+    """The images that these patches tile: the inverse of `patchify`."""
+    patches = patches.unflatten(3, (-1, side, side))  # (B, H/side, W/side, C, side, side)
+    return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+
 def sum_event(t: Events) -> PerSample:
     """The sum over all dimensions but the batch: (batch, *event) -> (batch,). An expanded batch is summed once."""
     if t.stride(0) == 0 and not recorded() and t.shape[0] > 1:

@@ -102,6 +102,14 @@ def batch_is_its_samples(case: Case) -> None:
             assert close(one_log_det[0], log_det[i])
 
 
+def empty_batches(case: Case) -> None:
+    transform, context = case.build(), case.context(N)
+    context = context and conditions.each(context, lambda t: t[:0])
+    for (door, given), shape in zip(doors(transform, case, 0), (case.latent, case.event), strict=True):
+        value, log_det = door(given, context)
+        assert (value.shape, log_det.shape) == ((0, *shape), (0,))
+
+
 def pure(case: Case) -> None:
     transform, context = case.build(), case.context(N)
     state = copy.deepcopy(transform.state_dict())
@@ -371,6 +379,7 @@ LAWS = (
     autocast_leaves_the_flow_in_float32,
     float32_agrees_with_float64,
     batch_is_its_samples,
+    empty_batches,
     pure,
     either_direction_first,
     gradients,

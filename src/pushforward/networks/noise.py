@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.positions import ScaledRotary
 from pushforward.networks.prefix import LabelPrefix, TextPrefix
 from pushforward.plain import computes_in
-from pushforward.shapes import Events
+from pushforward.shapes import Events, patchify, unpatchify
 
 
 class NoiseTransformer(nn.Module):
@@ -57,9 +56,9 @@ class NoiseTransformer(nn.Module):
 
     def forward(self, x: Events, context: Context | None = None) -> Events:
         video = x if x.dim() == 5 else x[:, None]
-        pixels = F.pixel_unshuffle(video, self.patch)  # (B, frame, C · patch², H / patch, W / patch)
-        frames, _, *grid = pixels.shape[1:]
-        h = self.read(pixels.movedim(2, -1).flatten(1, 3).to(computes_in(self.read)))
+        patches, frames = patchify(video.flatten(0, 1), self.patch), video.shape[1]
+        grid = patches.shape[1:3]
+        h = self.read(patches.unflatten(0, video.shape[:2]).flatten(1, 3).to(computes_in(self.read)))
         if self.prefix is not None:
             h = torch.cat([self.prefix(context).expand(len(h), -1, -1), h], 1)
         before = h.shape[1] - frames * grid[0] * grid[1]
@@ -68,8 +67,8 @@ class NoiseTransformer(nn.Module):
         mask = self._mask(before, frames, grid[0] * grid[1], h.device)
         for layer in self.layers:
             h = layer(h, None, rotation, None, mask)
-        h = self.answer(self.norm(h[:, before:])).unflatten(1, (frames, *grid)).movedim(-1, 2)
-        return F.pixel_shuffle(h, self.patch).reshape(x.shape)
+        h = self.answer(self.norm(h[:, before:])).unflatten(1, (frames, *grid)).flatten(0, 1)
+        return unpatchify(h, self.patch).reshape(x.shape)
 
     def _mask(self, before: int, frames: int, tokens: int, device: torch.device) -> Tensor | None:
         """Which keys a query attends to, (T, T) of bool; None for all. The prefix is read as if in the first frame."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pushforward.conditions import Context
 from pushforward.networks.velocity import WAVES, Velocity, waves
 from pushforward.plain import computes_in
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, PerSample, patchify, unpatchify
 
 
 class TimeEmbedding(nn.Module):
@@ -69,15 +69,12 @@ class VelocityViT(Velocity):
         return self.embedding.context_encoder
 
     def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events:
-        (rows, columns), p = self.grid, self.patch
         e = self.embedding(t, context)
-        tokens = x.unflatten(3, (columns, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        tokens = patchify(x, self.patch).flatten(1, 2)
         h = self.read(tokens.to(computes_in(self.read))) + self.positions
         for layer in self.layers:
             h = layer(h, e)
-        tokens = self.answer(normalised(h))
-        patches = tokens.unflatten(2, (-1, p, p)).unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5)
-        return patches.reshape(x.shape)
+        return unpatchify(self.answer(normalised(h)).unflatten(1, self.grid), self.patch)
 
 
 class ModulatedLayer(nn.Module):

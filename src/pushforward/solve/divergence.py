@@ -89,7 +89,7 @@ class ExactDivergence(Divergence):
         return None
 
     def tangents(self, x: Events, probes: Tensor | None) -> Iterator[tuple[Tensor, float]]:
-        elements = x[0].numel()
+        elements = x.shape[1:].numel()
         for start in range(0, elements, self.chunk):
             some = torch.zeros(min(self.chunk, elements - start), elements, dtype=x.dtype, device=x.device)
             some.diagonal(start).fill_(1)

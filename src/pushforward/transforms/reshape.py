@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pushforward.bases import Base, StandardNormal
 from pushforward.computed import Computed
 from pushforward.conditions import Context
 from pushforward.plain import is_unchanged
-from pushforward.shapes import Events, PerSample, Tokens, at_least_float32
+from pushforward.shapes import Events, PerSample, Tokens, at_least_float32, patchify, unpatchify
 from pushforward.transform import Diagnosis, Inverse, Transform, Triangular
 
 
@@ -93,14 +92,11 @@ class Patchify(Rearrangement):
         return height * width // self.patch**2, channels * self.patch**2
 
     def arrange(self, x: Events) -> Tokens:
-        p = self.patch
-        x = x.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, C, H/p, p, W/p, p)
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return patchify(x, self.patch).flatten(1, 2)
 
     def restore(self, z: Tokens) -> Events:
-        (c, h, w), p = self.image, self.patch
-        z = z.unflatten(1, (h // p, w // p)).unflatten(3, (c, p, p))  # (B, H/p, W/p, C, p, p)
-        return z.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        _, height, width = self.image
+        return unpatchify(z.unflatten(1, (height // self.patch, width // self.patch)), self.patch)
 
     def extra_repr(self) -> str:
         return f"image={self.image}, patch={self.patch}"
@@ -140,11 +136,13 @@ class Squeeze(Rearrangement):
         channels, height, width = event
         return 4 * channels, height // 2, width // 2
 
-    def arrange(self, x: Events) -> Events:
-        return F.pixel_unshuffle(x, 2)
+    def arrange(self, x: Events) -> Events:  # torch's pixel_unshuffle leaves the shape of an empty batch as it is
+        x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # (B, C, H/2, 2, W/2, 2)
+        return x.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
 
     def restore(self, z: Events) -> Events:
-        return F.pixel_shuffle(z, 2)
+        z = z.unflatten(1, (-1, 2, 2))  # (B, C, 2, 2, H/2, W/2)
+        return z.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
 
 
 class Regroup(Rearrangement, Computed):
