@@ -76,11 +76,16 @@ def shapes_and_dtypes(case: Case) -> None:
 
 
 def autocast_leaves_the_flow_in_float32(case: Case) -> None:
+    """Networks may be narrow under autocast; what is no network has the same bits."""
     transform, context = case.build(torch.float32), case.context(N)
-    with torch.autocast("cpu", torch.bfloat16):
-        for door, given in doors(transform, case, N, torch.float32):
+    weighted = [part for part in transform.modules() if [*part.parameters()]]
+    has_network = any(type(part).__module__.startswith("pushforward.networks") for part in weighted)
+    for door, given in doors(transform, case, N, torch.float32):
+        with torch.autocast("cpu", torch.bfloat16):
             value, log_det = door(given, context)
-            assert (value.dtype, log_det.dtype) == (torch.float32, torch.float32)
+        assert (value.dtype, log_det.dtype) == (torch.float32, torch.float32)
+        if not has_network:
+            assert all(torch.equal(a, b) for a, b in zip((value, log_det), door(given, context), strict=True))
 
 
 def float32_agrees_with_float64(case: Case) -> None:

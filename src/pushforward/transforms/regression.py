@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pushforward.conditions import Context, find
 from pushforward.networks import Units
-from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
+from pushforward.shapes import Events, PerSample, at_least_float32, sum_event, without_autocast
 from pushforward.transform import Triangular
 
 PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, float("inf"))  # λ
@@ -83,8 +83,9 @@ class Regression(Triangular):
 
     def _mean(self, context: Context | None) -> Tensor:
         condition = find(context, self.name)
-        u = self.units(condition).to(self.weight.dtype)
-        return torch.where(condition.null[:, None], 0.0, u) @ self.weight.T
+        u = self.units(condition).to(self.weight.dtype).masked_fill(condition.null[:, None], 0)
+        with without_autocast(u):
+            return u @ self.weight.T
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}"
