@@ -222,6 +222,20 @@ def test_what_follows_a_known_prefix_is_decoded_token_by_token():
         torch.testing.assert_close(flow.decode(z, context, known=x[:, :n]), tokens)
 
 
+def test_a_known_prefix_is_of_the_event_where_latents_have_another_shape():
+    patches = pf.transforms.Patchify((1, 2, 2), 1)
+    net = pf.networks.CausalTransformer(1, (1, 2), positions=pf.networks.Rotary(None), width=8, depth=1)
+    tokens = pf.transforms.InSequence(pf.transforms.Autoregressive(net, pf.moves.Affine()))
+    transform = pf.Chain(pf.transforms.Framewise(patches), tokens)
+    flow = randomised(pf.Flow(transform, pf.bases.StandardNormal(3, 4, 1), event=(3, 1, 2, 2))).double()
+    x = torch.randn(2, 3, 1, 2, 2, dtype=torch.float64)
+    torch.testing.assert_close(flow.decode(flow.encode(x), known=x[:, :1]), x)
+
+
+def sequence() -> pf.Flow:
+    return pf.Flow(pf.transforms.Flip(axis=2), pf.bases.StandardNormal(5, 3), event=(5, 3))
+
+
 X = torch.zeros(2, 1, 8, 8)
 ERRORS = {
     "wrong event": (
@@ -289,6 +303,18 @@ ERRORS = {
         lambda: picture(classes=0).decode(torch.zeros(2, 4, 16), known=X[:, :, :4]),
         "this flow is not causal.*editing.inpaint",
     ),
+    **{
+        f"a prefix of {name}": (
+            lambda shape=shape: sequence().decode(torch.zeros(2, 5, 3), known=torch.zeros(shape)),
+            r"of shape \(3,\), one at least, 5 at most.*the batch \(2,\) or none; it is of shape",
+        )
+        for name, shape in {
+            "too many elements": (2, 6, 3),
+            "none": (2, 0, 3),
+            "another shape": (2, 2, 4),
+            "another batch": (3, 2, 3),
+        }.items()
+    },
     "nothing to check": (lambda: picture().check(X[:0], 0), "no events to check"),
     "empty chain": (lambda: pf.Chain(), "at least one part"),
     "patch": (

@@ -24,7 +24,7 @@ from pushforward.denoising import Denoiser, Score
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source, drawing
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, PerSample, fits
 from pushforward.statistics import narrowed
 from pushforward.transform import Solver, Traced, Transform, mapped, mapped_alone, solved_by, trace
 
@@ -139,8 +139,8 @@ class Flow(nn.Module):
 
         `solve` is the solver (`pushforward.solve`) of all transforms that have one, or a sequence of several kinds.
         `known` (*batch, n, …) fixes the first n elements along the event's first axis: the others are decoded given
-        these, from the rest of z. Raises ValueError where the transform is not causal, that is where z[:, :n] depends
-        on more than x[:, :n].
+        these, from the rest of z. Raises ValueError where `known` does not fit, or where the transform is not causal,
+        that is where z[:, :n] depends on more than x[:, :n].
         """
         z, rows, batch = self._rows(z, self.base.event, context, "z")
         transform = solved_by(self.transform, solve)
@@ -151,10 +151,9 @@ class Flow(nn.Module):
                 "known= fixes the first elements of an event, and this flow is not causal: its first latents depend on "
                 "later elements. Draw the rest by pushforward.editing.inpaint."
             )
-        known = tensor_for(self, known, "known")
-        prefix = known.shape[known.dim() - len(self.event) :]
-        known, n = known.expand((*batch, *prefix)).reshape(len(z), *prefix), prefix[0]
-        rest = known.new_zeros(z.shape)[:, n:]  # z[:, :n] does not depend on it
+        known = streaming.known_rows(tensor_for(self, known, "known"), batch, (z.shape[1], *self.event[1:]))
+        n = known.shape[1]
+        rest = known.new_zeros(len(z), z.shape[1] - n, *known.shape[2:])  # z[:, :n] does not depend on it
         start = mapped(transform, torch.cat([known, rest], 1), rows)[0][:, :n]
         x = mapped(transform.inverse, torch.cat([start, z[:, n:]], 1), rows)[0]
         return _unflattened(torch.cat([known.to(x), x[:, n:]], 1), batch)
@@ -317,7 +316,7 @@ class Flow(nn.Module):
         x = tensor_for(self, x, name)
         apart = max(x.dim() - len(event), 0)
         batch, shape = x.shape[:apart], x.shape[apart:]
-        if not _fits(shape, event):
+        if not fits(shape, event):
             raise ValueError(
                 f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); {name} has shape "
                 f"{tuple(x.shape)}.{f' Give {name}[:, None].' if event == (1,) and x.dim() == 1 else ''}"
@@ -369,7 +368,7 @@ class Flow(nn.Module):
     def _sample_shape(self, size: tuple[int, ...] | None) -> Size:
         """The shape of one sample: the event's own, or `size` where its axes are open."""
         size = sizes(size, "size") if size else self.event
-        if None in size or not _fits(size, self.event):
+        if None in size or not fits(size, self.event):
             raise ValueError(
                 f"this flow has samples of shape {tuple(self.event)}, where None is open: give size=, the shape of one "
                 f"sample, without None; got {tuple(size)}."
@@ -392,8 +391,3 @@ def _complete(flow: Flow, _: object) -> None:
 def _unflattened(t: Tensor, batch: Size) -> Tensor:
     """(rows, …) -> (*batch, …)."""
     return t if len(batch) == 1 else t.reshape((*batch, *t.shape[1:]))
-
-
-def _fits(size: tuple[int, ...], event: tuple[int, ...]) -> bool:
-    """Whether `size` is the shape `event`, in which None stands for any size."""
-    return len(size) == len(event) and all(axis is None or axis == n for n, axis in zip(size, event, strict=True))

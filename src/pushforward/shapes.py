@@ -10,6 +10,7 @@ The aliases below are documentation: to torch and to the type checker they are t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -42,6 +43,11 @@ def multiplied_in(t: Tensor) -> torch.dtype:
 def device_type(t: Tensor) -> str:
     """The type of t's device, for autocast; that of meta tensors is the CPU's."""
     return "cpu" if t.is_meta else t.device.type
+
+
+def fits(size: Sequence[int], event: Sequence[int | None]) -> bool:
+    """Whether `size` is the shape `event`, in which None stands for any size."""
+    return len(size) == len(event) and all(axis is None or axis == n for n, axis in zip(size, event, strict=True))
 
 
 def spread(t: PerSample, x: Events) -> Tensor:

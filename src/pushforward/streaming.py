@@ -17,7 +17,7 @@ from pushforward import conditions
 from pushforward.arrays import sizes, tensor_for
 from pushforward.conditions import Context, Given
 from pushforward.randomness import Source, drawing
-from pushforward.shapes import Events
+from pushforward.shapes import Events, fits
 from pushforward.transform import Transform
 
 
@@ -57,7 +57,7 @@ def stream(
             f"{event}, is not. Call sample."
         )
     whole, within = sizes(size, "size"), Window(*window) if window else Window(2**62, 0)
-    if len(whole) != len(event) or any(axis not in (None, n) for axis, n in zip(event[1:], whole[1:], strict=True)):
+    if not fits(whole, event):
         raise ValueError(f"this flow has samples of shape {event}, where None is open; got size={tuple(whole)}.")
     if window and not 0 < within.kept < within.most:
         raise ValueError(f"a window of `most` elements keeps from 1 to most − 1 of them; got window={tuple(window)}.")
@@ -69,21 +69,26 @@ def stream(
         latent = flow.transform.latent_shape((n, *whole[1:]))
         return flow.base.sample(batch.numel(), rows, event=latent, temperature=temperature, generator=generator)
 
-    seen = None if known is None else _rows(tensor_for(flow, known, "known"), batch, whole[1:])
+    seen = None if known is None else known_rows(tensor_for(flow, known, "known"), batch, (None, *whole[1:]))
     drawn = _drawn(flow.transform, rows, noise, seen, whole[0], within)
     return (element.reshape(*batch, *whole[1:]) for element in drawn)
 
 
-def _rows(known: Events, batch: torch.Size, element: torch.Size) -> Events:
-    """The known elements of every row, (rows, n, …). Raises ValueError where they are none, or of another size."""
-    before = max(known.dim() - len(element) - 1, 0)
+def known_rows(known: Events, batch: torch.Size, event: tuple[int | None, ...]) -> Events:
+    """The first elements of each row's event, (rows, n, …). Raises ValueError where they do not fit this event."""
+    before, (most, *element) = max(known.dim() - len(event), 0), event
     own = known.shape[before:]
-    if own[1:] != element or not own[0] or not _spreads(known.shape[:before], batch):
+    if (
+        not fits(own, (None, *element))
+        or not 0 < own[0] <= (most or own[0])
+        or not _spreads(known.shape[:before], batch)
+    ):
         raise ValueError(
-            f"known= has elements of shape {tuple(element)}, one at least, along its first axis, and before it the "
-            f"axes of the batch {tuple(batch)} or none; it is of shape {tuple(known.shape)}."
+            f"known= has elements of shape {tuple(element)}, one at least{f', {most} at most' if most else ''}, along "
+            f"its first axis, and before it the axes of the batch {tuple(batch)} or none; it is of shape "
+            f"{tuple(known.shape)}."
         )
-    return known.expand((*batch, *own)).reshape(-1, *own)
+    return known.expand((*batch, *own)).reshape(batch.numel(), *own)
 
 
 def _spreads(given: torch.Size, batch: torch.Size) -> bool:
