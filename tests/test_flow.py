@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 
 import numpy as np
@@ -136,6 +137,24 @@ def test_trace_adds_up_to_log_prob():
     assert all(step.log_slopes.shape == step.z.shape for step in steps)
     total = flow.base.log_prob(steps[-1].z) + sum(step.log_slopes.flatten(1).sum(1) for step in steps)
     torch.testing.assert_close(total, flow.log_prob(x, labels))
+
+
+@pytest.mark.parametrize("transforms", [None, (1,)])
+def test_a_step_that_is_used_twice_is_guided_like_two(transforms):
+    embedding, positions = pf.networks.LabelEmbedding(3, 8), pf.networks.Rotary(None)
+    net = pf.networks.CausalTransformer(3, (3, 2), positions=positions, width=8, depth=1, context_encoder=embedding)
+    step = randomised(pf.transforms.Autoregressive(net, pf.moves.Affine()))
+    tied, apart = (
+        pf.Flow(
+            pf.Chain(step, pf.transforms.Flip(), other),
+            pf.bases.StandardNormal(5, 3),
+            event=(5, 3),
+            conditions={"label": Label(3)},
+        ).guided(2.0, transforms=transforms)
+        for other in (step, copy.deepcopy(step))
+    )
+    x = torch.randn(2, 5, 3)
+    assert torch.equal(tied.log_prob(x, 1), apart.log_prob(x, 1))
 
 
 def test_guidance_of_weight_zero_is_the_flow_itself_and_shares_its_weights():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 import torch
@@ -109,15 +110,11 @@ def guide(
     0 first; None guides all. Those that read no context, whose null pass would be the same, stay as they are. It is
     exact where the transform is. Velocities are guided by a `Linear` rule of constant weight alone.
     """
-    count = sum(isinstance(part, Autoregressive | Continuous) for part in transform.modules())
-    if not count:
-        raise ValueError("guidance acts in autoregressive and continuous steps, and this flow has none.")
-    if wrong := sorted(set(transforms or ()) - set(range(count))):
-        raise ValueError(f"this flow has the transforms to guide 0 … {count - 1}; got {wrong}.")
-    numbers = iter(range(count))
+    numbers = count()
 
     def guided(step: Autoregressive | Continuous) -> Autoregressive | Continuous:
-        if next(numbers) not in (range(count) if transforms is None else transforms):
+        number = next(numbers)
+        if transforms is not None and number not in transforms:
             return step
         if isinstance(step, Continuous):
             if attention_temperature != 1 or not isinstance(rule, Linear) or not rule.plain:
@@ -131,4 +128,9 @@ def guide(
         net = Guided(step.net, step.move, rule, conditions=conditions, attention_temperature=attention_temperature)
         return Autoregressive(net, Affine(), solve=step.solve)
 
-    return replaced(transform, (Autoregressive, Continuous), guided)  # pyright: ignore[reportReturnType]
+    found, steps = replaced(transform, (Autoregressive, Continuous), guided), next(numbers)
+    if not steps:
+        raise ValueError("guidance acts in autoregressive and continuous steps, and this flow has none.")
+    if wrong := sorted(set(transforms or ()) - set(range(steps))):
+        raise ValueError(f"this flow has the transforms to guide 0 … {steps - 1}; got {wrong}.")
+    return found  # pyright: ignore[reportReturnType]
