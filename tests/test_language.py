@@ -231,6 +231,15 @@ def test_a_categorical_move_goes_there_and_back(dtype):
     torch.testing.assert_close(slopes.log(), log_slopes, rtol=1e-3, atol=1e-3)
 
 
+def test_a_categorical_move_has_finite_gradients_where_a_side_has_all_of_the_probability():
+    torch.manual_seed(0)
+    move, raw = Categorical(5), (30 * torch.randn(500, 5)).requires_grad_()
+    given = (torch.rand(500) * 2 - 1).requires_grad_(), raw
+    for door in (move.forward, move.inverse):
+        value, log_slopes = door(*given)
+        assert all(t.isfinite().all() for t in torch.autograd.grad(value.sum() + log_slopes.sum(), given))
+
+
 # models
 
 

@@ -45,7 +45,9 @@ class Categorical(Move):
         cells = torch.arange(self.cells, device=k.device)
         below = (all_w * (cells < k[..., None])).sum(-1) + w * share
         above = (all_w * (cells > k[..., None])).sum(-1) + w * (1 - share)
-        y = torch.where(below < above, _quantile(below), -_quantile(above))
+        lower = below < above
+        y = _quantile(torch.where(lower, below, above))  # of the smaller: that of 1 is infinite, and so is its gradient
+        y = torch.where(lower, y, -y)
         return y, self._log_density(log_w, k) - Gaussian.log_pdf(y)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
