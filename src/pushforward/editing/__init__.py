@@ -1,11 +1,12 @@
 """Editing with a flow: attribute directions, interpolation, inpainting, variations; continuing sequences."""
 
-from pushforward.editing.attributes import directions, directions_in_parts, edit, read
+from pushforward.editing.attributes import directions, directions_of, edit, read
 from pushforward.editing.continuation import Continued, continued, tempered
 from pushforward.editing.holes import hole
 from pushforward.editing.infilling import infilled
 from pushforward.editing.inpainting import Inpainted, inpaint
 from pushforward.editing.interpolation import interpolate
+from pushforward.editing.latents import encoded
 from pushforward.editing.proposals import Langevin, Proposal, RandomWalk
 from pushforward.editing.variations import vary
 
@@ -17,8 +18,9 @@ __all__ = [
     "RandomWalk",
     "continued",
     "directions",
-    "directions_in_parts",
+    "directions_of",
     "edit",
+    "encoded",
     "hole",
     "infilled",
     "inpaint",

@@ -11,21 +11,18 @@ which in data they need not be. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039,
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pushforward import conditions
 from pushforward.arrays import as_tensor
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
-from pushforward.data.data import listed
-from pushforward.editing.latents import CHUNK, decode, encode, rows
+from pushforward.editing.latents import decode, encode, encoded
 from pushforward.flow import Flow
-from pushforward.randomness import Keyed
 from pushforward.shapes import Events
 
 
@@ -53,35 +50,24 @@ def directions(
     >>> print(f"{(read(flow, edit(flow, images, d[2], 0.5), d[2]) - read(flow, images, d[2])).mean():.3f}")
     0.500
     """
-    parts = directions_in_parts(flow, images, labels, codec=codec, context=context, seed=seed)
-    while True:
-        try:
-            next(parts)
-        except StopIteration as end:
-            return end.value
+    images = images if isinstance(images, Data) else as_tensor(images, "the array of images")
+    return directions_of(encoded(flow, images, codec, context, seed), _membership(labels, len(images)))
 
 
 @torch.no_grad()
-def directions_in_parts(
-    flow: Flow,
-    images: Tensor | Data,
-    labels: Tensor,
-    *,
-    codec: Codec = Identity(),
-    context: Given = None,
-    seed: int = 0,
-) -> Generator[float, None, Events]:
-    """What `directions` returns, from a generator that yields the share of the images that are encoded."""
-    images = images if isinstance(images, Data) else as_tensor(images, "the array of images")
-    has = _membership(labels, len(images))
-    with_it, of_all = 0, 0
-    for part, z in _latents(flow, images, codec, context, seed):
+def directions_of(latents: Iterable[Events], labels: Tensor) -> Events:
+    """The direction of every attribute, (attributes, *latent), from standardised latents in parts (rows, *latent).
+
+    `labels` are those of all rows, in order.
+    """
+    has, done, with_it, of_all = _membership(labels, len(labels)), 0, 0, 0
+    for z in latents:
         wide = z.double().cpu()
-        with_it = with_it + torch.einsum("nk,n...->k...", has[part].double(), wide)
+        with_it = with_it + torch.einsum("nk,n...->k...", has[done : done + len(z)].double(), wide)
         of_all = of_all + wide.sum(0)
-        yield (int(part[-1]) + 1) / len(images)
-    n = has.sum(0).reshape(-1, *[1] * len(flow.base.event))
-    return (with_it / n - (of_all - with_it) / (len(images) - n)).to(z)  # pyright: ignore - there is an image
+        done += len(z)
+    n = has.sum(0).reshape(-1, *[1] * of_all.dim())  # pyright: ignore - there is a row
+    return (with_it / n - (of_all - with_it) / (len(has) - n)).to(z)  # pyright: ignore - there is a row
 
 
 def edit(flow: Flow, images: Events, direction: Tensor, amount: float | Tensor, *, context: Given = None) -> Events:
@@ -111,21 +97,6 @@ def _checked(flow: Flow, direction: Tensor) -> Tensor:
     if direction.shape[-len(latent) :] != latent or direction.dim() > len(latent) + 1:
         raise ValueError(f"latents of this flow have shape {latent}; the direction has {tuple(direction.shape)}.")
     return direction
-
-
-def _latents(
-    flow: Flow, images: Tensor | Data, codec: Codec, context: Given, seed: int
-) -> Iterator[tuple[Tensor, Events]]:
-    """In chunks: the indices of the images, and their latents."""
-    given = rows(flow, len(images), context)
-    for part in torch.arange(len(images), device="cpu").split(CHUNK):
-        data = images[part] if isinstance(images, Tensor) else images.fetch(part)[0]
-        x = codec.encode(data, Keyed(seed, rows=part.tolist()))[0]
-        z = encode(flow, x, conditions.each(given, lambda t, part=part: t[part]))
-        lost = part[~z.flatten(1).isfinite().all(1).cpu()]
-        if len(lost):
-            raise FloatingPointError(f"the latent of {listed(lost.tolist())} of the images is not finite: remove them.")
-        yield part, z
 
 
 def _membership(labels: Tensor, n: int) -> Tensor:

@@ -9,7 +9,7 @@ contain the label, which is what one wants to edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,8 +17,12 @@ from torch import Tensor
 from pushforward import conditions
 from pushforward.arrays import as_tensor, tensor_for
 from pushforward.bases import ObservedNormal
+from pushforward.codecs import Codec
 from pushforward.conditions import Context, Given
+from pushforward.data import Data
+from pushforward.data.data import listed
 from pushforward.flow import Flow
+from pushforward.randomness import Keyed
 from pushforward.shapes import Events
 
 CHUNK = 64  # images encoded or decoded at once
@@ -30,6 +34,23 @@ def encode(flow: Flow, images: Events, context: Given = None) -> Events:
     if images.dim() != len(flow.event) + 1:
         raise ValueError(f"give several images, (n, *{tuple(flow.event)}); got {tuple(images.shape)}. One is x[None].")
     return _in_chunks(flow.encode, images, rows(flow, len(images), context)) / _deviations(flow)
+
+
+@torch.no_grad()
+def encoded(flow: Flow, images: Tensor | Data, codec: Codec, context: Given = None, seed: int = 0) -> Iterator[Events]:
+    """Images, of integers where the codec takes them -> standardised latents, in chunks (rows, *latent).
+
+    Noise of the codec is a function of (seed, the image's index). Raises FloatingPointError where latents overflow.
+    """
+    given = rows(flow, len(images), context)
+    for part in torch.arange(len(images), device="cpu").split(CHUNK):
+        data = images[part] if isinstance(images, Tensor) else images.fetch(part)[0]
+        x = codec.encode(data, Keyed(seed, rows=part.tolist()))[0]
+        z = encode(flow, x, conditions.each(given, lambda t, part=part: t[part]))
+        lost = part[~z.flatten(1).isfinite().all(1).cpu()]
+        if len(lost):
+            raise FloatingPointError(f"the latent of {listed(lost.tolist())} of the images is not finite: remove them.")
+        yield z
 
 
 def decode(flow: Flow, latents: Events, context: Given = None) -> Events:

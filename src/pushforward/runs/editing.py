@@ -164,8 +164,12 @@ def attribute_directions(run: Path, coded: CodedFlow) -> Generator[float, None, 
     _refuse_captions(run, "an edit by class")
     check_null(run, recipe_of(run), "editing", "label")
     attributes = _attributes(run)
-    found = yield from editing.directions_in_parts(coded.flow, *_learned(attributes), codec=coded.codec)
-    return attributes.names, found
+    images, has = _learned(attributes)
+    latents = []
+    for z in editing.encoded(coded.flow, images, coded.codec):
+        latents.append(z)
+        yield sum(map(len, latents)) / len(images)
+    return attributes.names, editing.directions_of(latents, has)
 
 
 class _Attributes(NamedTuple):
