@@ -9,7 +9,7 @@ import math
 import re
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,8 +26,8 @@ from pushforward.data import (
     CaptionDocuments,
     CaptionedImages,
     Characters,
-    ClipSource,
     ImageSource,
+    SourceOfClips,
     TableSource,
     TextSource,
     read_videos,
@@ -267,12 +267,27 @@ def test_data_that_are_close_together_stay_apart(tmp_path, scale, centre):
     assert client.get("/api/runs/plane/point", params={"stage": 0, "x": x, "y": y}).json()["path"][0] == [x, y]
 
 
+@dataclass(frozen=True)
+class Cartoons(SourceOfClips):
+    """A source of clips of one's own."""
+
+    frames: int = 3
+
+    def training(self, takes):
+        return pf.data.Clips([torch.zeros(5, *takes.event[1:], dtype=torch.uint8)], self.frames)
+
+    held_out = training
+
+    def at(self, place):
+        return self
+
+
 def clips_and_texts(folder):
     """Runs that learned next to nothing: of clips of three frames, and of texts of eight tokens."""
     torch.manual_seed(0)
     model = pf.models.STARFlowV(image=(3, 4, 4), patch=2, width=64, depths=(1, 1), extent=3)
     coded = CodedFlow(model.build(), GaussianNoise(256, sigma=0.1))
-    pf.save(coded, folder / "clips", model=model, data=ClipSource("nowhere", frames=3))
+    pf.save(coded, folder / "clips", model=model, data=Cartoons())
     first = pf.models.MixDOptions(vocabulary=4)
     model = pf.models.TarFlowLM(
         tokens=8, features=2, width=16, depths=(1, 1), move=pf.models.Mix1Options(4), first=first
@@ -317,7 +332,7 @@ def test_a_clip_whose_frame_failed_begins_anew(monkeypatch):
     drawn = iter([broken(), iter(frames)])
     monkeypatch.setattr("pushforward.explore.clips.streamed", lambda *_: next(drawn))
     coded = SimpleNamespace(flow=None, denoise=lambda x, _: x)
-    shown = Clips(coded, ClipSource("none", frames=3), 3)
+    shown = Clips(coded, Cartoons())
     with pytest.raises(ValueError, match="overflows"):
         shown.frame(Sampling(), 3, 1)
     assert len(shown.frame(Sampling(), 3, 2)["whole"]) == 3

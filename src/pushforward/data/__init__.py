@@ -3,7 +3,7 @@
 from pushforward.data.attributes import Attributed
 from pushforward.data.captions import Captioned
 from pushforward.data.catalogue import digits, find
-from pushforward.data.clips import Clips, ClipSource
+from pushforward.data.clips import Clips, ClipSource, SourceOfClips
 from pushforward.data.columns import Table, read_table, write_table
 from pushforward.data.data import Arrays, Data
 from pushforward.data.document import Document, Documents
@@ -49,6 +49,7 @@ __all__ = [
     "Augmented",
     "Cropped",
     "Source",
+    "SourceOfClips",
     "SpriteFrames",
     "Sprites",
     "Table",

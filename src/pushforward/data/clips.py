@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,15 @@ def _named(context: Context) -> list[tuple[str, Tensor]]:
     return [] if context is None else [("context", context)]
 
 
+class SourceOfClips(Source):
+    """A source of clips of `frames` frames, given the embeddings of their captions where it has a `text`."""
+
+    frames: int
+    text: Callable[[Sequence[str]], Tensor] | None = None  # captions -> embeddings (n, tokens, features)
+
+
 @dataclass(frozen=True)
-class ClipSource(Source):
+class ClipSource(SourceOfClips):
     """Clips of the videos at a path (`data.videos.read_videos`), or of a pack of the folder PUSHFORWARD_DATA.
 
     The last share `validation` of each video's frames is held out. Given `text`, an encoder, the path is a folder with
@@ -94,7 +101,7 @@ class ClipSource(Source):
     frames: int  # of a clip
     every: int = 1  # takes every so many-th frame
     validation: float = 0.2
-    text: TextEncoder | None = None
+    text: TextEncoder | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self):
         if not 0 < self.validation < 1:

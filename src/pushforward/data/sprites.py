@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pushforward.data.clips import SourceOfClips
 from pushforward.data.data import Data, Rows, digest, row_numbers
 from pushforward.data.npz import find_pack
-from pushforward.data.sources import Source, Takes
+from pushforward.data.sources import Takes
 from pushforward.data.text import PhraseEncoder
 from pushforward.randomness import keyed
 
@@ -63,7 +64,7 @@ class SpriteClips(Data):
 
 
 @dataclass(frozen=True)
-class Sprites(Source):
+class Sprites(SourceOfClips):
     """The pack `sprites_layers.npz`: 1,296 characters of four attributes, and 9 actions of 8 frames each.
 
     Training has 1,000 characters, without ten pairs of an attribute and an action (`PAIRS`); held out are the 296
@@ -71,9 +72,9 @@ class Sprites(Source):
     out. Frames are scaled down to the model's.
     """
 
-    frames: ClassVar[int] = 8  # of a clip
+    frames: ClassVar[int] = 8  # pyright: ignore[reportIncompatibleVariableOverride]
     pack: str = "sprites_layers"  # a path, or a name in the folder that PUSHFORWARD_DATA names
-    text: PhraseEncoder = PhraseEncoder()
+    text: PhraseEncoder = PhraseEncoder()  # pyright: ignore[reportIncompatibleVariableOverride]
     place: ClassVar[str] = "pack"
 
     def __str__(self) -> str:

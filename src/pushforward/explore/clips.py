@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow
-from pushforward.data import ClipSource, Sprites
+from pushforward.data import SourceOfClips
 from pushforward.explore.gallery import png
 from pushforward.runs.clips import denoised, streamed
 from pushforward.sampling import Sampling
@@ -27,10 +27,10 @@ class Begun(NamedTuple):
 
 
 class Clips:
-    """Clips of a run that learned clips of `learned` frames, given a prompt where its source has captions."""
+    """Clips of a run, given a prompt where its source has captions."""
 
-    def __init__(self, coded: CodedFlow, source: ClipSource | Sprites, learned: int):
-        self.coded, self.source, self.learned = coded, source, learned
+    def __init__(self, coded: CodedFlow, source: SourceOfClips):
+        self.coded, self.source, self.learned = coded, source, source.frames
         self.begun: OrderedDict[tuple[Sampling, int], Begun] = OrderedDict()
 
     def frame(self, sampling: Sampling, frames: int, k: int) -> dict[str, Any]:

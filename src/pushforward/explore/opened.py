@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pushforward.codecs import CodedFlow, Identity
 from pushforward.codecs.integers import IntegerCodec
-from pushforward.data import Arrays, CaptionDocuments, ClipSource, Sprites, TextSource
+from pushforward.data import Arrays, CaptionDocuments, SourceOfClips, TextSource
 from pushforward.explore.clips import Clips
 from pushforward.explore.documents import Documents
 from pushforward.explore.edits import Edits, is_continuous
@@ -61,7 +61,7 @@ class Opened:
             return "texts"
         if isinstance(source, CaptionDocuments):
             return "documents"
-        if isinstance(source, ClipSource | Sprites) and len(event) == 4 and conditions <= {"text"}:
+        if isinstance(source, SourceOfClips) and len(event) == 4 and conditions <= {"text"}:
             return "clips" if integers else ""
         images = len(event) == 3 and None not in event and event[0] in (1, 3) and conditions <= {"label"}
         return "images" if images and integers else ""
@@ -165,9 +165,9 @@ class Opened:
     def clips(self) -> Clips:
         """Raises ValueError where it is no flow of clips."""
         source = self.recipe.data
-        if self.kind != "clips" or not isinstance(source, ClipSource | Sprites):
+        if self.kind != "clips" or not isinstance(source, SourceOfClips):
             raise ValueError(f"{self.name} is not a flow of clips of integers.")
-        return Clips(self.coded, source, source.frames)
+        return Clips(self.coded, source)
 
     @cached_property
     def texts(self) -> Texts:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodecConfig, CodedFlow, placed
-from pushforward.data import ClipSource, Sprites, write_video
+from pushforward.data import SourceOfClips, write_video
 from pushforward.data.encoded import fitted
 from pushforward.data.videos import check_video
 from pushforward.evaluation import grid, zoomed
@@ -25,7 +25,7 @@ from pushforward.solve import jacobi
 RATE = 8.0  # frames per second of what is written
 
 
-def sample_clips(run: Path, source: ClipSource | Sprites, out: Path, n: int, sampling: Sampling, device: str) -> str:
+def sample_clips(run: Path, source: SourceOfClips, out: Path, n: int, sampling: Sampling, device: str) -> str:
     """Write an animation with n clips of each prompt in a row; without prompts, with n clips.
 
     Clips of more frames than the run learned are drawn in a window, which keeps half of its frames.

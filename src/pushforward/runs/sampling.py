@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, placed
-from pushforward.data import CaptionDocuments, Captioned, ClipSource, Source, Sprites, TextSource
+from pushforward.data import CaptionDocuments, Captioned, Source, SourceOfClips, TextSource
 from pushforward.data.columns import check_writable, write_table
 from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
@@ -70,7 +70,7 @@ def sample(
     check_sampling(run, recipe, sampling)
     if isinstance(source, TextSource):
         return sample_text(run, out, n, sampling, device)
-    clips = isinstance(source, ClipSource | Sprites)
+    clips = isinstance(source, SourceOfClips)
     out = Path(out or ("samples.csv" if source.columns else "samples.gif" if clips else "samples.png"))
     if source.columns:
         return _sample_table(run, source, out, n, read_given(source, given), sampling, device)
