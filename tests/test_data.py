@@ -982,8 +982,14 @@ PACKS = {
     "clips": ClipSource("none", frames=2),
     "sprites": Sprites("none"),
     "captions": Captioned(("none",)),
-    "attributes": Attributed(("none",), ("red",)),
+    "attributes": Attributed(("none",), ("red",), mirrored=True),
 }
+
+
+@pytest.mark.parametrize("source", PACKS.values(), ids=PACKS)
+def test_a_source_is_the_same_at_another_place(source):
+    moved = source.at("elsewhere")
+    assert (str(moved), moved.at("none")) == ("elsewhere", source)
 
 
 @pytest.mark.parametrize("given", ["", "packs"], ids=["no folder", "a folder"])

@@ -278,9 +278,6 @@ class Cartoons(SourceOfClips):
 
     held_out = training
 
-    def at(self, place):
-        return self
-
 
 def clips_and_texts(folder):
     """Runs that learned next to nothing: of clips of three frames, and of texts of eight tokens."""

@@ -76,7 +76,7 @@ class Recipe:
             )
         if place is not None and isinstance(self.data, ImageSource):
             return self.data.at(place).whole(self.takes(), names)
-        found = self.held_out_data() if place is None else self.data.at(place).training(self.takes())
+        found = (self.data if place is None else self.data.at(place)).held_out(self.takes())
         if not isinstance(found, Images):
             raise ValueError(f"this run learned {self.data}, which holds no images; see its README.md.")
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -39,9 +39,6 @@ class Attributed(Source):
 
     def held_out(self, takes: Takes) -> Images:
         return self.images(takes, held_out=True)
-
-    def at(self, place: str) -> Attributed:
-        return replace(self, packs=(place,), mirrored=False)
 
     def images(self, takes: Takes, *, held_out: bool) -> Images:
         """The images of a part. Raises ValueError where the model takes none, or more than 256 levels."""

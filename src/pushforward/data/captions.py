@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -67,9 +67,6 @@ class Captioned(Source):
 
     def held_out(self, takes: Takes) -> Data:
         return self._part(takes, held_out=True)
-
-    def at(self, place: str) -> Captioned:
-        return replace(self, packs=(place,))
 
     def captions(self, *, held_out: bool) -> list[str]:
         """The captions of a part of packs, one for each image."""

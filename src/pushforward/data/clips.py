@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -102,6 +102,7 @@ class ClipSource(SourceOfClips):
     every: int = 1  # takes every so many-th frame
     validation: float = 0.2
     text: TextEncoder | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    place: ClassVar[str] = "path"
 
     def __post_init__(self):
         if not 0 < self.validation < 1:
@@ -115,9 +116,6 @@ class ClipSource(SourceOfClips):
 
     def held_out(self, takes: Takes) -> Clips:
         return self._part(takes, held_out=True)
-
-    def at(self, place: str) -> ClipSource:
-        return replace(self, path=place)
 
     def _part(self, takes: Takes, *, held_out: bool) -> Clips:
         path = find_pack(self.path)

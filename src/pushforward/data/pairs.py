@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -31,10 +31,6 @@ class Pairs(ABC):
     @abstractmethod
     def read(self, takes: Takes, *, held_out: bool) -> tuple[Tensor, list[str]]:
         """The images (n, C, H, W) uint8 to learn, or those held out, and their captions."""
-
-    @abstractmethod
-    def at(self, place: str) -> Pairs:
-        """Those at another path."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +59,6 @@ class CaptionedImages(Pairs):
         if not captions:
             raise ValueError(f"{self} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
         return torch.cat([images for images, _ in parts]), captions
-
-    def at(self, place: str) -> CaptionedImages:
-        return replace(self, paths=(place,))
 
     def _part(self, path: str, held_out: bool) -> tuple[Tensor, list[str]]:
         if path.startswith("hf:"):
@@ -115,9 +108,6 @@ class SpriteFrames(Pairs):
         images = torch.cat([composed(layers, part, (height, width))[:, 0] for part in rows.split(256)])
         return images, [caption(attributes, action) for *attributes, action in rows.tolist()]
 
-    def at(self, place: str) -> SpriteFrames:
-        return SpriteFrames(place)
-
 
 @dataclass(frozen=True)
 class CaptionDocuments(Source):
@@ -143,9 +133,6 @@ class CaptionDocuments(Source):
 
     def held_out(self, takes: Takes) -> Documents:
         return self._documents(takes, held_out=True)
-
-    def at(self, place: str) -> CaptionDocuments:
-        return replace(self, pairs=self.pairs.at(place))
 
     def text(self, captions: Sequence[str]) -> Tensor:
         """The tokens of captions (n, T) int64, with −1 after the shorter ones; none of the empty caption."""

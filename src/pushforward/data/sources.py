@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple
+from operator import attrgetter
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from pushforward.data.images import Cropped, Images, Mirrored, Shifted
 from pushforward.data.splits import NoSplitError
 from pushforward.statistics import narrowed
 
+Self = TypeVar("Self", bound="Source")
 LEAST = 20  # rows to learn from: the held-out ones are then two
 
 
@@ -34,7 +36,7 @@ class Source(ABC):
 
     columns: tuple[str, ...] = ()  # the names of an event's features, where they have names
     context: tuple[str, ...] = ()  # and of the vector that events are conditioned on
-    place: ClassVar[str] = "path"  # the dotted name of the field that tells where the data are
+    place: ClassVar[str] = ""  # the dotted name of the field that tells where the data are; "": there is none
 
     @abstractmethod
     def training(self, takes: Takes) -> Data:
@@ -44,13 +46,22 @@ class Source(ABC):
     def held_out(self, takes: Takes) -> Data:
         """The held-out data."""
 
-    @abstractmethod
-    def at(self, place: str) -> Source:
-        """The same kind of source at another name or path, without augmentation."""
+    def at(self: Self, place: str) -> Self:
+        """The same source at another name or path. Raises ValueError where it has no place."""
+        if not self.place:
+            raise ValueError(f"{self} has no place: it makes its data itself. Leave out --data.")
+        several = isinstance(attrgetter(self.place)(self), tuple)
+        return _replaced(self, self.place, (place,) if several else place)
 
     def learned(self) -> Source:
         """The source with what it learns from its data before a training: the vocabulary of a tokenizer."""
         return self
+
+
+def _replaced(part: Any, name: str, value: object) -> Any:
+    """The same with this value in the field of this dotted name."""
+    outer, _, inner = name.partition(".")
+    return replace(part, **{outer: _replaced(getattr(part, outer), inner, value) if inner else value})
 
 
 @dataclass(frozen=True)
@@ -88,9 +99,6 @@ class ImageSource(Source):
         if self.validation is not None:
             return self.at(self.validation).whole(takes, self.names(takes))
         return self._split("test", takes)
-
-    def at(self, place: str) -> ImageSource:
-        return ImageSource(place)
 
     def names(self, takes: Takes) -> tuple[str, ...]:
         """The names of the classes; () where the flow is not conditioned on them."""
@@ -141,6 +149,7 @@ class TableSource(Source):
     seed: int = 0  # of the choice of held-out rows
     missing: Literal["refuse", "drop"] = "refuse"  # rows that lack a value: raise ValueError, or leave them out
     header: bool | None = None  # whether the first row of text is of names; None: find out
+    place: ClassVar[str] = "path"
 
     def __post_init__(self):
         if not self.columns:
@@ -165,9 +174,6 @@ class TableSource(Source):
         if held_out is None:
             raise ValueError(f"no row of {self.path} is held out: data.validation is 0.")
         return held_out
-
-    def at(self, place: str) -> TableSource:
-        return replace(self, path=place)
 
     @property
     def used(self) -> tuple[str, ...]:

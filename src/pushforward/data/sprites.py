@@ -6,7 +6,7 @@ Li & Mandt 2018, arXiv:1803.02991. Drawn for the Liberated Pixel Cup: CC-BY-SA 3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -94,9 +94,6 @@ class Sprites(SourceOfClips):
         layers, rows = read_layers(self.pack)
         rows = rows[:CHARACTERS].flatten(0, 1)
         return self._clips(layers, rows[has_pair(rows)], takes)
-
-    def at(self, place: str) -> Sprites:
-        return replace(self, pack=place)
 
     def _clips(self, layers: Tensor, rows: Tensor, takes: Takes, told: float = 1.0) -> SpriteClips:
         channels, *size = takes.event[-3:]

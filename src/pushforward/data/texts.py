@@ -85,9 +85,6 @@ class TextSource(Source):
         """Windows of the held-out text that do not overlap."""
         return self._windows(self.texts()[1], takes, stride=takes.event[0])
 
-    def at(self, place: str) -> TextSource:
-        return replace(self, name=place)
-
     def learned(self) -> TextSource:
         tokenizer = self.tokenizer.learned(self._to_learn())
         return self if tokenizer is self.tokenizer else replace(self, tokenizer=tokenizer)

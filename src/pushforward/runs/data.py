@@ -50,25 +50,14 @@ def recipe_of(run: str | PathLike[str]) -> Recipe:
         return recipe
     for place in (folder_of(run) / path, *([Path(known)] if known else [])):
         if place.exists():
-            return replace(recipe, data=placed(recipe.data, str(place)))
+            return replace(recipe, data=recipe.data.at(str(place)))
     return recipe
 
 
-def placed(source: Source, place: str) -> Source:
-    """The same source, of one path, at another."""
-    several = isinstance(attrgetter(source.place)(source), tuple)
-    return _replaced(source, source.place, (place,) if several else place)
-
-
-def _replaced(part: Any, name: str, value: object) -> Any:
-    """The same with this value in the field of this dotted name."""
-    outer, _, inner = name.partition(".")
-    return replace(part, **{outer: _replaced(getattr(part, outer), inner, value) if inner else value})
-
-
 def _path(source: Source) -> Path | None:
-    """What a source tells as a path, whether or not anything is there; None for sets by name, and for several packs."""
-    told = attrgetter(source.place)(source)
+    """What a source tells as a path, whether or not anything is there; None for sets by name, for several packs, and
+    where it has no place."""
+    told = attrgetter(source.place)(source) if source.place else None
     if isinstance(told, tuple) and len(told) == 1:
         told = told[0]
     return Path(told) if isinstance(told, str) and told not in NAMED else None
