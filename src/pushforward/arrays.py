@@ -11,6 +11,7 @@ import torch
 from torch import Size, Tensor
 
 EXACT = 2**53  # the largest of the integers from 0 on that float64 has all of
+NEARER = "Subtract a number near them all"
 DATES = "Give dates and times as numbers, such as days since the first of them."
 CATEGORY = "For a category number its values 0, 1, …, and give it the support Integers; or leave it out."
 WIDE = {"longdouble": "float64", "float96": "float64", "float128": "float64", "complex256": "complex128"}
@@ -96,10 +97,12 @@ def check_exact(integers: np.ndarray | Tensor, name: str) -> None:
     """Raise ValueError where float64 would round integers; other arrays are left alone."""
     array = np.asarray(integers)
     if array.dtype.kind in "iu" and array.size and max(int(array.max()), -int(array.min())) > EXACT:
-        raise ValueError(
-            f"{name} holds integers beyond 2**53, such as {array.flat[abs(array).argmax()]}, which float64 rounds. "
-            "Subtract a number near them all."
-        )
+        raise ValueError(f"{name} holds {rounded(array.flat[abs(array).argmax()])}. {NEARER}.")
+
+
+def rounded(integer: object) -> str:
+    """What a column holds that has this integer, which float64 does not have; the remedy is `NEARER`."""
+    return f"integers beyond 2**53, such as {integer}, which float64 rounds"
 
 
 def _numbers(array: np.ndarray, name: str) -> np.ndarray:

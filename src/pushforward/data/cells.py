@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pushforward.arrays import EXACT
+from pushforward.arrays import EXACT, NEARER, rounded
 
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
@@ -95,11 +95,10 @@ def _exact(numbers: np.ndarray, column: Sequence[str]) -> np.ndarray | Fault:
     for row in (np.abs(numbers) >= EXACT).nonzero()[0].tolist():
         cell = str(column[row])
         if is_integer(cell) and abs(int(cell)) > EXACT:
-            return Fault(row, f"{cell!r}, an integer beyond 2**53, which float64 rounds", NEARER)
+            return Fault(row, rounded(cell), NEARER)
     return numbers
 
 
-NEARER = "Subtract a number near them all from its integers"
 SEPARATORS_OF_THOUSANDS = "Write numbers without separators of thousands"
 
 

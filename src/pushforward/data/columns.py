@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.arrays import EXACT
-from pushforward.data.cells import NEARER, Fault, read_numbers
+from pushforward.arrays import check_exact
+from pushforward.data.cells import Fault, read_numbers
 from pushforward.data.data import naming
 from pushforward.data.delimited import read_delimited
 from pushforward.files import replacing
@@ -223,19 +223,16 @@ def _parquet(path: Path) -> Table:
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
             try:
+                check_exact(table[name].drop_null().to_numpy(), f"column {name!r}")
                 columns[name] = table[name].cast("float64" if not types.is_boolean(kind) else "uint8").to_numpy()
                 columns[name] = columns[name].astype(np.float64)
-            except ValueError:  # pyarrow's
-                faults[name] = _beyond(name)
+            except ValueError as error:
+                faults[name] = str(error)
         else:
             faults[name] = _no_numbers(name, kind)
     if not table.num_rows:
         raise ValueError("the file holds no rows.")
     return _without_index(columns, faults, None, indices)
-
-
-def _beyond(name: str) -> str:
-    return f"column {name!r} holds integers beyond 2**53, which float64 rounds. {NEARER}."
 
 
 def _npz(path: Path) -> Table:
@@ -264,15 +261,23 @@ def _columns_of(array: np.ndarray, name: str) -> dict[str, np.ndarray]:
 
 
 def _of_arrays(columns: dict[str, np.ndarray]) -> Table:
-    numbers = {name: column for name, column in columns.items() if column.dtype.kind in "iufb"}
-    faults = {name: _no_numbers(name, column.dtype) for name, column in columns.items() if name not in numbers}
-    whole = {name: column for name, column in numbers.items() if column.dtype.kind in "iu"}
-    beyond = {name for name, column in whole.items() if ((column > EXACT) | (column < -EXACT)).any()}
-    faults |= {name: _beyond(name) for name in beyond}
-    numbers = {name: column.astype(np.float64) for name, column in numbers.items() if name not in beyond}
     if not columns:
         raise ValueError("the file holds no arrays.")
+    numbers, faults = {}, {}
+    for name, column in columns.items():
+        try:
+            numbers[name] = _numbers(column, name)
+        except ValueError as error:
+            faults[name] = str(error)
     return Table(numbers, {}, faults)
+
+
+def _numbers(column: np.ndarray, name: str) -> np.ndarray:
+    """A column of numbers as float64. Raises ValueError where it holds others, or integers that are rounded."""
+    if column.dtype.kind not in "iufb":
+        raise ValueError(_no_numbers(name, column.dtype))
+    check_exact(column, f"column {name!r}")
+    return column.astype(np.float64)
 
 
 def _no_numbers(name: str, kind: Any) -> str:
