@@ -21,6 +21,10 @@ from pushforward.transform import Chain, Transform
 from pushforward.transforms import ActNorm, Autoregressive, Circle, Coupling, Interval, Split, Support, Unconstrain
 
 
+class GaussianWarning(UserWarning):
+    """A model that is built can only be a Gaussian."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VectorModel(Model):
     """A flow over vectors, unconditional or conditioned on a vector or a label."""
@@ -104,7 +108,7 @@ class VectorModel(Model):
             warnings.warn(
                 f"a {type(self).__name__} of one feature is an affine map of its base, however many steps it has: it "
                 "can only be a Gaussian. Use NSF(features=1, autoregressive=True).",
-                UserWarning,
+                GaussianWarning,
                 stacklevel=4,
             )
 

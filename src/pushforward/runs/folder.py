@@ -29,6 +29,7 @@ from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.files import write
 from pushforward.flow import Flow
 from pushforward.migrations import existing, renamed
+from pushforward.models.vector import GaussianWarning
 from pushforward.recipe import Recipe, from_json
 from pushforward.runs import card
 from pushforward.training import Log, ranks
@@ -58,7 +59,7 @@ def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow
     place = ranks.chosen(device)
     recipe, folder = read_recipe(folder), folder_of(folder)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warnings are for who trains it
+        warnings.simplefilter("ignore", GaussianWarning)  # which is for who trains it
         objective = recipe.build()
     objective.flow.columns, objective.flow.context_columns = recipe.data.columns, recipe.data.context
     codec: Codec = getattr(objective, "codec", Identity())
