@@ -6,7 +6,7 @@ import io
 import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -24,11 +24,13 @@ from pushforward.codecs import (
     DiffusersAutoencoder,
     DiffusersClipAutoencoder,
     FrozenAutoencoder,
+    FrozenClipAutoencoder,
     GaussianNoise,
     Identity,
 )
 from pushforward.conditions import Text
 from pushforward.data import Arrays, Captioned, ClipSource, Takes, TextEncoder, prepared
+from pushforward.data.prepared import computed_once
 from pushforward.data.splits import is_held_out
 from pushforward.evaluation import caption_retrieval, image_text_score
 from pushforward.randomness import keyed
@@ -49,10 +51,10 @@ class Squares(nn.Module):
     def __init__(self):
         super().__init__()
         self.unit = nn.Parameter(torch.ones(()))
-        self.calls = 0
+        self._calls = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
+        self._calls += 1
         return self.unit * nn.functional.pixel_unshuffle(x, 2)
 
 
@@ -117,17 +119,71 @@ def test_a_cache_is_filled_once_and_again_where_a_file_is_lost(tmp_path):
     first = prepared(data, codec, tmp_path)
     assert torch.equal(first.events, codec.clean(data.events))
     assert torch.equal(first.context, data.context)
-    calls = codec.encoder.calls
+    calls = codec.encoder._calls
     again = prepared(data, codec, tmp_path)
-    assert codec.encoder.calls == calls
+    assert codec.encoder._calls == calls
     assert torch.equal(again.events, first.events)
     sorted(tmp_path.glob("*.safetensors"))[0].unlink()
     assert torch.equal(prepared(data, codec, tmp_path).events, first.events)
-    assert codec.encoder.calls > calls
+    assert codec.encoder._calls > calls
     other = autoencoder()
     nn.init.constant_(other.encoder.unit, 2.0)
     assert not torch.equal(prepared(data, other, tmp_path).events, first.events)
     assert prepared(data, GaussianNoise(256, sigma=0.1), tmp_path) is data
+
+
+@dataclass(frozen=True)
+class Gain:
+    by: float = 1.0
+
+
+class Twice(Squares):
+    """Twice the latents of `Squares`, with the same weights."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def with_encoder(make=Squares, **attributes) -> FrozenAutoencoder:
+    codec = FrozenAutoencoder(make(), nn.PixelShuffle(2))
+    vars(codec.encoder).update(attributes)
+    return codec
+
+
+DIFFERENT = {
+    "levels": FrozenAutoencoder(Squares(), nn.PixelShuffle(2), levels=300),
+    "weights": FrozenAutoencoder(nn.Sequential(Squares(), nn.Conv2d(4, 4, 1)), nn.PixelShuffle(2)),
+    "other weights": FrozenAutoencoder(nn.Sequential(Squares(), nn.Conv2d(4, 4, 1)), nn.PixelShuffle(2)),
+    "wider weights": FrozenAutoencoder(Squares().double(), nn.PixelShuffle(2)),
+    "class": with_encoder(Twice),
+    "a number": with_encoder(size=3),
+    "another number": with_encoder(size=4),
+    "a function": with_encoder(act=nn.functional.gelu),
+    "another function": with_encoder(act=nn.functional.silu),
+    "sizes": with_encoder(sizes=Gain()),
+    "other sizes": with_encoder(sizes=Gain(2.0)),
+    "clips": FrozenClipAutoencoder(Squares(), nn.PixelShuffle(2)),
+    "first frames": FrozenClipAutoencoder(Squares(), nn.PixelShuffle(2), first=2.0),
+    "later frames": FrozenClipAutoencoder(Squares(), nn.PixelShuffle(2), later=2.0),
+}
+ALIKE = {
+    "the same": autoencoder(),
+    "noise": FrozenAutoencoder(Squares(), nn.PixelShuffle(2), sigma=0.2),
+    "decoder": FrozenAutoencoder(Squares(), nn.Conv2d(4, 3, 1), tuned=True),
+    "training": autoencoder().eval(),
+}
+
+
+def test_codecs_share_a_cache_where_they_prepare_alike_and_nowhere_else(tmp_path):
+    def names(codec) -> frozenset[str]:
+        folder = tmp_path / str(len([*tmp_path.iterdir()]))
+        computed_once([torch.zeros(1, 2)], lambda part: part, codec.prepares_by(), folder)
+        return frozenset(file.name for file in folder.glob("*.safetensors"))
+
+    alike = names(autoencoder())
+    assert {names(codec) for codec in ALIKE.values()} == {alike}
+    found = [names(codec) for codec in DIFFERENT.values()]
+    assert len({alike, *found}) == 1 + len(DIFFERENT)
 
 
 def test_large_rows_are_computed_few_at_a_time(tmp_path, monkeypatch):
@@ -137,7 +193,7 @@ def test_large_rows_are_computed_few_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH_BYTES", 64)
     assert torch.equal(prepared(data, codec, tmp_path).events, codec.clean(data.events))
     assert len([*tmp_path.glob("*.safetensors")]) == 3  # of 4, 4 and 2 rows
-    assert codec.encoder.calls == 10 + 1
+    assert codec.encoder._calls == 10 + 1
 
 
 def test_two_who_fill_a_cache_at_once_compute_it_once(tmp_path):
@@ -147,7 +203,7 @@ def test_two_who_fill_a_cache_at_once_compute_it_once(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(prepared, data, codec, tmp_path / "shared") for _ in range(2)]
     assert all(torch.equal(made.result().events, expected) for made in both)
-    assert codec.encoder.calls == alone.encoder.calls
+    assert codec.encoder._calls == alone.encoder._calls
 
 
 @pytest.mark.skipif(not (SHARED / "taef2").exists(), reason="the weights of TAEF2 are not here")

@@ -109,7 +109,7 @@ class DocumentFlow(Flow):
         size = texts.numel() * language.width * language.model.embedding.weight.itemsize
         if language.see is not None or size > STATES:
             return documents
-        states = computed_once(texts.split(SHARD), language.model.states_of_texts, language.model, cache)
+        states = computed_once(texts.split(SHARD), language.model.states_of_texts, (language.model,), cache)
         return documents.with_states(states, number)
 
     def read(self, documents: Documents | Sequence[Document]) -> ReadDocuments:

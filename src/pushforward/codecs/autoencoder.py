@@ -152,6 +152,9 @@ class FrozenAutoencoder(nn.Module, Codec):
     def prepare(self, data: Tensor) -> Tensor:
         return self.clean(data)
 
+    def prepares_by(self) -> tuple[object, ...]:
+        return self.encoder, self.levels
+
     def count(self, data: Tensor) -> Tensor:
         latent = data[0] if data.is_floating_point() else self.clean(data[:1])[0]
         return torch.full((len(data),), float(latent.numel()), device=data.device)

@@ -67,6 +67,10 @@ class Codec(CodecConfig):
         """What `encode` computes of the data before it draws anything: it takes this as it takes the data."""
         return data
 
+    def prepares_by(self) -> tuple[object, ...]:
+        """The networks and values that decide what `prepare` computes, by which a cache is named; by default all."""
+        return (self,)
+
     def join(self, flow: Flow) -> None:
         """Share weights with the flow of an objective, where codec and flow have some in common."""
 

@@ -78,7 +78,7 @@ class FrozenClipAutoencoder(FrozenAutoencoder):
     (STARFlow-V), arXiv:2511.20462.
     """
 
-    scales: Tensor  # of the first latent frame and of later ones: a buffer, so a cache of latents is named by it too
+    scales: Tensor  # of the first latent frame and of later ones
 
     def __init__(
         self,
@@ -99,6 +99,9 @@ class FrozenClipAutoencoder(FrozenAutoencoder):
     def clean(self, data: Tensor) -> Events:
         latents = super().clean(data)
         return data if data.is_floating_point() else latents * self._scales(latents)
+
+    def prepares_by(self) -> tuple[object, ...]:
+        return *super().prepares_by(), self.scales
 
     def _scales(self, x: Events) -> Tensor:
         """Those of the frames, (frame, 1, 1, 1)."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
+from numbers import Number
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.codecs import Codec
-from pushforward.data.data import Arrays, Data
+from pushforward.data.data import Arrays, Data, digest
 from pushforward.data.document import Document, Documents
 from pushforward.files import made_once
 
@@ -44,21 +46,23 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
     def compute(events: Tensor) -> Tensor:
         return torch.cat([codec.prepare(part) for part in events.split(batch)])
 
-    made = computed_once(parts(), compute, codec, cache)
+    made = computed_once(parts(), compute, codec.prepares_by(), cache)
     return Arrays(made, None if contexts[0] is None else torch.cat(contexts))
 
 
-def computed_once(parts: Iterable[Tensor], compute: Callable[[Tensor], Tensor], network: object, cache: Path) -> Tensor:
-    """What `compute` makes of the rows of each part by a frozen network: in memory, and in files of `cache`.
+def computed_once(
+    parts: Iterable[Tensor], compute: Callable[[Tensor], Tensor], by: tuple[object, ...], cache: Path
+) -> Tensor:
+    """What `compute` makes of the rows of each part: in memory, and in files of `cache`.
 
-    Files are named by the weights of the network and the rows, so a cache may serve many runs, also at once: what one
-    process computes, the others wait for.
+    Files are named by the rows, and by the networks and values `by` which it is computed. So a cache may serve many
+    runs, also at once: what one process computes, the others wait for.
     """
     from safetensors.torch import load_file, save_file
 
-    weights, made = _digest(network), []
+    described, made = _described(by), []
     for part in parts:
-        name = hashlib.sha256(weights + part.numpy().tobytes()).hexdigest()[:32]
+        name = digest([described, part])[:32]
 
         def make(begun: Path, part: Tensor = part) -> None:
             save_file({"events": compute(part).cpu().contiguous()}, begun)
@@ -82,9 +86,22 @@ def _prepared_documents(data: Documents, codec: Codec, cache: Path) -> Documents
     )
 
 
-def _digest(network: object) -> bytes:
-    digest = hashlib.sha256(type(network).__name__.encode())
-    if isinstance(network, nn.Module):
-        for name, value in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
-            digest.update(name.encode() + value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.digest()
+def _described(value: object) -> object:
+    """A value that prints what it is: of networks, codecs and dataclasses their class and what they hold, weights too,
+    but under private names; of other objects the class alone."""
+    if value is None or isinstance(value, str | Number | torch.dtype):
+        return value
+    if isinstance(value, Tensor):
+        return digest([value])
+    if isinstance(value, tuple | list):
+        return [*map(_described, value)]
+    if isinstance(value, Mapping):
+        return {str(key): _described(each) for key, each in value.items()}
+    if isinstance(value, type | FunctionType | BuiltinFunctionType):
+        return value.__module__, value.__qualname__
+    held = {}
+    if isinstance(value, nn.Module):
+        held = {**value._parameters, **value._buffers, **value._modules}
+    if isinstance(value, nn.Module | Codec) or is_dataclass(value):
+        held |= {name: each for name, each in vars(value).items() if name[0] != "_" and name != "training"}
+    return type(value).__module__, type(value).__qualname__, _described(held)
