@@ -98,7 +98,8 @@ def test_a_folder_of_images_with_captions(prefix, tmp_path, monkeypatch):
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(line, message, tmp_path):
-    (folder_of_pictures(tmp_path) / "metadata.jsonl").write_text('{"file_name": "0.png", "text": "a"}\n' + line)
+    first = '{"file_name": "0.png", "text": "a\u2028b\x85"}\n'  # these characters end no line of JSON
+    (folder_of_pictures(tmp_path) / "metadata.jsonl").write_text(first + line, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         CaptionedImages((str(tmp_path),)).read(TAKES, held_out=False)
 

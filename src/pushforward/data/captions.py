@@ -116,7 +116,7 @@ def read_metadata(folder: Path, column: str = "text") -> tuple[list[Path], list[
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: a line for each file, with its file_name and {column}.")
     files, captions = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:
