@@ -51,7 +51,7 @@ def log_normal(t: Tensor) -> Tensor:
 def test_every_move_of_a_token_is_in_the_table():
     exported = {kind for kind in vars(moves).values() if inspect.isclass(kind) and issubclass(kind, Move)}
     whole = {kind for kind in exported if not inspect.isabstract(kind) and not issubclass(kind, Elementwise)}
-    others = {moves.Categorical, moves.Tempered}  # of bounded features; of another move: in test_language.py
+    others = {moves.Tempered}  # of another move: in test_language.py
     assert whole == {type(make()) for make in MOVES.values()} | others
 
 

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.compression.stack import Stack
-from pushforward.moves import Categorical, Elementwise, Move
+from pushforward.moves import Elementwise, Move
 from pushforward.transform import Inverse, Transform, flattened
 from pushforward.transforms import ActNorm, Autoregressive, Coupling, Permuted, Rearrangement
 
@@ -108,7 +108,7 @@ class Sequential(Step):
 
     def __init__(self, step: Autoregressive):
         self.net, self.move = step.net, step.move
-        self.whole = isinstance(step.move, Elementwise | Categorical)
+        self.whole = isinstance(step.move, Elementwise)
 
     def encode(self, x: Tensor, stack: Stack, grid: Grid) -> Tensor:
         decoder, tokens = self.net.start(len(x), None), x.split(1, 1)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from pushforward.moves.mixture import Gaussian
-from pushforward.moves.move import Move
+from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 
 
 @dataclass(frozen=True)
-class Categorical(Move):
+class Categorical(Elementwise):
     """A feature on [−1, 1) by the probabilities of `cells` equal cells, inside which its density is constant.
 
         y = Φ⁻¹(F(x))        F(x) = w_0 + … + w_{k−1} + w_k · (place of x in its cell k)        w = softmax(raw)
@@ -31,8 +31,9 @@ class Categorical(Move):
 
     cells: int
 
-    def raw_shape(self, features: int) -> tuple[int, ...]:
-        return features, self.cells
+    @property
+    def params_per_element(self) -> int:
+        return self.cells
 
     def params(self, raw: Tensor) -> Tensor:
         """Log-probabilities of the cells, (*, cells)."""
