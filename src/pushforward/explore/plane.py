@@ -59,18 +59,21 @@ class Plane:
         self.densities: dict[int, dict[str, Any]] = {}
 
     def point(self, stage: int, x: float, y: float) -> dict[str, Any]:
-        """Where a point of one stage is at every stage, (stages, 2), the log-det of each transform, and log p, nats."""
+        """Where a point of one stage is at every stage, (stages, 2), the log-det of each transform, and log p, nats.
+
+        `round_trip` is the largest difference of the point when it has gone to the latent and back, or to the data.
+        """
         self._check(stage)
-        start = self._to_data(torch.tensor([[x, y]], dtype=self.rows.dtype), stage)
-        path, log_dets = self._pushed(start, self.parts)
+        given = torch.tensor([[x, y]], dtype=self.rows.dtype)
+        path, log_dets = self._pushed(self._to_data(given, stage), self.parts)
         base = self.flow.base.log_prob(path[-1]).item()
-        back = self.flow.decode(path[-1])
+        back = path[stage] if stage else self.flow.decode(path[-1])  # of a latent, data and latent again
         return {
             "path": [at[0].tolist() for at in path],
             "log_dets": [log_det.item() for log_det in log_dets],
             "base": base,
             "log_p": base + sum(log_det.item() for log_det in log_dets),
-            "round_trip": (back - start).abs().max().item(),
+            "round_trip": (back - given).abs().max().item(),
         }
 
     def _scene(self) -> dict[str, Any]:
@@ -123,6 +126,8 @@ class Plane:
     @torch.no_grad()
     def _to_data(self, y: Tensor, stage: int) -> Tensor:
         """Points of a stage as data."""
+        if stage == len(self.parts):
+            return self.flow.decode(y)  # which solves a differential equation in one leg
         for part in reversed(self.parts[:stage]):
             y = part.decode(y)
         return y

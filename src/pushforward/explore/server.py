@@ -20,6 +20,7 @@ from pushforward.explore import routes
 from pushforward.explore.guard import Guard
 from pushforward.explore.opened import Opened, opened
 from pushforward.explore.worker import BusyError, SupersededError, Worker
+from pushforward.kernels import build as kernels
 from pushforward.optional import require
 from pushforward.runs.folder import PRETRAINED
 
@@ -141,7 +142,8 @@ async def _left(request: "Request") -> None:
 def serve(runs: Sequence[Run] = SHIPPED, port: int = 8642, browser: bool = True) -> None:
     """Serve the explorer on the loopback address until it is interrupted. Raises OSError where the port is taken.
 
-    It computes on half of torch's threads: the browser is beside it, and threads that wait for each other are slow.
+    Kernels are compiled before, so that no request waits for a compiler. It computes on half of torch's threads: the
+    browser is beside it, and threads that wait for each other are slow.
     """
     uvicorn, made = require("uvicorn", "explore"), app(runs)
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
@@ -150,6 +152,8 @@ def serve(runs: Sequence[Run] = SHIPPED, port: int = 8642, browser: bool = True)
     except OSError as error:
         why = os.strerror(error.errno or 0)
         raise OSError(f"port {port} cannot be used: {why}. Give another; --port 0 finds a free one.") from None
+    if kernels.enabled:
+        kernels.build()
     address = f"http://{HERE}:{listening.getsockname()[1]}"
     print(f"exploring at {address}; Ctrl-C ends it", flush=True)
     if browser:
