@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import pushforward as pf
 from pushforward.codecs import (
     Autoencoder,
     ClipAutoencoder,
+    Codec,
     CodedFlow,
     DiffusersAutoencoder,
     DiffusersClipAutoencoder,
@@ -29,11 +31,12 @@ from pushforward.codecs import (
     Identity,
 )
 from pushforward.conditions import Text
-from pushforward.data import Arrays, Captioned, ClipSource, Takes, TextEncoder, prepared
+from pushforward.data import Arrays, Captioned, ClipSource, Takes, TextEncoder, prepared, read_videos
 from pushforward.data.prepared import computed_once
 from pushforward.data.splits import is_held_out
 from pushforward.evaluation import caption_retrieval, image_text_score
 from pushforward.randomness import keyed
+from pushforward.runs.clips import Drawing, windows
 from pushforward.runs.editing import Chains
 from pushforward.sampling import Sampling
 from pushforward.training import Checkpoints, History, Likelihood, Plan, minimise
@@ -329,9 +332,54 @@ def test_a_run_on_latents_of_clips(tmp_path, monkeypatch):
     Image.new("RGB", (20, 10), "red").save(tmp_path / "start.png")
     begun = Sampling(first_frame=str(tmp_path / "start.png"))
     assert "2 clips of 5 frames" in pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=2, sampling=begun)
-    for frames, told in ((8, "Take 5"), (9, "--frames 5 or fewer")):
-        with pytest.raises(ValueError, match=told):
-            pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=2, sampling=replace(begun, frames=frames))
+    with pytest.raises(ValueError, match="Take 5"):
+        pf.runs.sample(tmp_path / "run", tmp_path / "a.png", n=2, sampling=replace(begun, frames=8))
+    longer = replace(begun, frames=9)
+    assert "2 clips of 9 frames" in pf.runs.sample(tmp_path / "run", tmp_path / "b.png", n=2, sampling=longer)
+    learned, drawn = (read_videos(tmp_path / f"{name}.png")[0] for name in "ab")
+    assert torch.equal(drawn[:5], learned)
+
+
+class Counting:
+    """In place of a flow: each frame is the last one plus 1."""
+
+    event = (None, 1, 1, 1)
+
+    def stream(self, shape, context, *, size, known, **options):  # noqa: ARG002
+        last = torch.full((shape, 1, 1, 1), -1.0) if known is None else known[:, -1]
+        return (last + k for k in range(1, size[0] + 1))
+
+
+class Quarters(Codec):
+    """In place of a causal autoencoder: latent k tells the frames 4k − 3 … 4k, and latent 0 frame 0."""
+
+    levels, frames_alike = 256, False
+
+    def encode(self, data, generator=None):  # noqa: ARG002
+        return data[:, ::4] / 4, torch.zeros(len(data))
+
+    def decode(self, x):
+        later = (
+            4 * x[:, 1:].repeat_interleave(4, 1)
+            - torch.tensor([3, 2, 1, 0]).repeat(x.shape[1] - 1)[:, None, None, None]
+        )
+        return torch.cat([4 * x[:, :1], later], 1)
+
+    def data_shape(self, event):
+        return 1 + 4 * (event[0] - 1), *event[1:]
+
+
+@pytest.mark.parametrize("learned", [2, 3, 6])
+@pytest.mark.parametrize("known", [None, torch.zeros(1, 1, 1, 1, 1)])
+def test_clips_go_on_where_the_first_frame_is_encoded_in_its_own_way(learned, known):
+    """Each window begins with the last frames of the one before; those of a single window are all of its frames."""
+    coded = SimpleNamespace(flow=Counting(), codec=Quarters(), denoise=lambda x, _: x)
+    how = Drawing(coded, Quarters(), learned, Sampling())
+    for latents in (1, learned, learned + 1, 4 * learned + 1):
+        found = [*windows(how, None, known, latents, [0, 1])]
+        assert len(found) == 1 or latents > learned
+        frames = torch.arange(4.0 * latents - 3)
+        assert torch.equal(torch.cat(found, 1).flatten(1), frames.expand(2, -1))
 
 
 def pack(path: Path, captions: list[str], side: int = 8) -> None:

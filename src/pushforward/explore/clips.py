@@ -12,6 +12,7 @@ from torch import Tensor
 from pushforward.codecs import CodedFlow
 from pushforward.data import SourceOfClips
 from pushforward.explore.gallery import png
+from pushforward.randomness import Keyed
 from pushforward.runs.clips import denoised, streamed
 from pushforward.sampling import Sampling
 
@@ -52,4 +53,5 @@ class Clips:
 
     def _begin(self, sampling: Sampling, frames: int) -> Begun:
         text = None if self.source.text is None else self.source.text(sampling.prompt)
-        return Begun(text, [], streamed(self.coded.flow, text, None, (self.learned, frames), sampling, [0]))
+        noise = Keyed(sampling.seed, rows=[0])
+        return Begun(text, [], streamed(self.coded.flow, text, None, (self.learned, frames), sampling, noise))

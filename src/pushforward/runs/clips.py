@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ RATE = 8.0  # frames per second of what is written
 def sample_clips(run: Path, source: SourceOfClips, out: Path, n: int, sampling: Sampling, device: str) -> str:
     """Write an animation with n clips of each prompt in a row; without prompts, with n clips.
 
-    Clips of more frames than the run learned are drawn in a window, which keeps half of its frames.
+    Clips of more frames than the run learned are drawn in a window, which keeps half of its frames: see `windows`.
     """
     check_video(out)
     prompts = sampling.prompt
@@ -39,61 +40,83 @@ def sample_clips(run: Path, source: SourceOfClips, out: Path, n: int, sampling: 
     text = None if source.text is None else source.text(prompts).repeat_interleave(n, 0)
     codec = read_recipe(run).codec
     learned, frames = (codec.event_frames(k) for k in (source.frames, sampling.frames or source.frames))
-    if frames > learned and not codec.frames_alike:
+    if frames > learned == 1 and not codec.frames_alike:
         raise ValueError(
-            f"{run} learned clips of {source.frames} frames and encodes the first of them in its own way: it draws no "
-            f"longer ones. Give --frames {source.frames} or fewer."
+            f"{run} learned clips of one latent frame, and encodes later ones in another way: it draws no longer "
+            f"clips. Give --frames {source.frames}."
         )
     coded, count = load_coded(run, device=device).denoised_by(sampling.denoise), n * max(len(prompts), 1)
-    known = None if sampling.first_frame is None else _first(coded, sampling, codec)
+    how = Drawing(coded, codec, learned, sampling)
+    known = None if sampling.first_frame is None else _first(how)
     clips = [
-        _drawn(coded, None if text is None else text[rows], known, (learned, frames), sampling, rows.tolist())
+        torch.cat([*windows(how, None if text is None else text[rows], known, frames, rows.tolist())], 1)
         for rows in torch.arange(count, device="cpu").split(sampling.batch)
     ]
-    decoded = placed(coded.codec.decode(torch.cat(clips)).cpu(), coded.codec.levels)
+    decoded = placed(torch.cat(clips), coded.codec.levels)
     zoom = max(1, SIDE // decoded.shape[-1])
     pictures = [zoomed(grid(frame, n), zoom) for frame in decoded.unbind(1)]
-    frames = [(255 * picture).round().to(torch.uint8) for picture in pictures]
-    write_video(frames, out, rate=RATE)
-    return f"{count} clips of {len(frames)} frames in {out}"
+    pixels = [(255 * picture).round().to(torch.uint8) for picture in pictures]
+    write_video(pixels, out, rate=RATE)
+    return f"{count} clips of {len(pixels)} frames in {out}"
 
 
-def _drawn(
-    coded: CodedFlow,
-    text: Tensor | None,
-    known: Tensor | None,
-    frames: tuple[int, int],
-    how: Sampling,
-    rows: list[int],
-) -> Tensor:
-    """Events of clips (n, frames, C, H, W), with the first frame where it is known, without the noise of the codec.
+class Drawing(NamedTuple):
+    """What draws clips, and how."""
 
-    `frames` are how many the run learned, and how many to draw.
+    coded: CodedFlow
+    codec: CodecConfig
+    learned: int  # frames of the events that the run learned
+    sampling: Sampling
+
+
+def windows(how: Drawing, text: Tensor | None, known: Events | None, frames: int, rows: list[int]) -> Iterator[Tensor]:
+    """Clips whose events have so many frames, as integers (n, frames, C, H, W), window by window.
+
+    Where the codec encodes all frames alike there is one window, in which the flow moves on. Otherwise a window is a
+    clip of the length that the run learned. The last half of it, decoded, is encoded as a clip of its own and begins
+    the next window: so the first event of each window is one of a first frame, as the flow and the decoder learned it.
     """
-    learned, drawn = frames
-    given = [] if known is None else [known.expand(len(rows), *known.shape)]
-    if drawn > len(given):
-        given.extend(streamed(coded.flow, text, known, (learned, drawn - len(given)), how, rows))
-    return denoised(coded, torch.stack(given, 1), text, learned)
+    noise, left = Keyed(how.sampling.seed, rows=rows), frames
+    longest = frames if how.codec.frames_alike else how.learned
+    kept = how.learned // 2
+    overlap, again = how.codec.data_shape((kept, *tuple(how.coded.flow.event)[1:]))[0], 0
+    while True:
+        clip = _drawn(how, text, known, min(left, longest), noise)
+        pixels = how.coded.codec.decode(clip)
+        yield pixels[:, again:].cpu()
+        left -= clip.shape[1] - kept
+        if left <= kept:
+            return
+        again = overlap
+        known = how.coded.codec.encode(pixels[:, -again:], noise)[0]
+
+
+def _drawn(how: Drawing, text: Tensor | None, known: Events | None, frames: int, noise: Keyed) -> Events:
+    """Events of clips (n, frames, C, H, W), which begin with the known ones, without the noise of the codec."""
+    known = None if known is None else known.expand(len(noise), *known.shape[1:])
+    given = [] if known is None else [*known.unbind(1)]
+    if frames > len(given):
+        given.extend(streamed(how.coded.flow, text, known, (how.learned, frames - len(given)), how.sampling, noise))
+    return denoised(how.coded, torch.stack(given, 1), text, how.learned)
 
 
 def streamed(
-    flow: Flow, text: Tensor | None, known: Tensor | None, frames: tuple[int, int], how: Sampling, rows: list[int]
+    flow: Flow, text: Tensor | None, known: Events | None, frames: tuple[int, int], how: Sampling, noise: Keyed
 ) -> Iterator[Tensor]:
     """Frames (n, C, H, W) of clips, with the noise of the codec, each as soon as it is drawn.
 
-    `frames` are how many the run learned, and how many to draw after the known ones.
+    The frames `known` (n, …, C, H, W) come before them. `frames` are how many the run learned, and how many to draw.
     """
     flow, (learned, drawn) = how.guided(flow), frames
     flow = flow.solved_by(partial(jacobi, warm=True)) if how.sweeps else flow
     return flow.stream(
-        len(rows) if text is None else (),
+        len(noise) if text is None else (),
         text,
         size=(drawn, *flow.event[1:]),
-        known=None if known is None else known[None],
+        known=known,
         window=(learned, learned // 2) if learned > 1 else None,
         temperature=how.temperature,
-        generator=Keyed(how.seed, rows=rows),
+        generator=noise,
     )
 
 
@@ -102,15 +125,16 @@ def denoised(coded: CodedFlow, clips: Events, text: Tensor | None, learned: int)
     return torch.cat([coded.denoise(part, text) for part in clips.split(learned, 1)], 1)
 
 
-def _first(coded: CodedFlow, how: Sampling, codec: CodecConfig) -> Tensor:
-    """The first frame as an event (C, H, W), with the noise of the codec."""
+def _first(how: Drawing) -> Events:
+    """The first frame as an event (1, 1, C, H, W), with the noise of the codec."""
     from PIL import Image, UnidentifiedImageError
 
-    channels, height, width = codec.data_shape(tuple(coded.flow.event))[1:]
+    coded, path = how.coded, str(how.sampling.first_frame)
+    channels, height, width = how.codec.data_shape(tuple(coded.flow.event))[1:]
     try:
-        with Image.open(str(how.first_frame)) as picture:
+        with Image.open(path) as picture:
             pixels = torch.from_numpy(fitted(picture, (channels, height, width)).copy())
     except (UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"{how.first_frame} is no image that Pillow reads: {error}") from error
-    noise = Keyed(how.seed, -1, rows=[0])
-    return coded.codec.encode(pixels[None, None], noise)[0][0, 0].to(coded.flow.device)
+        raise ValueError(f"{path} is no image that Pillow reads: {error}") from error
+    noise = Keyed(how.sampling.seed, -1, rows=[0])
+    return coded.codec.encode(pixels[None, None], noise)[0].to(coded.flow.device)
