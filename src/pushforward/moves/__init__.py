@@ -17,11 +17,11 @@ from pushforward.moves.tempered import Tempered
 __all__ = [
     "Affine",
     "AffineParams",
-    "Concatenated",
     "Bound",
     "Categorical",
     "CircularSpline",
     "Composed",
+    "Concatenated",
     "Elementwise",
     "Exp",
     "GaussianMixture",

@@ -34,8 +34,6 @@ from pushforward.networks.velocity_images import VelocityViT, ViTOptions
 from pushforward.networks.vit import ViT
 
 __all__ = [
-    "Embedded",
-    "Encoded",
     "MLP",
     "CausalNetwork",
     "CausalTransformer",
@@ -43,6 +41,8 @@ __all__ = [
     "ContractiveMLP",
     "ConvNet",
     "Decoder",
+    "Embedded",
+    "Encoded",
     "FlowMapNet",
     "FrozenLanguageModel",
     "GatedAttentionNet",
@@ -64,8 +64,8 @@ __all__ = [
     "NumberPrefix",
     "OfAngles",
     "Positions",
-    "Prefixes",
     "PrefixTransformer",
+    "Prefixes",
     "Push",
     "Reading",
     "ResNet",
