@@ -139,6 +139,13 @@ def test_steps_of_rows_do_not_depend_on_one_another():
     torch.testing.assert_close(flow.denoise(x, 0.2, labels, by=Iterative(1)), flow.denoise(x, 0.2, labels))
 
 
+def test_events_of_16_bits_and_an_odd_number_of_elements_are_denoised():
+    x = torch.randn(3, 1, 3, dtype=torch.bfloat16)
+    context = {"noise": NoiseLevel(0.1, T).null().each(lambda t: t.expand(3))}
+    denoised = Iterative(3, stochastic=True)(log_normal, x, torch.full((3,), T), context)
+    assert denoised.shape == x.shape
+
+
 @pytest.mark.parametrize("rule", [GaussianProduct(), Linear()])
 def test_guidance_of_rows_does_not_depend_on_the_others(rule):
     """At every level: the null keeps the noise level."""

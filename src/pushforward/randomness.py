@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from pushforward.kernels import philox
+from pushforward.shapes import at_least_float32
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -81,9 +82,10 @@ def draw(sampler: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, s
 
 
 def hashed(x: Tensor) -> Tensor:
-    """A number for each row (batch, …) of float32 or float64 that is a function of its values, bit for bit: (batch,)
-    int64, not negative. As the rows of a `Keyed` they give a row random numbers that do not depend on its batch."""
-    bits = x.detach().flatten(1).view(torch.int64 if x.dtype == torch.float64 else torch.int32).long()
+    """A number for each row (batch, …) that is a function of its values, bit for bit: (batch,) int64, not negative.
+    As the rows of a `Keyed` they give a row random numbers that do not depend on its batch."""
+    x = at_least_float32(x.detach())
+    bits = x.flatten(1).view(torch.int64 if x.dtype == torch.float64 else torch.int32).long()
     words = (bits ^ torch.arange(1, bits.shape[1] + 1, device=x.device) * -0x61C8864680B583EB) * -0x40A7B892E31B1A47
     return ((words ^ (words >> 31)) * -0x6B2FB644ECCEEE15).sum(1) & (2**63 - 1)
 
