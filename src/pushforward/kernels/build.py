@@ -89,7 +89,7 @@ def _loaded(name: str, structs: Structs) -> ctypes.CDLL | None:
 def _built(source: Path, compiler: str) -> Path:
     """The library's file, which is built unless an earlier process has built it."""
     flags = [*FLAGS, f"-march={os.environ.get('PUSHFORWARD_MARCH', 'native')}"]
-    texts = [file.read_text() for file in (source, *sorted(SOURCES.glob("*.h")))]
+    texts = [file.read_text(encoding="utf-8") for file in (source, *sorted(SOURCES.glob("*.h")))]
     recipe = "\n".join([*texts, compiler, *flags, platform.platform(), _processor()])
     folder = cache_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ def uniform(key: Tensor, rows: Tensor, draw: int, count: int, dtype: torch.dtype
 def normal(key: Tensor, rows: Tensor, draw: int, count: int, dtype: torch.dtype) -> Tensor:
     """Standard normal numbers, (rows, count): sqrt(−2 log u) · (cos, sin)(angle), u in (0, 1] and angle in [−π, π].
 
-    Their size is at most 6.7 in float32, 9.3 in float64. Box & Muller 1958.
+    Their size is at most 6.7 in float32, 9.5 in float64. Box & Muller 1958.
     """
     if dtype == torch.float32 and serves(key, rows, count):
         return _by_kernel("normal", dtype, key, rows, draw, count)

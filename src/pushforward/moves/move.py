@@ -51,10 +51,7 @@ class Move(ABC):
 
 
 class Elementwise(Move):
-    """A move of each element by parameters of its own: raw is (*x.shape, params_per_element).
-
-    Zero raw parameters are the identity, or what the move's docstring says they are.
-    """
+    """A move of each element by parameters of its own: raw is (*x.shape, params_per_element)."""
 
     @property
     @abstractmethod

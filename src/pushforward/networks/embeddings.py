@@ -97,8 +97,7 @@ class Embedded(nn.Module):
 
     def forward(self, condition: Condition) -> Condition:
         values = self.units(condition._replace(value=condition.value.flatten(1)))
-        dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), torch.get_default_dtype())
-        return condition._replace(value=self.net(values.to(dtype).unflatten(1, self.shape)))
+        return condition._replace(value=self.net(values.to(computes_in(self.net)).unflatten(1, self.shape)))
 
 
 class VectorEmbedding(nn.Module):
