@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 
 import pytest
@@ -9,7 +10,18 @@ import torch
 from torch import nn
 
 import pushforward as pf
-from pushforward.conditions import Condition, Image, Label, Vector, concatenate, drop, read, rows
+from pushforward.conditions import (
+    Condition,
+    Image,
+    Label,
+    NoiseLevel,
+    Values,
+    Vector,
+    concatenate,
+    drop,
+    read,
+    rows,
+)
 from pushforward.networks import MLP, LabelEmbedding, MaskedMLP, VectorEmbedding
 from tests.toys import picture, vector
 
@@ -114,6 +126,8 @@ WRONG = {
         {"label": [0, 1], "vector": torch.zeros(3, 2)},
         "label of batch shape .2,., vector of batch shape .3,.",
     ),
+    "infinite": ({"values": Values((2,))}, [math.inf, 0.0], "values that a flow is conditioned on are finite; 1 elem"),
+    "infinite noise": ({"noise": NoiseLevel(0.1, 0.3)}, [0.1, math.inf], "noise levels 0.1 … 0.3.*; got inf"),
     "needless": ({}, 3, "unconditional and was given a context"),
 }
 

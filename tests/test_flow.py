@@ -334,6 +334,12 @@ ERRORS = {
             "another batch": (3, 2, 3),
         }.items()
     },
+    "a distribution of open events": (
+        lambda: pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(None, 2), event=(None, 2))(),
+        r"flow's are \(None, 2\), where None is open",
+    ),
+    "nothing to initialise from": (lambda: plane().initialize(torch.zeros(0, 1, 1, 2)), "no events to initialise"),
+    "a roulette that never ends": (lambda: pf.transforms.Roulette(going_on=1.0), "going_on=1.0"),
     "nothing to check": (lambda: picture().check(X[:0], 0), "no events to check"),
     "empty chain": (lambda: pf.Chain(), "at least one part"),
     "patch": (

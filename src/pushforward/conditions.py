@@ -184,7 +184,11 @@ class Array(Kind):
 
     @property
     def expected(self) -> str:
-        return f"{type(self).__name__.lower()}s of shape (batch, {', '.join(map(str, self.shape))})"
+        return f"{self._plural} of shape (batch, {', '.join(map(str, self.shape))})"
+
+    @property
+    def _plural(self) -> str:
+        return type(self).__name__.lower().removesuffix("s") + "s"
 
     def read(self, given: Given) -> Condition:
         value = as_tensor(given, f"the {type(self).__name__.lower()}")
@@ -198,8 +202,8 @@ class Array(Kind):
             value = value.to(torch.get_default_dtype() if held else torch.float64)
         if readable(value) and value.isinf().any():
             raise ValueError(
-                f"{type(self).__name__.lower()}s that a flow is conditioned on are finite; {value.isinf().sum()} "
-                f"elements of {tuple(value.shape)} are not. Leave those rows out, or give None, the null."
+                f"{self._plural} that a flow is conditioned on are finite; {value.isinf().sum()} elements of "
+                f"{tuple(value.shape)} are not. Leave those rows out, or give None, the null."
             )
         batch = value.shape[: value.dim() - len(self.shape)]
         return Condition(value, torch.zeros(batch, dtype=torch.bool, device=value.device))
@@ -307,7 +311,7 @@ class Text(Array):
 
 @dataclass(frozen=True)
 class NoiseLevel(Kind):
-    """The deviation of the Gaussian noise in x, above 0: a float or real numbers of shape (*batch,).
+    """The deviation of the Gaussian noise in x, above 0 and finite: a float or real numbers of shape (*batch,).
 
     A flow that was trained at the levels `low` … `high` knows them all. It is optional: the null is `high`. It may be
     dropped, as in guidance, and keeps its value.
@@ -332,8 +336,8 @@ class NoiseLevel(Kind):
         levels = as_tensor(given, "the noise level")
         if not levels.is_floating_point():
             levels = levels.to(torch.get_default_dtype())
-        if readable(levels) and not (levels > 0).all():
-            raise ValueError(f"this flow takes {self.expected}; got {levels[~(levels > 0)][0]:g}.")
+        if readable(levels) and len(wrong := levels[~((levels > 0) & levels.isfinite())]):
+            raise ValueError(f"this flow takes {self.expected}; got {wrong[0]:g}.")
         return Condition(levels, torch.zeros_like(levels, dtype=torch.bool))
 
     def null(self) -> Condition:

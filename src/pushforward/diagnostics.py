@@ -42,7 +42,7 @@ class Diagnostics:
     round_trip: float  # largest |inverse(forward(x)) − x|
     latent_round_trip: float  # largest |forward(inverse(z)) − z|, at the latents of x
     log_det_error: float  # largest |log_det − log|det| of the autograd Jacobian|, in nats, over the first rows
-    log_det_rows: int  # how many rows that was
+    log_det_rows: int  # how many rows that was; where none, the error is nan
     finite: float  # the share of rows whose latent and log_det are finite
     exact: bool  # whether log-dets are computed exactly; the error of an estimate is noise
     steps: tuple[Step, ...]  # those that have a diagnosis
@@ -53,12 +53,11 @@ class Diagnostics:
         return max((step.outside for step in self.steps if not math.isnan(step.outside)), default=math.nan)
 
     def __str__(self) -> str:
-        parts = [
-            f"round trip within {self.round_trip:.1e}, of latents {self.latent_round_trip:.1e}",
-            f"log-det{'' if self.exact else ', an estimate,'} within {self.log_det_error:.1e} nats of autograd's "
-            f"({self.log_det_rows} rows)",
-            f"{self.finite:.1%} of rows finite",
-        ]
+        parts = [f"round trip within {self.round_trip:.1e}, of latents {self.latent_round_trip:.1e}"]
+        if self.log_det_rows:
+            error = f"within {self.log_det_error:.1e} nats of autograd's ({self.log_det_rows} rows)"
+            parts.append(f"log-det{'' if self.exact else ', an estimate,'} {error}")
+        parts.append(f"{self.finite:.1%} of rows finite")
         if self.steps:
             least, greatest = min(self.steps, key=lambda s: s.least), max(self.steps, key=lambda s: s.greatest)
             ends = f"{least.least:.1f} ({least.name}) to {greatest.greatest:.1f} ({greatest.name})"

@@ -38,6 +38,11 @@ class FlowDistribution(Distribution):
 
     def __init__(self, flow: Density, context: Context, batch: Sequence[int] = ()):
         self.flow, self.context = flow, context
+        if None in flow.event:
+            raise ValueError(
+                f"a distribution has events of one shape, and this flow's are {tuple(flow.event)}, where None is open. "
+                "Call the flow's own log_prob and sample."
+            )
         super().__init__(batch_shape(context) if context else Size(batch), Size(flow.event), validate_args=False)
 
     def __call__(self, *_: object, **__: object) -> Tensor:

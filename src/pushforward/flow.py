@@ -164,9 +164,11 @@ class Flow(nn.Module):
 
         Until then such parts are the identity. A second call initialises them anew. Nothing else sets this state.
         Statistics are computed in float64. Units of float64 data that float32 does not hold, such as times in seconds
-        since 1980, stay float64, and so do samples. Raises ValueError where an element is not finite.
+        since 1980, stay float64, and so do samples. Raises ValueError where there are no events, or one is not finite.
         """
         x, rows, _ = self._rows(x, self.event, context, embedded=False)
+        if not len(x):
+            raise ValueError("there are no events to initialise from: x has no rows.")
         check_finite(x)
         if self.dtype != torch.float64:
             x = narrowed(x, integers=getattr(self.support, "integers", ()))  # of a `transforms.ProductSupport`
@@ -264,7 +266,7 @@ class Flow(nn.Module):
         null = tuple(conditions)
         if isinstance(conditions, Mapping):
             kinds = {name: self.conditions[name] for name in conditions}
-            null = each(read(kinds, conditions), lambda t: t.to(self.device))
+            null = each(read(kinds, conditions), partial(moved, device=self.device))
         rule = guidance.Linear(weight, on, schedule) if rule is None else replace(rule, weight=weight)  # pyright: ignore
         how = {"conditions": null, "attention_temperature": attention_temperature, "transforms": transforms}
         return self._with(guidance.guide(self.transform, rule, **how))
@@ -276,7 +278,7 @@ class Flow(nn.Module):
         """
         with torch.inference_mode(False):  # gradients are needed, context encoders included
             x, rows, batch = self._rows(x, self.event, context, embedded=False)
-            sigma = as_tensor(sigma, "sigma").to(x.device).expand(batch).flatten()
+            sigma = moved(as_tensor(sigma, "sigma"), x.device).expand(batch).flatten()
             return _unflattened((by or Score())(self.log_prob, x, sigma, rows), batch)
 
     @torch.no_grad()

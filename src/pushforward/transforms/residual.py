@@ -64,6 +64,13 @@ class Roulette:
     going_on: float = 0.5
     seed: int | None = None
 
+    def __post_init__(self):
+        if self.always < 0 or not 0 < self.going_on < 1:
+            raise ValueError(
+                "a roulette always computes 0 terms or more, and goes on with a probability between 0 and 1; got "
+                f"always={self.always}, going_on={self.going_on}."
+            )
+
     def __call__(self, push: Push, x: Events) -> PerSample:
         source = None if self.seed is None else keyed(self.seed)
         v = draw(torch.randn, x.shape, x, source)[..., None]
