@@ -8,7 +8,6 @@ Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516; Dinh et al. 2017 (Real NVP)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,16 +57,20 @@ class Affine(Elementwise):
         return AffineParams(self.bound(log_scale), shift)
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self._map(affine_forward, x, raw, inverse=False)
+        return self._map(x, raw, inverse=False)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return self._map(affine_inverse, y, raw, inverse=True)
+        return self._map(y, raw, inverse=True)
 
-    def _map(self, direction: Callable, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _map(self, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         raw, bound = at_least_float32(raw), BOUNDS.get(type(self.bound)) if self.soft_clip is None else None
 
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-            return direction(given, self.params(raw))
+            log_scale, shift = self.params(raw)
+            if inverse:
+                return given * log_scale.exp() + shift, log_scale
+            log_slopes = -log_scale
+            return (given - shift) * log_slopes.exp(), log_slopes
 
         if bound is None or not kernel.serves(given, raw, bound=bound):
             return tensors(given, raw)
@@ -101,14 +104,3 @@ class Shift(Elementwise):
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         log_slopes, shift = self.params(raw)
         return y + shift, log_slopes
-
-
-def affine_forward(x: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-    """x -> z and log-slopes, for parameters of x's shape."""
-    log_slopes = -params.log_scale
-    return (x - params.shift) * log_slopes.exp(), log_slopes
-
-
-def affine_inverse(z: Tensor, params: AffineParams) -> tuple[Tensor, Tensor]:
-    """z -> x and log-slopes, for parameters of z's shape."""
-    return z * params.log_scale.exp() + params.shift, params.log_scale

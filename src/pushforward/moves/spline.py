@@ -21,7 +21,6 @@ Durkan et al. 2019, arXiv:1906.04032 (with linear tails); Rezende et al. 2020, a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,20 +126,20 @@ class CircularSpline(Elementwise):
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         raw, phase = self._split(raw)
         angle, turns = self._unwind(x)
-        y, log_slopes = self._map(_forward, angle, raw, inverse=False)
+        y, log_slopes = self._map(angle, raw, inverse=False)
         return y + turns + phase, log_slopes
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         raw, phase = self._split(raw)
         angle, turns = self._unwind(y - phase)
-        x, log_slopes = self._map(_inverse, angle, raw, inverse=True)
+        x, log_slopes = self._map(angle, raw, inverse=True)
         return x + turns, log_slopes
 
-    def _map(self, direction: Callable, angle: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _map(self, angle: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         spline = kernel.Spline(self.bins, True, self.bound, self.contrast)
 
         def tensors(angle: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-            return direction(angle, self._knots(raw))
+            return (_inverse if inverse else _forward)(angle, self._knots(raw))
 
         if not kernel.serves(angle, raw, spline):
             return tensors(angle, raw)
