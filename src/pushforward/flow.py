@@ -193,8 +193,9 @@ class Flow(nn.Module):
         noise; `solve` is that of `decode`. Draws that are not finite are returned, with a warning.
         """
         with torch.no_grad():
-            draws = self._draw(shape, context, size, temperature, generator, solve, scored=False)
-        return _finite(*draws, len(self.event))[0]
+            x, _ = self._draw(shape, context, size, temperature, generator, solve, scored=False)
+        _warn_if_not_finite(x, len(self.event))
+        return x
 
     @drawing
     def sample_and_log_prob(
@@ -202,8 +203,9 @@ class Flow(nn.Module):
     ) -> tuple[Events, Tensor]:
         """Draws and their log-densities, at the cost of the draws."""
         with torch.no_grad():
-            draws = self._draw(shape, context, generator=generator)
-        return _finite(*draws, len(self.event))
+            x, log_prob = self._draw(shape, context, generator=generator)
+        _warn_if_not_finite(x, len(self.event))
+        return x, log_prob
 
     @drawing
     def rsample(self, shape: Shape = (), context: Given = None, *, generator: Source = None) -> Events:
@@ -378,12 +380,11 @@ class Flow(nn.Module):
         return Size(size)
 
 
-def _finite(x: Events, log_prob: Any, axes: int) -> tuple[Events, Any]:
-    """Draws whose events have so many axes, and their log-densities; warns where a draw is not finite."""
+def _warn_if_not_finite(x: Events, axes: int) -> None:
+    """Warn where a draw, whose event has so many axes, is not finite."""
     lost = ~x.flatten(x.dim() - axes).isfinite().all(-1)
     if lost.any():
         warnings.warn(f"{lost.sum().item()} of {lost.numel()} samples are not finite", RuntimeWarning, stacklevel=4)
-    return x, log_prob
 
 
 def _complete(flow: Flow, _: object) -> None:

@@ -29,18 +29,6 @@ from pushforward.plain import is_unchanged
 from pushforward.recording import readable
 from pushforward.shapes import Events, PerSample, spread, sum_event
 
-
-class Diagnosis(NamedTuple):
-    """What a transform did to the events of a batch."""
-
-    kind: str  # the transform's class
-    log_slopes: Tensor  # log|dz/dx|, or the logarithms of a matrix's singular values; of any shape
-    condition: float = math.nan  # a matrix's greatest singular value over its least
-    outside: Tensor | None = None  # bool, of any shape: whether elements were outside the bounds of the move
-    evaluations: Tensor | None = None  # (batch,), of the velocity of a continuous transform
-    refused: Tensor | None = None  # (batch,), steps of its solver
-
-
 Base = Any  # of `pushforward.bases`: the distribution of z
 Solver = Any  # of `pushforward.solve`: each kind of transform has its own kinds
 
@@ -250,6 +238,17 @@ class Inverse(Transform):
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
         found = self.transform.diagnose(z, x, context)
         return found and found._replace(log_slopes=-found.log_slopes)
+
+
+class Diagnosis(NamedTuple):
+    """What a transform did to the events of a batch."""
+
+    kind: str  # the transform's class
+    log_slopes: Tensor  # log|dz/dx|, or the logarithms of a matrix's singular values; of any shape
+    condition: float = math.nan  # a matrix's greatest singular value over its least
+    outside: Tensor | None = None  # bool, of any shape: whether elements were outside the bounds of the move
+    evaluations: Tensor | None = None  # (batch,), of the velocity of a continuous transform
+    refused: Tensor | None = None  # (batch,), steps of its solver
 
 
 def mapped(door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context) -> tuple[Events, PerSample]:
