@@ -72,7 +72,7 @@ class LearnedInverse(nn.Module):
 
     @torch.no_grad()
     def decode(self, z: Events, context: Given = None) -> Events:
-        """z (batch, *latent) -> about the x that the flow decodes it to, without noise, (batch, *event)."""
+        """z (batch, *latent) -> an estimate of the x that the flow decodes it to, without noise, (batch, *event)."""
         return self._decoded(z, conditions.rows(self.flow.embedded(self.flow.context(context)), (len(z),)))
 
     @drawing

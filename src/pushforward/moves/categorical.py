@@ -21,7 +21,8 @@ class Categorical(Elementwise):
 
     With a standard normal base log p(x) = log w_k + log(cells / 2): for data that are uniform in their cell that is the
     likelihood of a language model, and no bound. F and 1 − F are summed from their own ends, so both tails keep their
-    precision. The inverse stays inside of a cell, by as much as x is rounded. Zero raw parameters are equal weights.
+    precision. The inverse keeps away from the ends of a cell by the rounding of x, and a point beyond −1 or 1 counts as
+    one of the last cell there. Zero raw parameters are equal weights.
 
     >>> move, raw = Categorical(4), torch.tensor([0.0, 1.0, 2.0, 3.0])
     >>> y, log_slopes = move.forward(torch.tensor(0.25), raw)

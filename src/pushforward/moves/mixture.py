@@ -12,8 +12,8 @@ hazard h = G'/G the log-slope has no difference of large terms either,
     log dy/dx = log sum_k r_k h((x − mean_k) / scale_k) / scale_k − log h(y)        r_k = softmax of log w_k G(…)
 
 `mixture_forward` and `mixture_inverse` compute these formulas from `MixtureParams`; `log_mixture` is the log-density
-alone, without distribution functions. Ho et al. 2019 (Flow++, logistic),
-arXiv:1902.00275, where an affine move follows.
+alone, without distribution functions. Ho et al. 2019 (Flow++, logistic), arXiv:1902.00275; there an affine move
+follows.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class LabelEmbedding(nn.Module):
 class NoiseEmbedding(nn.Module):
     """A perceptron of the waves of a noise level t: sin and cos of f_k · log t. Context -> (batch, width).
 
-    f_k = 10000^(−2k / width) for k < width / 2. `name` names the condition that it reads. iTARFlow
-    2026, arXiv:2604.20041.
+    f_k = 10000^(−2k / width) for k < width / 2. `name` names the condition that it reads. iTARFlow 2026,
+    arXiv:2604.20041.
     """
 
     def __init__(self, width: int, *, name: str = "noise"):

@@ -2,8 +2,8 @@
 
     X(x; s, t) = x + (t − s) (v(x, s) + (t − s) w(x, s, t))
 
-v is the velocity and w what its average over the trajectory from s to t adds, so that the derivative of X by t is v
-where t = s. Boffi et al. 2025, "Flow map matching", arXiv:2406.07507 and arXiv:2505.18825.
+v is the velocity at s, and (t − s) w is what the average velocity from s to t adds to it. So where t = s the derivative
+of X by t is v. Boffi et al. 2025, "Flow map matching", arXiv:2406.07507 and arXiv:2505.18825.
 """
 
 from __future__ import annotations

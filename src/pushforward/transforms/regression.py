@@ -2,7 +2,7 @@
 
     z = (x − weight u) · exp(−log_scale)            u is the condition, standardised
 
-`Flow.initialize` sets weight and scale from data; then they are learned. Before, they are the identity. Where the
+`Flow.initialize` sets weight and scale from data; until then this is the identity. Then they are learned. Where the
 condition is null nothing is subtracted. Each feature starts with the ridge regression whose leave-one-out residuals e
 are the smallest, among penalties λ from none to infinite; exp(log_scale) is their root mean square:
 

@@ -1,4 +1,4 @@
-"""Transforms that only rearrange elements. Their log-determinants are zero."""
+"""Transforms that only rearrange elements, with log-determinants of zero; and a step in another order."""
 
 from __future__ import annotations
 
