@@ -126,7 +126,7 @@ WRONG = {
         {"label": [0, 1], "vector": torch.zeros(3, 2)},
         "label of batch shape .2,., vector of batch shape .3,.",
     ),
-    "infinite": ({"values": Values((2,))}, [math.inf, 0.0], "values that a flow is conditioned on are finite; 1 elem"),
+    "infinite": ({"values": Values((2,))}, [math.inf, 0.0], "values of shape .* are finite; 1 elem"),
     "infinite noise": ({"noise": NoiseLevel(0.1, 0.3)}, [0.1, math.inf], "noise levels 0.1 … 0.3.*; got inf"),
     "needless": ({}, 3, "unconditional and was given a context"),
 }

@@ -184,11 +184,7 @@ class Array(Kind):
 
     @property
     def expected(self) -> str:
-        return f"{self._plural} of shape (batch, {', '.join(map(str, self.shape))})"
-
-    @property
-    def _plural(self) -> str:
-        return type(self).__name__.lower().removesuffix("s") + "s"
+        return f"{type(self).__name__.lower().rstrip('s')}s of shape (batch, {', '.join(map(str, self.shape))})"
 
     def read(self, given: Given) -> Condition:
         value = as_tensor(given, f"the {type(self).__name__.lower()}")
@@ -202,7 +198,7 @@ class Array(Kind):
             value = value.to(torch.get_default_dtype() if held else torch.float64)
         if readable(value) and value.isinf().any():
             raise ValueError(
-                f"{self._plural} that a flow is conditioned on are finite; {value.isinf().sum()} elements of "
+                f"{self.expected} that a flow is conditioned on are finite; {value.isinf().sum()} elements of "
                 f"{tuple(value.shape)} are not. Leave those rows out, or give None, the null."
             )
         batch = value.shape[: value.dim() - len(self.shape)]
