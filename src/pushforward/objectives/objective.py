@@ -7,7 +7,8 @@ wrappers wrap.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -117,6 +118,19 @@ def with_dropout(flow: Flow, x: Events, context: Given, dropout: Dropout, genera
     for names, probability in [((name,), p) for name, p in dropout] if isinstance(dropout, tuple) else [((), dropout)]:
         rows = conditions.drop(rows, draw(torch.rand, x.shape[:1], x, generator) < probability, *names)
     return rows
+
+
+@contextmanager
+def frozen(*modules: object) -> Iterator[None]:
+    """In this block the weights of these modules get no gradients. A codec without weights is no module."""
+    weights = {p for part in modules if isinstance(part, nn.Module) for p in part.parameters() if p.requires_grad}
+    for p in weights:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in weights:
+            p.requires_grad_(True)
 
 
 class Likelihood(Objective):

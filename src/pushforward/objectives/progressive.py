@@ -5,18 +5,16 @@ Zhang et al. 2025 (TarFlowLM), arXiv:2507.00425.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from pushforward.bases import StandardNormal
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context, Given
 from pushforward.data import Data
 from pushforward.flow import Flow
-from pushforward.objectives.objective import Dropout, Likelihood, MaximumLikelihood
+from pushforward.objectives.objective import Dropout, Likelihood, MaximumLikelihood, frozen
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.transform import Chain, Transform
@@ -60,7 +58,8 @@ class ProgressiveLikelihood(Likelihood):
     def forward(
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        with _fixed([self.codec, *self._parts()[:-1]] if self.finished else []):
+        finished = (self.codec, *self._parts()[:-1]) if self.finished else ()
+        with frozen(*finished):
             return super().forward(data, context, generator, weights)
 
     def terms(self, x: Events, context: Context) -> tuple[PerSample, Events | None, PerSample | None]:
@@ -77,16 +76,3 @@ class ProgressiveLikelihood(Likelihood):
         transform = self.flow.transform
         assert isinstance(transform, Chain)
         return [*transform][: self.end]
-
-
-@contextmanager
-def _fixed(modules: Iterable[object]) -> Iterator[None]:
-    """In this block these modules' weights take no gradient."""
-    weights = {p for part in modules if isinstance(part, nn.Module) for p in part.parameters() if p.requires_grad}
-    for p in weights:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in weights:
-            p.requires_grad_(True)

@@ -14,12 +14,10 @@ Neal 2001, "Annealed importance sampling", Statistics and Computing 11. Where β
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward import conditions
 from pushforward.conditions import Given
@@ -27,7 +25,7 @@ from pushforward.data import Data
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, evaluate
 from pushforward.objectives.energy import DRAWS, Energy, check_energy, fault_at
-from pushforward.objectives.objective import Objective
+from pushforward.objectives.objective import Objective, frozen
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.transform import Inverse, Solving
@@ -126,19 +124,6 @@ class ReverseKL(Objective):
         log_p, z = self.wide.log_prob_and_latent(x, context)
         rows, base = conditions.rows(self.wide.context(context), x.shape[:1]), self.wide.base
         return log_p - base.log_prob(z, rows) + base.log_prob(z / self.anneal.width, rows)
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """In this block the module's parameters get no gradients."""
-    learned = [p for p in module.parameters() if p.requires_grad]
-    for p in learned:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in learned:
-            p.requires_grad_(True)
 
 
 def scores_in_one_pass(flow: Flow) -> bool:
