@@ -10,7 +10,7 @@ from torch import Tensor
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context, Given
 from pushforward.flow import Flow
-from pushforward.objectives.objective import Objective, ObjectiveConfig, with_dropout
+from pushforward.objectives.objective import Dropout, Objective, ObjectiveConfig, check_dropout, with_dropout
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import Divergence, Dopri5, ODESolver
@@ -29,13 +29,12 @@ class ContinuousLikelihood(ObjectiveConfig):
     divergence: Divergence | None = None  # None: the transforms' own
     kinetic: float = 0.01  # weight of the kinetic energy
     jacobian: float = 0.0  # weight of the squared Frobenius norm of the Jacobian: a product J ε a probe
-    condition_dropout: float = 0.0  # probability that a row's conditions are dropped: for guidance
+    condition_dropout: Dropout = 0.0  # as of `MaximumLikelihood`
 
     def __post_init__(self):
         if not (self.kinetic >= 0 and self.jacobian >= 0):
             raise ValueError(f"penalties are not negative; got kinetic={self.kinetic}, jacobian={self.jacobian}.")
-        if not 0 <= self.condition_dropout <= 1:
-            raise ValueError(f"condition_dropout is a probability, 0 … 1; got {self.condition_dropout}.")
+        check_dropout(self.condition_dropout)
 
     def build(self, flow: Flow, codec: Codec) -> PenalisedLikelihood:
         return PenalisedLikelihood(flow, codec, self)

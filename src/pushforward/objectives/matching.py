@@ -24,7 +24,7 @@ from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.flow import Flow
 from pushforward.objectives.couplings import Coupling, FixedPairs, Independent, Pairs, Reflowed, SemidiscreteOT
-from pushforward.objectives.objective import Objective, ObjectiveConfig, with_dropout
+from pushforward.objectives.objective import Dropout, Objective, ObjectiveConfig, check_dropout, with_dropout
 from pushforward.objectives.paths import Linear, Path
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample
@@ -47,11 +47,10 @@ class Matching(ObjectiveConfig):
     path: Path = Linear()
     coupling: Coupling = Independent()
     reflows: int = 0
-    condition_dropout: float = 0.0  # probability that a row's conditions are dropped: for guidance
+    condition_dropout: Dropout = 0.0  # as of `MaximumLikelihood`
 
     def __post_init__(self):
-        if not 0 <= self.condition_dropout <= 1:
-            raise ValueError(f"condition_dropout is a probability, 0 … 1; got {self.condition_dropout}.")
+        check_dropout(self.condition_dropout)
         if self.reflows < 0:
             raise ValueError(f"the number of reflow rounds is not negative; got reflows={self.reflows}.")
 

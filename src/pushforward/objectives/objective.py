@@ -102,12 +102,16 @@ class MaximumLikelihood(ObjectiveConfig):
     condition_dropout: Dropout = 0.0
 
     def __post_init__(self):
-        given = self.condition_dropout
-        if not all(0 <= p <= 1 for p in ([p for _, p in given] if isinstance(given, tuple) else [given])):
-            raise ValueError(f"condition_dropout is a probability, 0 … 1; got {given}.")
+        check_dropout(self.condition_dropout)
 
     def build(self, flow: Flow, codec: Codec) -> Likelihood:
         return Likelihood(flow, codec, condition_dropout=self.condition_dropout)
+
+
+def check_dropout(dropout: Dropout) -> None:
+    """Raise ValueError where one of these is no probability."""
+    if not all(0 <= p <= 1 for p in ([p for _, p in dropout] if isinstance(dropout, tuple) else [dropout])):
+        raise ValueError(f"condition_dropout is a probability, 0 … 1; got {dropout}.")
 
 
 def with_dropout(flow: Flow, x: Events, context: Given, dropout: Dropout, generator: Source) -> Context:
