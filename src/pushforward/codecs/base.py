@@ -41,7 +41,8 @@ class CodecConfig(ABC):
 class Codec(CodecConfig):
     """Encodes data as random events, and decodes events to data.
 
-    `unit` is the unit of a bound on log P(data): "nats" an event, or bits for each of the `count` elements of a row.
+    `unit` is the unit of a bound on log P(data): "nats" an event, or bits or nats for each of the `count` elements of a
+    row.
     """
 
     unit: str = "nats"
@@ -77,13 +78,14 @@ class Codec(CodecConfig):
     def initialize(self, data: Tensor, generator: Source = None) -> None:
         """Data-dependent initialisation, where the codec has weights that need it."""
 
-    def decoding_error(self, x: Events, data: Tensor) -> PerSample | None:  # noqa: ARG002
+    def decoding_error(self, x: Events, data: Tensor) -> PerSample | None:
         """The error, on events x of these data, of a decoder trained beside the flow, (batch,); None: there is none."""
         return None
 
     def count(self, data: Tensor) -> Tensor:
-        """How many elements a bound is divided by, (batch,) float: 1 where the unit is nats an event."""
-        return torch.ones(len(data), device=data.device)
+        """How many elements a bound is divided by, (batch,) float: those of the data; 1 where the unit is "nats"."""
+        elements = 1 if self.unit == "nats" else data.shape[1:].numel()
+        return torch.full((len(data),), float(elements), device=data.device)
 
     def in_unit(self, log_p: PerSample, data: Tensor) -> PerSample:
         """log P in nats -> −log P / count in the codec's unit, (batch,). A lower bound becomes an upper one."""

@@ -50,8 +50,5 @@ class TokenCells(Codec):
     def clean(self, data: Tensor) -> Events:
         return bin_centres(as_real(data, self.vocabulary), self.vocabulary)[..., None]
 
-    def count(self, data: Tensor) -> Tensor:
-        return torch.full((len(data),), float(data.shape[1:].numel()), device=data.device)
-
     def small(self, image: tuple[int, ...] | None = None) -> TokenCells:
         return TokenCells(min(self.vocabulary, 8), self.unit)

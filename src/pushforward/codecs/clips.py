@@ -32,7 +32,7 @@ class ClipCodec(CodecConfig):
     @abstractmethod
     def noise_sigma(self) -> float: ...
 
-    def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:  # noqa: ARG002
+    def small(self, image: tuple[int, ...] | None = None) -> GaussianNoise:
         return GaussianNoise(self.levels, sigma=self.noise_sigma)
 
     @property

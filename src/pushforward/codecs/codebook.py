@@ -100,9 +100,6 @@ class GaussianCodebook(nn.Module, Codec):
     def clean(self, data: Tensor) -> Events:
         return self.normal(data)[0]
 
-    def count(self, data: Tensor) -> Tensor:
-        return torch.full((len(data),), float(data.shape[1:].numel()), device=data.device)
-
     def log_densities(self, x: Events) -> Tensor:
         """log N_k(x) of every token k, (B, T, V)."""
         mean, log_sigma = self.gaussians.mean.to(x), self.gaussians.log_scale[:, 0].to(x)

@@ -17,9 +17,6 @@ class IntegerCodec(Codec):
 
     unit = "bits/dim"
 
-    def count(self, data: Tensor) -> Tensor:
-        return torch.full((len(data),), float(data.shape[1:].numel()), device=data.device)
-
 
 def placed(v: Tensor, levels: int) -> Tensor:
     """Integers on [−1, 1]: 0 is at −1, and levels − 1 at 1."""

@@ -130,7 +130,7 @@ class Tokens(Points):
     def bits(self, data: Tensor, grid: Grid) -> Tensor:
         return self._normal(data, grid)[1].log2() + ENTROPY
 
-    def width(self, data: Tensor) -> float:  # noqa: ARG002
+    def width(self, data: Tensor) -> float:
         return self._codebook.gaussians.log_scale.exp().min().item()
 
     def _normal(self, data: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -61,10 +61,10 @@ class Rearranged(Step):
     def __init__(self, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]):
         self.there, self.back = there, back
 
-    def encode(self, x: Tensor, stack: Stack, grid: Grid) -> Tensor:  # noqa: ARG002
+    def encode(self, x: Tensor, stack: Stack, grid: Grid) -> Tensor:
         return self.there(x)
 
-    def decode(self, z: Tensor, stack: Stack, grid: Grid) -> Tensor:  # noqa: ARG002
+    def decode(self, z: Tensor, stack: Stack, grid: Grid) -> Tensor:
         return self.back(z)
 
 

@@ -58,7 +58,7 @@ class Objective(nn.Module, ABC):
     def check(self, data: Data) -> None:
         """Called once before the first step, after initialisation. Raises ValueError where training cannot succeed."""
 
-    def prepare(self, data: Data, cache: Path) -> Data:  # noqa: ARG002
+    def prepare(self, data: Data, cache: Path) -> Data:
         """The data with what a step need not compute again, by networks that are frozen: kept in files of `cache`."""
         return data
 
