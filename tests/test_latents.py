@@ -529,7 +529,7 @@ def test_a_density_given_captions_tells_them_apart():
     assert caption_retrieval(coded, Arrays(means, text * 0.0 + torch.tensor([1.0, -1.0, 0, 0]) * text)).accuracy == 0
     scores = image_text_score(flow, means[:6], text[:6].float())
     torch.testing.assert_close(scores, 3 * means[:6, 0].square() / 2)  # in nats, over a mean of zero
-    with pytest.raises(ValueError, match="two captions or more; there are 6, and candidates=1"):
+    with pytest.raises(ValueError, match="two texts or more; there are 6, and candidates=1"):
         caption_retrieval(coded, Arrays(means, text.float()), candidates=1)
     other = pf.models.STARFlow(image=(1, 4, 4), width=64, depths=(1,), classes=2).build()
     with pytest.raises(ValueError, match="conditioned on a text alone; this one has label"):

@@ -14,9 +14,9 @@ from pushforward.codecs import CodedFlow
 from pushforward.data import Document, Documents
 from pushforward.data.data import evenly_spread
 from pushforward.document_flow import DocumentFlow
-from pushforward.evaluation.text import Retrieval
+from pushforward.evaluation.text import Retrieval, how_many, to_compare
 from pushforward.objectives import nats_per_token
-from pushforward.randomness import Keyed, keyed
+from pushforward.randomness import Keyed
 from pushforward.shapes import Events, PerSample
 
 MOST = 200  # images, about, whose texts are told from others
@@ -121,20 +121,14 @@ def document_retrieval(
     flow, distinct = document_flow(coded), [*dict.fromkeys(tuple(text.tolist()) for text in texts)]
     place = {text: i for i, text in enumerate(distinct)}
     own = torch.tensor([place[tuple(text.tolist())] for text in texts], device="cpu")
-    candidates = min(candidates, len(distinct))
-    if candidates < 2:
-        raise ValueError(f"compare two texts or more; there are {len(distinct)}, and candidates={candidates}.")
+    candidates = how_many(candidates, len(distinct))
     chosen, right = torch.tensor(evenly_spread(len(images), MOST), device="cpu"), torch.zeros(2, dtype=torch.long)
     for rows in chosen.split(batch):
         x = coded.codec.encode(images[rows].to(flow.device), Keyed(seed, rows=rows.tolist()))[0]
-        shuffled = [
-            torch.randperm(len(distinct) - 1, generator=keyed(seed, row), device="cpu") for row in rows.tolist()
-        ]
-        others = own[rows, None] + 1 + torch.stack(shuffled)[:, : candidates - 1]
-        tried = torch.cat([own[rows, None], others % len(distinct)], 1)
+        compared = to_compare(own, rows, len(distinct), candidates, seed)
         scores = [
             torch.stack(pair_scores(flow, x, [torch.tensor(distinct[i]) for i in column]))
-            for column in tried.T.tolist()
+            for column in compared.T.tolist()
         ]
         right += (scores[0] > torch.stack(scores[1:]).amax(0)).sum(1).cpu()
     found = [Retrieval(count / len(chosen), len(chosen), candidates) for count in right.tolist()]

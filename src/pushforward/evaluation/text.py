@@ -55,18 +55,27 @@ def caption_retrieval(
     context = data.fetch(range(len(data)))[1]
     assert context is not None
     texts, own = context.unique(dim=0, return_inverse=True)
-    candidates = min(candidates, len(texts))
-    if candidates < 2:
-        raise ValueError(f"compare two captions or more; there are {len(texts)}, and candidates={candidates}.")
-    right = 0
+    candidates, right = how_many(candidates, len(texts)), 0
     for rows in torch.arange(len(data), device="cpu").split(batch):
         x = coded.codec.encode(data.fetch(rows)[0].to(coded.flow.device), Keyed(seed, rows=rows.tolist()))[0]
-        shuffled = [torch.randperm(len(texts) - 1, generator=keyed(seed, row), device="cpu") for row in rows.tolist()]
-        others = own[rows, None] + 1 + torch.stack(shuffled)[:, : candidates - 1]
-        tried = torch.cat([own[rows, None], others % len(texts)], 1)
-        true, *wrong = (coded.flow.log_prob(x, texts[column].to(x)) for column in tried.T)
+        compared = to_compare(own, rows, len(texts), candidates, seed)
+        true, *wrong = (coded.flow.log_prob(x, texts[column].to(x)) for column in compared.T)
         right += (true > torch.stack(wrong).amax(0)).sum().item()  # where all are alike the flow has told nothing
     return Retrieval(right / len(data), len(data), candidates)
+
+
+def how_many(candidates: int, texts: int) -> int:
+    """So many candidates, or all texts where these are fewer. Raises ValueError where there are fewer than two."""
+    if min(candidates, texts) < 2:
+        raise ValueError(f"compare two texts or more; there are {texts}, and candidates={candidates}.")
+    return min(candidates, texts)
+
+
+def to_compare(own: Tensor, rows: Tensor, texts: int, candidates: int, seed: int) -> Tensor:
+    """The texts to tell apart for each of these rows, (rows, candidates): its own first, then others at random."""
+    shuffled = [torch.randperm(texts - 1, generator=keyed(seed, row), device="cpu") for row in rows.tolist()]
+    others = own[rows, None] + 1 + torch.stack(shuffled)[:, : candidates - 1]
+    return torch.cat([own[rows, None], others % texts], 1)
 
 
 def _name(flow: Flow) -> str:
