@@ -36,6 +36,8 @@ from pushforward.training.loop import Measure
 LOOKS = 50  # evaluations on held-out events in a training
 PATIENCE = 10  # evaluations without improvement
 DRAWN = 2000  # events, to score a flow that has no data
+# what a log's line has beside the scores
+TRAINING = {"step", "loss", "gradient", "lr", "seconds", "precision", "skipped", "skipped rows"}
 OTHER_WORDS = {  # for options of a fit, in other packages
     "verbose": "progress",
     "show_progress_bars": "progress",
@@ -116,18 +118,6 @@ def _moments(history: History, unit: str, trained: str) -> tuple[Moment, ...]:
         scored = next((value for name, value in line.items() if name not in TRAINING and name != trained), None)
         found.append(Moment(int(line["step"]), signs[0] * line[trained], None if scored is None else signs[1] * scored))
     return tuple(found)
-
-
-TRAINING = {
-    "step",
-    "loss",
-    "gradient",
-    "lr",
-    "seconds",
-    "precision",
-    "skipped",
-    "skipped rows",
-}  # what a log's line has beside the scores
 
 
 def fit(

@@ -15,8 +15,8 @@ from pushforward.evaluation.documents import (
 )
 from pushforward.evaluation.features import Extractor, load_extractor
 from pushforward.evaluation.importance import Importance, importance
-from pushforward.evaluation.judged import GenerativePerplexity, generative_perplexity
 from pushforward.evaluation.likelihood import HeldOut, held_out, held_out_mean, mean_cost
+from pushforward.evaluation.perplexity import GenerativePerplexity, generative_perplexity
 from pushforward.evaluation.pictures import captioned, check_picture, grid, save_picture, table, zoomed
 from pushforward.evaluation.plots import plot_corner, plot_coverage, plot_history, plot_ranks
 from pushforward.evaluation.quality import Quality, c2st, compare, frechet_distance, kernel_distance, precision_recall

@@ -216,6 +216,5 @@ def _checked(real: Tensor, fake: Tensor, *, least: int) -> tuple[Tensor, Tensor]
             f"the real events have {real.shape[1]} features and the fake ones {fake.shape[1]}: "
             "make both with the same network."
         )
-    return real.double(), fake.to(
-        real.device
-    ).double()  # in float32 cdist gives an event a distance of 0.02 from itself
+    # in float32 cdist gives an event a distance of 0.02 from itself
+    return real.double(), fake.to(real.device).double()

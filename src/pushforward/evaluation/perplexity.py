@@ -1,4 +1,4 @@
-"""Texts that were drawn, judged by a language model that did not learn with them."""
+"""Generative perplexity: how probable texts that were drawn are to a language model that did not learn with them."""
 
 from __future__ import annotations
 
