@@ -220,6 +220,10 @@ def test_likelihood_at_every_level():
     nats = (x.square() + math.log(2 * math.pi)).flatten(1).mean(1) / 2
     torch.testing.assert_close(loss, (t * nats).mean())
     torch.testing.assert_close(logs["nats/dim"], nats.mean())
+    weights = torch.arange(500) / 249.5
+    loss, logs = objective(data, labels, torch.Generator().manual_seed(0), weights)
+    torch.testing.assert_close(loss, (weights * t * nats).mean())
+    torch.testing.assert_close(logs["nats/dim"], (weights * nats).mean())
     with pytest.raises(ValueError, match="highest noise level, 0.8, and the codec adds noise of 0.1"):
         NoiseLevels().build(flow, GaussianNoise(17, 0.1))
     with pytest.raises(ValueError, match="told the noise level"):

@@ -154,7 +154,7 @@ def test_kernel_distance_is_unbiased():
     assert kernel_distance(real, fake, size=9) != kernel_distance(real, fake, size=9, seed=1)
 
 
-def test_a_picture_is_clipped_and_what_is_not_finite_is_black(tmp_path):
+def test_a_picture_is_clipped_and_nan_is_black(tmp_path):
     values = torch.tensor([[-0.02, 0.5, 1.02, math.nan, math.inf]])[None]
     save_picture(values, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:

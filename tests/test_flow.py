@@ -200,12 +200,14 @@ def test_classify_is_bayes_rule():
         picture(classes=0).classify(x)
 
 
-def test_a_base_that_observes_its_variance():
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 1.5]).repeat(500)], ids=["alike", "weighted"])
+def test_a_base_that_observes_its_variance(weights):
     base = pf.bases.ObservedNormal(2, 3)
     z = torch.randn(1000, 2, 3) * 2
     for _ in range(200):
-        base.observe(z)
-    torch.testing.assert_close(base.variance, z.square().mean(0))
+        base.observe(z, weights)
+    w = torch.ones(1000) if weights is None else weights
+    torch.testing.assert_close(base.variance, (w[:, None, None] * z.square()).mean(0))
     expected = torch.distributions.Normal(0.0, base.variance.sqrt()).log_prob(z).flatten(1).sum(1)
     torch.testing.assert_close(base.log_prob(z), expected)
     draws = base.sample(20_000, generator=torch.Generator().manual_seed(0))

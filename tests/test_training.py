@@ -172,6 +172,15 @@ def test_the_average_follows():
     assert average.module.weight.grad is None
 
 
+def test_weights_reach_the_variances_that_a_base_observes():
+    flow = pf.models.TarFlow(image=(1, 2, 2), patch=1, transforms=1, width=8, depth=1, move=pf.moves.Shift()).build()
+    x, weights = torch.randn(6, 1, 2, 2), torch.arange(6) / 2.5
+    z = flow.encode(x)
+    minimise(Likelihood(flow), Arrays(x, weights=weights), Plan(steps=1, batch=6, precision="float32"))
+    expected = 0.9 + 0.1 * (weights[:, None, None] * z.square()).mean(0)
+    torch.testing.assert_close(flow.base.variance, expected)
+
+
 def test_early_stopping_keeps_the_codec_of_the_best_evaluation(tmp_path):
     """One that learns with the flow: in memory, in the run's file, and where the finished run is opened again."""
     costs, seen, data = [9.0, 2.0, 1.0, 3.0], [], Arrays(digits("train").images)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pushforward.conditions import Context
 from pushforward.randomness import Source, draw
-from pushforward.shapes import Events, PerSample, sum_event
+from pushforward.shapes import Events, PerSample, spread, sum_event
 
 
 class Base(nn.Module, ABC):
@@ -49,8 +49,11 @@ class Base(nn.Module, ABC):
         return f"event={tuple(self.event)}"
 
     @abstractmethod
-    def observe(self, z: Events) -> None:
-        """Update statistics with the latents of a training batch. Called by the trainer alone, after each step."""
+    def observe(self, z: Events, weights: PerSample | None = None) -> None:
+        """Update statistics with the latents of a training batch, and the weights of its rows, of mean 1 over the data.
+
+        Called by the trainer alone, after each step.
+        """
 
 
 class Fixed(Base):
@@ -63,7 +66,7 @@ class Fixed(Base):
         self.event = event  # pyright: ignore[reportAttributeAccessIssue]
         self.register_buffer("like", torch.zeros(()), persistent=False)  # only its dtype and device are read
 
-    def observe(self, z: Events) -> None:
+    def observe(self, z: Events, weights: PerSample | None = None) -> None:
         pass
 
 
@@ -132,9 +135,9 @@ class Concatenated(Base):
         parts = [base.noise((shape[0], *base.event), context, generator) for base in (self.first, self.rest)]
         return torch.cat(parts, 1)
 
-    def observe(self, z: Events) -> None:
+    def observe(self, z: Events, weights: PerSample | None = None) -> None:
         for base, part in zip((self.first, self.rest), self._apart(z), strict=True):
-            base.observe(part)
+            base.observe(part, weights)
 
     def _apart(self, z: Events) -> tuple[Events, Events]:
         return z.tensor_split(self.first.event, 1)  # pyright: ignore[reportReturnType]
@@ -143,9 +146,9 @@ class Concatenated(Base):
 class ObservedNormal(Base):
     """Independent centred normal elements, whose variances are estimated from latents and not learned by gradient.
 
-    For given latents the likelihood is greatest at variance = mean z², so `observe` moves towards it:
+    For given latents, of weights w, the likelihood is greatest at variance = mean w z², so `observe` moves towards it:
 
-        variance <- (1 − rate) · variance + rate · mean over the batch of z²
+        variance <- (1 − rate) · variance + rate · mean over the batch of w · z²
 
     Zhai et al. 2024 (TarFlow), arXiv:2412.06329, for volume-preserving flows, rate 0.1.
     """
@@ -165,5 +168,6 @@ class ObservedNormal(Base):
         return self.variance.sqrt() * draw(torch.randn, shape, self.variance, generator)
 
     @torch.no_grad()
-    def observe(self, z: Events) -> None:
-        self.variance.lerp_(z.square().mean(0).to(self.variance.dtype), self.rate)
+    def observe(self, z: Events, weights: PerSample | None = None) -> None:
+        squares = z.square() if weights is None else spread(weights, z) * z.square()
+        self.variance.lerp_(squares.mean(0).to(self.variance.dtype), self.rate)

@@ -41,8 +41,8 @@ class InverseAlignment(Objective):
         *states, z = inverse.states(x, rows)
         targets = [*reversed(states), inverse.tokens(clean)]
         errors = [(a - b).square().flatten(1).mean(1) for a, b in zip(inverse.net(z, rows), targets, strict=True)]
-        error = torch.stack(errors) if weights is None else weights * torch.stack(errors)
-        return error.mean(1).sum(), {self.unit: errors[-1].detach().mean()}
+        error = (torch.stack(errors) if weights is None else weights * torch.stack(errors)).mean(1)
+        return error.sum(), {self.unit: error[-1].detach()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         """Nothing: the flow is trained."""

@@ -51,9 +51,8 @@ class LeveledLikelihood(Likelihood):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, given, t = self.noisy(data, context, generator)
         log_p, z = self.flow.log_prob_and_latent(x, given)
-        log_p = log_p / x[0].numel()
-        weighted = t * log_p if weights is None else weights * t * log_p
-        return -weighted.mean(), {self.unit: -log_p.detach().mean(), "z": z.detach()}
+        log_p = (log_p if weights is None else weights * log_p) / x[0].numel()
+        return -(t * log_p).mean(), {self.unit: -log_p.detach().mean(), "z": z.detach()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         self.codec.initialize(data, generator)

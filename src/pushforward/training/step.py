@@ -94,7 +94,7 @@ class Update:
         optimiser.step()
         optimiser.zero_grad()
         if z is not None:
-            base.observe(z)
+            base.observe(z, weights)
         ranks.average(base.buffers())
         self.state.average.update(share, taken)
         return torch.stack([*losses, norm, taken, self.stopped, self.state.skipped[1]])
