@@ -7,6 +7,7 @@ import io
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -160,6 +161,55 @@ def test_searches_of_all_features_are_traced_and_not_exported(kind):
             torch.export.export(decoded, (z,), strict=False)
         traced = torch.jit.trace(decoded, (z,), check_trace=False)
     torch.testing.assert_close(traced(others), decoded(others), rtol=1e-5, atol=1e-5)
+
+
+def pushed(f, x: Tensor, tangent: Tensor) -> Tensor:
+    return torch.func.jvp(f, (x,), (tangent,))[1]
+
+
+def dual(f, x: Tensor, tangent: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(f(forward_ad.make_dual(x, tangent))).tangent
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of a search under vmap
+@pytest.mark.parametrize(
+    ("name", "door"),
+    [
+        pytest.param(name, door, marks=[pytest.mark.slow] * ((name, door) == ("TarFlowLM", "decode")))  # many searches
+        for name in FIRST
+        for door in ("log_prob", "decode")
+    ],
+)
+def test_torch_func_and_forward_mode_give_the_derivatives_of_autograd(name, door):
+    """Where no weight requires gradients, too; and what cannot be mapped says so."""
+    torch.manual_seed(0)
+    model = FIRST[name]
+    flow = model.build().double().requires_grad_(False)
+    for parameter in (parameter for part, parameter in flow.named_parameters() if "answer" in part):
+        nn.init.normal_(parameter, std=0.1)
+    x, *context = given(flow, model, 2)
+    at = x.double() if door == "log_prob" else flow.encode(x.double(), *context)
+    if name in SOLVED:
+        with pytest.raises(RuntimeError, match="vmap hides them"):
+            torch.func.vmap(getattr(flow, door))(at, *context)
+        flow = flow.solved_by(solve.RK4(16))
+    f, tangent = lambda x: getattr(flow, door)(x, *context), torch.randn_like(at)
+    leaf, weights = at.clone().requires_grad_(), torch.randn_like(f(at))
+    (expected,) = torch.autograd.grad((weights * f(leaf)).sum(), leaf)
+    torch.testing.assert_close(torch.func.grad(lambda x: (weights * f(x)).sum())(at), expected)
+    for way in (pushed, dual):
+        torch.testing.assert_close((weights * way(f, at, tangent)).sum(), (expected * tangent).sum())
+    torch.testing.assert_close(torch.func.vmap(getattr(flow, door))(at, *context), f(at))
+
+
+def test_steps_that_are_chosen_by_values_are_constants_in_forward_mode():
+    flow = models.FlowMatching(features=2, context=1, hidden=(8,)).build().requires_grad_(False)
+    flow = randomised(flow.double(), 0.5).solved_by(solve.Dopri5(rtol=1e-3, atol=1e-3))
+    z, context, tangent = torch.randn(5, 2).double(), torch.randn(5, 1).double(), torch.ones(5, 1).double()
+    leaf = context.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(flow.decode(z, leaf).sum(), leaf)
+    torch.testing.assert_close(pushed(lambda c: flow.decode(z, c), context, tangent).sum(), expected.sum())
 
 
 class Elements(TorchDispatchMode):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._C._functorch import TransformType
+from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch.autograd import forward_ad
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
@@ -20,8 +22,7 @@ def recorded(default: str | None = None) -> bool:
         or torch._C._get_tracing_state() is not None
         or torch._C._len_torch_dispatch_stack() > 0
         or (torch._C._len_torch_function_stack() > 0 and not _only_defaults(default))
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
+        or differentiated()
     )
 
 
@@ -29,6 +30,17 @@ def _only_defaults(kind: str | None) -> bool:
     """Whether all function modes do no more than name a default device of this kind."""
     modes = _get_current_function_mode_stack()
     return kind is not None and all(type(mode) is DeviceContext and mode.device.type == kind for mode in modes)
+
+
+def differentiated() -> bool:
+    """Whether operations are differentiated in forward mode, or by torch.func."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def hidden() -> bool:
+    """Whether loops cannot depend on values: in torch.jit.trace, and in torch.func.vmap, which hides them."""
+    transforms = retrieve_all_functorch_interpreters() if torch._C._are_functorch_transforms_active() else ()
+    return torch._C._get_tracing_state() is not None or any(each.key() == TransformType.Vmap for each in transforms)
 
 
 def readable(tensor: Tensor) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context, find
+from pushforward.networks.attention import attended
 from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution, rectified
 
 
@@ -184,7 +185,7 @@ class GatedAttention(nn.Module):
 
     def forward(self, h: Tensor, positions: Tensor) -> Tensor:
         q, k, v = self.qkv(h + positions).flatten(2).unflatten(1, (3, 4, -1)).transpose(-1, -2).unbind(1)
-        seen = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(h.shape)
+        seen = attended(q, k, v).transpose(-1, -2).reshape(h.shape)
         return _over_channels(self.norm, h + F.glu(self.out(seen), 1))
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from pushforward.conditions import Context
 from pushforward.kernels import transformer as kernel
 from pushforward.networks import graph
+from pushforward.networks.attention import attended
 from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder, KernelDecoder
@@ -71,7 +72,7 @@ class Attention(nn.Module):
         grouped = self.grouped and shares_keys(q, mask)
         if self.grouped and not grouped:
             k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+        h = attended(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
         return self.joined(h.transpose(1, 2).flatten(2))
 
     def projected(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,8 @@ the end, and for each row the number of evaluations of f and of accepted and ref
 
 Gradients are those of the discrete solution, its steps being constants. The value at the start of each step is kept;
 the backward pass computes the stages of a step again, from the last to the first, so memory does not grow with the
-depth of the network behind f. Where a derivative of the gradient is wanted, the graph of all steps is kept.
+depth of the network behind f. Where a derivative of the gradient is wanted, in forward mode and under torch.func, all
+steps are taken again at once, as part of one graph.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pushforward.recording import differentiated
 from pushforward.shapes import PerSample, device_type
 from pushforward.solve.tableaux import Tableau
 
@@ -92,7 +94,8 @@ class ODESolver(ABC):
 def _integrated(
     solver: ODESolver, field: Field, y: Tensor, start: float, stop: float, controlled: tuple[int, ...]
 ) -> Solution:
-    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (y, *field.tensors))
+    at_once = differentiated()
+    wanted = at_once or (torch.is_grad_enabled() and any(t.requires_grad for t in (y, *field.tensors)))
     steps: list[Step] | None = [] if wanted else None
     with torch.no_grad():
         solution = solver._solve(field, y.detach(), start, stop, controlled, steps)
@@ -100,6 +103,8 @@ def _integrated(
         return solution
     tensors = [t for t in field.tensors if t.requires_grad]
     taken = _Taken(solver.method.without_error, field, steps, tensors)
+    if at_once:
+        return solution._replace(y=taken.all_again(y))
     return solution._replace(y=_Recomputed.apply(taken, solution.y, y, *tensors))
 
 
@@ -136,7 +141,15 @@ class _Taken(NamedTuple):
     def again(self, step: Step, y: Tensor) -> Tensor:
         """The end of a step from y, with gradients."""
         field = self.field if step.rows is None else self.field.of(step.rows)
-        return stages(self.tableau, field, step.t, step.h, y, field(step.t, y))[0]
+        t, h = step.t.detach(), step.h.detach()
+        return stages(self.tableau, field, t, h, y, field(t, y))[0]
+
+    def all_again(self, y: Tensor) -> Tensor:
+        """The end of all steps from y, as one graph."""
+        for step in self.steps:
+            rows = step.rows
+            y = self.again(step, y) if rows is None else y.index_copy(0, rows, self.again(step, y[rows]))
+        return y
 
 
 class _Recomputed(torch.autograd.Function):
@@ -177,10 +190,4 @@ def _step_by_step(taken: _Taken, grad: Tensor) -> list[Tensor | None]:
 
 def _with_graph(taken: _Taken, y: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
     """The same gradients, of which gradients can be taken."""
-    end = y
-    for step in taken.steps:
-        if step.rows is None:
-            end = taken.again(step, end)
-        else:
-            end = end.index_copy(0, step.rows, taken.again(step, end[step.rows]))
-    return torch.autograd.grad(end, [y, *taken.tensors], grad, create_graph=True, materialize_grads=True)
+    return torch.autograd.grad(taken.all_again(y), [y, *taken.tensors], grad, create_graph=True, materialize_grads=True)

@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.recording import hidden
 from pushforward.shapes import PerSample
 from pushforward.solve.ode import Field, ODESolver, Solution, Step, combined, stages
 from pushforward.solve.tableaux import BOSH3, DOPRI5, TSIT5, Tableau
@@ -58,11 +59,12 @@ class AdaptiveSteps(ODESolver):
     def _solve(
         self, field: Field, y: Tensor, start: float, stop: float, controlled: tuple[int, ...], steps: list[Step] | None
     ) -> Solution:
-        if torch._C._get_tracing_state() is not None or torch.compiler.is_compiling():
+        if hidden() or torch.compiler.is_compiling():
             raise RuntimeError(
-                f"{type(self).__name__} chooses its steps by the values of its rows, and a trace would keep those of "
-                "its example for all others. Do not trace or export the flow; trace flow.solved_by(solve.RK4(20)), "
-                "whose steps are fixed, or the velocity alone."
+                f"{type(self).__name__} chooses its steps by the values of its rows: a trace would keep those of its "
+                "example for all others, and torch.func.vmap hides them. Do not trace or export the flow; trace "
+                "flow.solved_by(solve.RK4(20)), whose steps are fixed, or the velocity alone. Map that flow too, or "
+                "give all rows at once."
             )
         walk = _Walk(self, field, y, start, stop, controlled)
         for _ in range(self.most):

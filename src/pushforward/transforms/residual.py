@@ -24,6 +24,7 @@ from torch._higher_order_ops import while_loop
 from pushforward.conditions import Context
 from pushforward.networks import ContractiveMLP, Push
 from pushforward.randomness import draw, keyed
+from pushforward.recording import hidden
 from pushforward.shapes import Events, PerSample, at_least_float32
 from pushforward.transform import Transform
 
@@ -116,7 +117,7 @@ class Residual(Transform):
 
     @torch.no_grad()
     def _fixed_point(self, z: Events, context: Context | None) -> Events:
-        """Compilers see the loop. A trace has as many iterations as any rows could need."""
+        """Compilers see the loop. Where values are hidden it has as many iterations as any rows could need."""
         rounding = 4 * torch.finfo(z.dtype).eps
         most = math.ceil(math.log(rounding) / math.log(self.net.limit))
 
@@ -130,7 +131,7 @@ class Residual(Transform):
         if torch.compiler.is_compiling():
             return while_loop(going_on, step, state)[0]
         for _ in range(1, most):
-            if torch._C._get_tracing_state() is None and not going_on(*state):
+            if not hidden() and not going_on(*state):
                 break
             state = step(*state)
         return state[0]
