@@ -135,6 +135,18 @@ def test_a_cache_is_filled_once_and_again_where_a_file_is_lost(tmp_path):
     assert prepared(data, GaussianNoise(256, sigma=0.1), tmp_path) is data
 
 
+def test_prepared_rows_keep_their_conditions_and_weights(tmp_path):
+    given = {"label": torch.arange(9), "rate": torch.rand(9, 1)}
+    made = prepared(Arrays(pictures(9), given, torch.arange(9.0)), autoencoder(), tmp_path)
+    rows = torch.tensor([7, 0])
+    assert {name: values.tolist() for name, values in made.fetch(rows)[1].items()} == {
+        name: values[rows].tolist() for name, values in given.items()
+    }
+    assert torch.equal(made.weights, torch.arange(9.0) / 4)
+    with pytest.raises(ValueError, match="give one row of rate for each of 9 events"):
+        Arrays(pictures(9), {"rate": torch.rand(8, 1)})
+
+
 @dataclass(frozen=True)
 class Gain:
     by: float = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from pushforward.data.captions import read_metadata
-from pushforward.data.data import Data, Rows, digest, naming, row_numbers
+from pushforward.data.data import Context, Data, Rows, context_of, digest, named, naming, row_numbers
 from pushforward.data.encoded import Encoded, Shape
 from pushforward.data.npz import find_pack
 from pushforward.data.sources import Source, Takes
 from pushforward.data.splits import is_held_out
 from pushforward.data.text import TextEncoder
 from pushforward.data.videos import Video, read_videos
-
-Context = Tensor | Mapping[str, Tensor] | None
 
 
 class Clips(Data):
@@ -48,7 +46,7 @@ class Clips(Data):
             raise ValueError(
                 f"a clip of {frames} frames, every {every}, spans {span}; the longest video has {longest}."
             )
-        for name, values in _named(context):
+        for name, values in named(context):
             if len(values) != len(videos):
                 raise ValueError(f"give one row of {name} for each of {len(videos)} videos; got {tuple(values.shape)}.")
         self.videos, self.frames, self.every, self.context = videos, frames, every, context
@@ -65,20 +63,12 @@ class Clips(Data):
         starts = rows - torch.where(video > 0, self._ends[video - 1], 0)
         within = self.every * torch.arange(self.frames, device="cpu")
         pairs = zip(video.tolist(), starts.tolist(), strict=True)
-        clips, context = torch.stack([self.videos[v][start + within] for v, start in pairs]), self.context
-        if isinstance(context, Mapping):
-            return clips, {name: values[video] for name, values in context.items()}
-        return clips, None if context is None else context[video]
+        clips = torch.stack([self.videos[v][start + within] for v, start in pairs])
+        return clips, context_of(self.context, video)
 
     def fingerprint(self) -> str:
         blobs = (b for video in self.videos for b in (video.spread_blobs() if isinstance(video, Encoded) else [video]))
-        return digest([self.frames, self.every, *blobs, *(part for pair in _named(self.context) for part in pair)])
-
-
-def _named(context: Context) -> list[tuple[str, Tensor]]:
-    if isinstance(context, Mapping):
-        return sorted(context.items())
-    return [] if context is None else [("context", context)]
+        return digest([self.frames, self.every, *blobs, *(part for pair in named(self.context) for part in pair)])
 
 
 class SourceOfClips(Source):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pushforward.shapes import Events
 HELD_OUT = 5_000  # events at most: the standard error of their mean is then about a hundredth of a nat
 
 Rows = Tensor | Sequence[int]  # indices 0 … n − 1, in any order, repeats allowed
+Context = Tensor | Mapping[str, Tensor] | None  # a row an event: of one condition, or of several by name
 
 
 class Data(ABC):
@@ -29,8 +31,9 @@ class Data(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
-        """The events (n, *event) of these rows, and their labels (n,), vectors (n, features), or None."""
+    def fetch(self, rows: Rows) -> tuple[Events, Any]:
+        """The events (n, *event) of these rows, and their context: labels (n,), vectors (n, features), a dict of such
+        by the names of the flow's conditions, or None."""
 
     def fingerprint(self) -> str:
         """The SHA-256 of the data, by which a run knows them again: of all rows, or of 1,000 and their number where
@@ -47,12 +50,12 @@ class Part(Data):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
+    def fetch(self, rows: Rows) -> tuple[Events, Any]:
         return self.data.fetch(self.rows[row_numbers(rows)])
 
 
 class Arrays(Data):
-    """Events in memory, of any shape, and their context: tensors or numpy arrays, one row an event.
+    """Events in memory, of any shape, and their context: tensors or numpy arrays, one row an event, or a dict of such.
 
     `weights` (n,), none negative, multiply each event's part of a loss or score; they are scaled to mean 1. Raises
     ValueError where values are not finite.
@@ -64,21 +67,23 @@ class Arrays(Data):
     def __init__(
         self,
         events: Tensor | np.ndarray,
-        context: Tensor | np.ndarray | None = None,
+        context: Tensor | np.ndarray | Mapping[str, Tensor] | None = None,
         weights: Tensor | np.ndarray | None = None,
     ):
         self.events = as_tensor(events, "the array of events")
-        self.context = None if context is None else as_tensor(context, "the context")
+        given = context if isinstance(context, Mapping) or context is None else as_tensor(context, "the context")
+        self.context: Any = given  # a `Context`
         if self.events.dim() < 2 or not len(self.events):
             raise ValueError(
                 f"events have shape (n, *event), with n at least 1; these have {tuple(self.events.shape)}."
             )
-        if self.context is not None and self.context.shape[:1] != self.events.shape[:1]:
-            raise ValueError(
-                f"give one row of context for each of {len(self.events)} events; it is {tuple(self.context.shape)}."
-            )
-        for name, values in (("events", self.events), ("context", self.context)):
-            if values is not None and not values.isfinite().all():
+        for name, values in named(self.context):
+            if values.shape[:1] != self.events.shape[:1]:
+                raise ValueError(
+                    f"give one row of {name} for each of {len(self.events)} events; it is {tuple(values.shape)}."
+                )
+        for name, values in [("events", self.events), *named(self.context)]:
+            if not values.isfinite().all():
                 rows = (~values.reshape(len(values), -1).isfinite().all(1)).nonzero().flatten().tolist()
                 raise ValueError(
                     f"{listed(rows)} of the {name} {'hold' if len(rows) > 1 else 'holds'} values that are not finite. "
@@ -92,12 +97,13 @@ class Arrays(Data):
     def __len__(self) -> int:
         return len(self.events)
 
-    def fetch(self, rows: Rows) -> tuple[Events, Tensor | None]:
+    def fetch(self, rows: Rows) -> tuple[Events, Any]:
         rows = row_numbers(rows)
-        return self.events[rows], None if self.context is None else self.context[rows]
+        return self.events[rows], context_of(self.context, rows)
 
     def fingerprint(self) -> str:
-        return digest([self.events, self.context, self.weights])
+        context = [part for pair in named(self.context) for part in pair]
+        return digest([self.events, *(context if isinstance(self.context, Mapping) else [self.context]), self.weights])
 
     def part(self, rows: Rows) -> Arrays:
         """These rows, their weights scaled to mean 1 again."""
@@ -115,6 +121,20 @@ class Arrays(Data):
         """
         rest, some = split_rows(len(self), share, seed=seed, most=most)
         return self.part(rest), self.part(some) if len(some) else None
+
+
+def named(context: Context) -> list[tuple[str, Tensor]]:
+    """The conditions of a context by name; a single one is named "context"."""
+    if isinstance(context, Mapping):
+        return sorted(context.items())
+    return [] if context is None else [("context", context)]
+
+
+def context_of(context: Context, rows: Tensor) -> Context:
+    """The context of these rows."""
+    if isinstance(context, Mapping):
+        return {name: values[rows] for name, values in context.items()}
+    return None if context is None else context[rows]
 
 
 def split_rows(n: int, share: float, *, seed: int, most: int) -> tuple[Tensor, Tensor]:

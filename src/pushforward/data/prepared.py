@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.codecs import Codec
-from pushforward.data.data import Arrays, Data, digest
+from pushforward.data.data import Arrays, Data, digest, named
 from pushforward.data.document import Document, Documents
 from pushforward.files import made_once
 
@@ -32,7 +32,7 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
     if isinstance(data, Documents):
         return _prepared_documents(data, codec, cache)
     first, context = data.fetch([0])
-    if len(data) * (first.nbytes + (0 if context is None else context.nbytes)) > KEPT_BYTES:
+    if len(data) * (first.nbytes + sum(values.nbytes for _, values in named(context))) > KEPT_BYTES:
         return data
     contexts, size = [], first.nbytes
     shard, batch = (max(1, min(n, most // size)) for n, most in ((SHARD, SHARD_BYTES), (BATCH, BATCH_BYTES)))
@@ -47,7 +47,9 @@ def prepared(data: Data, codec: Codec, cache: Path) -> Data:
         return torch.cat([codec.prepare(part) for part in events.split(batch)])
 
     made = computed_once(parts(), compute, codec.prepares_by(), cache)
-    return Arrays(made, None if contexts[0] is None else torch.cat(contexts))
+    if isinstance(context, Mapping):
+        return Arrays(made, {name: torch.cat([part[name] for part in contexts]) for name in context}, data.weights)
+    return Arrays(made, None if context is None else torch.cat(contexts), data.weights)
 
 
 def computed_once(
