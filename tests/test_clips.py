@@ -7,6 +7,7 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from pushforward.models import STARFlowV
 from pushforward.objectives import MaximumLikelihood, with_dropout
 from pushforward.randomness import keyed
 from pushforward.recipe import to_json
+from pushforward.runs.clips import denoised, window_start
 from pushforward.runs.evaluating import _likelihoods
 from pushforward.sampling import Sampling
 from pushforward.training import Plan, minimise
@@ -320,6 +322,16 @@ def test_a_run_on_sprites_draws_prompts(tmp_path):
         pf.runs.sample(tmp_path / "run", tmp_path / "walk.gif")
     with pytest.raises(ValueError, match="does not end as a video does"):
         pf.runs.sample(tmp_path / "run", tmp_path / "walk.jpg", sampling=sampling)
+
+
+@pytest.mark.parametrize("learned", [1, 5, 6])
+def test_a_frame_of_a_long_clip_is_denoised_after_those_before_which_it_was_drawn(learned):
+    clips, causal = torch.rand(2, 14, 1, 1, 1), SimpleNamespace(denoise=lambda frames, _: frames.cumsum(1))
+    found = denoised(causal, clips, None, learned)
+    for k in range(14):
+        start = window_start(k, learned)
+        torch.testing.assert_close(found[:, k], clips[:, start : k + 1].sum(1))
+        assert min(k, learned // 2) <= k - start < learned
 
 
 def described(folder: Path, captions: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from pushforward.codecs import CodedFlow
 from pushforward.data import SourceOfClips
 from pushforward.explore.gallery import png
 from pushforward.randomness import Keyed
-from pushforward.runs.clips import denoised, streamed
+from pushforward.runs.clips import denoised, streamed, window_start
 from pushforward.sampling import Sampling
 
 MOST, KEPT = 64, 8  # frames of a clip, and clips that can go on
@@ -46,7 +46,7 @@ class Clips:
         self.begun[key] = clip  # after an error it begins anew
         while len(self.begun) > KEPT:
             self.begun.popitem(last=False)
-        seen = torch.stack(clip.frames[k // self.learned * self.learned : k + 1], 1)
+        seen = torch.stack(clip.frames[window_start(k, self.learned) : k + 1], 1)
         last = k + 1 == frames and next(clip.rest, None) is None  # which ends the stream
         whole = denoised(self.coded, torch.stack(clip.frames, 1), clip.text, self.learned)[0] if last else ()
         return {"image": png(self.coded.denoise(seen, clip.text)[0, -1]), "whole": [png(frame) for frame in whole]}

@@ -78,7 +78,7 @@ def windows(how: Drawing, text: Tensor | None, known: Events | None, frames: int
     """
     noise, left = Keyed(how.sampling.seed, rows=rows), frames
     longest = frames if how.codec.frames_alike else how.learned
-    kept = how.learned // 2
+    kept = _kept(how.learned)
     overlap, again = how.codec.data_shape((kept, *tuple(how.coded.flow.event)[1:]))[0], 0
     while True:
         clip = _drawn(how, text, known, min(left, longest), noise)
@@ -114,15 +114,30 @@ def streamed(
         text,
         size=(drawn, *flow.event[1:]),
         known=known,
-        window=(learned, learned // 2) if learned > 1 else None,
+        window=(learned, _kept(learned)) if learned > 1 else None,
         temperature=how.temperature,
         generator=noise,
     )
 
 
 def denoised(coded: CodedFlow, clips: Events, text: Tensor | None, learned: int) -> Events:
-    """Clips (n, frames, C, H, W) without the noise of the codec, in parts of the length that the run learned."""
-    return torch.cat([coded.denoise(part, text) for part in clips.split(learned, 1)], 1)
+    """Clips (n, frames, C, H, W) without the noise of the codec, each frame in the window in which it is drawn."""
+    kept, parts = _kept(learned), [coded.denoise(clips[:, :learned], text)]
+    for first in range(learned, clips.shape[1], learned - kept):  # that the window has not kept
+        window = clips[:, first - kept : first - kept + learned]
+        parts.append(coded.denoise(window, text)[:, kept:])
+    return torch.cat(parts, 1)
+
+
+def window_start(frame: int, learned: int) -> int:
+    """The first frame of the window in which a frame is drawn."""
+    kept = _kept(learned)
+    return max(0, (frame - kept) // (learned - kept) * (learned - kept))
+
+
+def _kept(learned: int) -> int:
+    """How many frames a window keeps of the one before."""
+    return learned // 2
 
 
 def _first(how: Drawing) -> Events:
