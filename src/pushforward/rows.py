@@ -11,6 +11,7 @@ from torch import Tensor
 from pushforward.arrays import as_tensor, check_exact
 from pushforward.codecs import CodedFlow
 from pushforward.data import Arrays
+from pushforward.data.data import named
 from pushforward.flow import Flow
 from pushforward.randomness import keyed
 from pushforward.statistics import SORTED, Measured, central, moments, narrowed
@@ -57,7 +58,7 @@ def check_rows(coded: CodedFlow, data: Arrays, names: Sequence[str] = ()) -> Non
     flow = coded.flow
     x = coded.codec.encode(data.events, keyed(0))[0]
     with torch.no_grad():  # raises ValueError where the flow does not take them
-        flow.log_prob(x[:1].to(flow.device), None if data.context is None else data.context[:1])
+        flow.log_prob(x[:1].to(flow.device), data.fetch([0])[1])
     support = flow.support
     supports = support.supports if isinstance(support, ProductSupport) else (Interval(),) * x.shape[1]
     if isinstance(support, ProductSupport):
@@ -71,7 +72,8 @@ def check_rows(coded: CodedFlow, data: Arrays, names: Sequence[str] = ()) -> Non
             )
     if x.dim() == 2 and len(x) >= FEW:
         robust = any(isinstance(part, Measured) and part.statistics is central for part in flow.modules())
-        _tell([*_suspects(x, supports, names, robust), *_suspects_of_a_context(data.context, robust)])
+        given = [told for pair in named(data.context) for told in _suspects_of_a_context(*pair, robust)]
+        _tell([*_suspects(x, supports, names, robust), *given])
 
 
 def _suspects(x: Tensor, supports: Sequence[Support], names: Sequence[str], robust: bool) -> Iterator[str]:
@@ -93,13 +95,13 @@ def _suspects(x: Tensor, supports: Sequence[Support], names: Sequence[str], robu
         yield f"columns {listed}{others} determine each other, so that all rows lie on a surface: leave one out"
 
 
-def _suspects_of_a_context(context: Tensor | None, robust: bool) -> Iterator[str]:
-    """What is to be told about a context (n, features)."""
-    if robust or context is None or context.dim() != 2 or not context.is_floating_point():
+def _suspects_of_a_context(name: str, context: Tensor, robust: bool) -> Iterator[str]:
+    """What is to be told about a context (n, features), or one condition of it, by name."""
+    if robust or context.dim() != 2 or not context.is_floating_point():
         return
     for i, column in enumerate(context[:: -(-len(context) // SORTED)].T):
         if told := _outliers(column):
-            yield f"column {i} of the context: {told}"
+            yield f"column {i} of the {name}: {told}"
 
 
 def _bound(x: Tensor) -> list[int]:
