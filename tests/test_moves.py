@@ -222,7 +222,17 @@ def test_a_histogram_has_the_density_that_its_bins_say(knots):
     torch.testing.assert_close(inside, inside[:1].expand_as(inside))
 
 
-@pytest.mark.parametrize("wrong", [{"bins": 0}, {"knots": (-1.0,)}, {"knots": (-1.0, 2.0, 1.0)}, {"knots": (0.5, 1.0)}])
-def test_knots_that_are_none_are_refused(wrong):
-    with pytest.raises(ValueError, match="between increasing knots"):
-        Histogram(**wrong)
+WRONG = [
+    *((Histogram, knots) for knots in ({"bins": 0}, *({"knots": k} for k in ((-1.0,), (-1.0, 2.0, 1.0), (0.5, 1.0))))),
+    *((RationalQuadraticSpline, sizes) for sizes in ({"bins": 0}, {"bound": -1.0}, {"contrast": 1.0})),
+    (CircularSpline, {"contrast": 0.5}),
+    (MonotoneNetwork, {"units": 0}),
+    (MonotoneNetwork, {"contrast": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "sizes"), WRONG)
+def test_sizes_of_which_no_map_increases_are_refused(kind, sizes):
+    (name,) = sizes
+    with pytest.raises(ValueError, match=f"one (bin|unit) or more.*got.*{name}="):
+        kind(**sizes)

@@ -363,6 +363,8 @@ def test_rotary_attention_depends_on_distances_alone():
 
 
 def test_positions_that_are_refused():
+    with pytest.raises(ValueError, match="norm='layernorm'"):
+        LayerOptions(norm="layernorm")
     with pytest.raises(ValueError, match="only the first may be None"):
         Rotary(4, None)
     with pytest.raises(ValueError, match="6 features are not a multiple of 4"):

@@ -51,6 +51,13 @@ class MonotoneNetwork(Elementwise):
     units: int = 8
     contrast: float = 64.0
 
+    def __post_init__(self):
+        if self.units < 1 or not self.contrast > 1:
+            raise ValueError(
+                "a monotone network has one unit or more and a contrast above 1; got "
+                f"units={self.units}, contrast={self.contrast}."
+            )
+
     @property
     def params_per_element(self) -> int:
         return 4 * self.units

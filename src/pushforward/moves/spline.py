@@ -70,6 +70,9 @@ class RationalQuadraticSpline(Elementwise):
     bound: float = 5.0
     contrast: float = 64.0
 
+    def __post_init__(self):
+        _check(self.bins, self.bound, self.contrast)
+
     @property
     def params_per_element(self) -> int:
         return 3 * self.bins - 1
@@ -115,6 +118,9 @@ class CircularSpline(Elementwise):
     bound: float = math.pi
     contrast: float = 64.0
 
+    def __post_init__(self):
+        _check(self.bins, self.bound, self.contrast)
+
     @property
     def params_per_element(self) -> int:
         return 3 * self.bins + 1
@@ -158,6 +164,14 @@ class CircularSpline(Elementwise):
         """x as an angle in [−bound, bound] plus full turns."""
         turns = 2 * self.bound * (x / (2 * self.bound)).round()
         return (x - turns).clamp(-self.bound, self.bound), turns
+
+
+def _check(bins: int, bound: float, contrast: float) -> None:
+    if bins < 1 or not bound > 0 or not contrast > 1:
+        raise ValueError(
+            "a spline has one bin or more, a bound above 0 and a contrast above 1; got "
+            f"bins={bins}, bound={bound}, contrast={contrast}."
+        )
 
 
 def by_knots(given: Tensor, knots: Knots, bound: float, *, inverse: bool) -> tuple[Tensor, Tensor]:

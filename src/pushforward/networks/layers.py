@@ -39,6 +39,10 @@ class LayerOptions:
     hidden: int | None = None  # None: four times the width
     rms_eps: float = 1e-6  # added to the mean square
 
+    def __post_init__(self):
+        if self.norm not in ("layer", "rms"):
+            raise ValueError(f'the norm of a layer is "layer" or "rms"; got norm={self.norm!r}.')
+
     def heads(self, width: int) -> int:
         """The number of heads of a residual stream of this width: one where a head does not divide it."""
         return 1 if width % self.head else width // self.head
