@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pushforward.conditions import Condition, Label, read
 from pushforward.denoising import Score
 from pushforward.randomness import Keyed
 from tests.laws.cases import CASES
+from tests.laws.laws import causal_says_the_truth, known_prefixes_are_kept, streams_are_decoded
 from tests.toys import picture, plane, randomised, vector
 
 DENSITIES = {
@@ -251,6 +253,14 @@ def test_a_known_prefix_is_of_the_event_where_latents_have_another_shape():
     flow = randomised(pf.Flow(transform, pf.bases.StandardNormal(3, 4, 1), event=(3, 1, 2, 2))).double()
     x = torch.randn(2, 3, 1, 2, 2, dtype=torch.float64)
     torch.testing.assert_close(flow.decode(flow.encode(x), known=x[:, :1]), x)
+
+
+@pytest.mark.parametrize("law", [causal_says_the_truth, known_prefixes_are_kept, streams_are_decoded])
+def test_a_reversible_chain_of_causal_steps_is_causal(law):
+    case = CASES["chain/causal"]
+    reversible = replace(case, make=lambda: pf.transforms.Reversible(case.make()))
+    assert reversible.make().causal
+    law(reversible)
 
 
 def sequence() -> pf.Flow:

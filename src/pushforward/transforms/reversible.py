@@ -11,6 +11,7 @@ Gomez et al. 2017, "The Reversible Residual Network", arXiv:1707.04585; Dinh et 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -40,20 +41,34 @@ class Reversible(Transform):
             )
         self.parts = chain.parts
 
+    @property
+    def chain(self) -> Chain:
+        """The chain, which stores activations."""
+        return Chain(*self.parts)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def causal(self) -> bool:
+        return self.chain.causal
+
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         if not torch.is_grad_enabled():
-            return _through(self.parts, x, context)
+            return self.chain(x, context)
         names, fields = tuple(context or {}), [t for condition in (context or {}).values() for t in condition]
         return _Recomputed.apply(self.parts, names, x, *fields, *self.parameters())  # pyright: ignore
 
     def support(self, event: tuple[int, ...]) -> Constraint | None:
-        return Chain(*self.parts).support(event)  # pyright: ignore[reportArgumentType]
+        return self.chain.support(event)
 
     def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
-        return Chain(*self.parts).latent_shape(event)  # pyright: ignore[reportArgumentType]
+        return self.chain.latent_shape(event)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        return Chain(*self.parts).inverse(z, context)  # pyright: ignore[reportArgumentType]
+        return self.chain.inverse(z, context)
+
+    def stream(
+        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
+    ) -> Iterator[Events]:
+        return self.chain.stream(z, context, known)
 
 
 def reversible(transform: Transform) -> Transform:
@@ -76,7 +91,7 @@ class _Recomputed(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         count = len(names) * len(Condition._fields)
         fields = others[:count]
-        z, log_det = _through(parts, x, _context(names, fields))
+        z, log_det = Chain(*parts)(x, _context(names, fields))
         ctx.save_for_backward(z, *fields)
         ctx.parts, ctx.names, ctx.weights = parts, names, others[count:]
         device = x.device.type
@@ -104,10 +119,6 @@ class _Recomputed(torch.autograd.Function):
                     if gradient is not None:
                         gradients[source] = gradients[source] + gradient if source in gradients else gradient
         return None, None, slope, *(gradients.get(source) for source in [*leaves, *ctx.weights])
-
-
-def _through(parts: Any, x: Events, context: Context | None) -> tuple[Events, PerSample]:
-    return Chain(*parts)(x, context)
 
 
 def _context(names: tuple[str, ...], fields: Any) -> Context:
