@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 pytest.importorskip("fastapi", reason="the extra explore is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed, with which the API is tested")
 
 import pushforward as pf
-from pushforward.codecs import CodedFlow, GaussianNoise, TokenCodebook, UniformDequantization
+from pushforward.codecs import CodedFlow, FrozenClipAutoencoder, GaussianNoise, TokenCodebook, UniformDequantization
 from pushforward.data import (
     CaptionDocuments,
     CaptionedImages,
@@ -41,6 +42,7 @@ from pushforward.explore.worker import SupersededError, Worker
 from pushforward.networks import UNetOptions
 from pushforward.randomness import Keyed
 from pushforward.recipes import RECIPES
+from pushforward.runs.clips import denoised, streamed
 from pushforward.runs.data import recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.sampling import Sampling
@@ -307,12 +309,15 @@ def test_a_clip_is_drawn_frame_by_frame_and_is_that_of_the_command(tmp_path):
     assert [run["kind"] for run in client.get("/api/runs").json()] == ["clips", "texts"]
     how = {"frames": 5, "seed": 2, "temperature": 0.5}
     answers = [client.get("/api/runs/clips/frame", params={**how, "k": k}).json() for k in (0, 4)]
-    assert [len(answer["whole"]) for answer in answers] == [0, 5]
+    assert [(answer["start"], len(answer["frames"]), answer["last"]) for answer in answers] == [
+        (0, 1, False),
+        (0, 5, True),
+    ]
     given = Sampling(frames=5, seed=2, temperature=0.5)
     pf.sample(tmp_path / "clips", tmp_path / "clip.png", 1, sampling=given, device="cpu")
     (written,) = read_videos(tmp_path / "clip.png")  # enlarged
     each = written.shape[-1] // 4
-    for frame, source in zip(written[:, :, ::each, ::each], answers[1]["whole"], strict=True):
+    for frame, source in zip(written[:, :, ::each, ::each], answers[1]["frames"], strict=True):
         assert np.abs(frame.permute(1, 2, 0).numpy().astype(int) - shown(source)).max() <= 1
     assert client.get("/api/runs/clips/frame", params={"frames": 5, "k": 99}).json() != answers[0]
     assert client.get("/api/runs/clips/frame", params={"frames": 5000}).status_code == 422
@@ -328,11 +333,42 @@ def test_a_clip_whose_frame_failed_begins_anew(monkeypatch):
 
     drawn = iter([broken(), iter(frames)])
     monkeypatch.setattr("pushforward.explore.clips.streamed", lambda *_: next(drawn))
-    coded = SimpleNamespace(flow=None, denoise=lambda x, _: x)
-    shown = Clips(coded, Cartoons())
+    flow, codec = SimpleNamespace(event=frames.shape[1:]), GaussianNoise(256, sigma=0.1)
+    shown = Clips(SimpleNamespace(flow=flow, denoise=lambda x, _: x, codec=codec), Cartoons(), codec)
     with pytest.raises(ValueError, match="overflows"):
         shown.frame(Sampling(), 3, 1)
-    assert len(shown.frame(Sampling(), 3, 2)["whole"]) == 3
+    assert len(shown.frame(Sampling(), 3, 2)["frames"]) == 3
+
+
+class EveryOther(FrozenClipAutoencoder):
+    """Of each two frames after the first the second is encoded."""
+
+    frames_alike = False
+
+    def event_frames(self, frames):
+        return 1 + (frames - 1) // 2
+
+    def data_shape(self, event):
+        return (2 * event[0] - 1 if event[0] else 0), *event[1:]
+
+    def decode(self, x):
+        return super().decode(x).repeat_interleave(2, 1)[:, 1:]
+
+
+def test_frames_of_latents_are_decoded_as_they_come():
+    model = pf.models.STARFlowV(image=(4, 4, 4), patch=2, width=64, depths=(1, 1), extent=3)
+    codec = EveryOther(nn.PixelUnshuffle(2), nn.PixelShuffle(2), later=0.5)
+    coded = CodedFlow(randomised(model.build(), std=0.1), codec)
+    clips, how = Clips(coded, Cartoons(5), codec), Sampling(prompt=("",), seed=1)
+    first, second, last = (clips.frame(how, 5, k) for k in range(3))
+    assert [(some["start"], len(some["frames"])) for some in (first, second, last)] == [(0, 1), (1, 2), (0, 5)]
+    assert last["frames"][1] == last["frames"][2] != last["frames"][3]
+    drawn = torch.stack([*streamed(coded.flow, None, None, (3, 3), how, Keyed(1, rows=[0]))], 1)
+    pixels = codec.decode(denoised(coded, drawn, None, 3))[0]
+    for frame, source in zip(pixels, last["frames"], strict=True):
+        assert np.abs(frame[0].numpy().astype(int) - shown(source)).max() <= 1
+    with pytest.raises(ValueError, match="5 frames at most"):
+        clips.frame(how, 7, 0)
 
 
 def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(tmp_path):

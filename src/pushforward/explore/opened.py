@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.codecs import CodedFlow, Identity
+from pushforward.codecs import ClipCodec, CodedFlow, Identity
 from pushforward.codecs.integers import IntegerCodec
 from pushforward.data import Arrays, CaptionDocuments, SourceOfClips, TextSource
 from pushforward.explore.clips import Clips
@@ -38,10 +38,16 @@ ROWS = 600  # of a table, drawn as points
 
 
 class Opened:
-    """A run, and what can be shown of it: `kind` is "plane" for an unconditional flow of two features, "vectors" for
-    one of more or fewer, or conditioned on a vector, "images" for one of images of integers, by class or unconditional,
-    "clips" for one of clips of such images, "texts" for one of tokens, "documents" for one of images with captions, and
-    "" for a flow that cannot be shown."""
+    """A run, and what can be shown of it. Its `kind` is
+
+    plane       an unconditional flow of two features
+    vectors     of one or of more, or conditioned on a vector
+    images      of images of integers, by class or unconditional
+    clips       of clips of such images, or of their latents
+    texts       of tokens
+    documents   of images with captions
+                "" of a flow that cannot be shown
+    """
 
     def __init__(self, run: str | PathLike[str], name: str):
         self.run, self.name = run, name
@@ -62,7 +68,7 @@ class Opened:
         if isinstance(source, CaptionDocuments):
             return "documents"
         if isinstance(source, SourceOfClips) and len(event) == 4 and conditions <= {"text"}:
-            return "clips" if integers else ""
+            return "clips" if integers or isinstance(self.recipe.codec, ClipCodec) else ""
         images = len(event) == 3 and None not in event and event[0] in (1, 3) and conditions <= {"label"}
         return "images" if images and integers else ""
 
@@ -166,8 +172,8 @@ class Opened:
         """Raises ValueError where it is no flow of clips."""
         source = self.recipe.data
         if self.kind != "clips" or not isinstance(source, SourceOfClips):
-            raise ValueError(f"{self.name} is not a flow of clips of integers.")
-        return Clips(self.coded, source)
+            raise ValueError(f"{self.name} is not a flow of clips.")
+        return Clips(self.coded, source, self.recipe.codec)
 
     @cached_property
     def texts(self) -> Texts:

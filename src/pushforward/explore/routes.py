@@ -180,7 +180,7 @@ def of_sequences(routes: "APIRouter", asked: Any) -> None:
         sampling: Sampling = _sampling(),
         ask: Ask = asked,
     ) -> Any:
-        return await ask(_checked(sampling, lambda run: run.clips.frame(sampling, frames, min(k, frames - 1))))
+        return await ask(_checked(sampling, lambda run: run.clips.frame(sampling, frames, k)))
 
     @routes.get("/text")
     async def text(sampling: Sampling = _sampling(), ask: Ask = asked) -> Any:

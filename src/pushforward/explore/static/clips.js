@@ -37,12 +37,12 @@ export async function clips({ run, query, ask, keep, leaving }) {
     frames = [];
     $("slider").max = 0;
     $("frames").replaceChildren(...Array.from({ length: chosen.frames }, (_, k) => Object.assign(document.createElement("img"), { alt: `frame ${k + 1}` })));
-    for (let k = 0; k < chosen.frames; k++) {
+    for (let k = 0, last = false; !last; k++) { // frames of the event: with each come one or several of the clip
       const answer = await ask(`runs/${run.name}/frame`, { ...chosen, k }, "frame");
       if (!answer || mine !== drawing) return;
-      fill(k, answer.image);
-      answer.whole.forEach((source, i) => fill(i, source));
+      answer.frames.forEach((source, i) => fill(answer.start + i, source));
       if (!timer || k === 0) show(k);
+      last = answer.last;
     }
     say(`${chosen.frames} frames in ${((performance.now() - began) / 1000).toFixed(1)} s`);
   }
