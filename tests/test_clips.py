@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 import zipfile
 import zlib
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +32,7 @@ from pushforward.data import (
 )
 from pushforward.data.splits import is_held_out
 from pushforward.data.sprites import ATTRIBUTES, PAIRS, caption
+from pushforward.data.videos import open_videos
 from pushforward.models import STARFlowV
 from pushforward.objectives import MaximumLikelihood, with_dropout
 from pushforward.randomness import keyed
@@ -337,6 +340,60 @@ def test_a_frame_of_a_long_clip_is_denoised_after_those_before_which_it_was_draw
 def described(folder: Path, captions: dict[str, str]) -> None:
     lines = [json.dumps({"file_name": file, "text": told}) for file, told in captions.items()]
     (folder / "metadata.jsonl").write_text("\n".join(lines))
+
+
+class Sums(TextEncoder):
+    """In place of an encoder: the sum of a text's codes."""
+
+    def __call__(self, texts):
+        return torch.tensor([[[float(sum(map(ord, text)))]] for text in texts])
+
+
+@pytest.mark.parametrize("ending", ["gif", "mp4"])
+@pytest.mark.parametrize("kept", [True, False], ids=["in memory", "decoded when they are fetched"])
+def test_windows_of_files_and_of_tars_are_those_of_the_videos(ending, kept, tmp_path, monkeypatch):
+    if ending == "mp4":
+        pytest.importorskip("av", reason="the extra video is not installed")
+    for module in ("clips", "text"):
+        monkeypatch.setattr(import_module(f"pushforward.data.{module}"), "KEPT_BYTES", 2**30 if kept else 0)
+    lengths = {"red": 20, "robot": 7, "two": 30}
+    for i, (told, frames) in enumerate(lengths.items()):
+        write_video(video(frames, 32, 48), tmp_path / "videos" / f"{i}.{ending}")
+        (tmp_path / "videos" / f"{i}.txt").write_text(told)
+    for i in range(2):
+        with tarfile.open(tmp_path / f"{i}.tar", "w") as tar:
+            for file in sorted((tmp_path / "videos").iterdir())[4 * i : 4 * i + 4]:
+                tar.add(file, file.name)
+    described(tmp_path / "videos", {f"{i}.{ending}": told for i, told in enumerate(lengths)})
+    whole = Clips(
+        [read_videos(tmp_path / "videos" / f"{i}.{ending}", image=(3, 8, 12))[0] for i in range(3)], 3, every=2
+    )
+    rows, takes = [9, 0, 15, 16, 40, 18, 44, 30], Takes((None, 3, 8, 12))
+    for place in ("videos", "*.tar"):
+        data = ClipSource(str(tmp_path / place), frames=3, every=2, text=Sums()).training(takes)
+        assert len(data) == len(whole) == 45
+        clips, text = data.fetch(rows)
+        assert torch.equal(clips, whole.fetch(rows)[0])
+        assert torch.equal(text, Sums()(["red"] * 2 + ["red", "robot", "two", "robot", "two", "two"]))
+        assert (
+            data.fingerprint()
+            == ClipSource(str(tmp_path / place), 3, every=2, text=Sums()).training(takes).fingerprint()
+        )
+    opened = open_videos(tmp_path / "videos" / f"2.{ending}", image=(3, 8, 12))[0]
+    assert torch.equal(opened.part(torch.arange(20, 30))[torch.tensor([9, 0])], whole.videos[2][[29, 20]])
+    (tmp_path / "1.tar").unlink()
+    with tarfile.open(tmp_path / "1.tar", "w") as tar:
+        tar.add(tmp_path / "videos" / f"2.{ending}", f"alone.{ending}")
+    with pytest.raises(
+        ValueError, match=rf"1\.tar: the video alone\.{ending} has no caption; expected a member alone\.txt"
+    ):
+        ClipSource(str(tmp_path / "*.tar"), frames=3, text=Sums()).training(takes)
+    with tarfile.open(tmp_path / "1.tar", "w") as tar:
+        cut(tmp_path / "videos" / f"2.{ending}")
+        for suffix in ("txt", ending):
+            tar.add(tmp_path / "videos" / f"2.{suffix}", f"2.{suffix}")
+    with pytest.raises(ValueError, match=rf"1\.tar, 2\.{ending}: it ends early"):
+        ClipSource(str(tmp_path / "*.tar"), frames=3, text=Sums()).training(takes)
 
 
 def test_a_run_on_captioned_clips_holds_out_captions(tmp_path):

@@ -17,7 +17,6 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-import pushforward.data.captions
 import pushforward.data.tars
 import pushforward.data.text
 from pushforward.data import (
@@ -424,7 +423,7 @@ def test_captions_of_shards_are_held_out_as_those_of_packs(tmp_path, monkeypatch
         assert len(source.training(LARGER)) == 60 - len(expected)
     assert one.training(LARGER).fingerprint() == five.training(LARGER).fingerprint()
     with monkeypatch.context() as patch:
-        patch.setattr(pushforward.data.captions, "HELD_OUT", 2)
+        patch.setattr(sys.modules["pushforward.data.data"], "HELD_OUT", 2)
         assert len(one.held_out(LARGER)) == 2
     monkeypatch.setattr(pushforward.data.text, "KEPT_BYTES", 0)
     known = five.training(LARGER).fingerprint()

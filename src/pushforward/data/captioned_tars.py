@@ -1,25 +1,28 @@
-"""Images with captions in tar files, as WebDataset and img2dataset write them.
+"""Images and videos with captions in tar files, as WebDataset, img2dataset and video2dataset write them.
 
-The caption of `key.jpg` is the text in `key.txt`; or where there is none, the text under "caption" in `key.json`.
-Captions are read once before training, to find those that are held out. For a large tar the result is kept in the
-cache.
+The caption of `key.jpg` or `key.mp4` is the text in `key.txt`; or where there is none, that under "caption" in
+`key.json`. Captions are read once before training, to find those that are held out. For a large tar the result is
+kept in the cache.
 """
 
 from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
 
+from pushforward.data.encoded import Shape
 from pushforward.data.folders import ENDINGS, Stretch, is_image
+from pushforward.data.recordings import MOVIES, Recording, recorded
 from pushforward.data.splits import is_held_out
-from pushforward.data.tars import Members, Shards, files_in, found_once, key_of
+from pushforward.data.tars import M, Members, Shards, files_in, found_once, key_of
 
 FIELD = "caption"  # of a .json
+FILMS = (*MOVIES, ".gif", ".webp")  # of the videos in tars
 
 
 class Told(NamedTuple):
@@ -34,6 +37,34 @@ class Told(NamedTuple):
     held_out: np.ndarray  # (n,) bool: whether the caption is
 
 
+class Filmed(NamedTuple):
+    """Videos of a tar that have captions, as `Told`, and how many frames they have."""
+
+    names: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    text_names: np.ndarray
+    text_offsets: np.ndarray
+    text_sizes: np.ndarray
+    held_out: np.ndarray
+    frames: np.ndarray  # (n,) int64
+
+
+class Recordings(Sequence[Recording]):
+    """Videos in members of tars, fitted to an image, each opened when it is indexed."""
+
+    def __init__(self, shards: Shards, frames: np.ndarray, image: Shape):
+        self.shards, self.frames, self.image = shards, frames, image
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, i: int) -> Recording:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return recorded(self.shards.stretch(i), self.image, int(self.frames[i]))
+
+
 class Captions(Sequence[str]):
     """Captions in members of tars, each read when it is indexed."""
 
@@ -44,6 +75,8 @@ class Captions(Sequence[str]):
         return len(self.shards)
 
     def __getitem__(self, i: int) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not 0 <= i < len(self):
+            raise IndexError(i)
         return _caption(self.shards.stretch(i))
 
 
@@ -68,33 +101,62 @@ def read_told(paths: Sequence[Path], *, held_out: bool) -> tuple[Shards, Caption
 
     Raises ValueError, naming the tar and the image, where one has no caption; and where there are no images.
     """
-    parts = [found_once(path, Told, _told) for path in paths]
+    kept = _kept(paths, [found_once(path, Told, _told) for path in paths], held_out, "image", ENDINGS)
+    return _of(paths, kept, 0), Captions(_of(paths, kept, 3))
+
+
+def read_filmed(paths: Sequence[Path], image: Shape, *, held_out: bool) -> tuple[Recordings, Captions]:
+    """The videos of tars that are to be learned, or those held out, and their captions: as `read_told`."""
+    kept = _kept(paths, [found_once(path, Filmed, _filmed) for path in paths], held_out, "video", FILMS)
+    frames = np.concatenate([part.frames for part in kept])
+    return Recordings(_of(paths, kept, 0), frames, image), Captions(_of(paths, kept, 3))
+
+
+def _kept(paths: Sequence[Path], parts: Sequence[M], held_out: bool, what: str, endings: Sequence[str]) -> list[M]:
+    """What is to be learned of the members of tars, or what is held out. Raises ValueError where there is nothing."""
     if not sum(len(part.names) for part in parts):
-        raise ValueError(
-            f"there are no images in {', '.join(map(str, paths))}: no member ends in {', '.join(ENDINGS)}."
-        )
-    kept = [Told(*(array[part.held_out == held_out] for array in part)) for part in parts]
-    images = Shards(paths, [Members(*part[:3]) for part in kept])
-    return images, Captions(Shards(paths, [Members(*part[3:6]) for part in kept]))
+        whole = ", ".join(map(str, paths))
+        raise ValueError(f"there are no {what}s in {whole}: no member ends in {', '.join(endings)}.")
+    kept = [type(part)(*(array[part.held_out == held_out] for array in part)) for part in parts]
+    if not sum(len(part.names) for part in kept):
+        raise ValueError(f"{paths[0]} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
+    return kept
+
+
+def _of(paths: Sequence[Path], parts: Sequence[tuple[np.ndarray, ...]], first: int) -> Shards:
+    """The members of tars that these arrays tell from the first on."""
+    return Shards(paths, [Members(*part[first : first + 3]) for part in parts])
 
 
 def _told(path: Path) -> Told:
-    """Read all headers and captions of a tar."""
-    images: list[tuple[str, tarfile.TarInfo]] = []
+    """Read all headers and captions of a tar of images."""
+    return Told(*_paired(path, "image", is_image))
+
+
+def _filmed(path: Path) -> Filmed:
+    """Read all headers and captions of a tar of videos, and open each video."""
+    found = Told(*_paired(path, "video", lambda name: name.suffix.lower() in FILMS))
+    films = Shards([path], [Members(*found[:3])])
+    return Filmed(*found, np.array([len(recorded(films.stretch(i)).rows) for i in range(len(films))], dtype=np.int64))
+
+
+def _paired(path: Path, what: str, is_one: Callable[[PurePath], bool]) -> Iterator[np.ndarray]:
+    """The arrays of `Told`."""
+    found: list[tuple[str, tarfile.TarInfo]] = []
     texts: dict[str, tuple[str, tarfile.TarInfo]] = {}
     for name, member in files_in(path):
-        if is_image(PurePath(name)):
-            images.append((name, member))
+        if is_one(PurePath(name)):
+            found.append((name, member))
         elif name.endswith(".txt") or (name.endswith(".json") and key_of(name) not in texts):
             texts[key_of(name)] = name, member
-    for name, _ in images:
+    for name, _ in found:
         if key_of(name) not in texts:
             key = PurePath(key_of(name)).name
-            raise ValueError(f"{path}: the image {name} has no caption; expected a member {key}.txt or {key}.json.")
-    told = [texts[key_of(name)] for name, _ in images]
+            raise ValueError(f"{path}: the {what} {name} has no caption; expected a member {key}.txt or {key}.json.")
+    told = [texts[key_of(name)] for name, _ in found]
     captions = (_caption(Stretch(path, member.offset_data, member.size, name)) for name, member in told)
-    held_out = np.array([is_held_out(caption) for caption in captions], dtype=bool)
-    return Told(*Members.of(images), *Members.of(told), held_out)
+    yield from (*Members.of(found), *Members.of(told))
+    yield np.array([is_held_out(caption) for caption in captions], dtype=bool)
 
 
 def _caption(stretch: Stretch) -> str:

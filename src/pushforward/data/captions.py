@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from pushforward.data.captioned_tars import find_tars, read_told
-from pushforward.data.data import HELD_OUT, Arrays, Data, Part, Rows, digest, row_numbers
+from pushforward.data.data import Arrays, Data, Rows, digest, row_numbers, some_of
 from pushforward.data.encoded import Encoded, Shape
 from pushforward.data.images import Images
 from pushforward.data.npz import find_pack, read_packs
@@ -85,11 +85,9 @@ class Captioned(Source):
         if channels not in (1, 3):
             raise ValueError(f"images have 1 or 3 channels, and model.image has {channels}. Set it, or give a codec.")
         blobs, captions = read_told(tars, held_out=held_out)
-        if not len(blobs):
-            raise ValueError(f"{self} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
         images = Images(Encoded(blobs, image=(channels, height, width)))
         told = Told(images, embedded(captions, self.text, captions.name))
-        return told if not held_out else Part(told, range(0, len(told), -(-len(told) // HELD_OUT)))
+        return some_of(told) if held_out else told
 
 
 def read_captioned(packs: Sequence[str], *, held_out: bool, image: Shape | None = None) -> tuple[Tensor, list[str]]:

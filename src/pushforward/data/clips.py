@@ -10,14 +10,29 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.data.captioned_tars import find_tars, read_filmed
 from pushforward.data.captions import read_metadata
-from pushforward.data.data import Context, Data, Rows, context_of, digest, named, naming, row_numbers
-from pushforward.data.encoded import Encoded, Shape
+from pushforward.data.data import (
+    Context,
+    Data,
+    Rows,
+    context_of,
+    digest,
+    evenly_spread,
+    named,
+    naming,
+    row_numbers,
+    some_of,
+)
+from pushforward.data.encoded import Shape
 from pushforward.data.npz import find_pack
+from pushforward.data.recordings import Recording
 from pushforward.data.sources import Source, Takes
 from pushforward.data.splits import is_held_out
-from pushforward.data.text import TextEncoder
-from pushforward.data.videos import Video, read_videos
+from pushforward.data.text import Embedded, TextEncoder, embedded
+from pushforward.data.videos import Video, in_memory, open_videos
+
+KEPT_BYTES = 2**30  # of the frames of video files, in memory
 
 
 class Clips(Data):
@@ -33,7 +48,7 @@ class Clips(Data):
     (3, torch.Size([2, 2, 3, 8, 8]))
     """
 
-    def __init__(self, videos: Sequence[Video], frames: int, *, every: int = 1, context: Context = None):
+    def __init__(self, videos: Sequence[Video], frames: int, *, every: int = 1, context: Context | Embedded = None):
         if frames < 1 or every < 1:
             raise ValueError(f"a clip has one frame at least, and takes every first, second, …; got {frames}, {every}.")
         shapes = {tuple(video.shape[1:]) for video in videos}
@@ -46,10 +61,11 @@ class Clips(Data):
             raise ValueError(
                 f"a clip of {frames} frames, every {every}, spans {span}; the longest video has {longest}."
             )
-        for name, values in named(context):
+        self.context: Any = context
+        for name, values in named(self.context):
             if len(values) != len(videos):
                 raise ValueError(f"give one row of {name} for each of {len(videos)} videos; got {tuple(values.shape)}.")
-        self.videos, self.frames, self.every, self.context = videos, frames, every, context
+        self.videos, self.frames, self.every = videos, frames, every
         self._ends = counts.cumsum(0)
 
     def __len__(self) -> int:
@@ -67,8 +83,14 @@ class Clips(Data):
         return clips, context_of(self.context, video)
 
     def fingerprint(self) -> str:
-        blobs = (b for video in self.videos for b in (video.spread_blobs() if isinstance(video, Encoded) else [video]))
-        return digest([self.frames, self.every, *blobs, *(part for pair in named(self.context) for part in pair)])
+        some = evenly_spread(len(self.videos))
+        videos: list[object] = [] if len(some) == len(self.videos) else [len(self.videos), len(self)]
+        for video in (self.videos[i] for i in some):
+            videos.extend([video] if isinstance(video, Tensor) else video.spread_blobs())
+        context: list[object] = []
+        for name, values in named(self.context):
+            context.extend([name, *(values.spread() if isinstance(values, Embedded) else [values])])
+        return digest([self.frames, self.every, *videos, *context])
 
 
 class SourceOfClips(Source):
@@ -83,11 +105,16 @@ class ClipSource(SourceOfClips):
     """Clips of the videos at a path (`data.videos.read_videos`), or of a pack of the folder PUSHFORWARD_DATA.
 
     The last share `validation` of each video's frames is held out. Given `text`, an encoder, the path is a folder with
-    metadata.jsonl, a line {"file_name": "walk.gif", "text": "a red robot walks"} for each video. Then captions are a
-    condition, and a tenth of them is held out with all of their videos: which one, is a function of the caption alone.
+    metadata.jsonl, a line {"file_name": "walk.gif", "text": "a red robot walks"} for each video; or of tars, whose
+    members are videos, `key.mp4`, and captions, `key.txt` or `key.json`. Then captions are a condition, and a tenth of
+    them is held out with all of their videos: which one, is a function of the caption alone. Of clips in tars the
+    held-out data are 5,000 at most.
+
+    Videos in files of a folder are decoded into memory where all take 1 GB at most; otherwise, and from tars, windows
+    are decoded when they are fetched. Embeddings of captions are those of `data.Captioned`.
     """
 
-    path: str  # or the name of a .npz there
+    path: str  # or the name of a .npz there; a folder or a pattern of tars
     frames: int  # of a clip
     every: int = 1  # takes every so many-th frame
     validation: float = 0.2
@@ -104,38 +131,59 @@ class ClipSource(SourceOfClips):
     def training(self, takes: Takes) -> Clips:
         return self._part(takes, held_out=False)
 
-    def held_out(self, takes: Takes) -> Clips:
-        return self._part(takes, held_out=True)
+    def held_out(self, takes: Takes) -> Data:
+        clips = self._part(takes, held_out=True)
+        return some_of(clips) if self._tars else clips
+
+    @property
+    def _tars(self) -> list[Path]:
+        return find_tars(self.path) if self.text is not None else []
 
     def _part(self, takes: Takes, *, held_out: bool) -> Clips:
-        path = find_pack(self.path)
         channels, height, width = takes.event[-3:]
         if channels not in (1, 3):
             raise ValueError(
                 f"frames have 1 or 3 channels, and model.image has {channels}. For latents give their codec, such as "
                 "ClipAutoencoder."
             )
+        if self.text is not None:
+            return self._captioned(self.text, (channels, height, width), held_out=held_out)
+        path = find_pack(self.path)
         with naming(path):
-            if self.text is not None:
-                return self._captioned(path, self.text, (channels, height, width), held_out=held_out)
             parts = []
-            for video in read_videos(path, image=(channels, height, width)):
+            for video in open_videos(path, image=(channels, height, width)):
                 rows = torch.arange(video.shape[0], device="cpu")
                 first = round(len(rows) * (1 - self.validation))  # of those that are held out
                 kept = rows[first:] if held_out else rows[:first]
-                parts.append(video.part(kept) if isinstance(video, Encoded) else video[kept])
-            return Clips(parts, self.frames, every=self.every)
+                parts.append(video[kept] if isinstance(video, Tensor) else video.part(kept))
+            return Clips(_loaded(parts), self.frames, every=self.every)
 
-    def _captioned(self, folder: Path, text: TextEncoder, image: Shape, *, held_out: bool) -> Clips:
-        pairs = [
-            (file, told) for file, told in zip(*read_metadata(folder), strict=True) if is_held_out(told) == held_out
-        ]
-        if not pairs:
-            raise ValueError(f"there is no caption {'to hold out' if held_out else 'to learn'}: add more.")
-        videos = []
-        for file, _ in pairs:
-            found = read_videos(file, image=image)
-            if len(found) != 1:
-                raise ValueError(f"a caption is of one video, and {file.name} holds {len(found)}.")
-            videos.append(found[0])
-        return Clips(videos, self.frames, every=self.every, context=text.of_each([told for _, told in pairs]))
+    def _captioned(self, text: TextEncoder, image: Shape, *, held_out: bool) -> Clips:
+        if tars := self._tars:
+            videos, captions = read_filmed(tars, image, held_out=held_out)
+            context = embedded(captions, text, captions.name)
+            return Clips(videos, self.frames, every=self.every, context=context)
+        with naming(self.path):
+            videos, captions = _in_folder(find_pack(self.path), image, held_out=held_out)
+            return Clips(_loaded(videos), self.frames, every=self.every, context=embedded(captions, text))
+
+
+def _in_folder(folder: Path, image: Shape, *, held_out: bool) -> tuple[list[Video], list[str]]:
+    """The videos that metadata.jsonl of a folder names, and their captions: those to learn, or those held out."""
+    pairs = [(file, told) for file, told in zip(*read_metadata(folder), strict=True) if is_held_out(told) == held_out]
+    if not pairs:
+        raise ValueError(f"there is no caption {'to hold out' if held_out else 'to learn'}: add more.")
+    videos = []
+    for file, _ in pairs:
+        found = open_videos(file, image=image)
+        if len(found) != 1:
+            raise ValueError(f"a caption is of one video, and {file.name} holds {len(found)}.")
+        videos.append(found[0])
+    return videos, [told for _, told in pairs]
+
+
+def _loaded(videos: list[Video]) -> list[Video]:
+    """The videos, those of files in memory where they fit."""
+    if sum(video.shape.numel() for video in videos if isinstance(video, Recording)) > KEPT_BYTES:
+        return videos
+    return [in_memory(video) if isinstance(video, Recording) else video for video in videos]

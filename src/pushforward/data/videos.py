@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.data.data import naming
 from pushforward.data.encoded import Encoded, Shape, fitted
 from pushforward.data.folders import ENDINGS, Stretch, Stretches
 from pushforward.data.npz import reading
+from pushforward.data.recordings import ANIMATED, MOVIES, Recording, recorded
 from pushforward.optional import require
 
-Video = Tensor | Encoded  # frames in memory, or decoded when they are indexed
-ANIMATED = (".gif", ".png", ".apng", ".webp")  # what Pillow reads
-MOVIES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg")  # what PyAV reads
+Video = Tensor | Encoded | Recording  # frames in memory, or decoded when they are indexed
 ARRAYS = ("clips", "videos", "frames", "video")  # of a .npz file
 
 
@@ -35,6 +33,16 @@ def read_videos(path: str | Path, *, image: Shape | None = None) -> list[Video]:
     FileNotFoundError where there is nothing, and ValueError, naming the file, where it cannot be read to its end, has
     no frames, or has frames of several sizes.
     """
+    return [in_memory(video) if isinstance(video, Recording) else video for video in open_videos(path, image=image)]
+
+
+def in_memory(video: Video) -> Tensor:
+    """All frames of a video."""
+    return video if isinstance(video, Tensor) else video[torch.arange(video.shape[0], device="cpu")]
+
+
+def open_videos(path: str | Path, *, image: Shape | None = None) -> list[Video]:
+    """The same as `read_videos`, but frames of files are decoded when they are indexed."""
     path = Path(path)
     if path.is_dir():
         return _in_folder(path, image)
@@ -43,12 +51,7 @@ def read_videos(path: str | Path, *, image: Shape | None = None) -> list[Video]:
     if path.suffix == ".npz":
         with reading(path) as arrays:
             return _in_arrays(arrays, image)
-    with naming(path):
-        if path.suffix.lower() in ANIMATED:
-            return [_animation(path, image)]
-        if path.suffix.lower() in MOVIES:
-            return [_movie(path, image)]
-        raise ValueError(f"videos are .npz, {', '.join((*ANIMATED, *MOVIES))}, or folders of frames.")
+    return [recorded(Stretch(path), image)]
 
 
 def _in_folder(path: Path, image: Shape | None) -> list[Video]:
@@ -58,12 +61,12 @@ def _in_folder(path: Path, image: Shape | None) -> list[Video]:
     if frames and others:
         raise ValueError(f"{path} holds images, the frames of a video, and also {others[0].name}. Move one of them.")
     if frames and all(_is_animated(frame) for frame in frames):
-        return [video for frame in frames for video in read_videos(frame, image=image)]
+        return [video for frame in frames for video in open_videos(frame, image=image)]
     if frames:
         return [Encoded(Stretches([Stretch(frame) for frame in frames]), image=image)]
     if not others:
         raise ValueError(f"there are no frames in {path}: it holds no image, video or folder of them.")
-    return [video for entry in others for video in read_videos(entry, image=image)]
+    return [video for entry in others for video in open_videos(entry, image=image)]
 
 
 def _is_animated(path: Path) -> bool:
@@ -96,47 +99,6 @@ def _in_arrays(arrays: Mapping[str, np.ndarray], image: Shape | None) -> list[Vi
     if found.shape[-1] not in (1, 3):
         raise ValueError(f"frames have 1 or 3 channels, first or last; these are of shape {found.shape[-3:]}.")
     return [_stacked(video, image) for video in (found if found.ndim == 5 else found[None])]
-
-
-def _animation(path: Path, image: Shape | None) -> Tensor:
-    from PIL import Image, ImageSequence, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) < 2:
-                raise ValueError("it is an image of one frame, not an animation. Give a video, or a folder of frames.")
-            frames = [
-                fitted(frame.copy(), image or (3, frame.height, frame.width))
-                for frame in ImageSequence.Iterator(picture)
-            ]
-    except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"it ends early, or is no image that Pillow reads: {error}") from error
-    return torch.from_numpy(np.stack(frames))
-
-
-def _movie(path: Path, image: Shape | None) -> Tensor:
-    av = require("av", "video")
-    try:
-        with av.open(str(path)) as container:
-            stream = next(iter(container.streams.video), None)
-            if stream is None:
-                raise ValueError("it has no video stream.")
-            told, frames = stream.frames, [*_decoded(container, stream, image)]
-    except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"it ends early, or is no video that FFmpeg reads: {error}") from error
-    if not frames:
-        raise ValueError("it has no frames.")
-    if len(frames) < told:
-        raise ValueError(f"it ends early: it says that it has {told} frames, and {len(frames)} can be decoded.")
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError("its frames change their size. Give image=(C, H, W) to fit them all to it.")
-    return torch.from_numpy(np.stack(frames))
-
-
-def _decoded(container: Any, stream: Any, image: Shape | None) -> Iterator[np.ndarray]:
-    for frame in container.decode(stream):
-        picture = frame.to_image()
-        yield fitted(picture, image or (3, picture.height, picture.width))
 
 
 def _stacked(frames: np.ndarray, image: Shape | None) -> Tensor:

@@ -51,15 +51,15 @@ def text_to_video() -> Recipe:
     """Clips of 81 frames of 368 × 640 pixels from captions: STARFlow-V's 6.9 billion parameters, with its denoiser.
 
     pushforward train text_to_video --out runs/t2v --data DIR --train.parallel sharded --train.recomputed
-    DIR has metadata.jsonl, see `data.ClipSource`. On 192 GPUs of 141 GB, by torchrun, a step takes 86 GB of each and
-    247 PFLOP, without the denoiser: counted by `python -m benchmarks.scale`. Each process holds the latents of Wan2.2's
-    autoencoder in memory, 21 frames (48, 23, 40) of a clip, 3.7 MB, and 2 MB a caption: the authors' 70 million clips
-    need a source of their own. It has not been run.
+    DIR has tars of videos and captions, see `data.ClipSource`. On 192 GPUs of 141 GB, by torchrun, a step takes 86 GB
+    of each and 247 PFLOP, without the denoiser: counted by `python -m benchmarks.scale`. In each step Wan2.2's
+    autoencoder encodes the clips, and the text encoder the captions, which is not counted. It has not been run.
     Published: a VBench score of 79.7.
     """
+    text = TextEncoder("google/flan-t5-xl", tokens=256, lenient=True, on_gpu=True)
     wan = DiffusersClipAutoencoder(name="Wan-AI/Wan2.2-TI2V-5B-Diffusers", subfolder="vae", later=0.6, sigma=0.5)
     return Recipe(
-        data=ClipSource("clips480", frames=81, text=TextEncoder("google/flan-t5-xl", tokens=256)),
+        data=ClipSource("clips480", frames=81, text=text),
         model=STARFlowV(image=(48, 23, 40), width=3072, deep_width=4096, text=(256, 2048)),
         codec=wan,
         objective=WithDenoiser(condition_dropout=0.1, width=3072, depth=8, window=(9, 1)),
