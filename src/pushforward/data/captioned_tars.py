@@ -25,7 +25,7 @@ FIELD = "caption"  # of a .json
 FILMS = (*MOVIES, ".gif", ".webp")  # of the videos in tars
 
 
-class Told(NamedTuple):
+class Paired(NamedTuple):
     """Members of a tar that have captions, as `Members`, and the members that hold these."""
 
     names: np.ndarray
@@ -38,7 +38,7 @@ class Told(NamedTuple):
 
 
 class Filmed(NamedTuple):
-    """Videos of a tar that have captions, as `Told`, and how many frames they have."""
+    """Videos of a tar that have captions, as `Paired`, and how many frames they have."""
 
     names: np.ndarray
     offsets: np.ndarray
@@ -101,7 +101,7 @@ def read_told(paths: Sequence[Path], *, held_out: bool) -> tuple[Shards, Caption
 
     Raises ValueError, naming the tar and the image, where one has no caption; and where there are no images.
     """
-    kept = _kept(paths, [found_once(path, Told, _told) for path in paths], held_out, "image", ENDINGS)
+    kept = _kept(paths, [found_once(path, Paired, _told) for path in paths], held_out, "image", ENDINGS)
     return _of(paths, kept, 0), Captions(_of(paths, kept, 3))
 
 
@@ -128,20 +128,20 @@ def _of(paths: Sequence[Path], parts: Sequence[tuple[np.ndarray, ...]], first: i
     return Shards(paths, [Members(*part[first : first + 3]) for part in parts])
 
 
-def _told(path: Path) -> Told:
+def _told(path: Path) -> Paired:
     """Read all headers and captions of a tar of images."""
-    return Told(*_paired(path, "image", is_image))
+    return Paired(*_paired(path, "image", is_image))
 
 
 def _filmed(path: Path) -> Filmed:
     """Read all headers and captions of a tar of videos, and open each video."""
-    found = Told(*_paired(path, "video", lambda name: name.suffix.lower() in FILMS))
+    found = Paired(*_paired(path, "video", lambda name: name.suffix.lower() in FILMS))
     films = Shards([path], [Members(*found[:3])])
     return Filmed(*found, np.array([len(recorded(films.stretch(i)).rows) for i in range(len(films))], dtype=np.int64))
 
 
 def _paired(path: Path, what: str, is_one: Callable[[PurePath], bool]) -> Iterator[np.ndarray]:
-    """The arrays of `Told`."""
+    """The arrays of `Paired`."""
     found: list[tuple[str, tarfile.TarInfo]] = []
     texts: dict[str, tuple[str, tarfile.TarInfo]] = {}
     for name, member in files_in(path):
