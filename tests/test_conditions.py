@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import combinations
 
 import pytest
@@ -23,7 +24,8 @@ from pushforward.conditions import (
     rows,
 )
 from pushforward.networks import MLP, LabelEmbedding, MaskedMLP, VectorEmbedding
-from tests.toys import picture, vector
+from tests.test_models import TRIED, context_of
+from tests.toys import picture, randomised, vector
 
 KINDS = {"label": Label(3), "vector": Vector(2)}
 BOTH = {"label": torch.tensor([0, 2, -1]), "vector": torch.randn(3, 2)}
@@ -137,6 +139,22 @@ def test_what_does_not_fit_is_named(name):
     kinds, given, message = WRONG[name]
     with pytest.raises(ValueError, match=message):
         read(kinds, given)
+
+
+CONDITIONED = [name for name in TRIED if re.search(r" (context|text|numbers)=", name) and "STARFlow2" not in name]
+
+
+@pytest.mark.parametrize("name", CONDITIONED)
+@torch.no_grad()
+def test_a_context_that_is_not_a_number_makes_its_own_row_no_number(name):
+    flow, context = randomised(TRIED[name].build(), 0.1), context_of(TRIED[name], 3)
+    x = 0.1 + 0.8 * torch.rand(3, *flow.event, generator=torch.Generator().manual_seed(0))
+    z = flow.encode(x, context)
+    expected = flow.log_prob(x, context), flow.decode(z, context)
+    context[1] = torch.nan
+    for plain, found in zip(expected, (flow.log_prob(x, context), flow.decode(z, context)), strict=True):
+        assert found[1].isnan().any()
+        torch.testing.assert_close(found[::2], plain[::2], rtol=1e-4, atol=1e-4)
 
 
 def test_an_encoder_names_what_it_misses():

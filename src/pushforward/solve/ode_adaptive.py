@@ -106,11 +106,11 @@ class _Walk:
         self.shortest = SHORTEST * torch.finfo(y.dtype).eps * self.length
         self.ends, self.counts = y.clone(), torch.zeros(3, len(y), dtype=torch.int64, device=y.device)
         self.rows: Tensor | None = None  # None: all
-        self.field, self.y = field, y
-        self.t = y.new_full((len(y),), start)
-        self.going = y.isfinite().all(1) & (self.length > 0)  # a row that is not finite stays as it is
-        self.careful = torch.zeros_like(self.going)  # after a refused step
+        self.field, self.t = field, y.new_full((len(y),), start)
         self.slope = field(self.t, y)
+        self.y = y.masked_fill(self.slope.isnan().any(1, keepdim=True), torch.nan)  # as where its context is
+        self.going = self.y.isfinite().all(1) & (self.length > 0)  # a row that is not finite stays as it is
+        self.careful = torch.zeros_like(self.going)  # after a refused step
         self.h = self._first()
         self.counts[0] += 2
 
