@@ -488,6 +488,15 @@ def test_infinite_latents_are_infinite_events():
             door(x, 0)
 
 
+def test_a_context_that_is_not_finite_initialises_nothing():
+    flow, x, context = vector(3, context=2), torch.randn(4, 3), torch.randn(4, 2)
+    context[2, 1] = torch.nan
+    with pytest.raises(ValueError, match="1 of 4 rows of vector are not finite, the first is row 2"):
+        flow.initialize(x, context)
+    null = torch.arange(4) == 2
+    flow.initialize(x, Condition(context, null))
+
+
 def test_empty_batches_and_small_integer_labels():
     flow = picture()
     assert flow.log_prob(X[:0], 0).shape == (0,)

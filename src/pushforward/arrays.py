@@ -159,10 +159,10 @@ def _size(given: Any) -> Any:
     return given if isinstance(given, int | torch.SymInt) else operator.index(given)
 
 
-def check_finite(x: Tensor) -> None:
-    """Raise ValueError where an element of a row of x is not finite."""
-    lost = (~x.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+def check_finite(x: Tensor, name: str = "x") -> None:
+    """Raise ValueError, with `name`, where an element of a row of x is not finite."""
+    lost = (~x[:, None].flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     if lost:
         raise ValueError(
-            f"{len(lost)} of {len(x)} rows of x are not finite, the first is row {lost[0]}. Leave them out."
+            f"{len(lost)} of {len(x)} rows of {name} are not finite, the first is row {lost[0]}. Leave them out."
         )

@@ -24,7 +24,7 @@ from pushforward.denoising import Denoiser, Score
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source, drawing
-from pushforward.shapes import Events, PerSample, fits
+from pushforward.shapes import Events, PerSample, fits, spread
 from pushforward.statistics import narrowed
 from pushforward.transform import Solver, Traced, Transform, mapped, mapped_alone, solved_by, trace
 
@@ -164,12 +164,15 @@ class Flow(nn.Module):
 
         Until then such parts are the identity. A second call initialises them anew. Nothing else sets this state.
         Statistics are computed in float64. Units of float64 data that float32 does not hold, such as times in seconds
-        since 1980, stay float64, and so do samples. Raises ValueError where there are no events, or one is not finite.
+        since 1980, stay float64, and so do samples. Raises ValueError where there are no events, or where an element of
+        these, or of their context, is not finite.
         """
         x, rows, _ = self._rows(x, self.event, context, embedded=False)
         if not len(x):
             raise ValueError("there are no events to initialise from: x has no rows.")
         check_finite(x)
+        for name, condition in rows.items():
+            check_finite(condition.value.masked_fill(spread(condition.null, condition.value), 0), name)
         if self.dtype != torch.float64:
             x = narrowed(x, integers=getattr(self.support, "integers", ()))  # of a `transforms.ProductSupport`
             rows = conditions.each(rows, narrowed)
