@@ -31,13 +31,12 @@ from pushforward.objectives.reverse_kl import scores_in_one_pass
 from pushforward.randomness import keyed
 from pushforward.rows import check_rows, real_rows, rows_of
 from pushforward.training import History, Look, Plan, State, begin, proceed, ranks
+from pushforward.training.log import BESIDES
 from pushforward.training.loop import Measure
 
 LOOKS = 50  # evaluations on held-out events in a training
 PATIENCE = 10  # evaluations without improvement
 DRAWN = 2000  # events, to score a flow that has no data
-# what a log's line has beside the scores
-TRAINING = {"step", "loss", "gradient", "lr", "seconds", "precision", "skipped", "skipped rows"}
 OTHER_WORDS = {  # for options of a fit, in other packages
     "verbose": "progress",
     "show_progress_bars": "progress",
@@ -115,7 +114,7 @@ def _moments(history: History, unit: str, trained: str) -> tuple[Moment, ...]:
     """The lines of a training's log as scores, held-out ones in `unit`, those of training batches in `trained`."""
     signs, found = [-1 if each == "nats" else 1 for each in (trained, unit)], []
     for line in history.lines:
-        scored = next((value for name, value in line.items() if name not in TRAINING and name != trained), None)
+        scored = next((value for name, value in line.items() if name not in BESIDES and name != trained), None)
         found.append(Moment(int(line["step"]), signs[0] * line[trained], None if scored is None else signs[1] * scored))
     return tuple(found)
 

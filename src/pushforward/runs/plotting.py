@@ -12,8 +12,8 @@ from pushforward.randomness import keyed
 from pushforward.runs.data import recipe_of
 from pushforward.runs.folder import folder_of, load_coded
 from pushforward.training import Log
+from pushforward.training.log import BESIDES
 
-BESIDES = ("step", "loss", "gradient", "lr", "seconds")  # what a line of a log holds besides the scores
 SHOWN = 8  # columns of a table in a corner plot
 
 

@@ -15,6 +15,8 @@ from pushforward.optional import require
 from pushforward.training.utilisation import Utilisation
 
 LOG = "log.jsonl"
+OF_A_STEP = {"step", "loss", "gradient", "lr", "seconds", "precision", "skipped", "skipped rows"}
+BESIDES = OF_A_STEP | {"TFLOP/s", "MFU", "no MFU"}  # what a line has besides its scores
 
 Board = Literal["tensorboard", "wandb"]  # named as their packages and extras are
 
