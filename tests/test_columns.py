@@ -139,7 +139,7 @@ def test_a_run_on_a_table_is_evaluated_and_drawn(tmp_path, monkeypatch, capsys):
     assert re.search(r"calibration: regions of 50%.* of 30 events; .*; energy p = [0-9.e-]+, weight p = ", told)
     assert "energy p = " in (run / "README.md").read_text()
     command(monkeypatch, "evaluate", run, "--data", in_csv(tmp_path))
-    assert "over 300 rows" in capsys.readouterr().out
+    assert re.search(r"held-out log p, .*table.csv: .* over 300 rows", capsys.readouterr().out)
     command(monkeypatch, "plot", run, "--n", 50)
     assert {path.name for path in run.glob("*.png")} == {"loss.png", "corner.png"}
 

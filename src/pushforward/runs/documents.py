@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,8 +23,7 @@ from pushforward.evaluation import (
     pair_scores,
 )
 from pushforward.randomness import Keyed
-from pushforward.recipe import Recipe
-from pushforward.runs.folder import load_coded, note, read_recipe
+from pushforward.runs.folder import load_coded, read_recipe
 
 
 def caption(
@@ -87,23 +86,15 @@ def _compared(flow: DocumentFlow, source: CaptionDocuments, x: Tensor, captions:
     return "\n".join([f"{'log P(caption | image)':>24}{'log p(image | caption)':>24}  nats", *lines])
 
 
-def evaluate_documents(run: Path, recipe: Recipe, data: str | None, device: str) -> Mapping[str, object]:
+def measured_documents(coded: CodedFlow, source: CaptionDocuments, takes: Takes) -> Iterator[tuple[str, object]]:
     """The likelihood of held-out documents, how often captions are told from others by an image, both ways, and how
-    probable sentences are that are no captions: into results.json and the model card."""
-    source, coded, takes = recipe.data, load_coded(run, device=device), recipe.takes()
-    assert isinstance(source, CaptionDocuments)
-    source = source if data is None else source.at(data)
+    probable sentences are that are no captions, by name."""
+    yield "held-out", mean_document_costs(coded, source.held_out(takes))
     by_text, by_image = document_retrieval(coded, *held_out_pairs(source, takes))
+    yield "held-out, by log P(caption | image)", by_text
+    yield "held-out, by log p(image | caption)", by_image
     sentences = [torch.from_numpy(source.tokenizer.encode(sentence)) for sentence in ORDINARY]
-    found = {
-        "held-out": mean_document_costs(coded, source.held_out(takes)),
-        "held-out, by log P(caption | image)": by_text,
-        "held-out, by log p(image | caption)": by_image,
-        "ordinary sentences": ordinary_text(document_flow(coded), sentences),
-    }
-    found = found if data is None else {f"{name}, {data}": result for name, result in found.items()}
-    note(run, {name: {"text": str(result), **asdict(result)} for name, result in found.items()})
-    return found
+    yield "ordinary sentences", ordinary_text(document_flow(coded), sentences)
 
 
 def held_out_pairs(source: CaptionDocuments, takes: Takes) -> tuple[Tensor, list[Tensor]]:

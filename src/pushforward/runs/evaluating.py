@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,10 +20,12 @@ from pushforward.data import (
     Order,
     Sprites,
     TableSource,
+    Takes,
     TextSource,
 )
 from pushforward.diagnostics import Diagnostics
 from pushforward.evaluation import (
+    Extractor,
     HeldOut,
     Quality,
     Retrieval,
@@ -36,10 +39,10 @@ from pushforward.evaluation import (
 from pushforward.randomness import keyed
 from pushforward.recipe import Recipe
 from pushforward.runs.data import images_of, read_note, recipe_of
-from pushforward.runs.documents import evaluate_documents, held_out_pairs
+from pushforward.runs.documents import held_out_pairs, measured_documents
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
-from pushforward.runs.texts import evaluate_text
+from pushforward.runs.texts import measured_text
 from pushforward.sampling import Sampling
 
 RANKED = 200  # rows of a table, to check calibration
@@ -115,46 +118,56 @@ def evaluate(
         device: cpu, cuda, mps, or auto.
     """
     recipe = recipe_of(run)
-    if isinstance(recipe.data, TableSource | TextSource | CaptionDocuments):
-        if features:
-            raise ValueError(f"--features is for images, and {run} learned {recipe.data}.")
-        return _evaluate_other_data(run, recipe, data, samples, device)
+    if features and isinstance(recipe.data, TableSource | TextSource | CaptionDocuments):
+        raise ValueError(f"--features is for images, and {run} learned {recipe.data}.")
     check_sampling(run, recipe, sampling)
     coded = load_coded(run, device=device)
-    extract = load_extractor(features, device=coded.flow.device) if features else None
-    found: dict[str, HeldOut | Quality | Retrieval] = {}
-
-    def tell(name: str, result: HeldOut | Quality | Retrieval) -> None:
-        name = name if data is None else f"{name}, {data}"
-        found[name] = result
-        note(run, {name: {"text": str(result), **asdict(result)}})
-
-    if isinstance(recipe.data, Captioned):
-        for name, rows in _captioned(recipe, data).items():
-            for what, result in _of_captions(coded, rows, samples, null=knows_null(recipe, "text")):
-                tell(f"{name}{what}", result)
-            if extract:
-                quality = prompted_quality(coded, rows, extract, n, sampling)
-                tell(f"{name}, samples, guidance {sampling.guidance:g}", quality)
-        return found
-    rows = recipe.held_out_data() if data is None else images_of(run, data)
-    for name, result in _likelihoods(coded, recipe, rows, samples):
-        tell(name, result)
-    if extract:
-        images = images_of(run, data)
-        tell(f"samples, guidance {sampling.guidance:g}", sample_quality(coded, images, extract, n, sampling))
+    results = _measured(run, coded, recipe, data, samples)
+    if features:
+        extract = load_extractor(features, device=coded.flow.device)
+        results = chain(results, _qualities(run, coded, recipe, data, extract, n, sampling))
+    found: dict[str, object] = {}
+    for name, result in results:
+        told = {name if data is None else f"{name}, {data}": result}
+        note(run, told)
+        found |= told
     return found
 
 
-def _evaluate_other_data(
-    run: Path, recipe: Recipe, data: str | None, samples: int, device: str
-) -> Mapping[str, object]:
-    """`evaluate` of a run on a table, a text or documents."""
-    if isinstance(recipe.data, TextSource):
-        return evaluate_text(run, recipe, data, samples, device)
-    if isinstance(recipe.data, CaptionDocuments):
-        return evaluate_documents(run, recipe, data, device)
-    return _evaluate_table(run, load_coded(run, device=device), recipe, data, samples)
+def _measured(
+    run: Path, coded: CodedFlow, recipe: Recipe, data: str | None, samples: int
+) -> Iterator[tuple[str, object]]:
+    """The likelihoods of data, and what else suits their kind, by name."""
+    source, takes = recipe.data if data is None else recipe.data.at(data), recipe.takes()
+    match source:
+        case TableSource():
+            rows = source.held_out(takes) if data is None else source.rows(source.table())
+            yield from _measured_table(coded, rows, source.columns, samples)
+        case TextSource():
+            rows = source.held_out(takes) if data is None else source.whole(takes)
+            yield from measured_text(coded, rows, source.tokenizer, samples)
+        case CaptionDocuments():
+            yield from measured_documents(coded, source, takes)
+        case Captioned():
+            for name, rows in _captioned(source, takes).items():
+                for what, result in _of_captions(coded, rows, samples, null=knows_null(recipe, "text")):
+                    yield f"{name}{what}", result
+        case _:
+            rows = recipe.held_out_data() if data is None else images_of(run, data)
+            yield from _likelihoods(coded, recipe, rows, samples)
+
+
+def _qualities(
+    run: Path, coded: CodedFlow, recipe: Recipe, data: str | None, extract: Extractor, n: int, sampling: Sampling
+) -> Iterator[tuple[str, Quality]]:
+    """The quality of samples, by name; of prompts where the run learned captions."""
+    told = f"samples, guidance {sampling.guidance:g}"
+    if isinstance(recipe.data, Captioned):
+        source = recipe.data if data is None else recipe.data.at(data)
+        for name, rows in _captioned(source, recipe.takes()).items():
+            yield f"{name}, {told}", prompted_quality(coded, rows, extract, n, sampling)
+    else:
+        yield told, sample_quality(coded, images_of(run, data), extract, n, sampling)
 
 
 def _likelihoods(coded: CodedFlow, recipe: Recipe, rows: Data, samples: int) -> Iterator[tuple[str, HeldOut]]:
@@ -169,9 +182,8 @@ def _likelihoods(coded: CodedFlow, recipe: Recipe, rows: Data, samples: int) -> 
         yield "unseen pairs", held_out_mean(coded, recipe.data.pairs(recipe.takes()), samples=samples)
 
 
-def _captioned(recipe: Recipe, data: str | None) -> dict[str, Data]:
+def _captioned(source: Captioned, takes: Takes) -> dict[str, Data]:
     """Images whose captions were held out, and as many of the training."""
-    source, takes = recipe.data.at(data) if data else recipe.data, recipe.takes()
     held_out, learned = source.held_out(takes), source.training(takes)
     some = Order(len(learned), seed=0)[0 : min(len(held_out), len(learned))]
     return {"held-out": held_out, "training": Arrays(*learned.fetch(some))}
@@ -187,25 +199,18 @@ def _of_captions(
     yield ", captions", caption_retrieval(coded, rows)
 
 
-def _evaluate_table(
-    run: Path, coded: CodedFlow, recipe: Recipe, data: str | None, samples: int
-) -> dict[str, HeldOutLogProb | ColumnRanks]:
-    source = recipe.data.at(data) if data else recipe.data
-    assert isinstance(source, TableSource)
-    rows = source.rows(source.table()) if data else source.held_out(recipe.takes())
+def _measured_table(
+    coded: CodedFlow, rows: Arrays, columns: Sequence[str], samples: int
+) -> Iterator[tuple[str, HeldOutLogProb | ColumnRanks]]:
+    """The log-density of rows, and their calibration where they have no weights, by name."""
     mean = held_out_mean(coded, rows, samples=samples)
     exact = mean.exact and isinstance(coded.codec, Identity)
-    found: dict[str, HeldOutLogProb | ColumnRanks] = {
-        "held-out log p": HeldOutLogProb(-mean.mean, mean.standard_error, mean.events, samples, exact)
-    }
+    yield "held-out log p", HeldOutLogProb(-mean.mean, mean.standard_error, mean.events, samples, exact)
     if rows.weights is None:
         some = rows.part(range(min(RANKED, len(rows))))
         x = coded.codec.encode(some.events, keyed(0))[0]
         ranks = check_calibration(coded.flow, x, some.context)
-        p_values = dict(zip(source.columns, ranks.p_values().tolist(), strict=True))
-        found["calibration"] = ColumnRanks(str(ranks), p_values)
-    note(run, {name: {**asdict(result), "text": str(result)} for name, result in found.items()})
-    return found
+        yield "calibration", ColumnRanks(str(ranks), dict(zip(columns, ranks.p_values().tolist(), strict=True)))
 
 
 def check(run: Path, n: int = 64, device: str = "auto") -> dict[str, Diagnostics]:

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -84,11 +86,18 @@ def read_results(folder: str | PathLike[str]) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def note(folder: str | PathLike[str], results: dict[str, Any]) -> None:
-    """Add results to results.json and to the model card; not of a release that comes with the package."""
+def note(folder: str | PathLike[str], results: Mapping[str, Any]) -> None:
+    """Add results to results.json and to the model card; not of a release that comes with the package.
+
+    A result is a dataclass that prints, or a dict of values with its `text`.
+    """
     if folder_of(folder).parent == SHIPPED:
         return
-    write(Path(folder) / RESULTS, json.dumps({**read_results(folder), **results}, indent=2) + "\n")
+    plain = {
+        name: result if isinstance(result, dict) else {**asdict(result), "text": str(result)}
+        for name, result in results.items()
+    }
+    write(Path(folder) / RESULTS, json.dumps({**read_results(folder), **plain}, indent=2) + "\n")
     write_card(Path(folder))
 
 

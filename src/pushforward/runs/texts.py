@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pushforward.codecs import CodedFlow, GaussianCodebook
-from pushforward.data import TextSource, Windows
+from pushforward.data import TextSource, Tokenizer, Windows
 from pushforward.editing import continued, infilled, tempered
 from pushforward.evaluation import HeldOut, held_out_mean
 from pushforward.files import write
 from pushforward.flow import Flow
 from pushforward.randomness import Keyed
-from pushforward.recipe import Recipe
-from pushforward.runs.folder import load_coded, note, read_recipe
+from pushforward.runs.folder import load_coded, read_recipe
 from pushforward.sampling import Sampling
 
 BATCH = 32  # windows at once, where the bound's terms are computed
@@ -53,32 +53,21 @@ class BoundTerms:
         )
 
 
-def evaluate_text(
-    run: Path, recipe: Recipe, data: str | None, samples: int, device: str
-) -> dict[str, HeldOut | PerCharacter | BoundTerms]:
-    """The bound on held-out text, or all of the text `data`; for each character, and with one draw by its terms.
-
-    All are noted.
-    """
-    source, coded = recipe.data, load_coded(run, device=device)
-    assert isinstance(source, TextSource)
-    takes = recipe.takes()
-    rows = source.held_out(takes) if data is None else source.at(data).whole(takes)
+def measured_text(
+    coded: CodedFlow, rows: Windows, tokenizer: Tokenizer, samples: int
+) -> Iterator[tuple[str, HeldOut | PerCharacter | BoundTerms]]:
+    """The bound on windows of text, for each character where tokens are none, and with one draw its terms, by name."""
     mean = held_out_mean(coded, rows, samples=samples, batch=BATCH)
-    found: dict[str, HeldOut | PerCharacter | BoundTerms] = {"held-out": mean}
-    if source.tokenizer.unit == "token":
-        found["per character"] = _per_character(mean, rows, source)
+    yield "held-out", mean
+    if tokenizer.unit == "token":
+        yield "per character", _per_character(mean, rows, tokenizer)
     if isinstance(coded.codec, GaussianCodebook) and samples == 1:
-        found["terms of the bound"] = bound_terms(coded, rows)
-    if data is not None:
-        found = {f"{name}, {data}": result for name, result in found.items()}
-    note(run, {name: {**asdict(result), "text": str(result)} for name, result in found.items()})
-    return found
+        yield "terms of the bound", bound_terms(coded, rows)
 
 
-def _per_character(mean: HeldOut, rows: Windows, source: TextSource) -> PerCharacter:
+def _per_character(mean: HeldOut, rows: Windows, tokenizer: Tokenizer) -> PerCharacter:
     tokens = rows.fetch(range(len(rows)))[0]
-    characters = sum(len(source.tokenizer.decode(row)) for row in tokens.tolist())
+    characters = sum(len(tokenizer.decode(row)) for row in tokens.tolist())
     bits = tokens.numel() / characters / (1 if mean.unit.startswith("bits") else math.log(2))
     return PerCharacter(mean.mean * bits, mean.standard_error * bits, characters)
 

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -197,4 +197,4 @@ def _end(recipe: Recipe, folder: Path, state: State) -> None:
     codec = _codec(state.objective)
     measured = score_name(CodedFlow(state.objective.flow, codec))
     fit = Fit.of(state, recipe.train, measured, codec.unit)
-    return note(folder, {"training": {"text": str(fit), **asdict(fit)}})
+    return note(folder, {"training": fit})
