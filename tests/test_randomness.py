@@ -118,3 +118,7 @@ def test_keys_make_different_numbers():
     assert len({tuple(key(*k).tolist()) for k in keys}) == 2000
     assert keyed(0).initial_seed() != keyed(2**32).initial_seed()
     assert key(0).tolist() != key(2**32).tolist()
+
+
+def test_no_rows_draw_nothing():
+    assert draw(torch.randn, (0, 3), torch.empty(()), Keyed(0, rows=[])).shape == (0, 3)

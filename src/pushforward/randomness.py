@@ -34,7 +34,11 @@ class Keyed:
 
     def __init__(self, *keys: int, rows: Sequence[int] | Tensor):
         self.key = key(*keys)
-        self.rows = torch.arange(*_ends(rows), device="cpu") if isinstance(rows, range) else torch.as_tensor(rows)
+        self.rows = (
+            torch.arange(*_ends(rows), device="cpu")
+            if isinstance(rows, range)
+            else torch.as_tensor(rows, dtype=torch.int64)
+        )
         self.draws = 0  # made so far
 
     @classmethod
