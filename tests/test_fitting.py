@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_weights():
     assert not torch.equal(fitted(0), fitted(1))
 
 
-def test_what_was_measured_once_is_not_measured_again():
+def test_what_was_initialised_is_not_initialised_again():
     flow = maf()
     pf.fit(flow, gaussian(300), steps=1)
     units = flow.transform[0].shift.clone()

@@ -1,7 +1,8 @@
-"""Masks of missing pixels."""
+"""Masks of what is missing, or drawn anew."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy
@@ -15,6 +16,19 @@ HOLES = {  # rows and columns of an image, in quarters of its height and width
     "right": (0, 4, 2, 4),
     "centre": (1, 3, 1, 3),
 }
+
+
+def broadcast(mask: Tensor, on: Tensor) -> Tensor:
+    """A mask for each element of another tensor, on its device.
+
+    Raises ValueError where it is no bool, or does not broadcast.
+    """
+    if mask.dtype == torch.bool:
+        with suppress(RuntimeError):
+            return mask.to(on.device).expand(on.shape)
+    raise ValueError(
+        f"a mask is a bool that broadcasts to {tuple(on.shape)}; got {mask.dtype} of shape {tuple(mask.shape)}."
+    )
 
 
 def hole(mask: str, size: tuple[int, int]) -> Tensor:

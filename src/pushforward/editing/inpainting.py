@@ -9,7 +9,6 @@ samples are exact only in the limit of many steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from torch import Tensor
 from pushforward.arrays import as_tensor
 from pushforward.conditions import Context, Given
 from pushforward.data.data import listed
+from pushforward.editing.holes import broadcast
 from pushforward.editing.latents import rows
 from pushforward.editing.proposals import Langevin, Proposal
 from pushforward.flow import Flow
@@ -71,9 +71,12 @@ def inpaint(
     if steps < 1:
         raise ValueError(f"a chain takes at least one step; got steps={steps}.")
     images, mask = as_tensor(images, "the array of images"), as_tensor(mask, "the mask")
-    missing = _missing(mask, images).to(flow.device)
+    images = images.to(flow.device)
+    missing = broadcast(mask, images)
+    if not missing.any():
+        raise ValueError("no pixel is missing: a mask is True where pixels are.")
     at = partial(_at, flow, rows(flow, len(images), context), missing, proposal)
-    here = at(images.to(flow.device))
+    here = at(images)
     good = here.log_p.isfinite() & here.score.flatten(1).isfinite().all(1)
     if not good.all():
         bad = listed((~good).nonzero().flatten().tolist())
@@ -131,13 +134,3 @@ def _step(
 def _beside(each: PerSample, x: Tensor) -> Tensor:
     """One value a row, broadcast over the row."""
     return each.reshape(-1, *[1] * (x.dim() - 1))
-
-
-def _missing(mask: Tensor, images: Events) -> Tensor:
-    if mask.dtype == torch.bool and mask.any():
-        with suppress(RuntimeError):
-            return mask.expand(images.shape)
-    raise ValueError(
-        f"a mask is a bool that broadcasts to {tuple(images.shape)}, True where pixels are missing, one at least; got "
-        f"{mask.dtype} of shape {tuple(mask.shape)}, {int(mask.count_nonzero())} of it not zero."
-    )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pushforward.arrays import as_tensor
 from pushforward.conditions import Given, each
+from pushforward.editing.holes import broadcast
 from pushforward.editing.latents import decode, encode, rows
 from pushforward.flow import Flow
 from pushforward.randomness import Source, draw, drawing
@@ -34,16 +35,7 @@ def vary(
         raise ValueError(f"make at least one variation of each image; got n={n}.")
     given = rows(flow, len(images), context)
     z = encode(flow, images, given)
-    try:
-        anew = mask.to(z.device).expand(z.shape)
-    except RuntimeError:
-        anew = mask
-    if mask.dtype != torch.bool or anew.shape != z.shape:
-        raise ValueError(
-            f"a mask is a bool that broadcasts to {tuple(z.shape)}, the shape of the latents; got {mask.dtype} of "
-            f"shape {tuple(mask.shape)}."
-        )
-    z, anew = (t.repeat_interleave(n, 0) for t in (z, anew))
+    z, anew = (t.repeat_interleave(n, 0) for t in (z, broadcast(mask, z)))
     z = torch.where(anew, draw(torch.randn, z.shape, z, generator), z)
     varied = decode(flow, z, each(given, lambda t: t.repeat_interleave(n, 0)))
     return varied.unflatten(0, (len(images), n))
