@@ -70,9 +70,8 @@ def inpaint(
     """
     if steps < 1:
         raise ValueError(f"a chain takes at least one step; got steps={steps}.")
-    images, mask = as_tensor(images, "the array of images"), as_tensor(mask, "the mask")
-    images = images.to(flow.device)
-    missing = broadcast(mask, images)
+    images = as_tensor(images, "the array of images").to(flow.device)
+    missing = broadcast(as_tensor(mask, "the mask"), images)
     if not missing.any():
         raise ValueError("no pixel is missing: a mask is True where pixels are.")
     at = partial(_at, flow, rows(flow, len(images), context), missing, proposal)
