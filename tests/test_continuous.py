@@ -12,8 +12,10 @@ from torch import nn
 
 from pushforward import Flow, Inverse, models
 from pushforward.bases import StandardNormal
+from pushforward.codecs import FrozenAutoencoder
 from pushforward.conditions import Label, each, read
-from pushforward.networks import LabelEmbedding, Velocity, VelocityMLP, VelocityUNet, VelocityViT
+from pushforward.networks import LabelEmbedding, UNetOptions, Velocity, VelocityMLP, VelocityUNet, VelocityViT
+from pushforward.objectives import PenalisedLikelihood
 from pushforward.solve import (
     RK4,
     Bosh3,
@@ -300,3 +302,12 @@ def test_velocities_of_images_have_the_divergence_of_autograd_and_its_gradient(n
     ours, theirs = (torch.autograd.grad(d.square().sum(), weights, allow_unused=True) for d in (divergence, traces))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_tuned_decoder_learns_beside_a_continuous_flow():
+    decoder, data = nn.Conv2d(1, 1, 1), torch.randint(17, (2, 1, 2, 2))
+    codec = FrozenAutoencoder(nn.Identity(), decoder, levels=17, tuned=True)
+    flow = models.FlowMatching(image=(1, 2, 2), net=UNetOptions(width=4, levels=1, blocks=1)).build()
+    PenalisedLikelihood(flow, codec)(data)[0].backward()
+    assert codec.tuned.weight.grad.abs() > 0
+    assert decoder.weight.grad is None

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.codecs import GaussianNoise
+from pushforward.codecs import GaussianNoise, TrainedAutoencoder
 from pushforward.objectives import InverseAlignment
 from pushforward.randomness import Keyed
 from pushforward.training import Plan, minimise
@@ -64,6 +64,15 @@ def test_one_learns_the_inverse_and_removes_the_noise():
     x = codec.encode(images, Keyed(1, rows=range(256)))[0]
     error = (found.decode(flow.encode(x, labels), labels) - codec.clean(images)).square().mean()
     assert error < 0.1 * codec.clean(images).square().mean()
+
+
+def test_the_codec_stays_that_of_the_flow():
+    codec = TrainedAutoencoder(image=(1, 8, 8), latent=1, levels=17, width=4).build()
+    before = [p.clone() for p in codec.parameters()]
+    images = pf.data.Arrays(torch.randint(17, (8, 1, 8, 8)))
+    objective = InverseAlignment(pf.LearnedInverse(random_flow("TarFlow without labels"), width=16, depth=1), codec)
+    minimise(objective, images, Plan(steps=1, batch=8))
+    assert all(torch.equal(a, b) for a, b in zip(before, codec.parameters(), strict=True))
 
 
 def inverse() -> pf.LearnedInverse:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import pushforward as pf
 from benchmarks.matching import moons
 from pushforward.bases import StandardNormal
-from pushforward.codecs import Identity, UniformDequantization
+from pushforward.codecs import Identity, TrainedAutoencoder, UniformDequantization
 from pushforward.conditions import Label, Vector, read
 from pushforward.data import Arrays
 from pushforward.networks import FlowMapNet, UNetOptions
@@ -271,6 +271,12 @@ def test_reflow_keeps_conditions_with_their_pairs():
 def test_other_flows_are_refused():
     with pytest.raises(ValueError, match="whose last transform, and no other, is Continuous"):
         VelocityRegression(pf.models.MAF(features=2).build(), Identity(), Matching(coupling=Independent()))
+
+
+def test_a_codec_that_would_not_learn_is_refused():
+    codec = TrainedAutoencoder(image=(1, 2, 4), latent=1, width=4).build()
+    with pytest.raises(ValueError, match="trains the flow alone, and the VariationalAutoencoder has weights"):
+        VelocityRegression(pf.models.FlowMatching(features=2, hidden=(8,)).build(), codec)
 
 
 class LinearMap(FlowMapNet):

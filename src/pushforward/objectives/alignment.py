@@ -35,7 +35,8 @@ class InverseAlignment(Objective):
         self, data: Tensor, context: Given = None, generator: Source = None, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         inverse: LearnedInverse = self.flow  # pyright: ignore
-        x, clean = self.codec.encode(data, generator)[0], self.codec.clean(data)
+        with torch.no_grad():  # the codec stays that of the flow
+            x, clean = self.codec.encode(data, generator)[0], self.codec.clean(data)
         rows = with_dropout(inverse.flow, x, context, self.condition_dropout, generator)
         rows = inverse.flow.embedded(rows)
         *states, z = inverse.states(x, rows)

@@ -67,6 +67,8 @@ class PenalisedLikelihood(Objective):
         z, log_det, penalty = self._integrated(x, rows, generator)
         bound = self.flow.base.log_prob(z, rows) + log_det - log_q
         cost, loss = self.codec.in_unit(bound.detach(), data), penalty - bound / x[0].numel()
+        if (error := self.codec.decoding_error(x.detach(), data)) is not None:
+            loss = loss + error
         if weights is not None:
             cost, loss = weights * cost, weights * loss
         return loss.mean(), {self.unit: cost.mean(), "z": z.detach()}

@@ -24,7 +24,14 @@ from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.flow import Flow
 from pushforward.objectives.couplings import Coupling, FixedPairs, Independent, Pairs, Reflowed, SemidiscreteOT
-from pushforward.objectives.objective import Dropout, Objective, ObjectiveConfig, check_dropout, with_dropout
+from pushforward.objectives.objective import (
+    Dropout,
+    Objective,
+    ObjectiveConfig,
+    check_dropout,
+    check_fixed,
+    with_dropout,
+)
 from pushforward.objectives.paths import Linear, Path
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample
@@ -63,7 +70,7 @@ class VelocityRegression(Objective):
 
     Its latents are standard normal. Times are spread evenly over the rows that are taken at once, and couplings pair
     these rows: in parts, or over several processes, the loss of a batch is another estimate of the same error. Raises
-    ValueError where the flow is of another kind.
+    ValueError where the flow is of another kind, or the codec has weights to learn.
     """
 
     unit = "squared error"
@@ -71,6 +78,7 @@ class VelocityRegression(Objective):
 
     def __init__(self, flow: Flow, codec: Codec = Identity(), config: Matching = Matching()):
         super().__init__()
+        check_fixed(codec)
         self.flow, self.codec, self.config = flow, codec, config
         self.coupling, self.changes, self.rounds = config.coupling, config.coupling.waits, 1 + config.reflows
         *before, last = flattened(flow.transform)

@@ -10,7 +10,7 @@ from torch import Tensor
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context, Given, NoiseLevel, by_name
 from pushforward.flow import Flow
-from pushforward.objectives.objective import Dropout, Likelihood, MaximumLikelihood, with_dropout
+from pushforward.objectives.objective import Dropout, Likelihood, MaximumLikelihood, check_fixed, with_dropout
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events
 
@@ -34,6 +34,7 @@ class LeveledLikelihood(Likelihood):
     """
 
     def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: Dropout = 0.0):
+        check_fixed(codec)
         super().__init__(flow, codec, condition_dropout=condition_dropout)
         self.unit, self.quantity = "nats/dim", ""
         levels = {name: kind for name, kind in flow.conditions.items() if isinstance(kind, NoiseLevel)}

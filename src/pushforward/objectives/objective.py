@@ -114,6 +114,15 @@ def check_dropout(dropout: Dropout) -> None:
         raise ValueError(f"condition_dropout is a probability, 0 … 1; got {dropout}.")
 
 
+def check_fixed(codec: Codec) -> None:
+    """Raise ValueError where a codec has weights to learn, for an objective that trains the flow alone."""
+    if isinstance(codec, nn.Module) and any(p.requires_grad for p in codec.parameters()):
+        raise ValueError(
+            f"this objective trains the flow alone, and the {type(codec).__name__} has weights that learn with it: "
+            "train by MaximumLikelihood, or with another codec."
+        )
+
+
 def with_dropout(flow: Flow, x: Events, context: Given, dropout: Dropout, generator: Source) -> Context:
     """The context of the rows of x, in which conditions of a row are null with these probabilities."""
     rows = conditions.expand(flow.context(context), x.shape[:1])
