@@ -7,7 +7,7 @@ continuous x ~ q(x | v) for data v, and by Jensen's inequality
 
 where P(v | x) is the probability of the data v given the event x. A codec draws x and returns its cost,
 log_q = log q(x | v) − log P(v | x). A `CodedFlow` is a flow with the codec of its data: `CodedFlow.bound` is the right
-side. Integers 0 … levels − 1 are encoded on [−1, 1].
+side. Pixels 0 … levels − 1 are encoded on [−1, 1].
 """
 
 from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder, ImageAutoencoder
