@@ -41,14 +41,12 @@ def denoise(
     """
     recipe = recipe_of(run)
     check_picture(out)
-    if recipe.data.columns:
-        recipe.images()  # raises ValueError: a table holds none
+    rows = recipe.held_out_data() if isinstance(recipe.data, Captioned) and data is None else images_of(run, data)
     if getattr(recipe.codec, "noise_sigma", None) is None:
         raise ValueError(
             f"{run} was trained without Gaussian noise ({recipe.codec}), and has not learned the score of noisy "
             "images. Train with a codec of GaussianNoise, as the recipe fashion_mnist does."
         )
-    rows = recipe.held_out_data() if isinstance(recipe.data, Captioned) and data is None else images_of(run, data)
     coded = load_coded(run, device=device)
     if sigma is not None:
         coded = CodedFlow(coded.flow, _with_noise(coded.codec, sigma))
