@@ -237,9 +237,9 @@ def test_a_run_on_documents_captions_images(run, tmp_path):
 
 def test_the_images_of_a_run_on_documents_may_move(run):
     source = pf.runs.data.recipe_of(run).data
-    assert pf.runs.data.placed(source, "elsewhere") == replace(source, pairs=SpriteFrames("elsewhere"))
+    assert source.at("elsewhere") == replace(source, pairs=SpriteFrames("elsewhere"))
     images = replace(source, pairs=CaptionedImages(("here",), image=(3, 8, 8)))
-    assert pf.runs.data.placed(images, "there") == replace(source, pairs=CaptionedImages(("there",), image=(3, 8, 8)))
+    assert images.at("there") == replace(source, pairs=CaptionedImages(("there",), image=(3, 8, 8)))
 
 
 def test_captions_are_typed(run, tmp_path, monkeypatch, capsys):
