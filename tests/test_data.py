@@ -874,6 +874,7 @@ CAPTIONS_REFUSED = {
         r"no images in .*a\.tar",
     ),
     "no tar": (lambda root: Captioned((str(root / "*.tar"),)).training(LARGER), r"no tar .*\*\.tar"),
+    "a folder without tars": (lambda root: Captioned((str(root),)).training(LARGER), r"the folder .* holds no \.tar"),
     "damaged image": (lambda root: told(a_png=PNGS[0][:60])(root).fetch([0]), r"a\.tar, a\.png is not an image"),
     "damaged tar": (
         lambda root: Captioned((str(cut(tar, 2048)(root)),)).training(LARGER),

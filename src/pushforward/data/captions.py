@@ -76,6 +76,11 @@ class Captioned(Source):
         tars = [tar for place in self.packs for tar in find_tars(place)]
         if tars:
             return self._in_tars(tars, takes, held_out=held_out)
+        for place in self.packs:
+            if Path(place).is_dir():
+                raise ValueError(
+                    f"the folder {place} holds no .tar. Give a folder or a pattern of tars, or packs, .npz."
+                )
         images, captions = read_captioned(self.packs, held_out=held_out)
         text = embedded(captions, self.text)
         return Arrays(images, text) if isinstance(text, Tensor) else Told(Images(images), text)
