@@ -198,6 +198,19 @@ def test_configurations_that_are_refused(wrong):
         MAF(**{"features": 3} | wrong)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "support", [Interval(0), Interval(None, 3), Interval(-1, 1), Interval(), Circle(0, 360)], ids=str
+)
+def test_far_from_zero_values_lie_in_the_support_and_have_finite_gradients(support, dtype):
+    z = torch.tensor([-1e9, -800, -90, -20, 0, 20, 90, 800, 1e9], dtype=dtype).requires_grad_()
+    x, log_slopes = support.from_line(z)
+    assert support.constraint.check(x).all()
+    assert x.isfinite().all()
+    assert torch.autograd.grad(x.sum() + log_slopes.sum(), z)[0].isfinite().all()
+    assert torch.stack(support.to_line(x)).isfinite().all()
+
+
 @pytest.mark.parametrize("kind", [Interval, Circle, Integers])
 def test_supports_that_are_refused(kind):
     with pytest.raises(ValueError, match="low end .* high .*; got 2 and 1"):

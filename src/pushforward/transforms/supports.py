@@ -91,9 +91,9 @@ class Interval(Support):
             x = low + (high - low) * z.sigmoid()
             log_slopes = math.log(high - low) + F.logsigmoid(z) + F.logsigmoid(-z)
         elif low is not None:
-            x, log_slopes = low + z.exp(), z
+            x, log_slopes = low + _exp(z), z
         elif high is not None:
-            x, log_slopes = high - (-z).exp(), -z
+            x, log_slopes = high - _exp(-z), -z
         else:
             return z, torch.zeros_like(z)
         least = z.new_full((), -math.inf if low is None else low)
@@ -177,6 +177,12 @@ class Integers(Support):
 
     def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.dequantised.from_line(z)
+
+
+def _exp(z: Tensor) -> Tensor:
+    """exp(z), at most the largest number: infinity, clamped, would have the gradient 0 · ∞."""
+    kind = torch.finfo(z.dtype)
+    return z.clamp(max=math.log(kind.max) * (1 - kind.eps)).exp()
 
 
 def _is_narrow_beside_its_size(low: float, high: float) -> bool:
