@@ -38,7 +38,7 @@ from pushforward.explore.blocks import bits, blocks
 from pushforward.explore.clips import Clips
 from pushforward.explore.expected import expected
 from pushforward.explore.uploads import BYTES, PIXELS, read_upload
-from pushforward.explore.worker import SupersededError, Worker
+from pushforward.explore.worker import SupersededError, Worker, in_parts
 from pushforward.networks import UNetOptions
 from pushforward.randomness import Keyed
 from pushforward.recipes import RECIPES
@@ -435,7 +435,7 @@ def test_a_prompt_draws_the_images_of_the_command(tmp_path):
     written = np.asarray(Image.open(tmp_path / "a.png")).astype(int)
     for i, one in enumerate(listed):
         assert (one["caption"], shown(one["image"]).shape) == ("a dog", (8, 8, 3))
-        assert np.abs(shown(one["image"]) - written[:, 8 * i : 8 * i + 8]).max() <= 1
+        assert np.abs(shown(one["image"]) - written[:, 9 * i : 9 * i + 8]).max() <= 1
     seen = client.get("/api/runs/documents/seen", params={"picture": "sample:1", **how}).json()
     assert seen == {"image": listed[1]["image"], "caption": "a dog"}
 
@@ -661,6 +661,14 @@ def test_a_job_in_parts_takes_turns_tells_its_share_and_ends_when_nobody_waits()
         assert (worker.told("a"), len(ran)) == ([], made)
 
     asyncio.run(requests())
+
+
+def test_parts_grow_however_long_other_jobs_take(monkeypatch):
+    monkeypatch.setattr("pushforward.explore.worker.LONG", 0.1)
+    sizes = []
+    for _ in in_parts(25, lambda rows: sizes.append(len(rows))):
+        time.sleep(0.05)
+    assert sizes == [1, 4, 16, 4]
 
 
 def test_the_job_of_a_page_that_left_ends():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from pushforward.codecs import CodecConfig, CodedFlow, placed
 from pushforward.data import SourceOfClips
 from pushforward.explore.gallery import png
+from pushforward.explore.latest import Latest
 from pushforward.randomness import Keyed
 from pushforward.runs.clips import denoised, streamed, window_start
 from pushforward.sampling import Sampling
@@ -34,7 +34,7 @@ class Clips:
     def __init__(self, coded: CodedFlow, source: SourceOfClips, codec: CodecConfig):
         self.coded, self.source, self.codec = coded, source, codec
         self.learned = codec.event_frames(source.frames)  # frames of an event
-        self.begun: OrderedDict[tuple[Sampling, int], Begun] = OrderedDict()
+        self.begun = Latest[tuple[Sampling, int], Begun](KEPT)
 
     def frame(self, sampling: Sampling, frames: int, k: int) -> dict[str, Any]:
         """The frames that come with frame k of the clip's event, from number `start` on, denoised given those before;
@@ -54,8 +54,6 @@ class Clips:
             seen = torch.stack(clip.frames[window_start(i, self.learned) :], 1)
             clip.seen.append(self.coded.denoise(seen, clip.text)[:, -1])
         self.begun[sampling, drawn] = clip  # after an error it begins anew
-        while len(self.begun) > KEPT:
-            self.begun.popitem(last=False)
         last = k + 1 == drawn and next(clip.rest, None) is None  # which ends the stream
         x = torch.stack(clip.seen[: k + 1], 1)
         if last:

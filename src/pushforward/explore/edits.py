@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from pushforward import editing
 from pushforward.explore.gallery import Gallery, png
+from pushforward.explore.latest import Latest
 from pushforward.explore.worker import Parts
 from pushforward.flow import Flow
 from pushforward.randomness import Keyed
@@ -42,7 +42,7 @@ class Edits:
         self.run, self.gallery = Path(run), gallery
         self.coded, self.flow = gallery.coded, gallery.coded.flow
         self.known: tuple[tuple[str, ...], Events] | None = None  # attributes, and their directions
-        self.chains: OrderedDict[tuple[Any, ...], Chains] = OrderedDict()
+        self.chains = Latest[tuple[str, Sampling, str], Chains](KEPT)
 
     def attributes(self) -> Parts:
         """The names of the attributes that images can be given.
@@ -96,8 +96,6 @@ class Edits:
         filled = editing.inpaint(self.flow, here.images, missing, STEPS, proposal=proposal, generator=here.noise)
         there = Chains(filled.images, filled.scale.mean().item(), here.noise, here.steps + STEPS)
         self.chains[key] = there
-        while len(self.chains) > KEPT:
-            self.chains.popitem(last=False)
         return {
             "images": [png(x) for x in self._denoised(there.images)],
             "acceptance": filled.acceptance.mean().item(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,13 +13,13 @@ from torch import Tensor
 from pushforward.codecs import CodedFlow, placed
 from pushforward.data import Arrays, Images
 from pushforward.evaluation.pictures import pixels
-from pushforward.explore.worker import Parts, portions
+from pushforward.explore.latest import Latest
+from pushforward.explore.worker import Parts, in_parts
 from pushforward.randomness import Keyed
 from pushforward.sampling import Sampling, samples
 
 MOST = 64  # images in an answer
-KEPT = 32  # uploads
-DRAWN = 4 * MOST  # samples that are kept
+UPLOADS, SAMPLES = 32, 4 * MOST  # that are kept
 
 
 class Gallery:
@@ -38,16 +37,14 @@ class Gallery:
         text: Callable[[Sequence[str]], Tensor] | None = None,
     ):
         self.coded, self.held_out, self.captions, self.text = coded, held_out, captions, text
-        self.uploads: OrderedDict[str, Tensor] = OrderedDict()
-        self.samples: OrderedDict[tuple[Sampling, int], tuple[Tensor, int | None]] = OrderedDict()
+        self.uploads = Latest[str, Tensor](UPLOADS)
+        self.samples = Latest[tuple[Sampling, int], tuple[Tensor, int | None]](SAMPLES)
         self.numbers = itertools.count()
 
     def keep(self, integers: Tensor) -> str:
-        """Keep an upload, (1, C, H, W), for as long as there are not too many others; its name."""
+        """Keep an upload, (1, C, H, W); its name."""
         name = f"upload:{next(self.numbers)}"
         self.uploads[name] = integers
-        while len(self.uploads) > KEPT:
-            self.uploads.popitem(last=False)
         return name
 
     def data(self, start: int, n: int) -> list[dict[str, Any]]:
@@ -61,12 +58,12 @@ class Gallery:
 
     def drawn(self, sampling: Sampling, n: int) -> Parts:
         """The first n samples."""
-        listed = []
-        for rows in portions(n):
+
+        def drawn(rows: range) -> list[dict[str, Any]]:
             integers, labels = self._draw(sampling, rows)
-            listed += self._listed("sample", rows, integers, labels, ["".join(sampling.prompt)] * len(rows))
-            yield rows.stop / n
-        return listed
+            return self._listed("sample", rows, integers, labels, ["".join(sampling.prompt)] * len(rows))
+
+        return [*itertools.chain(*(yield from in_parts(n, drawn)))]
 
     def named(self, name: str, sampling: Sampling) -> tuple[Tensor, int | None]:
         """The integers of an image, (1, C, H, W), and its label. Raises ValueError where there is none."""
@@ -100,14 +97,12 @@ class Gallery:
         return png(placed(integers.float(), self.coded.codec.levels))
 
     def _draw(self, sampling: Sampling, rows: range) -> tuple[Tensor, Tensor | None]:
-        """Some samples, as integers, and their labels. Each is kept, as long as there are not too many others."""
+        """Some samples, as integers, and their labels. Each is kept."""
         text = None if self.text is None else self.text(sampling.prompt * rows.stop)
         some = next(samples(self.coded, sampling, text, start=rows.start, stop=rows.stop))
         integers, labels = some.data, [None] * len(rows) if some.labels is None else some.labels.tolist()
         for row, image, label in zip(rows, integers, labels, strict=True):
             self.samples[sampling, row] = image[None], None if label == -1 else label
-        while len(self.samples) > DRAWN:
-            self.samples.popitem(last=False)
         return integers, some.labels
 
     def _listed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -13,7 +14,7 @@ from pushforward import editing
 from pushforward.conditions import expand
 from pushforward.explore.blocks import Block, bits, blocks
 from pushforward.explore.gallery import Gallery, png
-from pushforward.explore.worker import Parts, portions
+from pushforward.explore.worker import Parts, in_parts
 from pushforward.randomness import Keyed
 from pushforward.sampling import Sampling
 
@@ -67,16 +68,17 @@ class Pictures:
 
     def costs(self) -> Parts:
         """Bits/dim of held-out images, given their labels, sorted."""
-        held_out = self.gallery.held_out
+        held_out, codec = self.gallery.held_out, self.coded.codec
         if held_out is not None and not self.ranked:
-            n, found = min(COMPARED, len(held_out)), []
-            for rows in portions(n):
+
+            @torch.no_grad()
+            def costs(rows: range) -> list[float]:
                 integers, labels = held_out.fetch(rows)
-                with torch.no_grad():
-                    bound = self.coded.bound(integers, labels, generator=Keyed(0, rows=rows))
-                found += self.coded.codec.in_unit(bound, integers).tolist()
-                yield rows.stop / n
-            self.ranked = sorted(found)
+                bound = self.coded.bound(integers, labels, generator=Keyed(0, rows=rows))
+                return codec.in_unit(bound, integers).tolist()
+
+            found = yield from in_parts(min(COMPARED, len(held_out)), costs)
+            self.ranked = sorted(itertools.chain(*found))
         return self.ranked
 
     def _bits(self, made: list[Block], log_p: float, log_q: float) -> Tensor:

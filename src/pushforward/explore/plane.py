@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.explore.worker import Parts, portions
+from pushforward.explore.worker import Parts, in_parts
 from pushforward.flow import Flow
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import RK4, ODESolver
@@ -53,7 +53,7 @@ class Plane:
     def __init__(self, flow: Flow, rows: Tensor):
         self.flow, self.rows = flow, rows
         self.parts = [*_parts(flow.transform)]
-        self.quick = [*_parts(flow.transform, solve=RK4(steps=1))]  # for what is for the eye
+        self.quick = [*_parts(flow.transform, solve=RK4(steps=1))]  # for the grid and the density
         self.side = COARSE if any(isinstance(part, Leg) for part in self.parts) else RESOLUTION
         self.scene = cache(self._scene)
         self.densities: dict[int, dict[str, Any]] = {}
@@ -100,11 +100,12 @@ class Plane:
             left, bottom, half = self.scene()["stages"][stage]["square"]
             ends = torch.linspace(-half, half, self.side, dtype=self.rows.dtype)
             y, x = torch.meshgrid(bottom + ends, left + ends, indexing="ij")
-            points, found = torch.stack([x, y], -1).flatten(0, 1), []
-            for rows in portions(len(points), first=256):
-                found.append(self._log_density(points[rows.start : rows.stop], stage))
-                yield rows.stop / len(points)
-            log_p = torch.cat(found)
+            points = torch.stack([x, y], -1).flatten(0, 1)
+
+            def log_density(rows: range) -> PerSample:
+                return self._log_density(points[rows.start : rows.stop], stage)
+
+            log_p = torch.cat((yield from in_parts(len(points), log_density, first=256)))
             root = (((log_p - log_p.max()) / 2).exp() * 255).round().int().tolist()
             self.densities[stage] = {"side": self.side, "root": root, "highest": log_p.max().item()}
         return self.densities[stage]

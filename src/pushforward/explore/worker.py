@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -96,16 +96,18 @@ class Worker:
         return [Told(job.share, now - job.came, others) for job in self.jobs if job.page == page and not job.ended]
 
 
-def portions(n: int, first: int = 1) -> Iterator[range]:
-    """0 … n − 1 in ranges: each is four times as long as the last, until what is done with one takes long.
+def in_parts(n: int, function: Callable[[range], Any], first: int = 1) -> Parts:
+    """What the function returns for the ranges of 0 … n − 1 in turn, a part each.
 
-    >>> [len(rows) for rows in portions(25)]
-    [1, 4, 16, 4]
+    Each range is four times as long as the last, until one takes long; the time of other jobs between them is not
+    counted.
     """
-    start, length = 0, first
+    found, start, length = [], 0, first
     while start < n:
-        began = time.monotonic()
-        yield range(start, min(start + length, n))
-        start += length
+        rows, began = range(start, min(start + length, n)), time.monotonic()
+        found.append(function(rows))
         if time.monotonic() - began < LONG / 4:
             length *= 4
+        start = rows.stop
+        yield start / n
+    return found

@@ -1,8 +1,6 @@
 // Sliders for the attributes of the picked image: each adds one, or takes it away.
 
-import { say, signed } from "./server.js";
-
-const $ = (id) => document.getElementById(id);
+import { $, say, signed } from "./page.js";
 
 export function attributes({ path, run, ask, chosen, keep, sampling }) {
   let names = [];

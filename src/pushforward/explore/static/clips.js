@@ -1,8 +1,7 @@
 // A flow of clips: frames are asked for one by one, and play as they come.
 
-import { copying, fields, reproduce, say, still } from "./server.js";
+import { $, copying, fields, reproduce, say, still } from "./page.js";
 
-const $ = (id) => document.getElementById(id);
 const FRAME = 125, MOST = 64; // ms of a frame; frames of a clip
 
 export async function clips({ run, query, ask, keep, leaving }) {

@@ -1,10 +1,9 @@
 // A flow of images and captions: each is drawn, and scored, given the other.
 
 import { gallery } from "./gallery.js";
-import { fields, plain, say } from "./server.js";
+import { $, fields, plain, say } from "./page.js";
 import { tokens } from "./tokens.js";
 
-const $ = (id) => document.getElementById(id);
 const SHOWN = 10, FULL = 6; // images; nats of a token that has the full colour
 
 export async function documents({ run, query, ask, keep }) {

@@ -1,8 +1,7 @@
 // Images to pick from: held-out ones; samples, of a class or a prompt; and uploads.
 
-import { copying, fields, reproduce, say, uploading } from "./server.js";
-
-const $ = (id) => document.getElementById(id);
+import { $, copying, fields, reproduce, say } from "./page.js";
+import { uploading } from "./server.js";
 
 // The gallery of a page, of so many images. `picked` takes the name of an image that is picked; `drawn` is called when
 // the samples are others. What comes back lists the images, and marks those that are picked.

@@ -3,9 +3,8 @@
 import { attributes } from "./attributes.js";
 import { gallery } from "./gallery.js";
 import { painting } from "./painting.js";
-import { plain, say, signed, still } from "./server.js";
+import { $, bar, plain, say, signed, still } from "./page.js";
 
-const $ = (id) => document.getElementById(id);
 const SHOWN = 25, STEPS = 16, PAUSE = 600, FRAME = 90; // images, steps of a line, ms for a block and for a step
 
 export async function images({ run, query, ask, keep, leaving }) {
@@ -71,19 +70,7 @@ export async function images({ run, query, ask, keep, leaving }) {
   function bars(posterior) {
     $("bayes").hidden = !posterior.length;
     $("posterior").classList.toggle("named", run.classes.some((name) => name.length > 3));
-    $("posterior").replaceChildren(...posterior.map((share, k) => {
-      const item = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("span");
-      const inner = document.createElement("span"), text = document.createElement("span");
-      name.textContent = run.classes[k];
-      bar.className = "bar";
-      inner.style.left = "0";
-      inner.style.width = `${100 * share}%`;
-      text.className = "value";
-      text.textContent = `${(100 * share).toFixed(1)} %`;
-      bar.append(inner);
-      item.append(name, bar, text);
-      return item;
-    }));
+    $("posterior").replaceChildren(...posterior.map((share, k) => bar(run.classes[k], 0, share, `${(100 * share).toFixed(1)} %`)));
   }
 
   function stage(k) {

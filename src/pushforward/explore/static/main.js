@@ -1,6 +1,7 @@
 // The page: which run is shown. The address after # is its state: NAME?stage=…
 
-import { ask, say, unsay, visit } from "./server.js";
+import { say, unsay } from "./page.js";
+import { ask, visit } from "./server.js";
 import { plane } from "./plane.js";
 import { clips } from "./clips.js";
 import { documents } from "./documents.js";

@@ -1,8 +1,7 @@
 // Pixels of the picked image that are painted over are drawn by the flow, given the others.
 
-import { plain, say } from "./server.js";
+import { $, colours, plain, say } from "./page.js";
 
-const $ = (id) => document.getElementById(id);
 const CELLS = 32, ROUNDS = 40; // of the mask along a side, at most; answers to ask for
 
 // A cell of the grid in whole pixels: left, top, width, height.
@@ -29,16 +28,16 @@ export function painting({ path, run, ask, chosen, keep, sampling, leaving }) {
   function draw() {
     const ratio = devicePixelRatio || 1, width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
     if (canvas.width !== width) [canvas.width, canvas.height] = [width, height];
-    const context = canvas.getContext("2d"), style = getComputedStyle(canvas), [x, y] = [width / columns, height / rows];
+    const context = canvas.getContext("2d"), colour = colours(), [x, y] = [width / columns, height / rows];
     context.imageSmoothingEnabled = false;
     context.clearRect(0, 0, width, height);
     if (picture.complete && picture.naturalWidth) context.drawImage(picture, 0, 0, width, height);
-    context.fillStyle = style.getPropertyValue("--accent");
+    context.fillStyle = colour.accent;
     context.globalAlpha = 0.8;
     cells.forEach((missing, i) => { if (missing) context.fillRect(...square(Math.floor(i / columns), i % columns, x, y)); });
     context.globalAlpha = 1;
     if (document.activeElement !== canvas) return;
-    context.strokeStyle = style.getPropertyValue("--warm");
+    context.strokeStyle = colour.warm;
     context.lineWidth = 3 * ratio;
     context.strokeRect(cursor[1] * x + 2, cursor[0] * y + 2, x - 4, y - 4);
   }

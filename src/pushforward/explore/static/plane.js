@@ -1,8 +1,7 @@
 // A flow of two features: a point in data and after some transforms, both dragged; the grid bent by each transform.
 
-import { plain, say, signed, still } from "./server.js";
+import { $, bar, colours, plain, say, scaled, signed, still } from "./page.js";
 
-const $ = (id) => document.getElementById(id);
 const PAUSE = 700, IDLE = 400; // ms for a transform, when playing; ms without a drag before a density is asked for
 
 export async function plane({ run, query, ask, keep, leaving }) {
@@ -56,19 +55,9 @@ export async function plane({ run, query, ask, keep, leaving }) {
   function terms() {
     const most = Math.max(0.5, ...found.log_dets.map(Math.abs).filter(isFinite));
     $("terms").replaceChildren(...found.log_dets.map((value, k) => {
-      const item = document.createElement("li"), name = document.createElement("span"), bar = document.createElement("span");
-      const inner = document.createElement("span"), text = document.createElement("span");
-      name.textContent = `${k + 1} ${stages[k + 1].name}`;
-      bar.className = "bar";
-      inner.className = value < 0 ? "less" : "";
-      const share = Math.min(50, 50 * Math.abs(value) / most);
-      inner.style.left = `${value < 0 ? 50 - share : 50}%`;
-      inner.style.width = `${share}%`;
-      text.className = "value";
-      text.textContent = signed(value);
-      bar.append(inner);
+      const share = Math.max(-0.5, Math.min(0.5, 0.5 * value / most));
+      const item = bar(`${k + 1} ${stages[k + 1].name}`, 0.5, 0.5 + share, signed(value));
       item.className = k < target ? "" : "ahead";
-      item.append(name, bar, text);
       return item;
     }));
   }
@@ -117,11 +106,7 @@ export async function plane({ run, query, ask, keep, leaving }) {
   }
 
   function paint(canvas, at) {
-    const size = canvas.clientWidth, ratio = devicePixelRatio || 1;
-    if (canvas.width !== Math.round(size * ratio)) canvas.width = canvas.height = Math.round(size * ratio);
-    const context = canvas.getContext("2d"), colour = colours(canvas);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, size, size);
+    const size = canvas.clientWidth, context = scaled(canvas, size, size), colour = colours();
     const low = Math.floor(at), high = Math.ceil(at), t = at - low;
     const [cx, cy, half] = stages[low].square.map((a, i) => mix(a, stages[high].square[i], t));
     const place = ([x, y]) => [(x - cx + half) / (2 * half) * size, (cy + half - y) / (2 * half) * size];
@@ -211,11 +196,6 @@ export async function plane({ run, query, ask, keep, leaving }) {
 
 const mix = (a, b, t) => a + (b - a) * t;
 const pair = ([x, y], digits = 3) => `(${plain(x, digits)}, ${plain(y, digits)})`;
-
-function colours(canvas) {
-  const style = getComputedStyle(canvas);
-  return Object.fromEntries(["accent", "warm", "ink", "panel"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
-}
 
 // A function from a colour to the density in it: more opaque where it is higher.
 function picture({ side, root }) {

@@ -1,9 +1,7 @@
 // A flow of texts: samples, each token with the colour of its bits.
 
-import { copying, fields, plain, reproduce, say } from "./server.js";
+import { $, copying, fields, plain, reproduce, say } from "./page.js";
 import { tokens } from "./tokens.js";
-
-const $ = (id) => document.getElementById(id);
 
 export async function texts({ run, query, ask, keep }) {
   const chosen = {

@@ -1,6 +1,6 @@
 // Tokens of a text, each with a colour: `share` takes the value of a token, and gives 0 … 1, of the full colour.
 
-import { plain } from "./server.js";
+import { plain } from "./page.js";
 
 export function tokens(texts, values, unit, share) {
   return texts.map((text, k) => {

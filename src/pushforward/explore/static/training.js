@@ -1,8 +1,7 @@
 // A training as it goes: its curve in its unit, how far it is, and the samples that it drew last.
 
-import { plain, say } from "./server.js";
+import { $, colours, plain, say, scaled } from "./page.js";
 
-const $ = (id) => document.getElementById(id);
 const EVERY = 2000, LEFT = 56, BELOW = 24, NATS = "log p, nats"; // milliseconds between requests; pixels of the axes
 
 export async function training({ run, ask, keep, leaving }) {
@@ -43,18 +42,15 @@ export async function training({ run, ask, keep, leaving }) {
 
   function draw() {
     if (!found) return;
-    const canvas = $("curve"), [width, height] = [canvas.clientWidth, canvas.clientHeight], ratio = devicePixelRatio || 1;
-    [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-    const context = canvas.getContext("2d"), style = getComputedStyle(canvas), colour = (name) => style.getPropertyValue(`--${name}`).trim();
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const { clientWidth: width, clientHeight: height } = $("curve"), context = scaled($("curve")), colour = colours();
     context.font = "12px system-ui, sans-serif";
     const settled = found.curve.slice(Math.floor(found.curve.length / 20)), shown = [...settled.flatMap(([, , low, high]) => [low, high]), ...found.held_out.map(([, score]) => score)].filter(isFinite);
     const low = Math.min(...shown), high = Math.max(...shown), span = high - low || 1, first = found.curve[0][0];
     const x = (step) => LEFT + (step - first) / (Math.max(found.step, first + 1) - first) * (width - LEFT - 6);
     const y = (score) => 6 + (high - score) / span * (height - BELOW - 12);
 
-    context.fillStyle = colour("quiet");
-    context.strokeStyle = colour("rule");
+    context.fillStyle = colour.quiet;
+    context.strokeStyle = colour.rule;
     context.textBaseline = "middle";
     for (const tick of ticks(low, high, 5)) {
       context.beginPath();
@@ -73,15 +69,15 @@ export async function training({ run, ask, keep, leaving }) {
     context.rect(LEFT, 0, width - LEFT, height - BELOW);
     context.clip();
     context.globalAlpha = 0.2;
-    context.fillStyle = colour("accent");
+    context.fillStyle = colour.accent;
     context.beginPath();
     found.curve.forEach(([step, , , top]) => context.lineTo(x(step), y(top)));
     found.curve.toReversed().forEach(([step, , bottom]) => context.lineTo(x(step), y(bottom)));
     context.fill();
     context.globalAlpha = 1;
-    line(context, found.curve.map(([step, score]) => [x(step), y(score)]), colour("accent"), 1.5);
-    line(context, found.held_out.map(([step, score]) => [x(step), y(score)]), colour("warm"), 2.5);
-    context.fillStyle = colour("warm");
+    line(context, found.curve.map(([step, score]) => [x(step), y(score)]), colour.accent, 1.5);
+    line(context, found.held_out.map(([step, score]) => [x(step), y(score)]), colour.warm, 2.5);
+    context.fillStyle = colour.warm;
     for (const [step, score] of found.held_out) context.fillRect(x(step) - 2, y(score) - 2, 4, 4);
     context.restore();
   }

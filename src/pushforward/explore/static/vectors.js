@@ -1,8 +1,7 @@
 // A flow of vectors: a pair plot of data and samples, a slider for each condition, and a row, feature by feature.
 
-import { plain, say } from "./server.js";
+import { $, colours, plain, say, scaled } from "./page.js";
 
-const $ = (id) => document.getElementById(id);
 const SHOWN = 5, ODD = 0.05; // columns in the pair plot at first; tails that are called odd
 
 export async function vectors({ run, query, ask, keep, leaving }) {
@@ -116,7 +115,7 @@ export async function vectors({ run, query, ask, keep, leaving }) {
   const place = (value, k, size) => (value - scene.ranges[k][0]) / (scene.ranges[k][1] - scene.ranges[k][0]) * size;
 
   function draw() {
-    const canvas = $("pairs"), size = canvas.clientWidth, colour = colours(canvas), n = columns.length;
+    const canvas = $("pairs"), size = canvas.clientWidth, colour = colours(), n = columns.length;
     const context = scaled(canvas, size, size), side = size / Math.max(1, n), inner = side - 8;
     context.font = "12px system-ui, sans-serif";
     columns.forEach((below, i) => columns.slice(0, i + 1).forEach((across, j) => {
@@ -194,22 +193,9 @@ export async function vectors({ run, query, ask, keep, leaving }) {
 
 const short = (value) => plain(value, Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2);
 
-function scaled(canvas, width, height) {
-  const ratio = devicePixelRatio || 1;
-  [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  return context;
-}
-
-function colours(canvas) {
-  const style = getComputedStyle(canvas);
-  return Object.fromEntries(["accent", "warm", "ink", "quiet", "rule", "panel"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
-}
-
 // A density over the range of a slider.
 function curve(canvas, density) {
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight], context = scaled(canvas, width, height), colour = colours(canvas);
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight], context = scaled(canvas, width, height), colour = colours();
   context.beginPath();
   context.moveTo(0, height);
   density.forEach((share, i) => context.lineTo(i / (density.length - 1) * width, height - share * (height - 2)));
