@@ -316,7 +316,7 @@ def test_no_kernel_serves_where_operations_are_recorded(door, recorder):
             function(x)
         return
     try:
-        RECORDERS[recorder](lambda x: function(x), x)  # noqa: PLW0108 - some want a function
+        RECORDERS[recorder](lambda x: function(x), x)
     except Asked:
         pytest.fail("a kernel would have served")
 

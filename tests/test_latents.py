@@ -357,7 +357,7 @@ class Counting:
 
     event = (None, 1, 1, 1)
 
-    def stream(self, shape, context, *, size, known, **options):  # noqa: ARG002
+    def stream(self, shape, context, *, size, known, **options):
         last = torch.full((shape, 1, 1, 1), -1.0) if known is None else known[:, -1]
         return (last + k for k in range(1, size[0] + 1))
 
@@ -367,7 +367,7 @@ class Quarters(Codec):
 
     levels, frames_alike = 256, False
 
-    def encode(self, data, generator=None):  # noqa: ARG002
+    def encode(self, data, generator=None):
         return data[:, ::4] / 4, torch.zeros(len(data))
 
     def decode(self, x):

@@ -53,7 +53,7 @@ def traced(flow: Flow, *args: Tensor):
 
 
 def made_fx(flow: Flow, *args: Tensor):
-    return make_fx(lambda *args: flow.log_prob(*args))(*args)  # noqa: PLW0108 - it takes functions
+    return make_fx(lambda *args: flow.log_prob(*args))(*args)
 
 
 def counted(flow: Flow, *_: Tensor):

@@ -59,7 +59,7 @@ class Score(Denoiser):
 class Kept(Denoiser):
     """The events as they are: their noise stays, or is left to a decoder."""
 
-    def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:  # noqa: ARG002
+    def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:
         return x.detach()
 
 
@@ -74,7 +74,7 @@ class Learned(Denoiser):
         super().__init__()
         self.net, self.step = net, step
 
-    def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:  # noqa: ARG002
+    def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:
         with torch.no_grad():
             noise = self.net(x, context).to(x.dtype)
             return x - (as_factor(sigma, noise) if self.step is None else self.step) * noise

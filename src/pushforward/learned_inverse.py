@@ -87,7 +87,7 @@ class LearnedInverse(nn.Module):
         z = self.base.sample(batch.numel(), rows, temperature=temperature, generator=generator)
         return self._decoded(z, rows).reshape((*batch, *self.event))
 
-    def log_prob(self, x: Events, context: Given = None) -> NoReturn:  # noqa: ARG002
+    def log_prob(self, x: Events, context: Given = None) -> NoReturn:
         """Raises TypeError: a learned inverse has no density."""
         raise TypeError(
             "a learned inverse has no density: its network is not invertible. Score events by the flow that it learned "

@@ -86,7 +86,7 @@ class Transform(nn.Module, ABC):
         """Whether z[:, :n] depends on x[:, :n] alone, for every n: the first tokens can then be decoded first."""
         return False
 
-    def fitted_to(self, x: Events) -> Transform:  # noqa: ARG002
+    def fitted_to(self, x: Events) -> Transform:
         """The transform of events of x's shape; itself, unless its parts depend on that."""
         return self
 
@@ -94,7 +94,7 @@ class Transform(nn.Module, ABC):
         """The shape of one z for events x of this shape."""
         return event
 
-    def support(self, event: tuple[int, ...]) -> Constraint | None:  # noqa: ARG002
+    def support(self, event: tuple[int, ...]) -> Constraint | None:
         """The support of x, for events of this shape; None where it is all real events."""
         return None
 

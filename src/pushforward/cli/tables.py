@@ -65,9 +65,9 @@ def train_on_table(arguments: Sequence[str], trained: Callable[..., str | None])
     def command(
         data: Path,
         out: Path,
-        columns: tyro.conf.OmitArgPrefixes[Columns] = Columns(),  # noqa: B008 - read at once
+        columns: tyro.conf.OmitArgPrefixes[Columns] = Columns(),
         model: options = options(),  # pyright: ignore[reportInvalidTypeForm]  # noqa: B008
-        training: tyro.conf.OmitArgPrefixes[Training] = Training(),  # noqa: B008
+        training: tyro.conf.OmitArgPrefixes[Training] = Training(),
         device: str = "auto",
         boards: tuple[Literal["tensorboard", "wandb"], ...] = (),
     ) -> str | None:

@@ -32,7 +32,7 @@ class Tokenizer(ABC):
     def decode(self, tokens: Sequence[int]) -> str:
         """tokens -> text."""
 
-    def learned(self, texts: Iterable[str]) -> Tokenizer:  # noqa: ARG002
+    def learned(self, texts: Iterable[str]) -> Tokenizer:
         """The tokenizer that has learned its vocabulary from these texts; itself where there is nothing to learn."""
         return self
 

@@ -1,4 +1,5 @@
-"""Interoperation: checkpoints of STARFlow, TarFlow and nflows, estimators for sbi, distributions for Pyro."""
+"""Interoperation: checkpoints of STARFlow, TarFlow and nflows; estimators for sbi and scikit-learn; distributions for
+Pyro."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pushforward.interop.nflows import load_nflows
 from pushforward.optional import require
 
 if TYPE_CHECKING:
-    from pushforward.interop import pyro
+    from pushforward.interop import pyro, sklearn
 
 __all__ = [
     "load_ml_denoiser",
@@ -23,11 +24,12 @@ __all__ = [
     "pyro",
     "save_ml_tarflow",
     "sbi",
+    "sklearn",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`pyro`, imported when it is used: its classes inherit from Pyro's."""
-    if name == "pyro":
-        return require("pushforward.interop.pyro", "pyro")
+    """`pyro` and `sklearn`, imported when they are used: their classes inherit from those of the libraries."""
+    if name in ("pyro", "sklearn"):
+        return require(f"pushforward.interop.{name}", name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -46,7 +46,7 @@ class Mix1(nn.Module, Move):
         super().__init__()
         self.net, self.width, self.components = net, width, components
 
-    def raw_shape(self, features: int) -> tuple[int, ...]:  # noqa: ARG002 - the network inside the token knows them
+    def raw_shape(self, features: int) -> tuple[int, ...]:
         return (self.width,)
 
     def params(self, raw: Tensor) -> Given:

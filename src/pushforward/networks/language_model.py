@@ -73,7 +73,7 @@ class FrozenLanguageModel(nn.Module):
                 setattr(model.get_submodule(part), own, value.to(place))
         return model
 
-    def train(self, mode: bool = True) -> FrozenLanguageModel:  # noqa: ARG002
+    def train(self, mode: bool = True) -> FrozenLanguageModel:
         """It stays in eval mode."""
         return super().train(False)
 

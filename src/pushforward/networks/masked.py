@@ -132,7 +132,7 @@ class Features:
         """Raw parameters of the first feature, (B, 1, *raw)."""
         return self._answers(torch.zeros(1, dtype=torch.long, device=self._x.device))
 
-    def advance(self, x: Tensor, places: Tensor, length: int) -> Tensor:  # noqa: ARG002 - all are read at once
+    def advance(self, x: Tensor, places: Tensor, length: int) -> Tensor:
         """Features x (B, n) at `places` (n,) -> raw parameters of the feature after each, (B, n, *raw)."""
         self._x.index_copy_(1, places, x.to(self._x.dtype))
         return self._answers(places + 1)

@@ -55,7 +55,7 @@ class Learned(Positions):
         start = start + self.prefix
         return h + self.weight[start : start + h.shape[1]]
 
-    def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:  # noqa: ARG002
+    def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation | None:
         return None
 
     def extra_repr(self) -> str:
@@ -94,7 +94,7 @@ class Rotary(Positions):
             place = place // size
         return torch.stack([place, *reversed(places)], -1)
 
-    def forward(self, h: Tensor, start: int = 0) -> Tensor:  # noqa: ARG002
+    def forward(self, h: Tensor, start: int = 0) -> Tensor:
         return h
 
     def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation:
@@ -158,7 +158,7 @@ class ScaledRotary(Positions):
         third = torch.where(place < 0, before, token // math.prod(self.grid))
         return torch.stack([row % self.grid[0] * unit, column * unit, third], -1)
 
-    def forward(self, h: Tensor, start: int = 0) -> Tensor:  # noqa: ARG002
+    def forward(self, h: Tensor, start: int = 0) -> Tensor:
         return h
 
     def rotation(self, start: int, stop: int, features: int, device: torch.device) -> Rotation:

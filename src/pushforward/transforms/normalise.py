@@ -55,7 +55,7 @@ class ActNorm(Measured, Triangular):  # pyright: ignore[reportIncompatibleMethod
         x, log_slopes = _inverse(z, self.shift, self.log_scale)
         return x, sum_event(log_slopes).to(x.dtype)
 
-    def initialize_from(self, x: Events, context: Context | None = None) -> None:  # noqa: ARG002
+    def initialize_from(self, x: Events, context: Context | None = None) -> None:
         """Set shift and scale from a batch. Called by `Flow.initialize` alone."""
         self.measure(*self.statistics(x.flatten(1, self.shift.dim())), x.dtype)
 
@@ -92,7 +92,7 @@ class BatchNorm(Triangular):
         return x, sum_event(log_slopes).to(x.dtype)
 
     @torch.no_grad()
-    def initialize_from(self, x: Events, context: Context | None = None) -> None:  # noqa: ARG002
+    def initialize_from(self, x: Events, context: Context | None = None) -> None:
         """Set shift and scale from events. Called by `Flow.initialize` alone."""
         for buffer, statistic in zip((self.shift, self.log_scale), _statistics(x), strict=True):
             buffer.copy_(statistic)
