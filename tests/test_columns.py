@@ -292,6 +292,14 @@ def test_an_index_is_left_out_with_a_word(tmp_path, monkeypatch, capsys):
     assert pf.runs.read_recipe(tmp_path / "run").data.columns == tuple(NAMES)
 
 
+def test_a_fit_goes_on_for_more_steps_though_its_warmup_follows_them(tmp_path):
+    for steps in (20, 40):
+        made = pf.recipes.table(in_npz(tmp_path), model="maf", steps=steps)
+        pf.train(made, tmp_path / "run")
+    assert made.train.warmup == 4
+    assert pf.runs.folder.read_recipe(tmp_path / "run") == made
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz", ".npy"])
 def test_integers_that_float64_rounds_are_told_by_column(tmp_path, suffix):
     columns, path = {"a": np.array([1, 2]), "b": np.array([7, -(2**53) - 1])}, tmp_path / f"table{suffix}"

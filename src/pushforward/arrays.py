@@ -13,7 +13,10 @@ from torch import Size, Tensor
 EXACT = 2**53  # the largest of the integers from 0 on that float64 has all of
 NEARER = "Subtract a number near them all"
 DATES = "Give dates and times as numbers, such as days since the first of them."
-CATEGORY = "For a category number its values 0, 1, …, and give it the support Integers; or leave it out."
+CATEGORY = (
+    "For a category number its values 0, 1, …, and give it the support Integers; embed a text first, as by "
+    "data.TextEncoder; or leave it out."
+)
 WIDE = {"longdouble": "float64", "float96": "float64", "float128": "float64", "complex256": "complex128"}
 UNSIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}  # of which torch has only the names
 
@@ -112,8 +115,10 @@ def _numbers(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == object:
         raise ValueError(f"{name} is of type {type(array.item()).__name__}, and a flow takes arrays of numbers.")
     if array.dtype.kind not in "biufc":
-        remedy = CATEGORY if array.dtype.kind in "US" else DATES if array.dtype.kind in "mM" else "Convert it."
-        raise ValueError(f"{name} holds {array.dtype}, and a flow takes numbers. {remedy}")
+        words = array.dtype.kind in "US"
+        held = repr(str(array.flat[0])) if words and array.size else str(array.dtype)
+        remedy = CATEGORY if words else DATES if array.dtype.kind in "mM" else "Convert it."
+        raise ValueError(f"{name} holds {held}, and a flow takes numbers. {remedy}")
     return array
 
 

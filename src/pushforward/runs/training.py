@@ -32,8 +32,9 @@ from pushforward.training.utilisation import Utilisation, operations_of_step
 
 EVALUATED = 1000  # held-out rows that are not in memory, for the curve of a training
 
-# fields that may change when a run is continued; only the first changes the weights, but for rounding
-CHANGEABLE = {"train.steps", "train.log_every", "train.checkpoint_every", "train.measure_every", "train.parallel"}
+SCHEDULE = {"train.steps", "train.warmup"}  # a fit chooses its warmup by its steps
+# fields that may change when a run is continued; only the schedule changes the weights, but for rounding
+CHANGEABLE = SCHEDULE | {"train.log_every", "train.checkpoint_every", "train.measure_every", "train.parallel"}
 
 
 def train(
