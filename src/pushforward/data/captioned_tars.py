@@ -22,10 +22,10 @@ from pushforward.data.splits import is_held_out
 from pushforward.data.tars import M, Members, Shards, files_in, found_once, key_of
 
 FIELD = "caption"  # of a .json
-FILMS = (*MOVIES, ".gif", ".webp")  # of the videos in tars
+VIDEOS = (*MOVIES, ".gif", ".webp")  # of the videos in tars
 
 
-class Paired(NamedTuple):
+class CaptionedMembers(NamedTuple):
     """Members of a tar that have captions, as `Members`, and the members that hold these."""
 
     names: np.ndarray
@@ -37,8 +37,8 @@ class Paired(NamedTuple):
     held_out: np.ndarray  # (n,) bool: whether the caption is
 
 
-class Filmed(NamedTuple):
-    """Videos of a tar that have captions, as `Paired`, and how many frames they have."""
+class VideoMembers(NamedTuple):
+    """Videos of a tar that have captions, as `CaptionedMembers`, and how many frames they have."""
 
     names: np.ndarray
     offsets: np.ndarray
@@ -96,18 +96,20 @@ def find_tars(place: str | Path) -> list[Path]:
     return found
 
 
-def read_told(paths: Sequence[Path], *, held_out: bool) -> tuple[Shards, Captions]:
+def read_images(paths: Sequence[Path], *, held_out: bool) -> tuple[Shards, Captions]:
     """The images of tars that are to be learned, or those held out, and their captions.
 
     Raises ValueError, naming the tar and the image, where one has no caption; and where there are no images.
     """
-    kept = _kept(paths, [found_once(path, Paired, _told) for path in paths], held_out, "image", ENDINGS)
+    kept = _kept(
+        paths, [found_once(path, CaptionedMembers, _image_members) for path in paths], held_out, "image", ENDINGS
+    )
     return _of(paths, kept, 0), Captions(_of(paths, kept, 3))
 
 
-def read_filmed(paths: Sequence[Path], image: Shape, *, held_out: bool) -> tuple[Recordings, Captions]:
-    """The videos of tars that are to be learned, or those held out, and their captions: as `read_told`."""
-    kept = _kept(paths, [found_once(path, Filmed, _filmed) for path in paths], held_out, "video", FILMS)
+def read_recordings(paths: Sequence[Path], image: Shape, *, held_out: bool) -> tuple[Recordings, Captions]:
+    """The videos of tars that are to be learned, or those held out, and their captions: as `read_images`."""
+    kept = _kept(paths, [found_once(path, VideoMembers, _video_members) for path in paths], held_out, "video", VIDEOS)
     frames = np.concatenate([part.frames for part in kept])
     return Recordings(_of(paths, kept, 0), frames, image), Captions(_of(paths, kept, 3))
 
@@ -128,20 +130,21 @@ def _of(paths: Sequence[Path], parts: Sequence[tuple[np.ndarray, ...]], first: i
     return Shards(paths, [Members(*part[first : first + 3]) for part in parts])
 
 
-def _told(path: Path) -> Paired:
+def _image_members(path: Path) -> CaptionedMembers:
     """Read all headers and captions of a tar of images."""
-    return Paired(*_paired(path, "image", is_image))
+    return CaptionedMembers(*_members(path, "image", is_image))
 
 
-def _filmed(path: Path) -> Filmed:
+def _video_members(path: Path) -> VideoMembers:
     """Read all headers and captions of a tar of videos, and open each video."""
-    found = Paired(*_paired(path, "video", lambda name: name.suffix.lower() in FILMS))
-    films = Shards([path], [Members(*found[:3])])
-    return Filmed(*found, np.array([len(recorded(films.stretch(i)).rows) for i in range(len(films))], dtype=np.int64))
+    found = CaptionedMembers(*_members(path, "video", lambda name: name.suffix.lower() in VIDEOS))
+    videos = Shards([path], [Members(*found[:3])])
+    frames = [len(recorded(videos.stretch(i)).rows) for i in range(len(videos))]
+    return VideoMembers(*found, np.array(frames, dtype=np.int64))
 
 
-def _paired(path: Path, what: str, is_one: Callable[[PurePath], bool]) -> Iterator[np.ndarray]:
-    """The arrays of `Paired`."""
+def _members(path: Path, what: str, is_one: Callable[[PurePath], bool]) -> Iterator[np.ndarray]:
+    """The arrays of `CaptionedMembers`."""
     found: list[tuple[str, tarfile.TarInfo]] = []
     texts: dict[str, tuple[str, tarfile.TarInfo]] = {}
     for name, member in files_in(path):

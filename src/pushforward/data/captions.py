@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from pushforward.data.captioned_tars import find_tars, read_told
+from pushforward.data.captioned_tars import find_tars, read_images
 from pushforward.data.data import Arrays, Data, Rows, digest, row_numbers, some_of
 from pushforward.data.encoded import Encoded, Shape
 from pushforward.data.images import Images
@@ -23,7 +23,7 @@ from pushforward.data.text import Embedded, TextEncoder, embedded
 METADATA = "metadata.jsonl"
 
 
-class Told(Data):
+class ImagesWithText(Data):
     """Images with embeddings of their captions; both may be made when they are fetched."""
 
     def __init__(self, images: Images, text: Tensor | Embedded):
@@ -83,16 +83,16 @@ class Captioned(Source):
                 )
         images, captions = read_captioned(self.packs, held_out=held_out)
         text = embedded(captions, self.text)
-        return Arrays(images, text) if isinstance(text, Tensor) else Told(Images(images), text)
+        return Arrays(images, text) if isinstance(text, Tensor) else ImagesWithText(Images(images), text)
 
     def _in_tars(self, tars: Sequence[Path], takes: Takes, *, held_out: bool) -> Data:
         channels, height, width = takes.event
         if channels not in (1, 3):
             raise ValueError(f"images have 1 or 3 channels, and model.image has {channels}. Set it, or give a codec.")
-        blobs, captions = read_told(tars, held_out=held_out)
+        blobs, captions = read_images(tars, held_out=held_out)
         images = Images(Encoded(blobs, image=(channels, height, width)))
-        told = Told(images, embedded(captions, self.text, captions.name))
-        return some_of(told) if held_out else told
+        both = ImagesWithText(images, embedded(captions, self.text, captions.name))
+        return some_of(both) if held_out else both
 
 
 def read_captioned(packs: Sequence[str], *, held_out: bool, image: Shape | None = None) -> tuple[Tensor, list[str]]:

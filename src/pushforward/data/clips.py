@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.data.captioned_tars import find_tars, read_filmed
+from pushforward.data.captioned_tars import find_tars, read_recordings
 from pushforward.data.captions import read_metadata
 from pushforward.data.data import (
     Context,
@@ -160,7 +160,7 @@ class ClipSource(SourceOfClips):
 
     def _captioned(self, text: TextEncoder, image: Shape, *, held_out: bool) -> Clips:
         if tars := self._tars:
-            videos, captions = read_filmed(tars, image, held_out=held_out)
+            videos, captions = read_recordings(tars, image, held_out=held_out)
             context = embedded(captions, text, captions.name)
             return Clips(videos, self.frames, every=self.every, context=context)
         with naming(self.path):
