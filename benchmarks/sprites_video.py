@@ -1,14 +1,16 @@
 """PUSHFORWARD_DATA=… OMP_NUM_THREADS=1 python benchmarks/sprites_video.py RUN PICTURE: a run of the recipe `sprites`.
 
-How probable clips of held-out characters are; and whether a judge, which learned clips of the other characters in all
-actions, sees the prompted action and attributes in sampled clips. Prompts are captions of held-out characters. Half of
-them have an attribute and an action that were never learned together. The judge is kept as RUN/judge.pt.
+How probable clips of held-out characters are, and under a flow of single frames; and whether a judge, which learned
+clips of the other characters in all actions, sees the prompted action and attributes in sampled clips. Prompts are
+captions of held-out characters. Half of them have an attribute and an action that were never learned together. The
+judge is kept as RUN/judge.pt, the flow of single frames as RUN/alone.pt.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,13 +19,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.codecs import CodedFlow, placed
+from pushforward.data.data import Data, Rows, row_numbers
 from pushforward.data.sprites import ATTRIBUTES, CHARACTERS, SpriteClips, composed, has_pair, read_layers
 from pushforward.evaluation import captioned, grid, save_picture
 from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed, keyed
+from pushforward.recipe import Recipe
 from pushforward.runs.folder import load_coded, read_recipe
+from pushforward.training import minimise
 
 DRAWN, SCORED, SHOWN = 50, 250, 4  # clips of either kind
+STEPS = 3000  # of the flow of single frames, with as many frames in a step as the run has
 WEIGHTS = (0.0, 1.0)  # of guidance; the last is shown
 
 
@@ -67,7 +73,36 @@ def learned_judge(path: Path, layers: Tensor, rows: Tensor, steps: int = 600) ->
     return judge
 
 
-def print_nats(coded: CodedFlow, parts: dict[str, tuple[SpriteClips, Tensor]]) -> None:
+class Frames(Data):
+    """Clips of one frame each: all frames of these clips."""
+
+    def __init__(self, clips: SpriteClips):
+        parts = [clips.fetch(rows) for rows in torch.arange(len(clips)).split(256)]
+        frames, texts = zip(*parts, strict=True)
+        self.frames, self.texts = torch.cat(frames).flatten(0, 1)[:, None], torch.cat(texts)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        rows = row_numbers(rows)
+        return self.frames[rows], self.texts[rows // 8]
+
+
+def learned_alone(path: Path, recipe: Recipe, clips: SpriteClips) -> CodedFlow:
+    """Train the same flow on single frames, or load it."""
+    torch.manual_seed(0)
+    objective = recipe.build()
+    if path.exists():
+        objective.flow.load_state_dict(torch.load(path, weights_only=True))
+        return CodedFlow(objective.flow, objective.codec)
+    plan = replace(recipe.train, steps=STEPS, batch=8 * recipe.train.batch)
+    flow = minimise(objective, Frames(clips), plan)
+    torch.save(flow.state_dict(), path)
+    return CodedFlow(flow, objective.codec)
+
+
+def print_nats(coded: CodedFlow, single: CodedFlow, parts: dict[str, tuple[SpriteClips, Tensor]]) -> None:
     """A table of −log p in nats for each element of noisy clips: of all frames, the first, and the others."""
     least = 0.5 * math.log(2 * math.pi * math.e * coded.codec.sigma**2)
     print(f"nats/dim; with the noiseless clip known they would be {least:.3f}")
@@ -77,7 +112,7 @@ def print_nats(coded: CodedFlow, parts: dict[str, tuple[SpriteClips, Tensor]]) -
         clips, text = data.fetch(numbers)
         x = coded.codec.encode(clips, Keyed(0, rows=numbers.tolist()))[0]
         frames, texts, null = x.flatten(0, 1)[:, None], text.repeat_interleave(8, 0), {"text": None}
-        alone = nats(coded, frames, texts).unflatten(0, (-1, 8))
+        alone = nats(single, frames, texts).unflatten(0, (-1, 8))
         told = nats(coded, x, text)
         for how, whole, first in (
             ("given the prompt", told, nats(coded, x[:, :1], text)),
@@ -125,7 +160,8 @@ def main(run: str, out: str) -> None:
     whole = torch.tensor([caption.count(",") == 4 for caption in training.captions])
     kinds = {"seen pairs": spread(~unseen, DRAWN), "unseen pairs": spread(unseen, DRAWN)}
     scored = {name: (held_out, spread(mask, SCORED)) for name, mask in zip(kinds, (~unseen, unseen), strict=True)}
-    print_nats(coded, {"of the training": (training, spread(whole, SCORED)), **scored})
+    single = learned_alone(Path(run) / "alone.pt", recipe, training)
+    print_nats(coded, single, {"of the training": (training, spread(whole, SCORED)), **scored})
     judge = learned_judge(Path(run) / "judge.pt", layers, characters[:CHARACTERS].flatten(0, 1))
     print(f"| clips | action | {' | '.join(ATTRIBUTES)} | all five | changes |\n|{'---|' * 8}")
     real = placed(composed(layers, held_out.rows, (16, 16)), 256)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from pushforward.data.encoded import Shape
 from pushforward.data.folders import ENDINGS, Stretch, is_image
 from pushforward.data.recordings import MOVIES, Recording, recorded
 from pushforward.data.splits import is_held_out
-from pushforward.data.tars import M, Members, Shards, files_in, found_once, key_of
+from pushforward.data.tars import Members, Shards, files_in, found_once, key_of
 
 FIELD = "caption"  # of a .json
 VIDEOS = (*MOVIES, ".gif", ".webp")  # of the videos in tars
@@ -35,19 +35,7 @@ class CaptionedMembers(NamedTuple):
     text_offsets: np.ndarray
     text_sizes: np.ndarray
     held_out: np.ndarray  # (n,) bool: whether the caption is
-
-
-class VideoMembers(NamedTuple):
-    """Videos of a tar that have captions, as `CaptionedMembers`, and how many frames they have."""
-
-    names: np.ndarray
-    offsets: np.ndarray
-    sizes: np.ndarray
-    text_names: np.ndarray
-    text_offsets: np.ndarray
-    text_sizes: np.ndarray
-    held_out: np.ndarray
-    frames: np.ndarray  # (n,) int64
+    frames: np.ndarray  # (n,) int64: of a video; 1 of an image
 
 
 class Recordings(Sequence[Recording]):
@@ -101,50 +89,55 @@ def read_images(paths: Sequence[Path], *, held_out: bool) -> tuple[Shards, Capti
 
     Raises ValueError, naming the tar and the image, where one has no caption; and where there are no images.
     """
-    kept = _kept(
-        paths, [found_once(path, CaptionedMembers, _image_members) for path in paths], held_out, "image", ENDINGS
-    )
-    return _of(paths, kept, 0), Captions(_of(paths, kept, 3))
+    kept = _kept(paths, _image_members, held_out, "image", ENDINGS)
+    return _shards(paths, kept, 0), Captions(_shards(paths, kept, 3))
 
 
 def read_recordings(paths: Sequence[Path], image: Shape, *, held_out: bool) -> tuple[Recordings, Captions]:
     """The videos of tars that are to be learned, or those held out, and their captions: as `read_images`."""
-    kept = _kept(paths, [found_once(path, VideoMembers, _video_members) for path in paths], held_out, "video", VIDEOS)
+    kept = _kept(paths, _video_members, held_out, "video", VIDEOS)
     frames = np.concatenate([part.frames for part in kept])
-    return Recordings(_of(paths, kept, 0), frames, image), Captions(_of(paths, kept, 3))
+    return Recordings(_shards(paths, kept, 0), frames, image), Captions(_shards(paths, kept, 3))
 
 
-def _kept(paths: Sequence[Path], parts: Sequence[M], held_out: bool, what: str, endings: Sequence[str]) -> list[M]:
+def _kept(
+    paths: Sequence[Path],
+    find: Callable[[Path], CaptionedMembers],
+    held_out: bool,
+    what: str,
+    endings: Sequence[str],
+) -> list[CaptionedMembers]:
     """What is to be learned of the members of tars, or what is held out. Raises ValueError where there is nothing."""
+    parts = [found_once(path, CaptionedMembers, find) for path in paths]
     if not sum(len(part.names) for part in parts):
         whole = ", ".join(map(str, paths))
         raise ValueError(f"there are no {what}s in {whole}: no member ends in {', '.join(endings)}.")
-    kept = [type(part)(*(array[part.held_out == held_out] for array in part)) for part in parts]
+    kept = [CaptionedMembers(*(array[part.held_out == held_out] for array in part)) for part in parts]
     if not sum(len(part.names) for part in kept):
         raise ValueError(f"{paths[0]} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
     return kept
 
 
-def _of(paths: Sequence[Path], parts: Sequence[tuple[np.ndarray, ...]], first: int) -> Shards:
-    """The members of tars that these arrays tell from the first on."""
+def _shards(paths: Sequence[Path], parts: Sequence[CaptionedMembers], first: int) -> Shards:
+    """The members of tars that three arrays tell, from the first on."""
     return Shards(paths, [Members(*part[first : first + 3]) for part in parts])
 
 
 def _image_members(path: Path) -> CaptionedMembers:
     """Read all headers and captions of a tar of images."""
-    return CaptionedMembers(*_members(path, "image", is_image))
+    return _members(path, "image", is_image)
 
 
-def _video_members(path: Path) -> VideoMembers:
+def _video_members(path: Path) -> CaptionedMembers:
     """Read all headers and captions of a tar of videos, and open each video."""
-    found = CaptionedMembers(*_members(path, "video", lambda name: name.suffix.lower() in VIDEOS))
-    videos = Shards([path], [Members(*found[:3])])
+    found = _members(path, "video", lambda name: name.suffix.lower() in VIDEOS)
+    videos = _shards([path], [found], 0)
     frames = [len(recorded(videos.stretch(i)).rows) for i in range(len(videos))]
-    return VideoMembers(*found, np.array(frames, dtype=np.int64))
+    return found._replace(frames=np.array(frames, dtype=np.int64))
 
 
-def _members(path: Path, what: str, is_one: Callable[[PurePath], bool]) -> Iterator[np.ndarray]:
-    """The arrays of `CaptionedMembers`."""
+def _members(path: Path, what: str, is_one: Callable[[PurePath], bool]) -> CaptionedMembers:
+    """The members that are images, or videos, as if of one frame."""
     found: list[tuple[str, tarfile.TarInfo]] = []
     texts: dict[str, tuple[str, tarfile.TarInfo]] = {}
     for name, member in files_in(path):
@@ -158,8 +151,8 @@ def _members(path: Path, what: str, is_one: Callable[[PurePath], bool]) -> Itera
             raise ValueError(f"{path}: the {what} {name} has no caption; expected a member {key}.txt or {key}.json.")
     told = [texts[key_of(name)] for name, _ in found]
     captions = (_caption(Stretch(path, member.offset_data, member.size, name)) for name, member in told)
-    yield from (*Members.of(found), *Members.of(told))
-    yield np.array([is_held_out(caption) for caption in captions], dtype=bool)
+    held_out = np.array([is_held_out(caption) for caption in captions], dtype=bool)
+    return CaptionedMembers(*Members.of(found), *Members.of(told), held_out, np.ones(len(found), dtype=np.int64))
 
 
 def _caption(stretch: Stretch) -> str:

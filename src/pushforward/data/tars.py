@@ -107,7 +107,7 @@ def found_once(path: Path, kind: Callable[..., M], find: Callable[[Path], M]) ->
     about = path.stat()
     if about.st_size < LARGE:
         return find(path)
-    key = repr((FORMAT, kind.__name__, str(path.resolve()), about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+    key = repr((FORMAT, find.__name__, str(path.resolve()), about.st_size, about.st_mtime_ns, about.st_ctime_ns))
 
     def make(begun: Path) -> None:
         found = find(path)
