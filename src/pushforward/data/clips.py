@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.data.captioned_tars import find_tars, read_recordings
 from pushforward.data.captions import read_metadata
 from pushforward.data.data import (
-    Context,
+    Conditions,
     Data,
     Rows,
     context_of,
@@ -48,7 +48,7 @@ class Clips(Data):
     (3, torch.Size([2, 2, 3, 8, 8]))
     """
 
-    def __init__(self, videos: Sequence[Video], frames: int, *, every: int = 1, context: Context | Embedded = None):
+    def __init__(self, videos: Sequence[Video], frames: int, *, every: int = 1, context: Conditions | Embedded = None):
         if frames < 1 or every < 1:
             raise ValueError(f"a clip has one frame at least, and takes every first, second, …; got {frames}, {every}.")
         shapes = {tuple(video.shape[1:]) for video in videos}

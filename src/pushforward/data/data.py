@@ -19,7 +19,7 @@ from pushforward.shapes import Events
 HELD_OUT = 5_000  # events at most: the standard error of their mean is then about a hundredth of a nat
 
 Rows = Tensor | Sequence[int]  # indices 0 … n − 1, in any order, repeats allowed
-Context = Tensor | Mapping[str, Tensor] | None  # a row an event: of one condition, or of several by name
+Conditions = Tensor | Mapping[str, Tensor] | None  # a row an event: of one condition, or of several by name
 
 
 class Data(ABC):
@@ -77,7 +77,7 @@ class Arrays(Data):
     ):
         self.events = as_tensor(events, "the array of events")
         given = context if isinstance(context, Mapping) or context is None else as_tensor(context, "the context")
-        self.context: Any = given  # a `Context`
+        self.context: Any = given  # `Conditions`
         if self.events.dim() < 2 or not len(self.events):
             raise ValueError(
                 f"events have shape (n, *event), with n at least 1; these have {tuple(self.events.shape)}."
@@ -128,14 +128,14 @@ class Arrays(Data):
         return self.part(rest), self.part(some) if len(some) else None
 
 
-def named(context: Context) -> list[tuple[str, Tensor]]:
+def named(context: Conditions) -> list[tuple[str, Tensor]]:
     """The conditions of a context by name; a single one is named "context"."""
     if isinstance(context, Mapping):
         return sorted(context.items())
     return [] if context is None else [("context", context)]
 
 
-def context_of(context: Context, rows: Tensor) -> Context:
+def context_of(context: Conditions, rows: Tensor) -> Conditions:
     """The context of these rows."""
     if isinstance(context, Mapping):
         return {name: values[rows] for name, values in context.items()}

@@ -7,9 +7,10 @@ their folders' names. The splits of a set share their classes, so a reader also 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,6 +34,10 @@ class Stretch(NamedTuple):
         with self.file.open("rb") as opened:  # opened each time, so that threads and processes share no file position
             opened.seek(self.offset)
             return opened.read(self.size)
+
+    def open(self) -> IO[bytes]:
+        """The bytes as a file: where they are all of it, it is not read yet."""
+        return self.file.open("rb") if self.size < 0 else io.BytesIO(self.read())
 
     def __str__(self) -> str:
         return f"{self.file}, {self.member}" if self.member else str(self.file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,7 +92,7 @@ class Animation(Recording):
         from PIL import Image, UnidentifiedImageError
 
         try:
-            with Image.open(io.BytesIO(self.stretch.read())) as picture:
+            with self.stretch.open() as file, Image.open(file) as picture:
                 yield picture
         except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
             raise ValueError(f"it ends early, or is no image that Pillow reads: {error}") from error
@@ -144,7 +143,7 @@ class Movie(Recording):
         """The file, and its first video stream."""
         av = require("av", "video")
         try:
-            with av.open(io.BytesIO(self.stretch.read())) as container:
+            with self.stretch.open() as file, av.open(file) as container:
                 stream = next(iter(container.streams.video), None)
                 if stream is None:
                     raise ValueError("it has no video stream.")

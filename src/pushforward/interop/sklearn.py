@@ -27,7 +27,7 @@ from pushforward.fitting import fit
 from pushforward.models import NSF, VectorModel
 from pushforward.randomness import keyed
 
-SPLINES = partial(NSF, autoregressive=True)
+SPLINES = partial(NSF, autoregressive=True)  # of one feature or more
 LARGEST = 2**31  # of seeds
 
 
