@@ -24,6 +24,7 @@ from pushforward.runs.data import note_data, read_note
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
 from pushforward.runs.pace import within
 from pushforward.runs.pictures import drawing
+from pushforward.shapes import fits
 from pushforward.training import Checkpoints, Log, Look, Objective, Plan, State, begin, proceed, ranks
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.log import Board
@@ -124,7 +125,7 @@ def _prepared(data: Data, objective: Objective) -> Data:
         return made
     first = made.fetch([0])[0]
     shape = tuple(first.shape[2:] if isinstance(made, Documents) else codec.prepare(first).shape[1:])
-    if len(shape) != len(event) or any(n not in (None, has) for n, has in zip(event, shape, strict=True)):
+    if not fits(shape, event):
         raise ValueError(f"the codec makes latents of shape {shape}, and model.image is {event}. Set it to that.")
     return made
 
