@@ -25,7 +25,7 @@ from pushforward.codecs import CodedFlow, codec_of
 from pushforward.evaluation import held_out
 from pushforward.fitting import fit
 from pushforward.models import NSF, VectorModel
-from pushforward.randomness import keyed
+from pushforward.randomness import keyed, seeded
 
 SPLINES = partial(NSF, autoregressive=True)  # of one feature or more
 LARGEST = 2**31  # of seeds
@@ -58,8 +58,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """Fit to rows X (n, features), which `sample_weight` (n,) weights. Raises ValueError as `pushforward.fit`."""
         x = self._rows(X, ensure_min_samples=2)
         seed = _seed(self.random_state)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             flow = self.model(features=x.shape[1]).build()
         changes: dict[str, Any] = {"steps": self.steps, "lr": self.lr}
         chosen = {name: value for name, value in changes.items() if value is not None}
