@@ -40,6 +40,12 @@ def _everyday(doctest_namespace):
     assert global_state() == before, "this test changed torch's global state"
 
 
+def pytest_collectstart(collector):
+    """Seed what a module draws on import, so that it does not depend on the modules before it."""
+    if isinstance(collector, pytest.Module):
+        torch.manual_seed(0)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Tests skipped for want of kernels are counted in one line of the summary, not in one for each of them."""

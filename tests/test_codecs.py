@@ -172,7 +172,7 @@ ALL = [
     (Coarse(UniformDequantization(4), 16), torch.arange(12).reshape(2, 1, 2, 3), "bits/dim", 6),
     (TokenCells(7), torch.arange(6).reshape(2, 3), "nats/token", 3),
     (
-        GaussianCodebook(6, 2, sigma=0.05).requires_grad_(False),
+        GaussianCodebook(6, 2, sigma=1e-3).requires_grad_(False),
         torch.arange(6).reshape(2, 3),
         "nats/token",
         3,
