@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
@@ -71,20 +72,47 @@ def rooms(module: ModuleType) -> Iterator[ModuleType]:
             yield from rooms(value)
 
 
-def reference(room: ModuleType) -> Iterator[str]:
-    """The page of a room: what it says of itself, then file after file what the file says and holds.
+def all_rooms() -> list[ModuleType]:
+    """Those that `pushforward` offers, and others that pages name."""
+    others = ("denoising", "diagnostics", "explore", "guidance", "sampling", "shapes", "transform")
+    return [*rooms(pushforward), *(importlib.import_module(f"pushforward.{name}") for name in others)]
 
-    Classes and functions of another room that it offers too stand on that room's page.
-    """
-    files: dict[str, list[str]] = {room.__name__: []}
+
+def definitions(room: ModuleType) -> dict[str, object]:
+    """The classes and functions that a room offers and that are written in it, and its other values."""
+    found = {}
     for name, value in public(room).items():
         defined = inspect.isclass(value) or inspect.isfunction(value)
         if not inspect.ismodule(value) and (not defined or value.__module__.startswith(room.__name__)):
-            kind = "class" if inspect.isclass(value) else "function" if inspect.isfunction(value) else "data"
-            entry = f".. auto{kind}:: {room.__name__}.{name}\n"
-            entry += "   :members:\n   :show-inheritance:\n" if kind == "class" else ""
-            files.setdefault(room.__name__ if kind == "data" else value.__module__, []).append(entry)
+            found[name] = value
+    return found
+
+
+def homes() -> dict[int, str]:
+    """For each class and function, by its id, the innermost room that offers it."""
+    by_depth = sorted(all_rooms(), key=lambda room: room.__name__.count("."))
+    return {id(value): room.__name__ for room in by_depth for value in definitions(room).values() if callable(value)}
+
+
+def reference(room: ModuleType) -> Iterator[str]:
+    """The page of a room: what it says of itself, then file after file what the file says and holds.
+
+    A class or a function stands on the page of one room, and other rooms that offer it link there.
+    """
+    files: dict[str, list[str]] = {room.__name__: []}
+    linked, home = [], homes()
+    for name, value in definitions(room).items():
+        there = home.get(id(value), room.__name__)
+        if there != room.__name__:
+            linked.append(f"{{py:obj}}`~{there}.{name}`")
+            continue
+        kind = "class" if inspect.isclass(value) else "function" if inspect.isfunction(value) else "data"
+        entry = f".. auto{kind}:: {room.__name__}.{name}\n"
+        entry += "   :members:\n   :show-inheritance:\n" if kind == "class" else ""
+        files.setdefault(room.__name__ if kind == "data" else value.__module__, []).append(entry)
     yield f"# {room.__name__}\n\n```{{eval-rst}}\n.. automodule:: {room.__name__}\n```\n"
+    if linked:
+        yield f"Offered here too: {', '.join(linked)}.\n"
     for file, entries in files.items():
         said = "" if file == room.__name__ else f".. automodule:: {file}\n   :no-index:\n"
         heading = "" if file == room.__name__ else f"## {file.removeprefix('pushforward.')}\n"
@@ -95,7 +123,7 @@ def write_reference(_app) -> None:
     """A page for each room, into docs/api, and one that lists them."""
     folder = DOCS / "api"
     folder.mkdir(exist_ok=True)
-    pages = {room.__name__: "\n".join(reference(room)) for room in rooms(pushforward)}
+    pages = {room.__name__: "\n".join(reference(room)) for room in all_rooms()}
     pages["index"] = "\n".join(["# Reference", "", "```{toctree}", ":maxdepth: 2", "", *pages, "```", ""])
     for name, text in pages.items():
         (folder / f"{name}.md").write_text(text)

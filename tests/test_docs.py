@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import runpy
 import sys
+from collections import Counter
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 TUTORIALS = sorted(DOCS.glob("tutorials/*.md"))
 PAGES = sorted([*DOCS.glob("*.md"), *TUTORIALS])
 
@@ -36,10 +40,38 @@ def test_the_tutorial_runs(page, monkeypatch):
     matplotlib.pyplot.close("all")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of the page ends with."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
-        assert (page.parent / link).exists() or link.startswith("api/"), link
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
+        path, _, heading = link.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists() or link.startswith("api/"), link
+        assert not heading or heading in anchors(there), link
+
+
+@pytest.fixture
+def conf(monkeypatch):
+    """The site's configuration, whose import changes the environment and the path of modules."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    return runpy.run_path(str(DOCS / "conf.py"))
+
+
+def test_the_reference_has_every_public_name_once(conf):
+    for library in ("pyro", "sklearn"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    on_pages, offered = Counter(), set()
+    for room in conf["all_rooms"]():
+        names = re.findall(rf"auto(?:class|function):: {room.__name__}\.(\w+)", "\n".join(conf["reference"](room)))
+        on_pages.update(getattr(room, name) for name in names)
+        offered |= {value for value in conf["public"](room).values() if isinstance(value, (type, FunctionType))}
+    assert on_pages == Counter(offered)
 
 
 def named(word: str) -> object:
@@ -56,13 +88,18 @@ def named(word: str) -> object:
     raise ModuleNotFoundError(word)
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_the_names_that_pages_give_exist(page):
+    for word in set(re.findall(r"\b(?:pf|pushforward)(?:\.\w+)+", page.read_text())):
+        named(re.sub(r"^pf\b", "pushforward", word))
+
+
 @pytest.mark.filterwarnings("ignore")  # of other libraries, at import
-@pytest.mark.parametrize("library", ["pf", "nflows", "zuko", "normflows"])
-def test_the_names_of_other_libraries_and_ours_exist(library):
+@pytest.mark.parametrize("library", ["nflows", "zuko", "normflows"])
+def test_the_names_of_other_libraries_exist(library):
     """Every name in `coming_from.md` that begins with a library's."""
-    if library != "pf":
-        pytest.importorskip(library, reason=f"{library} is not installed")
+    pytest.importorskip(library, reason=f"{library} is not installed")
     words = set(re.findall(rf"`({library}\.[\w.]+)", (DOCS / "coming_from.md").read_text()))
     assert len(words) > 10
     for word in words:
-        named(re.sub(r"^pf\b", "pushforward", word))
+        named(word)
