@@ -7,6 +7,7 @@ import base64
 import io
 import math
 import re
+import shutil
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ from pushforward.explore import app
 from pushforward.explore.blocks import bits, blocks
 from pushforward.explore.clips import Clips
 from pushforward.explore.expected import expected
+from pushforward.explore.opened import opened
 from pushforward.explore.uploads import BYTES, PIXELS, read_upload
 from pushforward.explore.worker import SupersededError, Worker, in_parts
 from pushforward.networks import UNetOptions
@@ -201,6 +203,9 @@ def test_a_training_is_followed(tmp_path):
     assert answer["held_out"] == [[5000, -4.5]]
     assert answer["picture"] == "step-00005000.png"
     assert "samples" not in client.get(path, params={"seen": answer["picture"]}).json()
+    (tmp_path / "run/pictures/step-00006000.png").write_bytes(png()[:40])
+    assert client.get(path).json()["picture"] == "", "it is being written"
+    (tmp_path / "run/pictures/step-00006000.png").unlink()
     log.rewind(1000)  # it is continued from a checkpoint, with longer lines
     for step in range(1010, 6000, 10):
         log.write(step, {"nats": 2.0, "gradient": 1.0, "lr": 0.1, "seconds": step / 100, "precision": "float32"})
@@ -210,6 +215,52 @@ def test_a_training_is_followed(tmp_path):
     assert answer["curve"][-1][1] == -2.0
     pf.runs.folder.write_card(tmp_path / "run")
     assert client.get(path).json()["ended"]
+    log.path.unlink()  # it is trained anew; the file may have the number of the old one
+    for step in range(10, 6000, 10):
+        log.write(step, {"nats": 3.0, "gradient": 1.0, "lr": 0.1, "seconds": step / 100})
+    assert {score for _, score, *_ in client.get(path).json()["curve"]} == {-3.0}
+    log.path.unlink()
+    assert "no log" in client.get(path).json()["detail"]
+
+
+def test_a_run_that_is_deleted_stays_and_one_that_is_trained_anew_is_opened_anew(tmp_path):
+    from fastapi.testclient import TestClient
+
+    folder = tmp_path / "run"
+    client = TestClient(app([folder_of_a_run(folder, 2), "pretrained:moons"]), base_url=HERE)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").unlink()
+    assert "has not written its first checkpoint" in client.get("/api/runs/run/scene").json()["detail"]
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    assert "does not fit" in client.get("/api/runs/run/scene").json()["detail"]
+    (folder / "model.safetensors").write_bytes(weights)
+    assert client.get("/api/runs/run/scene").status_code == 200
+    shutil.rmtree(folder)
+    assert [run["name"] for run in client.get("/api/runs").json()] == ["run", "moons"]
+    assert client.get("/api/runs/run/scene").status_code == 200
+    folder_of_a_run(folder, 3)
+    assert [run["kind"] for run in client.get("/api/runs").json()] == ["vectors", "plane"]
+
+
+def folder_of_a_run(folder, features):
+    model = pf.models.MAF(features=features, transforms=1, hidden=(8,))
+    pf.save(model.build(), folder, model=model)
+    return folder
+
+
+def test_runs_have_the_names_of_their_folders(tmp_path, monkeypatch):
+    folder_of_a_run(tmp_path / "a\\b?", 2)
+    monkeypatch.chdir(tmp_path / "a\\b?")
+    assert [*opened([".", "../a\\b?", "pretrained:moons"])] == ["a-b-", "a-b--2", "moons"]
+
+
+def test_a_failure_is_told_as_others_are(monkeypatch):
+    from fastapi.testclient import TestClient
+
+    monkeypatch.setattr("pushforward.explore.plane.Plane.point", lambda *_: 1 / 0)
+    client = TestClient(app(["pretrained:moons"]), base_url=HERE, raise_server_exceptions=False)
+    answer = client.get(f"{MOONS}/point", params={"stage": 0, "x": 0, "y": 0})
+    assert (answer.status_code, answer.json()["detail"]) == (500, "the server failed; its terminal says where")
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -669,6 +720,23 @@ def test_parts_grow_however_long_other_jobs_take(monkeypatch):
     for _ in in_parts(25, lambda rows: sizes.append(len(rows))):
         time.sleep(0.05)
     assert sizes == [1, 4, 16, 4]
+
+
+@pytest.mark.parametrize(
+    ("base", "each", "expected"),
+    [(0.5, 0.01, [1, 2, 4, 8, 10]), (0.0, 0.01, [1, 4, 16, 4]), (0.0, 0.3, [1, 2, *[1] * 22])],
+    ids=["as long for many rows as for one", "quick", "slow for each"],
+)
+def test_parts_are_as_long_as_they_are_worth(monkeypatch, base, each, expected):
+    now, sizes = [0.0], []
+    monkeypatch.setattr("pushforward.explore.worker.time.monotonic", lambda: now[0])
+
+    def compute(rows):
+        sizes.append(len(rows))
+        now[0] += base + each * len(rows)
+
+    list(in_parts(25, compute))
+    assert sizes == expected
 
 
 def test_the_job_of_a_page_that_left_ends():

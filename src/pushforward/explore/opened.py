@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -28,7 +29,7 @@ from pushforward.explore.vectors import MOST, POINTS, Vectors
 from pushforward.flow import Flow
 from pushforward.recipe import Recipe
 from pushforward.runs.data import class_names, images_of, recipe_of
-from pushforward.runs.folder import PRETRAINED, folder_of, load_coded, read_results
+from pushforward.runs.folder import PRETRAINED, RECIPE, folder_of, load_coded, read_results
 from pushforward.runs.null import check_null, knows_null
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.log import LOG
@@ -51,6 +52,7 @@ class Opened:
 
     def __init__(self, run: str | PathLike[str], name: str):
         self.run, self.name = run, name
+        self.planned = _written(run, RECIPE)
         self.recipe: Recipe = recipe_of(run)
         with torch.device("meta"):
             self.built: Flow = self.recipe.model.build()
@@ -97,8 +99,12 @@ class Opened:
 
     @property
     def changed(self) -> bool:
-        """Whether there are other weights than those that were loaded."""
-        return "coded" in vars(self) and self.written != _written(self.run)
+        """Whether its folder holds another recipe, or other weights than those that were loaded.
+
+        A run whose folder is gone stays as it was.
+        """
+        planned, loaded = _written(self.run, RECIPE), "coded" in vars(self)
+        return bool(planned) and (planned != self.planned or (loaded and _written(self.run, WEIGHTS) != self.saved))
 
     @cached_property
     def training(self) -> Training:
@@ -106,7 +112,7 @@ class Opened:
 
     @cached_property
     def coded(self) -> CodedFlow:
-        self.written = _written(self.run)
+        self.saved = _written(self.run, WEIGHTS)
         return load_coded(self.run)
 
     @cached_property
@@ -203,16 +209,23 @@ def _made_of(part: Transform) -> dict[str, Any]:
     }
 
 
-def _written(run: str | PathLike[str]) -> int:
-    """When the weights were written, in nanoseconds."""
-    return (folder_of(run) / WEIGHTS).stat().st_mtime_ns
+def _written(run: str | PathLike[str], name: str) -> int:
+    """When a file of a run was written, in nanoseconds; 0 where there is none."""
+    try:
+        return (folder_of(run) / name).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def opened(runs: Iterable[str | PathLike[str]]) -> dict[str, Opened]:
-    """Runs by short names, which are all that a request can name: an address gives #, ?, % a meaning of its own."""
+    """Runs by short names, which are all that a request can name.
+
+    They have no #, ?, % and backslash, to which an address gives a meaning of its own.
+    """
     found: dict[str, Opened] = {}
     for run in runs:
-        base = name = re.sub("[#?%]", "-", Path(str(run).removeprefix(PRETRAINED)).name) or "run"
+        place = Path(os.path.abspath(str(run).removeprefix(PRETRAINED)))  # of . and .. the folder's own name
+        base = name = re.sub(r"[#?%\\]", "-", place.name) or "run"
         count = 2
         while name in found:
             name, count = f"{base}-{count}", count + 1

@@ -70,6 +70,7 @@ def app(runs: Sequence[Run] = SHIPPED) -> "FastAPI":
         (OSError, 422, ""),  # weights that are not there yet
         (SupersededError, 409, "a later request took its place"),
         (BusyError, 503, "too many requests are waiting; try again"),
+        (Exception, 500, "the server failed; its terminal says where"),
     ):
         made.add_exception_handler(error, _saying(status, text))
     return made

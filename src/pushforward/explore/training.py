@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from pushforward.explore.expected import expected
@@ -15,6 +15,7 @@ from pushforward.runs.plotting import history
 from pushforward.training.log import LOG
 
 PARTS = 240  # points of a curve
+END = b"IEND\xaeB`\x82"  # of a PNG
 
 
 class Training:
@@ -23,7 +24,7 @@ class Training:
     def __init__(self, run: str | PathLike[str], recipe: Recipe):
         self.folder, self.steps, self.expected = folder_of(run), recipe.train.steps, expected(recipe)
         self.lines: list[dict[str, Any]] = []
-        self.file, self.read = 0, 0  # the number of the file, and bytes that were read
+        self.last, self.read = b"", 0  # the last line that was read, and the bytes up to its end
 
     def so_far(self, seen: str = "") -> dict[str, Any]:
         """The curve in its unit, what its last line says, and the last picture of samples, where it is not `seen`.
@@ -57,28 +58,36 @@ class Training:
         return card.exists() and card.stat().st_mtime >= (self.folder / LOG).stat().st_mtime
 
     def _read_on(self) -> None:
-        """Read the lines that are new, or all where the file is another, as that of a run that was continued."""
+        """Read the lines that are new, or all where the last line that was read is no longer in its place: a run that
+        is continued from an earlier step, or trained anew, has another log."""
         path = self.folder / LOG
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            number = os.fstat(file.fileno()).st_ino
-            if number != self.file:
-                self.lines, self.file, self.read = [], number, 0
-            file.seek(self.read)
-            new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self.lines += [json.loads(line) for line in whole.splitlines()]
-        self.read += len(whole)
+        new = _since(path, self.read - len(self.last))
+        if not new.startswith(self.last):
+            self.lines, self.read, self.last = [], 0, b""
+            new = _since(path, 0)
+        lines = new[len(self.last) : new.rfind(b"\n") + 1].splitlines(keepends=True)
+        self.lines += [json.loads(line) for line in lines]
+        self.read += sum(map(len, lines))
+        self.last = lines[-1] if lines else self.last
 
     def _picture(self, seen: str) -> dict[str, str]:
         newest = max((self.folder / "pictures").glob("step-*.png"), default=None)
         if newest is None or newest.name == seen:
             return {"picture": newest.name if newest else ""}
-        return {
-            "picture": newest.name,
-            "samples": "data:image/png;base64," + base64.b64encode(newest.read_bytes()).decode(),
-        }
+        picture = newest.read_bytes()
+        if not picture.endswith(END):
+            return {"picture": seen}  # it is being written
+        return {"picture": newest.name, "samples": "data:image/png;base64," + base64.b64encode(picture).decode()}
+
+
+def _since(path: Path, start: int) -> bytes:
+    """What a file holds from a byte on; nothing where there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _thinned(scores: list[tuple[int, float]]) -> list[tuple[int, float, float, float]]:

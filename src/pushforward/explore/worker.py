@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 WAITING = 64  # requests
 LONG = 0.5  # seconds that a part of a job takes, at most, where it can be shorter
+CHEAPER = 0.75  # of the least time for a row: a longer range is worth its time
 
 Parts = Generator[
     float | None, None, Any
@@ -99,15 +101,22 @@ class Worker:
 def in_parts(n: int, function: Callable[[range], Any], first: int = 1) -> Parts:
     """What the function returns for the ranges of 0 … n − 1 in turn, a part each.
 
-    Each range is four times as long as the last, until one takes long; the time of other jobs between them is not
-    counted.
+    The next range is longer where the last one took little time, or less for a row than those before it: a flow that
+    samples position after position takes about as long for many rows as for one. It is shorter where the last one took
+    long for nothing. The time of other jobs between them is not counted.
     """
-    found, start, length = [], 0, first
+    found, start, length, least = [], 0, first, math.inf
     while start < n:
         rows, began = range(start, min(start + length, n)), time.monotonic()
         found.append(function(rows))
-        if time.monotonic() - began < LONG / 4:
+        took = time.monotonic() - began
+        if took < LONG / 4:
             length *= 4
+        elif took / len(rows) < CHEAPER * least:
+            length *= 2
+        elif took > LONG:
+            length = max(first, length // 2)
+        least = min(least, took / len(rows))
         start = rows.stop
         yield start / n
     return found

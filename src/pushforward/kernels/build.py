@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,17 @@ FAILURES = (OSError, RuntimeError, subprocess.CalledProcessError)
 
 
 def build() -> dict[str, Path | None]:
-    """Build all kernels ahead. Returns the path of each one's library; None where it cannot be built.
+    """Build all kernels ahead, one for each core at a time. Returns the path of each one's library; None where it
+    cannot be built.
 
     Raises RuntimeError where kernels are switched off.
     """
     if not enabled:
         raise RuntimeError("kernels are switched off by PUSHFORWARD_KERNELS=0: there is nothing to build.")
     names = sorted(source.stem for source in SOURCES.glob("*.cpp"))
-    found = {name: _loaded(name, ()) for name in names}
-    return {name: None if loaded is None else Path(loaded._name) for name, loaded in found.items()}
+    with ThreadPoolExecutor(os.cpu_count()) as compilers:
+        found = compilers.map(lambda name: _loaded(name, ()), names)
+        return {name: None if loaded is None else Path(loaded._name) for name, loaded in zip(names, found, strict=True)}
 
 
 def library(name: str, structs: Structs = ()) -> ctypes.CDLL | None:
