@@ -20,4 +20,4 @@ def switch(monkeypatch, on: bool) -> None:
     if on and not available():
         pytest.skip(UNTESTED)
     monkeypatch.setattr(serving, "LEAST", dict.fromkeys(serving.LEAST, 0))
-    monkeypatch.setattr(perceptron, "_pays", lambda *_, **__: True)
+    monkeypatch.setattr(perceptron, "pays", lambda *_, **__: True)

@@ -22,10 +22,12 @@ Events = Tensor  # (batch, *event)
 Tokens = Tensor  # (batch, token, feature)
 PerSample = Tensor  # (batch,)
 
+WIDE = torch.float32, torch.float64
+
 
 def at_least_float32(t: Tensor) -> Tensor:
     """`t` in float32 if its dtype is narrower, the least precision of flow arithmetic. float64 stays float64."""
-    return t.to(torch.promote_types(t.dtype, torch.float32))
+    return t if t.dtype in WIDE else t.to(torch.promote_types(t.dtype, torch.float32))
 
 
 def without_autocast(t: Tensor) -> AbstractContextManager:

@@ -18,6 +18,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -171,27 +172,28 @@ class Chain(Transform):
         return self[0].support(event)
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        total = 0
+        log_dets = []
         for part in self:
             x, log_det = part(x, context)
-            total = total + log_det
-        return x, total  # pyright: ignore[reportReturnType]
+            log_dets.append(log_det)
+        return x, reduce(torch.add, log_dets)
 
     def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
         if not is_unchanged(self, Chain):
             return super().log_prob(x, base, context)
-        (*before, last), total = self, 0
+        *before, last = self
+        log_dets = []
         for part in before:
             x, log_det = part(x, context)
-            total = total + log_det
-        return total + last.log_prob(x, base, context)
+            log_dets.append(log_det)
+        return reduce(torch.add, log_dets, last.log_prob(x, base, context))
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        total = 0
+        log_dets = []
         for part in reversed(self.parts):
             z, log_det = part.inverse(z, context)  # pyright: ignore[reportCallIssue]
-            total = total + log_det
-        return z, total  # pyright: ignore[reportReturnType]
+            log_dets.append(log_det)
+        return z, reduce(torch.add, log_dets)
 
     def encode(self, x: Events, context: Context | None = None) -> Events:
         for part in self:

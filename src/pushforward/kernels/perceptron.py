@@ -50,6 +50,20 @@ class Linear(NamedTuple):
     bias: Tensor
     mask: Tensor | None = None
 
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """weight · mask, and the bias."""
+        return self.weight if self.mask is None else self.weight * self.mask, self.bias
+
+
+def pays(rows: int, weights: int, *, masked: bool) -> bool:
+    """Whether the kernel is faster than tensor operations, for a perceptron with so many weights.
+
+    It copies the weights at each call, which many rows make up for; products that masks save make up for more.
+    """
+    if rows * weights < serving.LEAST["perceptron"]:
+        return False
+    return weights <= 2**12 * rows if masked else weights <= 2**10 * rows <= 2**20
+
 
 def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residual: bool) -> bool:
     """Whether the kernel may compute the outputs (batch, outputs) of x (batch, features)."""
@@ -57,21 +71,11 @@ def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residua
         return False
     tensors = [t for layer in layers for t in layer if t is not None]
     return (
-        _pays(x.shape[0], layers)
-        and serving.are_plain(x, *tensors, *(() if added is None else (added,)))
+        serving.are_plain(x, *tensors, *(() if added is None else (added,)))
         and all(map(Tensor.is_contiguous, tensors))
         and _fit(x, added, layers, residual)
         and library("perceptron", STRUCTS) is not None
     )
-
-
-def _pays(rows: int, layers: Sequence[Linear]) -> bool:
-    """Whether the kernel is faster than tensor operations. It copies the weights at each call, which many rows make up
-    for; products that masks save make up for more."""
-    weights = sum(layer.weight.numel() for layer in layers)
-    if rows * weights < serving.LEAST["perceptron"]:
-        return False
-    return weights <= 2**12 * rows if layers[-1].mask is not None else weights <= 2**10 * rows <= 2**20
 
 
 def _fit(x: Tensor, added: Tensor | None, layers: Sequence[Linear], residual: bool) -> bool:

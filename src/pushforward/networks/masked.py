@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +48,8 @@ class MaskedLinear(Computed, nn.Linear):
         """Set the mask, which the state dict leaves out."""
         self.mask.copy_(self.pattern)
 
-    @property
-    def masked(self) -> Tensor:
-        return self.weight * self.mask
-
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as torch has it
-        return F.linear(input, self.masked, self.bias)
+        return F.linear(input, self.weight * self.mask, self.bias)
 
 
 class MaskedMLP(CausalNetwork):
@@ -99,11 +94,11 @@ class MaskedMLP(CausalNetwork):
 
     def start(self, rows: int, context: Context | None = None) -> Decoder:
         layers = self.layers
-        plain = layers.plain() if is_unchanged(self, MaskedMLP) else None
-        if plain is None:
+        linears = layers.linears() if is_unchanged(self, MaskedMLP) else None
+        if linears is None:
             return self.whole(rows, context)  # the other decoders would not call the layers
         added = None if layers.context_encoder is None else layers.context_encoder(context)
-        maps: list[Any] = [(layer.masked, layer.bias) for layer in plain]
+        maps = [linear.folded() for linear in linears]
         weights = kernel.Weights(maps, self.known, layers.residual)
         if layers.activation is F.relu and kernel.serves(weights, rows):
             blank = maps[0][0].new_zeros(rows, 0)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,30 +58,32 @@ class Layers(nn.Module):
 
     def run(self, x: Tensor, context: Context | None = None) -> Tensor:
         """The outputs under a context, by the compiled kernel where it may serve."""
-        x = x.to(computes_in(self.answer))
         added = None if self.context_encoder is None else self.context_encoder(context)
-        maps = None if kernel.serving.recorded() or not self._suits_kernel(x.shape[0]) else self.plain()
-        if maps is None:
-            return self(x, added)
-        layers = list(map(_linear, maps))
-        if not kernel.serves(x, added, layers, residual=self.residual):
-            return self(x, added)
-        return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
+        layers = self.linears() if self._suits_kernel(x) else None
+        if layers is not None:
+            x = x.to(layers[-1].weight.dtype)
+            if kernel.serves(x, added, layers, residual=self.residual):
+                return kernel.perceptron(x, added, layers, residual=self.residual, tensors=self._by_tensors)
+        return self(x, added)
 
-    def _suits_kernel(self, rows: int) -> bool:
-        """Whether the activation is the kernel's and there is enough work. Tested first: small batches need no more."""
-        return self.activation is F.relu and rows * self.multiplications >= kernel.serving.LEAST["perceptron"]
+    def _suits_kernel(self, x: Tensor) -> bool:
+        """Whether the activation is the kernel's and there is enough work."""
+        if kernel.serving.recorded() or self.activation is not F.relu:
+            return False
+        return kernel.pays(x.shape[0], self.multiplications, masked=self.kinds[-1] is not nn.Linear)
 
-    def plain(self) -> list[Any] | None:
-        """Its linear maps, if each is of its original class, without hooks or replaced parts; else None."""
-        maps: list[Any] = [*self.maps, self.answer]
+    def linears(self) -> list[kernel.Linear] | None:
+        """Its linear maps as tensors; None where one is not of its original class, or has hooks or replaced parts."""
+        maps, found = [*self.maps, self.answer], []
         if is_watched(self) or len(maps) != len(self.kinds):
             return None
         for layer, kind in zip(maps, self.kinds, strict=True):
-            own = layer._parameters
-            if type(layer) is not kind or layer._modules or own["bias"] is None or is_watched(layer):
+            own = layer._parameters  # read for every layer at every call, so without attribute look-ups
+            weight, bias, mask = own.get("weight"), own.get("bias"), layer._buffers.get("mask")
+            if type(layer) is not kind or layer._modules or is_watched(layer) or weight is None or bias is None:
                 return None
-        return maps
+            found.append(kernel.Linear(weight, bias, mask))
+        return found
 
     def _by_tensors(self, x: Tensor, added: Tensor | None, *parameters: Tensor) -> Tensor:
         maps = [*(f"maps.{k}" for k in range(len(self.maps))), "answer"]
@@ -90,7 +91,7 @@ class Layers(nn.Module):
         return functional_call(self, dict(zip(names, parameters, strict=True)), (x, added))
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        v = before = self.maps[0](x)
+        v = before = self.maps[0](x.to(computes_in(self.answer)))
         if added is not None:
             v = before = v + added
         for k, layer in enumerate(self.maps[1:], 2):
@@ -98,11 +99,6 @@ class Layers(nn.Module):
             if self.skips(k):
                 v = before = v + before
         return self.answer(self.activation(v))
-
-
-def _linear(layer: nn.Module) -> kernel.Linear:
-    own = layer._parameters  # read for every layer at every call, so without attribute look-ups
-    return kernel.Linear(own["weight"], own["bias"], layer._buffers.get("mask"))  # pyright: ignore[reportArgumentType]
 
 
 class MLP(nn.Module):

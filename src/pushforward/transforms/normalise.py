@@ -109,16 +109,20 @@ def _statistics(x: Events) -> tuple[Tensor, Tensor]:
 
 def _forward(x: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
     """x (batch, features, …) -> z and log-slopes, for parameters of the first dimensions of an event."""
-    shift, log_slopes = _at_places(shift, x), -_at_places(log_scale.to(shift.dtype), x)
-    z = (at_least_float32(x) - shift) * log_slopes.exp()
+    shift, log_scale = _at_places(shift, log_scale, x)
+    log_slopes = -log_scale
+    z = (x - shift) * log_slopes.exp()
     return z, log_slopes.expand(z.shape)
 
 
 def _inverse(z: Events, shift: Tensor, log_scale: Tensor) -> tuple[Events, Events]:
-    shift, log_scale = _at_places(shift, z), _at_places(log_scale.to(shift.dtype), z)
-    x = at_least_float32(z) * torch.exp(log_scale) + shift
+    shift, log_scale = _at_places(shift, log_scale, z)
+    x = z * log_scale.exp() + shift
     return x, log_scale.expand(x.shape)
 
 
-def _at_places(parameter: Tensor, x: Events) -> Tensor:
-    return at_least_float32(parameter).reshape(*parameter.shape, *[1] * (x.dim() - 1 - parameter.dim()))
+def _at_places(shift: Tensor, log_scale: Tensor, x: Events) -> tuple[Tensor, Tensor]:
+    """Both in one dtype, float32 or wider, and with as many dimensions as an event of x has."""
+    shift = at_least_float32(shift)
+    shape = (*shift.shape, *(1,) * (x.dim() - 1 - shift.dim()))
+    return shift.reshape(shape), log_scale.type_as(shift).reshape(shape)
