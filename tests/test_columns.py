@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
+import lzma
 import re
 import sys
+import time
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +21,7 @@ import torch
 import pushforward as pf
 from pushforward.cli.main import main
 from pushforward.data import Arrays
-from pushforward.data.columns import read_table, write_table
+from pushforward.data.columns import Table, read_table, write_table
 from pushforward.training import Log
 
 VALUES = np.random.default_rng(0).normal([3, -200, 0, 0], [1, 50, 1, 1], (300, 4))
@@ -51,6 +56,46 @@ def test_a_table_is_the_same_in_every_kind_of_file(make, tmp_path):
     table = read_table(make(tmp_path))
     assert list(table.columns) == NAMES
     np.testing.assert_array_equal(table.take(["mass", "energy"]), VALUES[:, [2, 0]])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".npz"])
+def test_a_table_is_read_as_it_was_written_whatever_its_names(suffix, tmp_path):
+    names = ["file", "allow_pickle", "arr_0", "a/b", "für\n", 'a,"b"', "x.npy", "漢字", "-"]
+    columns = {name: np.array([i, i + 0.5]) for i, name in enumerate(names)}
+    write_table(columns, tmp_path / f"table{suffix}")
+    found = read_table(tmp_path / f"table{suffix}").columns
+    assert {name.strip(): column.tolist() for name, column in columns.items()} == {
+        name.strip(): column.tolist() for name, column in found.items()
+    }
+
+
+def test_a_table_may_have_many_columns():
+    names = [f"c{i}" for i in range(5000)]
+    table = Table({name: np.ones(2) for name in names})
+    started = time.process_time()
+    assert table.take(table.names).shape == table.complete(names).take(names).shape == (2, 5000)
+    assert time.process_time() - started < 1  # 3 s where each column is looked up in a new dictionary of all
+
+
+@pytest.mark.parametrize("packed", [(gzip, gzip), (gzip, bz2), (lzma, gzip, lzma)])
+def test_a_table_may_be_compressed_twice(packed, tmp_path):
+    data = b"a,b\n1,2\n3,4\n"
+    for module in packed:
+        data = module.compress(data)
+    (tmp_path / "t.csv.gz").write_bytes(data)
+    assert read_table(tmp_path / "t.csv.gz").columns["b"].tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    "written", [b"{", b"[]", b'{"index_columns": null}', b'{"index_columns": [{"kind": "range"}, 3]}']
+)
+def test_metadata_of_another_kind_are_passed_over(written, tmp_path):
+    arrow, parquet = (
+        pytest.importorskip(name, reason="pyarrow is not installed") for name in ("pyarrow", "pyarrow.parquet")
+    )
+    table = arrow.table({"a": [1, 2]}).replace_schema_metadata({b"pandas": written, b"huggingface": written})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").names == ("a",)
 
 
 def test_columns_without_names_are_numbered(tmp_path):
@@ -313,12 +358,27 @@ def test_integers_that_float64_rounds_are_told_by_column(tmp_path, suffix):
 
 def test_other_tables_that_cannot_be_used(tmp_path):
     (tmp_path / "torn.npy").write_bytes(b"torn")
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    (tmp_path / "great.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + header)
+    np.save(tmp_path / "cube.npy", np.zeros((2, 3, 2)))
+    np.save(tmp_path / "none.npy", np.zeros((0, 3)))
+    np.save(tmp_path / "a.npy", np.zeros((2, 3)))
+    (tmp_path / "a.npy").rename(tmp_path / "array.npz")
+    with zipfile.ZipFile(tmp_path / "archive.npz", "w") as archive:
+        archive.writestr("readme.txt", "text")
+    np.savez(tmp_path / "twice.npz", x=np.zeros((3, 2)), x0=np.zeros(3))
     np.savez(tmp_path / "words.npz", word=np.array(["a", "b"]))
     np.savez(tmp_path / "uneven.npz", a=np.ones(2), b=np.ones(3))
     (tmp_path / "table.xls").touch()
     (tmp_path / "folder.csv").mkdir()
     for name, message in (
         ("torn.npy", "this is not a complete npy file"),
+        ("great.npy", "this is not a complete npy file"),
+        ("cube.npy", r"columns have one length, at least 1; these have {'x': \(2, 3, 2\)}"),
+        ("none.npy", r"columns have one length, at least 1; these have .*\(0,\)"),
+        ("array.npz", r"array\.npz: not a complete \.npz file"),
+        ("archive.npz", "it holds readme.txt, which is no array"),
+        ("twice.npz", "columns 1, 3 are all named 'x0'"),
         ("words.npz", "column 'word' holds <U1, and a flow takes numbers"),
         ("uneven.npz", r"columns have one length, at least 1; these have .*\(2,\).*\(3,\)"),
         ("table.xls", r"ends in '.xls'; a table is a file that ends in .csv, .*\.npz"),

@@ -9,6 +9,7 @@ import re
 import struct
 import sys
 import tarfile
+import zipfile
 from hashlib import md5
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from pushforward.data import (
     digits,
     find,
 )
+from pushforward.data.captions import read_metadata
 from pushforward.data.splits import is_held_out
 from pushforward.randomness import keyed
 from pushforward.training import ranks
@@ -310,6 +312,67 @@ def test_splits_have_the_same_classes(kind, tmp_path):
         data = find(tmp_path / "a.npz" if kind == "npz" else tmp_path, split)
         assert data.classes == 3
         assert sorted(data.labels.tolist()) == sorted(labels)
+
+
+def named_npz(root, labels):
+    return write_npz(root / "set.npz", images=IMAGES.numpy(), labels=labels)
+
+
+def named_parquet(root, labels):
+    return write_parquet(root / "set.parquet", image=PNGS, label=labels)
+
+
+def named_dictionary(root, labels):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    return write_parquet(root / "set.parquet", image=PNGS, label=pyarrow.array(labels.tolist()).dictionary_encode())
+
+
+WORDS = np.array(CLASSES)[LABELS]
+
+
+@pytest.mark.parametrize(
+    ("write", "labels"),
+    {
+        "words": (named_npz, WORDS),
+        "bytes": (named_npz, np.char.encode(WORDS)),
+        "a column": (named_npz, WORDS[:, None]),
+        "words in Parquet": (named_parquet, WORDS.tolist()),
+        "a dictionary in Parquet": (named_dictionary, WORDS),
+    }.values(),
+)
+def test_labels_may_be_the_names_of_classes(write, labels, tmp_path):
+    found = find(write(tmp_path, labels))
+    assert found.names == tuple(CLASSES)
+    assert torch.equal(found.labels, LABELS)
+
+
+@pytest.mark.parametrize("labels", [LABELS[:, None], LABELS.to(torch.int16)], ids=["a column", "big-endian"])
+def test_labels_may_be_a_column_in_any_byte_order(labels, tmp_path):
+    labels = labels.numpy()
+    found = find(named_npz(tmp_path, labels.astype(labels.dtype.newbyteorder(">"))))
+    assert torch.equal(found.labels, LABELS)
+
+
+def test_names_of_classes_in_bytes_are_text(tmp_path):
+    file = write_npz(
+        tmp_path / "a.npz", images=IMAGES.numpy(), labels=LABELS.numpy(), classes=np.array([*map(str.encode, CLASSES)])
+    )
+    assert find(file).names == tuple(CLASSES)
+
+
+def test_folders_that_are_one_number_have_one_order(tmp_path):
+    names = ["1".zfill(digits) for digits in range(1, 9)]
+    write_folder(tmp_path, {f"{name}/a.png": PNGS[0] for name in names})
+    assert find(tmp_path).names == tuple(sorted(names))
+
+
+@pytest.mark.parametrize("dtype", [">f4", "f2", "longdouble"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_vectors_in_an_npz_may_be_of_any_precision_and_order(dtype, order, tmp_path):
+    x = np.arange(6).reshape(3, 2)
+    found = find(write_npz(tmp_path / "a.npz", x=np.array(x, dtype, order=order), y=np.arange(3, dtype=">i4")))
+    assert found.events.tolist() == x.tolist()
+    assert found.context.tolist() == [0, 1, 2]
 
 
 def test_real_vectors_in_an_npz_are_arrays(tmp_path):
@@ -731,6 +794,12 @@ def cut(kind, keep):
     return make
 
 
+def another_archive(root):
+    with zipfile.ZipFile(new(root / "a.npz"), "w") as archive:
+        archive.writestr("readme.txt", "text")
+    return root / "a.npz"
+
+
 def spoilt(root):
     file = arrays(root)
     return write(file, file.read_bytes().replace(IMAGES[0, :, 0, 0].numpy().tobytes(), b"abc"))
@@ -783,6 +852,19 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
         "no split 'val'.*--held-out",
         {"split": "val"},
     ),
+    "folder, two of a split": (
+        in_folder(train_a=PNGS[0], training_b=PNGS[1], test_a=PNGS[0]),
+        "two folders of one split, train and training",
+    ),
+    "folder, a split in capitals too": (
+        in_folder(train_a=PNGS[0], Train_b=PNGS[1], test_a=PNGS[0]),
+        "two folders of one split, Train and train",
+    ),
+    "folder, two held out": (
+        in_folder(train_a=PNGS[0], val_b=PNGS[1], valid_a=PNGS[0]),
+        "two folders of one split, val and valid",
+        {"split": "test"},
+    ),
     "folder, splits and more": (
         in_folder(train_a=PNGS[0], test_a=PNGS[0], raw_a=PNGS[0]),
         "holds splits, .*train.*and another folder, raw",
@@ -798,6 +880,7 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
     "tar, few classes": (in_tar(a_png=PNGS[0], a_cls=b"0", b_png=PNGS[0]), r"a\.tar: the image b\.png has no \.cls"),
     "tar, class of text": (in_tar(a_png=PNGS[0], a_cls=b"cat"), r"a\.tar: the image a\.png has a \.cls of b'cat'"),
     "tar, class below zero": (in_tar(a_png=PNGS[0], a_cls=b"-2"), r"a\.tar: the image a\.png has a \.cls of b'-2'"),
+    "tar, classes that are identifiers": (in_tar(a_png=PNGS[0], a_cls=b"1000000000"), "one is 1000000000"),
     "tar, corrupt": (in_tar(a_png=b"text"), r"a\.tar, a\.png is not an image"),
     "tar, no splits": (tar, "has no splits", {"split": "test"}),
     "tars, some of no split": (mixed_shards, r"more\.tar \(no split\)"),
@@ -807,7 +890,8 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
     "parquet, empty": (in_parquet(image=PNGS[:0]), r"a\.parquet has 0 rows"),
     "parquet of numbers": (in_parquet(image=[1, 2]), r"a\.parquet has 2 rows of image \(int64\)"),
     "parquet, two images": (in_parquet(left=PNGS, right=PNGS), "named image where there are several"),
-    "parquet, labels of text": (in_parquet(**FIVE, label=list("abcab")), "column label is of string"),
+    "parquet, labels of real numbers": (in_parquet(**FIVE, label=[0.0, 1, 2, 0, 1]), "column label is of double"),
+    "parquet, labels that are identifiers": (in_parquet(**FIVE, label=[0, 1, 2, 0, 10**9]), "one is 1000000000"),
     "parquet, missing labels": (in_parquet(**FIVE, label=[0, 1, None, 0, 1]), "1 of them missing"),
     "parquet, labels below zero": (in_parquet(**FIVE, label=[0, 1, -1, 0, 1]), r"a\.parquet.*these go from -1 to 1"),
     "parquet, missing image": (in_parquet(image=[PNGS[0], None]), r"a\.parquet, row 1 holds no image"),
@@ -838,6 +922,8 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
         in_npz(x=ZEROS, y=np.array([0, -1])),
         "labels are integers 0 … 0; these go from -1 to 0",
     ),
+    "npz, labels that are identifiers": (in_npz(x=ZEROS, y=np.array([0, 10**9])), "one is 1000000000"),
+    "npz, another archive": (another_archive, r"a\.npz: it holds readme\.txt, which is no array"),
     "npz, vectors NaN": (in_npz(x=np.array([[0.0], [np.nan]])), r"a\.npz: row 1 of the events .* not finite"),
     "pack, corrupt": (in_npz(webp=ZEROS[0, 0], offsets=np.array([0, 8]), shape=np.array([2, 8, 8])), r"a\.npz: cannot"),
     "pack, no offsets": (in_npz(webp=ZEROS[0, 0]), r"a\.npz: .*offsets"),
@@ -867,7 +953,11 @@ CAPTIONS_REFUSED = {
     "not UTF-8": (told(a_txt="für".encode("latin1")), r"a\.tar, a\.txt holds no caption: UnicodeDecodeError"),
     "no JSON": (told(b_png=PNGS[1], b_json=b"{"), r"a\.tar, b\.json holds no caption: JSONDecodeError"),
     "no field": (told(b_png=PNGS[1], b_json=b"{}"), r"a\.tar, b\.json holds no caption: KeyError.* under 'caption'"),
-    "a number": (told(b_png=PNGS[1], b_json=b'{"caption": 3}'), r"a\.tar, b\.json holds no caption: 3 is no text"),
+    "a number": (told(b_png=PNGS[1], b_json=b'{"caption": 3}'), r"a\.tar, b\.json holds no caption: .*3 is no text"),
+    "no text in UTF-8": (
+        told(b_png=PNGS[1], b_json=b'{"caption": "\\ud800"}'),
+        "b.json holds no caption: UnicodeEncode",
+    ),
     "too long": (told(a_txt=b"x" * 21), r"a\.tar, a\.txt: x* is too long"),
     "no images": (
         lambda root: Captioned((str(in_tar(a_txt=b"ant")(root)),)).training(LARGER),
@@ -890,6 +980,50 @@ def test_captions_that_cannot_be_read_are_refused_with_their_tar_and_key(case, t
         make(tmp_path)
 
 
+def packed(**arrays):
+    """What writes a pack of two images with these arrays, and answers the captioned set in it."""
+    return lambda root: Captioned((str(write_npz(root / "a.npz", images=ZEROS, **arrays)),), Codes()).training(LARGER)
+
+
+def noted(line):
+    """What writes metadata.jsonl beside an image, and reads it."""
+
+    def read(root):
+        write_folder(root, {"a.png": PNGS[0], "metadata.jsonl": line})
+        return read_metadata(root)
+
+    return read
+
+
+FILES_OF_CAPTIONS_REFUSED = {
+    "no captions": (packed(), r"a\.npz: it holds images; expected caption too"),
+    "fewer captions": (packed(caption=np.array(["a"])), r"a\.npz: 1 captions of 2 images"),
+    "more captions": (packed(caption=np.array(["a", "b", "c"])), r"a\.npz: 3 captions of 2 images"),
+    "numbers": (packed(caption=np.arange(2)), r"a\.npz: caption is a text for each image, \(n,\); this is int64"),
+    "several for each": (packed(caption=np.full((2, 5), "a")), r"a\.npz: .* this is <U1 of \(2, 5\)"),
+    "objects": (packed(caption=np.array(["a", "b"], object)), r"a\.npz: Object arrays"),
+    "bytes that are no UTF-8": (packed(caption=np.array([b"\xff", b"b"])), r"a\.npz: .*utf-8"),
+    "a line in Latin and UTF-8": (noted('{"é": 1}'.encode() + b"\xe9"), r"metadata\.jsonl: the file begins as utf-8"),
+    "a long name": (noted(b'{"file_name": "%s", "text": "a"}' % (b"x" * 9999)), r"metadata\.jsonl, line 1: .*too long"),
+    "a number for a name": (noted(b'{"file_name": 3, "text": "a"}'), r"metadata\.jsonl, line 1"),
+    "no text in UTF-8": (noted(b'{"file_name": "a.png", "text": "\\ud800"}'), r"metadata\.jsonl, line 1: .*surrogates"),
+}
+
+
+@pytest.mark.parametrize("case", FILES_OF_CAPTIONS_REFUSED)
+def test_captions_that_cannot_be_read_are_refused_with_their_file(case, tmp_path):
+    make, message = FILES_OF_CAPTIONS_REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_metadata_are_read_in_the_encodings_of_text(encoding, end, tmp_path):
+    line = '{"file_name": "a.png", "text": "für\\nalle"}'
+    assert noted(f"{line}{end}{end}{line}".encode(encoding))(tmp_path)[1] == ["für\nalle"] * 2
+
+
 PAIR = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
 
 
@@ -904,10 +1038,13 @@ PAIR = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
         (lambda: Images(PAIR, torch.tensor([0, 2]), classes=2), "labels are integers 0 … 1; these go from 0 to 2"),
         (lambda: Images(PAIR, torch.tensor([0]), classes=2), r"one label for each of 2 images; the labels are \(1,\)"),
         (lambda: Images(PAIR, classes=2), "classes=2 needs labels"),
+        (lambda: Images(PAIR, torch.tensor([0, 2])), "no number of classes: give classes="),
         (lambda: Arrays(torch.zeros(0, 2)), r"n at least 1; these have \(0, 2\)"),
         (lambda: Arrays(torch.zeros(3)), r"\(n, \*event\)"),
         (lambda: Arrays(torch.zeros(3, 2), torch.zeros(2)), r"each of 3 events; it is \(2,\)"),
         (lambda: Arrays(torch.zeros(3, 2), torch.tensor([0, 0, torch.inf])), "row 2 of the context"),
+        (lambda: Arrays(torch.zeros(3, 2), {"v": np.array([[0], [0], [np.inf]])}), "row 2 of the v"),
+        (lambda: Arrays(np.full((1, 1), 2**63, np.uint64)), "holds 9223372036854775808, which is beyond"),
         (lambda: digits("test").fetch(torch.ones(360, dtype=torch.bool)), "integer indices; .* torch.bool"),
         (lambda: Order(0), "at least one row; got n=0"),
         (lambda: Order(3)[:3], r"order\[start:stop\]"),

@@ -131,6 +131,18 @@ def test_texts_of_files_and_folders(tmp_path, monkeypatch):
         Characters("abc").encode("ab?!")
 
 
+def test_texts_of_a_folder_are_found_as_images_are(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.TXT").write_text("second")
+    texts = tmp_path / "texts"
+    for name in ("a.txt", ".b.txt", ".hidden/c.txt", "more.txt/d.md"):
+        (texts / name).parent.mkdir(parents=True, exist_ok=True)
+        (texts / name).write_text(name)
+    (texts / "linked").symlink_to(tmp_path / "elsewhere")
+    (texts / "linked" / "again").symlink_to(texts)  # which leads above
+    assert read_texts(str(texts)) == ["a.txt", "second", "more.txt/d.md"]
+
+
 def test_texts_are_read_as_tables_are(tmp_path):
     written = {
         "a.txt": "\ufeffé\r\nb".encode(),

@@ -19,6 +19,7 @@ CATEGORY = (
 )
 WIDE = {"longdouble": "float64", "float96": "float64", "float128": "float64", "complex256": "complex128"}
 UNSIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}  # of which torch has only the names
+UNSIGNED_DTYPES = {getattr(torch, name) for name in UNSIGNED}
 
 
 def as_tensor(values: Any, name: str = "the array") -> Tensor:
@@ -37,7 +38,7 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
             raise ValueError(f"{name} is a MaskedTensor: drop its masked rows, and give a tensor.")
         if values.layout != torch.strided:
             raise ValueError(f"{name} is a sparse tensor, and a flow takes dense ones: give its to_dense().")
-        return values
+        return _signed(values.cpu().numpy(), name) if values.dtype in UNSIGNED_DTYPES else values
     if isinstance(values, int | float):
         return torch.tensor(values, dtype=torch.float64 if isinstance(values, float) else None, device="cpu")
     if isinstance(values, list | tuple):
@@ -59,8 +60,14 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
             f"{name} is a structured array with the fields {', '.join(array.dtype.names)}. Give one array of them: "
             "numpy.stack([x[field] for field in fields], -1)."
         )
-    array = _numbers(array, name)
+    return _signed(_numbers(array, name), name)
+
+
+def _signed(array: np.ndarray, name: str) -> Tensor:
+    """An array as a tensor; unsigned integers, of which torch has only the names, as signed ones that hold them."""
     kind = (WIDE | UNSIGNED).get(array.dtype.name, array.dtype.newbyteorder("="))
+    if array.dtype.name == "uint64" and array.size and array.max() > torch.iinfo(torch.int64).max:
+        raise ValueError(f"{name} holds {array.max()}, which is beyond torch's integers. {NEARER}.")
     return torch.from_numpy(np.require(array.astype(kind, copy=False), requirements=["C", "W"]))
 
 

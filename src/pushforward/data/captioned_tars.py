@@ -159,9 +159,14 @@ def _caption(stretch: Stretch) -> str:
     """The caption in a member. Raises ValueError, naming it, where it holds none."""
     try:
         text = stretch.read().decode()
-        caption = json.loads(text)[FIELD] if stretch.member.endswith(".json") else text.strip()
+        return as_caption(json.loads(text)[FIELD] if stretch.member.endswith(".json") else text.strip())
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{stretch} holds no caption: {error!r}. Expected UTF-8, in JSON under {FIELD!r}.") from None
-    if not isinstance(caption, str):
-        raise ValueError(f"{stretch} holds no caption: {caption!r} is no text.")
-    return caption
+
+
+def as_caption(found: object) -> str:
+    """A caption as it was read. Raises TypeError where it is no text, ValueError where UTF-8 does not have it."""
+    if not isinstance(found, str):
+        raise TypeError(f"{found!r} is no text")
+    found.encode()
+    return found

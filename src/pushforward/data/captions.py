@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 from torch import Tensor
 
-from pushforward.data.captioned_tars import find_tars, read_images
-from pushforward.data.data import Arrays, Data, Rows, digest, row_numbers, some_of
+from pushforward.data.captioned_tars import as_caption, find_tars, read_images
+from pushforward.data.data import Arrays, Data, Rows, digest, naming, row_numbers, some_of
+from pushforward.data.delimited import read_text
 from pushforward.data.encoded import Encoded, Shape
 from pushforward.data.images import Images
-from pushforward.data.npz import find_pack, read_packs
+from pushforward.data.npz import as_text, find_pack, read_packs, reading
 from pushforward.data.sources import Source, Takes
 from pushforward.data.splits import is_held_out
 from pushforward.data.text import Embedded, TextEncoder, embedded
@@ -33,7 +33,7 @@ class ImagesWithText(Data):
         return len(self.images)
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        rows = row_numbers(rows)
+        rows = row_numbers(rows, len(self))
         return self.images.fetch(rows)[0], self.text[rows]
 
     def fingerprint(self) -> str:
@@ -97,16 +97,25 @@ class Captioned(Source):
 
 def read_captioned(packs: Sequence[str], *, held_out: bool, image: Shape | None = None) -> tuple[Tensor, list[str]]:
     """The images (n, C, H, W) of a part of packs, fitted to a shape where one is given, and their captions."""
-    captions = read_column(packs, "caption")
+    captions, images = read_column(packs, "caption"), read_packs([*map(find_pack, packs)], "train", image=image)
+    if len(captions) != len(images):
+        raise ValueError(f"{' and '.join(packs)}: {len(captions)} captions of {len(images)} images; give one for each.")
     rows = [row for row, caption in enumerate(captions) if is_held_out(caption) == held_out]
-    images = read_packs([*map(find_pack, packs)], "train", image=image).fetch(rows)[0]
-    return images, [captions[row] for row in rows]
+    return images.fetch(rows)[0], [captions[row] for row in rows]
 
 
 def read_column(packs: Sequence[str], name: str) -> list[str]:
-    """The texts in an array of packs, one for each image."""
-    found = [np.load(path)[name].tolist() for path in map(find_pack, packs)]
-    return [text for part in found for text in part]
+    """The texts in an array of packs, one for each image. Raises ValueError, naming the pack, where it has none."""
+    found: list[str] = []
+    for path in map(find_pack, packs):
+        with reading(path) as arrays:
+            if name not in arrays:
+                raise ValueError(f"it holds {', '.join(arrays)}; expected {name} too, a text for each image.")
+            texts = as_text(arrays[name])
+            if texts.ndim != 1 or texts.dtype.kind != "U":
+                raise ValueError(f"{name} is a text for each image, (n,); this is {texts.dtype} of {texts.shape}.")
+            found += texts.tolist()
+    return found
 
 
 def read_metadata(folder: Path, column: str = "text") -> tuple[list[Path], list[str]]:
@@ -119,23 +128,20 @@ def read_metadata(folder: Path, column: str = "text") -> tuple[list[Path], list[
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: a line for each file, with its file_name and {column}.")
     files, captions = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    with naming(path):
+        lines = read_text(path).split("\n")
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             found = json.loads(line)
             file, told = folder / found["file_name"], as_caption(found[column])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: expected JSON with file_name and {column}; {error}") from None
-        if not file.exists():
-            raise ValueError(f"{path}, line {number}: there is no {file}.")
+            if not file.exists():
+                raise ValueError(f"there is no {file}")
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ValueError(
+                f"{path}, line {number}: expected JSON with file_name, a file in the folder, and {column}; {error}."
+            ) from None
         files.append(file)
         captions.append(told)
     return files, captions
-
-
-def as_caption(found: object) -> str:
-    """A caption as it was read. Raises TypeError where it is no text."""
-    if not isinstance(found, str):
-        raise TypeError(f"a caption is a text, and this is {found!r}")
-    return found

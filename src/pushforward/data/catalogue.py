@@ -140,7 +140,10 @@ def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
         )
         raise ValueError(f"{path} holds splits, {named}, and another folder, {extra}. Move that elsewhere.")
     if folders and None not in splits.values():
-        part, others = _split(folders, split, path)
+        part, others = _split(sorted(folders), split, path)
+        if len(part) > 1:
+            both = " and ".join(folder.name for folder in part)
+            raise ValueError(f"{path} has two folders of one split, {both}. Put their images into one.")
         return read_images(part[0], beside=others, image=image)
     _check_only_train(path, split)
     return read_images(path, image=image)

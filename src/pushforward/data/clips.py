@@ -72,15 +72,13 @@ class Clips(Data):
         return int(self._ends[-1])
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Any]:
-        rows = row_numbers(rows)
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
-            raise IndexError(f"clips are 0 … {len(self) - 1}; got {rows.tolist()}.")
+        rows = row_numbers(rows, len(self))
         video = torch.searchsorted(self._ends, rows, right=True)
         starts = rows - torch.where(video > 0, self._ends[video - 1], 0)
         within = self.every * torch.arange(self.frames, device="cpu")
         pairs = zip(video.tolist(), starts.tolist(), strict=True)
-        clips = torch.stack([self.videos[v][start + within] for v, start in pairs])
-        return clips, context_of(self.context, video)
+        clips = torch.stack([self.videos[v][start + within] for v, start in pairs]) if len(rows) else self.fetch([0])[0]
+        return clips[: len(rows)], context_of(self.context, video)
 
     def fingerprint(self) -> str:
         some = evenly_spread(len(self.videos))

@@ -17,6 +17,7 @@ from pushforward.arrays import check_exact
 from pushforward.data.cells import Fault, read_numbers
 from pushforward.data.data import naming
 from pushforward.data.delimited import read_delimited
+from pushforward.data.npz import reading
 from pushforward.files import replacing
 from pushforward.optional import require
 
@@ -59,7 +60,8 @@ class Table:
     def take(self, names: Sequence[str]) -> np.ndarray:
         """These columns, (n, names). Raises ValueError where one is unknown, not of numbers, or incomplete."""
         self.check(names)
-        return np.stack([self._known()[name] for name in names], 1)
+        known = self._known()
+        return np.stack([known[name] for name in names], 1)
 
     def check(self, names: Sequence[str], *, complete: bool = True) -> None:
         """Raise ValueError where `take` would; values may be missing where `complete` is False."""
@@ -84,14 +86,16 @@ class Table:
 
     def check_names(self, names: Sequence[str]) -> None:
         """Raise ValueError where a column is unknown."""
+        known = self._known()
         for name in names:
-            if name not in self._known() and name not in self.faults:
+            if name not in known and name not in self.faults:
                 raise ValueError(f"there is no column {name!r}; there are {', '.join(self.names)}.")
 
     def complete(self, names: Sequence[str]) -> Table:
         """The rows where none of these columns has a missing value."""
         self.check(names, complete=False)
-        whole = ~np.isnan(np.stack([self._known()[name] for name in names], 1)).any(1)
+        known = self._known()
+        whole = ~np.isnan(np.stack([known[name] for name in names], 1)).any(1)
         if not whole.any():
             raise ValueError("every row has a missing value. Leave out the columns that have most of them: --drop.")
         return self.part(np.flatnonzero(whole))
@@ -141,8 +145,10 @@ def write_table(columns: Mapping[str, np.ndarray], path: Path) -> None:
             arrow = require("pyarrow", "data")
             require("pyarrow.parquet", "data").write_table(arrow.table(dict(columns)), begun)
         elif path.suffix == ".npz":
-            with begun.open("wb") as file:
-                np.savez(file, **columns)  # pyright: ignore[reportArgumentType]
+            with zipfile.ZipFile(begun, "w") as archive:  # numpy.savez takes some names for its own arguments
+                for name, column in columns.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                        np.lib.format.write_array(file, column, allow_pickle=False)
         else:
             _write_text(columns, begun, "\t" if path.suffix == ".tsv" else ",")
 
@@ -217,8 +223,7 @@ def _parquet(path: Path) -> Table:
     except (OSError, ValueError) as error:
         raise ValueError(f"this is not a complete Parquet file: {error}") from error
     _check_names(table.column_names)
-    pandas = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
-    indices = {name for name in pandas.get("index_columns", ()) if isinstance(name, str)}
+    indices = _indices_by_pandas(table.schema.metadata or {})
     columns, faults = {}, {}
     for name, kind in zip(table.column_names, table.schema.types, strict=True):
         if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
@@ -235,36 +240,40 @@ def _parquet(path: Path) -> Table:
     return _without_index(columns, faults, None, indices)
 
 
-def _npz(path: Path) -> Table:
-    columns: dict[str, np.ndarray] = {}
+def _indices_by_pandas(metadata: Mapping[bytes, bytes]) -> set[str]:
+    """The columns that pandas wrote as an index."""
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            for name, array in arrays.items():
-                columns |= _columns_of(array, name)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"this is not a complete npz file: {error}") from error
-    return _of_arrays(columns)
+        return {name for name in json.loads(metadata[b"pandas"])["index_columns"] if isinstance(name, str)}
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
+def _npz(path: Path) -> Table:
+    with reading(path) as arrays:
+        return _of_arrays([pair for name, array in arrays.items() for pair in _columns_of(array, name)])
 
 
 def _npy(path: Path) -> Table:
     try:
-        return _of_arrays(_columns_of(np.load(path), "x"))
-    except (ValueError, EOFError, OSError):
+        array = np.load(path)
+    except (ValueError, EOFError, OSError, MemoryError):
         raise ValueError("this is not a complete npy file, or one of Python objects.") from None
+    return _of_arrays(_columns_of(array, "x"))
 
 
-def _columns_of(array: np.ndarray, name: str) -> dict[str, np.ndarray]:
-    """The columns in an array: (n,), (n, k), or the fields of a structured array."""
+def _columns_of(array: np.ndarray, name: str) -> list[tuple[str, np.ndarray]]:
+    """The columns in an array, each with its name: (n,), (n, k), or the fields of a structured array."""
     if array.dtype.names:
-        return {field: array[field] for field in array.dtype.names}
-    return {f"{name}{i}": part for i, part in enumerate(array.T)} if array.ndim == 2 else {name: array}
+        return [(field, array[field]) for field in array.dtype.names]
+    return [(f"{name}{i}", part) for i, part in enumerate(array.T)] if array.ndim == 2 else [(name, array)]
 
 
-def _of_arrays(columns: dict[str, np.ndarray]) -> Table:
+def _of_arrays(columns: Sequence[tuple[str, np.ndarray]]) -> Table:
     if not columns:
-        raise ValueError("the file holds no arrays.")
+        raise ValueError("the file holds no columns.")
+    _check_names([name for name, _ in columns])
     numbers, faults = {}, {}
-    for name, column in columns.items():
+    for name, column in columns:
         try:
             numbers[name] = _numbers(column, name)
         except ValueError as error:

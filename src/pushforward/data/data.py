@@ -38,20 +38,23 @@ class Data(ABC):
     def fingerprint(self) -> str:
         """The SHA-256 of the data, by which a run knows them again: of all rows, or of 1,000 and their number where
         reading all takes long."""
-        return digest([str(len(self)), *self.fetch(evenly_spread(len(self)))])
+        weights = [] if self.weights is None else [self.weights]
+        return digest([str(len(self)), *self.fetch(evenly_spread(len(self))), *weights])
 
 
 class Part(Data):
-    """Some rows of other data, which are fetched from these."""
+    """Some rows of other data, which are fetched from these. Their weights are scaled to mean 1 again."""
 
     def __init__(self, data: Data, rows: Rows):
-        self.data, self.rows = data, row_numbers(rows)
+        self.data, self.rows = data, row_numbers(rows, len(data))
+        if data.weights is not None:
+            self.weights = _of_mean_1(data.weights[self.rows], len(self.rows)).to(data.weights.dtype)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def fetch(self, rows: Rows) -> tuple[Events, Any]:
-        return self.data.fetch(self.rows[row_numbers(rows)])
+        return self.data.fetch(self.rows[row_numbers(rows, len(self))])
 
 
 def some_of(data: Data) -> Data:
@@ -72,12 +75,10 @@ class Arrays(Data):
     def __init__(
         self,
         events: Tensor | np.ndarray,
-        context: Tensor | np.ndarray | Mapping[str, Tensor] | None = None,
+        context: Tensor | np.ndarray | Mapping[str, Tensor | np.ndarray] | None = None,
         weights: Tensor | np.ndarray | None = None,
     ):
-        self.events = as_tensor(events, "the array of events")
-        given = context if isinstance(context, Mapping) or context is None else as_tensor(context, "the context")
-        self.context: Any = given  # `Conditions`
+        self.events, self.context = as_tensor(events, "the array of events"), as_conditions(context)
         if self.events.dim() < 2 or not len(self.events):
             raise ValueError(
                 f"events have shape (n, *event), with n at least 1; these have {tuple(self.events.shape)}."
@@ -95,15 +96,14 @@ class Arrays(Data):
                     "Drop or repair such rows."
                 )
         if weights is not None:
-            counts = _checked_weights(as_tensor(weights, "the array of weights").double().cpu(), len(self.events))
-            counts = counts / counts.amax()  # whose sum is finite, at any size
-            self.weights = (counts / counts.mean()).to(torch.promote_types(self.events.dtype, torch.float32))
+            found = _of_mean_1(as_tensor(weights, "the array of weights"), len(self.events))
+            self.weights = found.to(torch.promote_types(self.events.dtype, torch.float32))
 
     def __len__(self) -> int:
         return len(self.events)
 
     def fetch(self, rows: Rows) -> tuple[Events, Any]:
-        rows = row_numbers(rows)
+        rows = row_numbers(rows, len(self))
         return self.events[rows], context_of(self.context, rows)
 
     def fingerprint(self) -> str:
@@ -112,7 +112,7 @@ class Arrays(Data):
 
     def part(self, rows: Rows) -> Arrays:
         """These rows, their weights scaled to mean 1 again."""
-        rows = row_numbers(rows)
+        rows = row_numbers(rows, len(self))
         return Arrays(*self.fetch(rows), None if self.weights is None else self.weights[rows])
 
     def counted(self) -> Arrays:
@@ -126,6 +126,13 @@ class Arrays(Data):
         """
         rest, some = split_rows(len(self), share, seed=seed, most=most)
         return self.part(rest), self.part(some) if len(some) else None
+
+
+def as_conditions(context: Any) -> Any:
+    """The `Conditions` in tensors or arrays: of one condition, of a dict of several, or None."""
+    if isinstance(context, Mapping):
+        return {name: as_tensor(values, f"the condition {name!r}") for name, values in context.items()}
+    return None if context is None else as_tensor(context, "the context")
 
 
 def named(context: Conditions) -> list[tuple[str, Tensor]]:
@@ -158,19 +165,26 @@ def evenly_spread(n: int, some: int = 1000) -> range:
     return range(0, n, max(1, n // some))
 
 
-def digest(parts: Iterable[Tensor | bytes | object]) -> str:
-    """The SHA-256 of tensors, bytes and what prints."""
+def digest(parts: Iterable[object]) -> str:
+    """The SHA-256 of tensors, dicts of them, bytes, and what prints."""
     found = hashlib.sha256()
     for part in parts:
-        if isinstance(part, Tensor):
-            found.update(f"{tuple(part.shape)} {part.dtype}".encode())
-            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-        found.update(part if isinstance(part, bytes | memoryview) else repr(part).encode())
+        for each in (each for pair in named(part) for each in pair) if isinstance(part, Mapping) else (part,):
+            _update(found, each)
     return found.hexdigest()
 
 
-def _checked_weights(weights: Tensor, events: int) -> Tensor:
-    """The weights (n,). Raises ValueError unless there is one a row, all finite, none negative, some above zero."""
+def _update(found: Any, part: object) -> None:
+    if isinstance(part, Tensor):
+        found.update(f"{tuple(part.shape)} {part.dtype}".encode())
+        part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    found.update(part if isinstance(part, bytes | memoryview) else repr(part).encode())
+
+
+def _of_mean_1(weights: Tensor, events: int) -> Tensor:
+    """Weights (n,) scaled to mean 1, float64. Raises ValueError unless there is one a row, all finite, none negative,
+    some above zero."""
+    weights = weights.double().cpu()
     if weights.shape != (events,):
         raise ValueError(f"give one weight for each of {events} events; they are of shape {tuple(weights.shape)}.")
     wrong = (~((weights >= 0) & weights.isfinite())).nonzero().flatten().tolist()
@@ -181,15 +195,18 @@ def _checked_weights(weights: Tensor, events: int) -> Tensor:
         )
     if not weights.any():
         raise ValueError("all weights are zero: there is nothing to learn.")
-    return weights
+    weights = weights / weights.amax()  # whose sum is finite, at any size
+    return weights / weights.mean()
 
 
 @contextmanager
 def naming(source: object) -> Iterator[None]:
-    """Put the name of the source before the message of a ValueError."""
+    """Put the name of the source before the message of a ValueError, where it is not there."""
     try:
         yield
     except ValueError as error:
+        if str(error).startswith(f"{source}: "):
+            raise
         raise ValueError(f"{source}: {error}") from error
 
 
@@ -203,9 +220,12 @@ def listed(rows: list[int]) -> str:
     return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:5]))}{others}"
 
 
-def row_numbers(rows: Rows) -> Tensor:
-    """The row indices as int64. Raises ValueError for anything but integers: a mask would be read as rows 0 and 1."""
-    numbers = torch.as_tensor(rows)
+def row_numbers(rows: Rows, n: int) -> Tensor:
+    """The row indices as int64. Raises ValueError for anything but integers, as a mask would be read as rows 0 and 1,
+    and IndexError for rows that are not among the n."""
+    numbers = torch.as_tensor(rows, device="cpu")
     if len(numbers) and (numbers.is_floating_point() or numbers.dtype == torch.bool):
         raise ValueError(f"rows are integer indices; these are {numbers.dtype}.")
+    if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < n:
+        raise IndexError(f"rows are 0 … {n - 1}; these go from {numbers.min()} to {numbers.max()}.")
     return numbers.long()

@@ -81,12 +81,11 @@ def read_text(path: Path) -> str:
     It is UTF-8, UTF-16 or UTF-32 by its mark; without one UTF-8, or else Windows' Latin alphabet.
     """
     data = path.read_bytes()
-    for start, module in PACKED.items():
-        if data.startswith(start):
-            try:
-                data = module.decompress(data)
-            except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-                raise ValueError(f"the file is compressed, and cut short or damaged: {error}.") from error
+    while module := next((module for start, module in PACKED.items() if data.startswith(start)), None):
+        try:
+            data = module.decompress(data)
+        except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            raise ValueError(f"the file is compressed, and cut short or damaged: {error}.") from error
     if data.startswith(b"PK\x03\x04"):
         raise ValueError("the file is a zip archive or a spreadsheet. Unpack it, or save the table as CSV.")
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)

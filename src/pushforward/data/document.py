@@ -121,7 +121,7 @@ class Documents(Data):
         return found
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Any]:
-        rows = row_numbers(rows)
+        rows = row_numbers(rows, len(self))
         context = {"tokens": self.tokens[rows], "given": self.given[rows]}
         if self._states is not None:
             states, number = self._states

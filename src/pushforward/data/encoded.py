@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
+from pushforward.data.data import naming
+
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
@@ -111,12 +113,30 @@ def fitted(picture: Picture, image: Shape) -> np.ndarray:
     return np.asarray(picture).reshape(height, width, channels).transpose(2, 0, 1)
 
 
+def as_pixels(picture: Picture, name: str) -> np.ndarray:
+    """A picture of Pillow as large as it is, grey or colour: (C, H, W), uint8. Raises ValueError, with the name, for
+    pixels of more than 8 bits."""
+    with naming(name):
+        _check_bits(picture)
+    width, height = _upright_size(picture)
+    return fitted(picture, (_channels(picture), height, width))
+
+
+def _channels(picture: Picture) -> int:
+    return 1 if picture.mode in ("1", "L", "LA") else 3
+
+
+def _check_bits(picture: Picture) -> None:
+    if picture.mode[0] in "IF":
+        raise ValueError(f"its pixels have more than 8 bits, Pillow's mode {picture.mode}")
+
+
 def _common_shape(blobs: Blobs) -> Shape:
     first: Shape | None = None
     for i in range(len(blobs)):
         with _opened(blobs, i) as picture:
             width, height = _upright_size(picture)
-            shape = (1 if picture.mode in ("1", "L", "LA") else 3, height, width)
+            shape = (_channels(picture), height, width)
         first = first or shape
         if shape != first:
             raise ValueError(
@@ -150,8 +170,7 @@ def _opened(blobs: Blobs, i: int) -> Iterator[Picture]:
     blob = blobs.read(i)
     try:
         with Image.open(io.BytesIO(blob)) as picture:
-            if picture.mode[0] in "IF":
-                raise ValueError(f"its pixels have more than 8 bits, Pillow's mode {picture.mode}")
+            _check_bits(picture)
             yield picture
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         why = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else error

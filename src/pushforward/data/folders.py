@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import IO, NamedTuple
 
-import torch
 from torch import Tensor
 
 from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
-from pushforward.data.images import Images
+from pushforward.data.images import Images, from_names
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -74,12 +73,19 @@ def read_images(path: Path, *, beside: Sequence[Path] = (), image: Shape | None 
 
 def _in_folder(path: Path) -> tuple[list[Path], list[PurePath]]:
     """The image files in a folder, and the relative folder of each."""
-    files = sorted(file for file in _files(path, frozenset()) if is_image(file.relative_to(path)))
+    files = files_of(path, ENDINGS)
     return files, [file.relative_to(path).parent for file in files]
 
 
+def files_of(path: Path, endings: Sequence[str]) -> list[Path]:
+    """The files with these endings in a folder and in those below it, in the order of their paths; no hidden ones.
+
+    Symbolic links are followed, but not into a folder above.
+    """
+    return sorted(file for file in _files(path, frozenset()) if is_of(file.relative_to(path), endings))
+
+
 def _files(path: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """The files in a folder and in those below it. Symbolic links are followed, but not into a folder above."""
     place = path.resolve()
     if place not in above:
         for entry in path.iterdir():
@@ -89,8 +95,13 @@ def _files(path: Path, above: frozenset[Path]) -> Iterator[Path]:
                 yield entry
 
 
+def is_of(path: PurePath, endings: Sequence[str]) -> bool:
+    """Whether a path has one of these endings, in small or capital letters, and no part of it is hidden."""
+    return path.suffix.lower() in endings and not any(part.startswith(".") for part in path.parts)
+
+
 def is_image(path: PurePath) -> bool:
-    return path.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in path.parts)
+    return is_of(path, ENDINGS)
 
 
 def numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -103,8 +114,4 @@ def numbered(folders: list[PurePath], elsewhere: list[PurePath]) -> tuple[Tensor
             f"some images are in folders, which are classes, such as {max(names)}, and others are not. "
             "Put each into the folder of its class, or all into one folder."
         )
-    numeric = all(str(name).isdecimal() for name in names)
-    order = sorted(names, key=(lambda name: int(name.name)) if numeric else None)  # as numbers: 2 comes before 10
-    number = {name: i for i, name in enumerate(order)}
-    labels = torch.tensor([number[folder] for folder in folders], device="cpu")
-    return labels, tuple(name.as_posix() for name in order)
+    return from_names([folder.as_posix() for folder in folders], [folder.as_posix() for folder in elsewhere])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +15,10 @@ from pushforward.arrays import as_tensor
 from pushforward.data.data import HELD_OUT, Data, Rows, digest, row_numbers, split_rows
 from pushforward.data.encoded import Encoded, Shape
 
+MOST_CLASSES = 1_000_000  # larger labels are identifiers of something
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Images(Data):
     """Images (n, C, H, W) of integers 0 … levels − 1, with labels (n,) 0 … classes − 1, or None.
 
@@ -43,6 +47,8 @@ class Images(Data):
         if labels is not None:
             if labels.shape != shape[:1]:
                 raise ValueError(f"give one label for each of {shape[0]} images; the labels are {tuple(labels.shape)}.")
+            if not self.classes:
+                raise ValueError("there are labels, and no number of classes: give classes=.")
             _check_range("labels", labels, self.classes)
         if self.names and len(self.names) != self.classes:
             raise ValueError(f"there are {self.classes} classes, and {len(self.names)} names of them: {self.names}.")
@@ -57,7 +63,7 @@ class Images(Data):
         return channels, height, width
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        rows = row_numbers(rows)
+        rows = row_numbers(rows, len(self))
         return self.images[rows], None if self.labels is None else self.labels[rows]
 
     def fingerprint(self) -> str:
@@ -66,7 +72,7 @@ class Images(Data):
 
     def part(self, rows: Rows) -> Images:
         """These images alone, of the same classes."""
-        rows = row_numbers(rows)
+        rows = row_numbers(rows, len(self))
         images = self.images.part(rows) if isinstance(self.images, Encoded) else self.images[rows]
         return replace(self, images=images, labels=None if self.labels is None else self.labels[rows])
 
@@ -99,33 +105,36 @@ class Images(Data):
 
 
 class Augmented(Data):
-    """Images, followed by others that are made of them: a base class."""
+    """Images, followed by others that are made of them, `copies` in all of each image: a base class."""
 
-    def __init__(self, images: Data):
-        self.images = images
+    def __init__(self, images: Data, copies: int):
+        self.images, self.copies = images, copies
+        self.weights = None if images.weights is None else images.weights.repeat(copies)
+
+    def __len__(self) -> int:
+        return self.copies * len(self.images)
+
+    def fetch(self, rows: Rows) -> tuple[Tensor, Any]:
+        rows = row_numbers(rows, len(self))
+        images, context = self.images.fetch(rows % len(self.images))
+        return (self._made(images, rows // len(self.images)) if len(rows) else images), context
 
     def fingerprint(self) -> str:
         return self.images.fingerprint()
+
+    @abstractmethod
+    def _made(self, images: Tensor, copies: Tensor) -> Tensor:
+        """Of each image the copy of this number, from 0 on; the first is the image itself."""
 
 
 class Mirrored(Augmented):
     """Images, followed by the mirror image of each."""
 
-    def __len__(self) -> int:
-        return 2 * len(self.images)
+    def __init__(self, images: Data):
+        super().__init__(images, 2)
 
-    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        rows = row_numbers(rows)
-        images, labels = self.images.fetch(rows % len(self.images))
-        return torch.where((rows >= len(self.images))[:, None, None, None], images.flip(3), images), labels
-
-
-def _check_range(what: str, values: Tensor, count: int) -> None:
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise ValueError(f"{what} are integers 0 … {count - 1}; these are {values.dtype}.")
-    least, most = torch.stack(values.aminmax()).tolist()
-    if least < 0 or most >= count:
-        raise ValueError(f"{what} are integers 0 … {count - 1}; these go from {least} to {most}.")
+    def _made(self, images: Tensor, copies: Tensor) -> Tensor:
+        return torch.where((copies == 1)[:, None, None, None], images.flip(3), images)
 
 
 class Shifted(Augmented):
@@ -135,24 +144,20 @@ class Shifted(Augmented):
     """
 
     def __init__(self, images: Data, by: int):
-        super().__init__(images)
         if by < 1:
             raise ValueError(f"images are shifted by at least one pixel; got {by}.")
+        super().__init__(images, (2 * by + 1) ** 2)
         self.by = by
 
-    def __len__(self) -> int:
-        return (2 * self.by + 1) ** 2 * len(self.images)
-
-    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        rows, side = row_numbers(rows), 2 * self.by + 1
-        images, labels = self.images.fetch(rows % len(self.images))
-        down, right = ((rows // len(self.images) + self.by * (side + 1)) % side**2 // s % side for s in (side, 1))
+    def _made(self, images: Tensor, copies: Tensor) -> Tensor:
+        side = 2 * self.by + 1
+        down, right = ((copies + self.by * (side + 1)) % side**2 // s % side for s in (side, 1))
         i, j = (
             (torch.arange(size, device="cpu") - shift[:, None] + self.by).clamp(0, size - 1)
             for size, shift in zip(images.shape[2:], (down, right), strict=True)
         )
-        batch = torch.arange(len(rows), device="cpu")[:, None, None]
-        return images.movedim(1, -1)[batch, i[:, :, None], j[:, None, :]].movedim(-1, 1).contiguous(), labels
+        batch = torch.arange(len(images), device="cpu")[:, None, None]
+        return images.movedim(1, -1)[batch, i[:, :, None], j[:, None, :]].movedim(-1, 1).contiguous()
 
 
 class Cropped(Augmented):
@@ -163,37 +168,59 @@ class Cropped(Augmented):
     """
 
     def __init__(self, images: Data, by: int):
-        super().__init__(images)
         height, width = images.fetch([0])[0].shape[2:]
         if not 1 <= by < min(height, width):
             raise ValueError(f"crops of {height} × {width} are smaller by 1 … {min(height, width) - 1}; got {by}.")
         crops = [(less, top, left) for less in range(by + 1) for top in range(less + 1) for left in range(less + 1)]
-        self.crops = torch.tensor(crops, device="cpu")  # (crops, 3); the first is the whole image
+        super().__init__(images, len(crops))
+        self.crops = torch.tensor(crops, device="cpu")  # (crops, 3)
 
-    def __len__(self) -> int:
-        return len(self.crops) * len(self.images)
-
-    def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        rows = row_numbers(rows)
-        images, labels = self.images.fetch(rows % len(self.images))
-        less, top, left = self.crops[rows // len(self.images)].T.float()
+    def _made(self, images: Tensor, copies: Tensor) -> Tensor:
+        less, top, left = self.crops[copies].T.float()
         height, width = images.shape[2:]
         # affine maps from the crop's coordinates on [−1, 1] to the image's
-        maps = torch.zeros(len(rows), 2, 3, device="cpu")
+        maps = torch.zeros(len(images), 2, 3, device="cpu")
         for axis, size, start in ((0, width, left), (1, height, top)):
             maps[:, axis, axis] = (size - less) / size
             maps[:, axis, 2] = (2 * start - less) / size
         places = functional.affine_grid(maps, list(images.shape), align_corners=False)
         crops = functional.grid_sample(images.float(), places, padding_mode="border", align_corners=False)
-        return crops.round().to(images.dtype), labels
+        return crops.round().to(images.dtype)
+
+
+def _check_range(what: str, values: Tensor, count: int) -> None:
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"{what} are integers 0 … {count - 1}; these are {values.dtype}.")
+    least, most = torch.stack(values.aminmax()).tolist()
+    if least < 0 or most >= count:
+        raise ValueError(f"{what} are integers 0 … {count - 1}; these go from {least} to {most}.")
 
 
 def from_zero(labels: Tensor, elsewhere: Sequence[int] = ()) -> tuple[Tensor, tuple[str, ...]]:
     """Numbers of classes and their names, the numbers; those that start at 1, here and in the other splits, from 0 on.
 
+    Raises ValueError where they are no numbers of classes.
+
     >>> from_zero(torch.tensor([1, 3]))
     (tensor([0, 2]), ('1', '2', '3'))
     """
     numbers = [*elsewhere, *(map(int, labels.aminmax()) if len(labels) else ())]
-    first = 1 if numbers and min(numbers) == 1 else 0
-    return labels - first, tuple(str(number) for number in range(first, max(numbers, default=-1) + 1))
+    first, last = 1 if numbers and min(numbers) == 1 else 0, max(numbers, default=-1)
+    if last > MOST_CLASSES:
+        raise ValueError(f"labels number the classes from 0 on, and one is {last}. Number the classes 0, 1, ….")
+    return labels - first, tuple(map(str, range(first, last + 1)))
+
+
+def from_names(labels: Sequence[str], elsewhere: Iterable[str] = ()) -> tuple[Tensor, tuple[str, ...]]:
+    """The numbers of classes that are told by name, and their names in order, those in the other splits too.
+
+    >>> from_names(["bee", "ant", "bee"])
+    (tensor([1, 0, 1]), ('ant', 'bee'))
+    >>> from_names(["10", "2"])
+    (tensor([1, 0]), ('2', '10'))
+    """
+    names = {*labels, *elsewhere}
+    numeric = all(map(str.isdecimal, names))  # then as numbers: 2 comes before 10
+    order = sorted(names, key=lambda name: (int(name) if numeric else 0, name.split("/")))
+    number = {name: i for i, name in enumerate(order)}
+    return torch.tensor([number[name] for name in labels], dtype=torch.int64, device="cpu"), tuple(order)

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.data.data import Arrays, naming
 from pushforward.data.encoded import Shape, fitted
-from pushforward.data.images import Images, from_zero
+from pushforward.data.images import Images, from_names, from_zero
 from pushforward.data.splits import REMEDY, NoSplitError, words_of
 from pushforward.files import data_folder
 
@@ -86,15 +87,19 @@ class Contents(NamedTuple):
 
     pixels: np.ndarray
     labels: np.ndarray | None
-    numbers: list[int]  # the least and the largest label of each split
+    elsewhere: list[np.ndarray]  # the distinct labels of each split
     names: tuple[str, ...]  # of the classes, where the file has them
 
 
 def _contents(arrays: Mapping[str, np.ndarray], pixels: np.ndarray, labels: np.ndarray | None) -> Contents:
-    every = [arrays[name] for name in arrays if {*LABELS}.intersection(name.split("_"))]
-    numbers = [int(end) for part in every if part.dtype.kind in "iu" and part.size for end in (part.min(), part.max())]
+    elsewhere = [np.unique(arrays[name]) for name in arrays if {*LABELS}.intersection(name.split("_"))]
     names = next((arrays[name] for name in NAMES if name in arrays and arrays[name].ndim == 1), np.array(()))
-    return Contents(pixels, labels, numbers, tuple(map(str, names.tolist())))
+    return Contents(pixels, labels, elsewhere, tuple(map(str, as_text(names).tolist())))
+
+
+def as_text(array: np.ndarray) -> np.ndarray:
+    """An array of bytes as one of text, by UTF-8; others as they are."""
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
 def _of_split(arrays: Mapping[str, np.ndarray], split: str) -> Contents:
@@ -118,14 +123,9 @@ def _unpacked(pack: Mapping[str, np.ndarray]) -> Contents:
 
 
 def _images(parts: Sequence[Contents], image: Shape | None) -> Images:
-    """The images of these parts. Labels that start at 1 in all parts and splits are lowered by 1."""
+    """The images of these parts."""
     pixels = np.concatenate([part.pixels for part in parts])
-    given = [part.labels for part in parts if part.labels is not None]
-    labels, names = None, ()
-    if len(given) == len(parts):
-        numbers = [number for part in parts for number in part.numbers]
-        labels, names = from_zero(_integers("labels", np.concatenate(given)), numbers)
-        names = parts[0].names or names
+    labels, names = _classes(parts)
     images = _integers("images", pixels)
     if images.dim() == 3:
         images = images[:, None]
@@ -137,6 +137,24 @@ def _images(parts: Sequence[Contents], image: Shape | None) -> Images:
         )
     found = Images(images, labels, classes=len(names), names=names)
     return replace(found, images=_fitted(images.byte(), image or found.image))
+
+
+def _classes(parts: Sequence[Contents]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The labels of these parts and the names of their classes: a label is a number or a name, in a column or not.
+
+    Numbers that start at 1 in all parts and splits are lowered by 1.
+    """
+    given = [part.labels for part in parts if part.labels is not None]
+    if len(given) < len(parts):
+        return None, ()
+    labels = as_text(np.concatenate(given))
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    elsewhere = [as_text(found) for part in parts for found in part.elsewhere]
+    if labels.dtype.kind == "U" and labels.ndim == 1:
+        return from_names(labels.tolist(), [str(name) for found in elsewhere for name in found.tolist()])
+    ends = [int(end) for found in elsewhere if found.dtype.kind in "iu" and found.size for end in found[[0, -1]]]
+    found, names = from_zero(_integers("labels", labels), ends)
+    return found, parts[0].names or names
 
 
 def _fitted(images: Tensor, image: Shape) -> Tensor:
@@ -157,7 +175,7 @@ def _integers(name: str, values: np.ndarray) -> Tensor:
 
 def _real(values: np.ndarray) -> Tensor:
     """Real numbers in torch's default dtype; integers, which may be labels, stay as they are."""
-    tensor = torch.from_numpy(values)
+    tensor = as_tensor(values, "an array of vectors")
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
@@ -174,6 +192,9 @@ def reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("not a complete .npz file. Make or download it again.")
+        with zipfile.ZipFile(path) as archive:
+            if others := [name for name in archive.namelist() if not name.endswith(".npy")]:
+                raise ValueError(f"it holds {others[0]}, which is no array: it is another kind of archive.")
         with np.load(path) as arrays:
             yield arrays
     except NoSplitError as error:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pushforward.data.captions import as_caption, read_captioned, read_metadata
+from pushforward.data.captioned_tars import as_caption
+from pushforward.data.captions import read_captioned, read_metadata
 from pushforward.data.document import Document, Documents
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.folders import Stretch, Stretches

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from pushforward.data.clips import SourceOfClips
 from pushforward.data.data import Data, Rows, digest, row_numbers
-from pushforward.data.npz import find_pack
+from pushforward.data.npz import find_pack, reading
 from pushforward.data.sources import Takes
 from pushforward.data.text import PhraseEncoder
 from pushforward.randomness import keyed
@@ -56,7 +56,7 @@ class SpriteClips(Data):
         return len(self.rows)
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        numbers = row_numbers(rows)
+        numbers = row_numbers(rows, len(self))
         return composed(self.layers, self.rows[numbers], self.size), self._table[self._phrases[numbers]]
 
     def fingerprint(self) -> str:
@@ -111,7 +111,7 @@ class Sprites(SourceOfClips):
 
 def read_layers(pack: str) -> tuple[Tensor, Tensor]:
     """Layers (25, 9, 8, 4, 64, 64), and the values of four layers and the action of each clip, (1296, 9, 5)."""
-    with np.load(find_pack(pack)) as arrays:
+    with reading(find_pack(pack)) as arrays:
         layers = torch.from_numpy(arrays["layers"]).movedim(-1, 3).contiguous()  # planes are composed twice as fast
         order = torch.from_numpy(arrays["perm"].astype(np.int64))
     attributes = torch.stack([order // 216, order // 36 % 6, order // 6 % 6, order % 6], 1)

@@ -1,7 +1,7 @@
 """Encoded images in tables: Parquet files, and data sets of the Hugging Face `datasets` library, local or on its hub.
 
 Both are Arrow tables with a column of encoded images, either bytes or {bytes, path}, and optionally a column `label` of
-integers. A Parquet file is read into memory, still encoded; a set of `datasets` is memory-mapped. So
+integers or names. A Parquet file is read into memory, still encoded; a set of `datasets` is memory-mapped. So
 open Parquet files larger than memory as hf:folder.
 """
 
@@ -16,7 +16,7 @@ import torch
 
 from pushforward.data.data import naming
 from pushforward.data.encoded import Blobs, Encoded, Shape
-from pushforward.data.images import Images, from_zero
+from pushforward.data.images import Images, from_names, from_zero
 from pushforward.data.splits import REMEDY, NoSplitError, chosen
 from pushforward.optional import require
 
@@ -35,7 +35,8 @@ class Cells(Blobs):
     def read(self, i: int) -> bytes:
         cell = self.column[i].as_py()
         if isinstance(cell, dict):
-            cell = Path(cell["path"]).read_bytes() if cell["bytes"] is None and cell["path"] else cell["bytes"]
+            path = cell.get("path")
+            cell = Path(path).read_bytes() if cell["bytes"] is None and path else cell["bytes"]
         if cell is None:
             raise ValueError(f"{self.name(i)} holds no image.")
         return cell
@@ -66,7 +67,7 @@ def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:
     """The images of a set that the library `datasets` opens: "owner/name" on the hub, or a local folder."""
-    return _images(hugging_face_table(name, split), f"hf:{name}", image)
+    return _images(hugging_face_table(name, split), f"hf:{name}", image, None)
 
 
 def hugging_face_table(name: str, split: str) -> Any:
@@ -90,8 +91,8 @@ def hugging_face_table(name: str, split: str) -> Any:
     return rows.with_format("arrow")[:]
 
 
-def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any] = ()) -> Images:
-    """The images of a table; `beside` are those of the other splits, which share its classes."""
+def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any] | None) -> Images:
+    """The images of a table; `beside` are those of the other splits, which share its classes: None, if not known."""
     types = require("pyarrow", "data").types
     columns = dict(zip(table.column_names, table.schema.types, strict=True))
     cells = (
@@ -111,15 +112,22 @@ def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any] 
     label = _label(table)
     if label is None:
         return Images(images)
-    if not types.is_integer(columns[label]) or table[label].null_count:
+    kind = columns[label].value_type if types.is_dictionary(columns[label]) else columns[label]
+    by_name = beside is not None and (types.is_string(kind) or types.is_large_string(kind))
+    if not (types.is_integer(kind) or by_name) or table[label].null_count:
         raise ValueError(
             f"in {source} the column {label} is of {columns[label]}, {table[label].null_count} of them missing; "
-            "labels are integers, one for each image."
+            f"labels are integers{'' if beside is None else ' or names'}, one for each image."
         )
-    elsewhere = [int(number) for other in beside if label in other.column_names for number in other[label].to_numpy()]
-    labels, names = from_zero(torch.from_numpy(table[label].to_numpy().astype("int64")), elsewhere)
-    names = _names(table, label) or names
+    others = [other[label].to_pylist() for other in beside or () if label in other.column_names]
+    elsewhere: list[Any] = [each for part in others for each in part if isinstance(each, str if by_name else int)]
     with naming(source):
+        if by_name:
+            labels, names = from_names(table[label].to_pylist(), elsewhere)
+        else:
+            labels = torch.from_numpy(table[label].cast("int64").to_numpy().astype("int64"))
+            labels, names = from_zero(labels, elsewhere)
+        names = _names(table, label) or names
         return Images(images, labels, classes=len(names), names=names)
 
 
@@ -129,5 +137,8 @@ def _label(table: Any) -> str | None:
 
 def _names(table: Any, label: str) -> tuple[str, ...]:
     """The names of the classes in the file's metadata; () where it has none."""
-    noted = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    return tuple(map(str, noted.get("info", {}).get("features", {}).get(label, {}).get("names", ())))
+    try:
+        names = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
+    except (ValueError, KeyError, TypeError):
+        return ()
+    return tuple(map(str, names or ()))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pushforward.data.data import Data, Rows, naming, row_numbers
 from pushforward.data.delimited import read_text
+from pushforward.data.folders import files_of
 from pushforward.data.sources import Source, Takes
 from pushforward.data.tokenizers import Bytes, Tokenizer
 from pushforward.files import data_folder
@@ -49,7 +50,7 @@ class Windows(Data):
         return int(self._ends[-1])
 
     def fetch(self, rows: Rows) -> tuple[Events, None]:
-        rows = row_numbers(rows)
+        rows = row_numbers(rows, len(self))
         starts = rows * self.stride + self._offsets[torch.searchsorted(self._ends, rows, right=True)]
         return self.text[starts[:, None] + self._within].long(), None
 
@@ -126,7 +127,7 @@ def read_texts(name: str, column: str = "text") -> list[str]:
     if name.startswith("hf:"):
         return _hugging_face(name[3:], column)
     path = _found(name)
-    files = sorted(file for file in path.rglob("*") if file.suffix in ENDINGS) if path.is_dir() else [path]
+    files = files_of(path, ENDINGS) if path.is_dir() else [path]
     if not files:
         raise ValueError(f"{path} holds no text: no file ends in {', '.join(ENDINGS)}.")
     return [text for text in map(_read, files) if text]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.data.data import Data, Rows, row_numbers
+from pushforward.data.encoded import as_pixels
 
 
 class Items(Sized, Protocol):
@@ -21,8 +22,9 @@ class Items(Sized, Protocol):
 class FromTorch(Data):
     """A torch Dataset as data: each item is an event, or (event, label), read when it is fetched.
 
-    Events are tensors, arrays, or pictures, of which uint8 tensors (C, H, W) are made. What a Dataset draws at random,
-    an augmentation, is drawn anew each time, and a training that resumes does not draw the same.
+    Events are tensors, arrays, or pictures, of which uint8 tensors (C, H, W) are made, grey or RGB. What a Dataset
+    draws at random, an augmentation, is drawn anew each time, and a training that resumes does not draw the same.
+    Raises ValueError, naming the item, where one is of another kind or shape, or where only some have a label.
 
     >>> items = torch.utils.data.TensorDataset(torch.rand(5, 2), torch.arange(5))
     >>> FromTorch(items).fetch([3, 0])[1]
@@ -41,16 +43,30 @@ class FromTorch(Data):
         return len(self.dataset)
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        items = [self.dataset[row] for row in row_numbers(rows).tolist()]
-        pairs = [item if isinstance(item, tuple | list) else (item, None) for item in items]
-        events = torch.stack([_event(pair[0]) for pair in pairs])
-        contexts = [pair[1] for pair in pairs if len(pair) > 1 and pair[1] is not None]
-        return events, torch.stack([torch.as_tensor(context) for context in contexts]) if contexts else None
+        numbers = row_numbers(rows, len(self)).tolist()
+        pairs = [_pair(self.dataset[row], row) for row in numbers or [0]]
+        events = _stacked([event for event, _ in pairs], numbers, "events")
+        contexts = [context for _, context in pairs if context is not None]
+        if len(contexts) not in (0, len(pairs)):
+            bare = next(row for row, (_, context) in zip(numbers, pairs, strict=True) if context is None)
+            raise ValueError(f"item {bare} has no label, and others have one. Give one to every item, or to none.")
+        given = _stacked(contexts, numbers, "labels") if contexts else None
+        return events[: len(numbers)], None if given is None else given[: len(numbers)]
 
 
-def _event(value: Any) -> Tensor:
-    """A tensor, an array, or a picture of Pillow as (C, H, W)."""
-    if isinstance(value, Tensor | np.ndarray):
-        return torch.as_tensor(value)
-    pixels = torch.from_numpy(np.array(value))
-    return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+def _pair(item: Any, row: int) -> tuple[Tensor, Tensor | None]:
+    """The event of an item, and its label or vector."""
+    event: Any
+    event, context = (*item, None)[:2] if isinstance(item, tuple | list) else (item, None)
+    if hasattr(event, "getbands"):  # of Pillow, which may be missing
+        event = as_pixels(event, f"the picture of item {row}")
+    context = None if context is None else as_tensor(context, f"the label of item {row}")
+    return as_tensor(event, f"the event of item {row}"), context
+
+
+def _stacked(parts: Sequence[Tensor], rows: Sequence[int], what: str) -> Tensor:
+    shapes = {tuple(part.shape): row for row, part in zip(rows, parts, strict=False)}
+    if len(shapes) > 1:
+        told = ", ".join(f"{shape} in item {row}" for shape, row in shapes.items())
+        raise ValueError(f"the {what} of items have one shape; these are {told}.")
+    return torch.stack([*parts])
