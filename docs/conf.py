@@ -39,6 +39,7 @@ nb_execution_mode = "force"
 nb_execution_timeout = 1800  # seconds a cell, on a busy machine
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # the progress of training; in the tests of the pages a warning is an error
 nb_ipywidgets_js = {}  # no page has widgets, and these come from elsewhere
 
 autodoc_member_order = "bysource"
@@ -137,6 +138,11 @@ def readable(_app, _kind, _name, _thing, _options, signature, returned):
     return ("", returned) if nothing else (signature, returned)
 
 
+def skip_what_others_wrote(_app, _kind, _name, thing, _skip, _options) -> bool | None:
+    """Leave out the methods that another library adds to a class of ours, with docstrings in another markup."""
+    return True if inspect.isfunction(thing) and not thing.__module__.startswith("pushforward") else None
+
+
 def refuse_what_is_fetched(app, exception) -> None:
     """A page must be complete: no script, style, font or picture of another site."""
     if exception is not None or app.builder.name != "html":
@@ -154,4 +160,5 @@ def refuse_what_is_fetched(app, exception) -> None:
 def setup(app) -> None:
     app.connect("builder-inited", write_reference)
     app.connect("autodoc-process-signature", readable)
+    app.connect("autodoc-skip-member", skip_what_others_wrote)
     app.connect("build-finished", refuse_what_is_fetched)

@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,12 @@ def test_no_import_goes_round_in_a_circle():
     while ends := {a for a, _ in graph} ^ {b for _, b in graph}:
         graph = {edge for edge in graph if not ends & set(edge)}  # what imports nothing or is imported by nobody
     assert not graph, "circles: " + ", ".join(f"{a} -> {b}" for a, b in sorted(graph))
+
+
+def test_the_picture_of_the_house_has_these_layers():
+    picture = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text().split("```")[1]
+    rows = [set(takewhile(FLOOR.__contains__, line.split())) for line in picture.splitlines()]
+    assert [row for row in rows if row] == LAYERS[::-1]
 
 
 def test_a_flow_knows_no_family_no_network_and_no_solver():

@@ -21,7 +21,7 @@ PAGES = sorted([*DOCS.glob("*.md"), *TUTORIALS])
 
 def cells(page: Path) -> list[str]:
     """The code that is executed when the site is built."""
-    return re.findall(r"```\{code-cell\} python\n(?::[^\n]*\n)*(.*?)```", page.read_text(), flags=re.DOTALL)
+    return re.findall(r"```\{code-cell\} python\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
@@ -53,6 +53,13 @@ def test_links_lead_somewhere(page):
         there = page.parent / path if path else page
         assert there.exists() or link.startswith("api/"), link
         assert not heading or heading in anchors(there), link
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.stem)
+def test_the_files_that_a_page_names_exist(page):
+    text = re.sub(r"\bbenchmarks\.(\w+)(?!\S*\()", r"benchmarks/\1", page.read_text())
+    for name in set(re.findall(r"\b(?:benchmarks|tests)/[\w/.]*\w", text)):
+        assert (ROOT / name).exists() or (ROOT / f"{name}.py").exists(), name
 
 
 @pytest.fixture
