@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+
+import pushforward
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
@@ -33,6 +36,28 @@ def test_the_hooks_are_the_lint_of_the_makefile():
     assert [hook["entry"].replace(".venv/bin", "$(BIN)") for hook in hooks] == [
         line.strip().removesuffix(" --check") for line in lint.splitlines()[1:]
     ]
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == pushforward.__version__
+    assert f'license = "{citation["license"]}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_extras_that_pages_and_errors_name_exist():
+    project = (ROOT / "pyproject.toml").read_text()
+    extras = set(re.findall(r"^(\w+) = \[", project.partition("optional-dependencies]")[2], flags=re.MULTILINE))
+    pages = [
+        project,
+        *(path.read_text() for where in ("*.md", "docs/**/*.md", "src/**/*.py") for path in ROOT.glob(where)),
+    ]
+    named = {
+        extra for page in pages for some in re.findall(r"pushforward\[([\w,]+)\]", page) for extra in some.split(",")
+    }
+    required = {extra for page in pages for extra in re.findall(r'require\([\w".]+, "(\w+)"\)', page)}
+    assert len(named) > 10
+    assert len(required) > 10
+    assert named | required <= extras
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml")), ids=lambda path: path.stem)
