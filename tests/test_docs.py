@@ -79,6 +79,7 @@ def test_the_reference_has_every_public_name_once(conf):
         on_pages.update(getattr(room, name) for name in names)
         offered |= {value for value in conf["public"](room).values() if isinstance(value, (type, FunctionType))}
     assert on_pages == Counter(offered)
+    assert all(value.__doc__ for value in offered)
 
 
 def named(word: str) -> object:

@@ -54,10 +54,12 @@ def chosen(device: str = "auto") -> torch.device:
 
 
 def size() -> int:
+    """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """Which of the processes this is, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
