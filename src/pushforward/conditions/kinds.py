@@ -1,117 +1,20 @@
-"""What a flow is conditioned on: named conditions, each with its own null.
-
-A `Context` maps names ("label", "vector", "text", …) to conditions. The user gives labels, vectors or images of any
-batch shape; `read` checks them once and makes a context of them. A condition is null in the rows that are not
-conditioned on it. Each network has its own embeddings of a condition and of its null. Guidance drops conditions by
-name.
-"""
+"""Kinds of conditions, and how the user's values become a context."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-from torch import Size, Tensor
+from torch.nn import functional as F
 
 from pushforward.arrays import as_tensor, check_exact
+from pushforward.conditions.context import Condition, Context, expand, names
 from pushforward.recording import readable
 
 Given = object  # what the user gives: None, a value of the one condition, a dict of values by name, or a Context
-
-
-class Condition(NamedTuple):
-    """One condition of a batch of rows. As a NamedTuple it is a pytree, which compilers and sharding can traverse."""
-
-    value: Tensor  # (*batch, …)
-    null: Tensor  # (*batch,) bool: True where the row is not conditioned on it
-    mask: Tensor | None = None  # (*batch, token) bool, where the value has tokens: False for padding
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
-        """The condition with `change` applied to every tensor."""
-        return Condition(change(self.value), change(self.null), None if self.mask is None else change(self.mask))
-
-
-Context = Mapping[str, Condition]  # conditions of one batch shape; empty where a flow is unconditional
-
-
-def batch_shape(context: Context) -> Size:
-    """The batch shape that all conditions have; () where there are none."""
-    return next((condition.null.shape for condition in context.values()), Size())
-
-
-def each(context: Context, change: Callable[[Tensor], Tensor]) -> Context:
-    """The context with `change` applied to every tensor."""
-    return {name: condition.each(change) for name, condition in context.items()}
-
-
-def expand(context: Context, shape: tuple[int, ...]) -> Context:
-    """The context broadcast to the batch shape `shape`. Raises ValueError where it cannot be."""
-    given = batch_shape(context)
-    if given == shape or not context:
-        return context
-    try:
-        return each(context, lambda t: t.expand((*shape, *t.shape[len(given) :])))
-    except RuntimeError:
-        raise ValueError(
-            f"the context has batch shape {tuple(given)}, and x has {tuple(shape)}. "
-            "Give a context for each row, or one for all."
-        ) from None
-
-
-def broadcast(context: Context, shape: Size) -> Size:
-    """The batch shape to which `shape`, that of x, and the context's broadcast. Raises ValueError where they do not."""
-    given = batch_shape(context)
-    if given == shape or not given:
-        return shape
-    try:
-        return torch.broadcast_shapes(shape, given)
-    except RuntimeError:
-        raise ValueError(
-            f"the context has batch shape {tuple(given)}, and x has {tuple(shape)}. "
-            "Give a context for each row, or one for all: batch shapes broadcast."
-        ) from None
-
-
-def rows(context: Context, shape: tuple[int, ...]) -> Context:
-    """The context broadcast to the batch shape `shape`, as one batch dimension."""
-    context = expand(context, shape)
-    return context if len(shape) == 1 else each(context, lambda t: t.reshape(-1, *t.shape[len(shape) :]))
-
-
-def drop(context: Context, null: Tensor, *names: str) -> Context:
-    """The context with the named conditions null, or all if none is named, in the rows where `null` (*batch,) is True.
-
-    Raises ValueError where the context has no condition of a name.
-    """
-    for name in names:
-        find(context, name)
-    return {
-        name: condition._replace(null=condition.null | null) if not names or name in names else condition
-        for name, condition in context.items()
-    }
-
-
-def concatenate(first: Context, second: Context) -> Context:
-    """Both contexts, of the same conditions, as one batch: the rows of the first, then those of the second."""
-    if first.keys() != second.keys():
-        raise ValueError(
-            f"contexts that are concatenated have the same conditions; got {_names(first)} and {_names(second)}."
-        )
-    joined = {}
-    for name, condition in first.items():
-        pairs = zip(condition, second[name], strict=True)
-        joined[name] = Condition(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # pyright: ignore[reportArgumentType]
-    return joined
-
-
-def find(context: Context | None, name: str) -> Condition:
-    """The condition of this name. Raises ValueError where the context has none."""
-    if not context or name not in context:
-        raise ValueError(f"the condition {name!r} is missing; the context has {_names(context or {})}.")
-    return context[name]
 
 
 class Kind(ABC):
@@ -184,7 +87,8 @@ class Array(Kind):
 
     @property
     def expected(self) -> str:
-        return f"{type(self).__name__.lower().rstrip('s')}s of shape (batch, {', '.join(map(str, self.shape))})"
+        sizes = "".join(f", {size}" for size in self.shape)
+        return f"{type(self).__name__.lower().rstrip('s')}s of shape (batch{sizes})"
 
     def read(self, given: Given) -> Condition:
         value = as_tensor(given, f"the {type(self).__name__.lower()}")
@@ -219,10 +123,6 @@ class Number(Array):
     @property
     def shape(self) -> tuple[int, ...]:
         return ()
-
-    @property
-    def expected(self) -> str:
-        return "a number, or numbers of shape (batch,)"
 
 
 @dataclass(frozen=True)
@@ -294,10 +194,11 @@ class Text(Array):
         return f"embeddings of shape (batch, token, {self.features}) of {self.tokens} tokens at most"
 
     def read(self, given: Given) -> Condition:
-        value = as_tensor(given, "the text")
-        tokens = value.shape[-2] if value.dim() > 1 else 0
-        padding = max(self.tokens - tokens, 0) if value.dim() > 1 and value.shape[-1] == self.features else 0
-        value, null, _ = super().read(torch.nn.functional.pad(value, (0, 0, 0, padding)) if padding else value)
+        value, tokens = as_tensor(given, "the text"), self.tokens
+        if value.dim() > 1 and value.shape[-1] == self.features and value.shape[-2] < tokens:
+            tokens = value.shape[-2]
+            value = F.pad(value, (0, 0, 0, self.tokens - tokens))
+        value, null, _ = super().read(value)
         mask = torch.arange(self.tokens, device=value.device) < tokens
         return Condition(value, null, mask.expand(*null.shape, -1))
 
@@ -353,17 +254,15 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
         raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
     given = by_name(kinds, given)
     if given.keys() != kinds.keys():
-        raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {_names(given)}.")
+        raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {names(given)}.")
     context = {name: _read(kind, given[name]) for name, kind in kinds.items()}
-    if len(context) == 1:
-        return context
     shapes = {name: tuple(condition.null.shape) for name, condition in context.items()}
     try:
         shape = torch.broadcast_shapes(*shapes.values())
     except RuntimeError:
         got = ", ".join(f"{name} of batch shape {shape}" for name, shape in shapes.items())
         raise ValueError(f"conditions have batch shapes that broadcast; got {got}.") from None
-    return {name: expand({name: condition}, shape)[name] for name, condition in context.items()}
+    return expand(context, shape)
 
 
 def by_name(kinds: Mapping[str, Kind], given: Given) -> dict[str, Given]:
@@ -390,10 +289,6 @@ def _read(kind: Kind, given: Given) -> Condition:
 
 def _expected(kinds: Mapping[str, Kind]) -> str:
     return "; ".join(f"{name}: {kind.expected}" for name, kind in kinds.items())
-
-
-def _names(given: Mapping) -> str:
-    return ", ".join(map(repr, given)) or "none"
 
 
 def _describe(given: Any) -> str:
