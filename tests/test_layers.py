@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,6 +11,8 @@ import torch
 from torch import nn
 
 from pushforward.kernels import serving
+from pushforward.models import ContinuousModel
+from pushforward.solve import RK4
 from pushforward.transform import Transform
 from tests.test_models import FIRST, SOLVED, context_of
 
@@ -161,6 +164,63 @@ def test_backward_hooks_fire_for_many_rows(name, everywhere, register):
         for handle in handles:
             handle.remove()
     assert {id(part) for part in parts.values()} <= seen
+
+
+class Adapted(nn.Module):
+    """A layer plus a learned map of low rank, as adapters are usually written."""
+
+    def __init__(self, base: nn.Module):
+        super().__init__()
+        self.base, weight = base, base.weight
+        self.down = nn.Parameter(0.1 * torch.randn(2, weight[0].numel(), dtype=weight.dtype))
+        self.up = nn.Parameter(0.1 * torch.randn(len(weight), 2, dtype=weight.dtype))
+
+    @property
+    def change(self) -> torch.Tensor:
+        return (self.up @ self.down).view_as(self.base.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.base, nn.Linear):
+            return self.base(x) + nn.functional.linear(x, self.change)
+        return self.base(x) + self.base._conv_forward(x, self.change, None)
+
+    def merged(self) -> nn.Module:
+        with torch.no_grad():
+            self.base.weight += self.change
+        return self.base
+
+
+def adapted(flow: nn.Module) -> int:
+    """Replace every layer of torch that has weights to learn, and count them."""
+    named = [(layer, part) for layer, part in flow.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+    learned = [(layer, part) for layer, part in named if isinstance(part.weight, nn.Parameter)]
+    for layer, part in learned:
+        flow.set_submodule(layer, Adapted(part))
+    return len(learned)
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_low_rank_adapters_are_what_they_are_once_merged(name):
+    """In scoring, in sampling and in gradients. Layers with a mask or a bound of their own are none of torch's."""
+    torch.manual_seed(0)
+    flow, x, context = case(name, 8)
+    if isinstance(FIRST[name], ContinuousModel):
+        flow = flow.solved_by(RK4(16))
+    before = flow.log_prob(x, context)
+    replaced, other = adapted(flow), copy.deepcopy(flow)
+    for layer, part in [*other.named_modules()]:
+        if isinstance(part, Adapted):
+            other.set_submodule(layer, part.merged())
+    leaf = x.clone().requires_grad_()
+    scores = [each.log_prob(leaf, context) for each in (flow, other)]
+    torch.testing.assert_close(*scores)
+    torch.testing.assert_close(*(torch.autograd.grad(score.sum(), leaf)[0] for score in scores))
+    assert replaced == 0 or not torch.allclose(scores[0], before)
+    with torch.no_grad():
+        torch.testing.assert_close(flow.log_prob(x, context), scores[0].detach())
+        z = flow.encode(x, context)
+        torch.testing.assert_close(flow.decode(z, context), x, rtol=1e-5, atol=1e-5)  # solves stop at a tolerance
+        torch.testing.assert_close(flow.decode(z, context), other.decode(z, context), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, of its older quantisation

@@ -33,23 +33,38 @@ from pushforward.plain import is_unchanged
 REPEATED = 2**33  # multiplications of a pass up to which launching a token's own few operations would take longer
 
 
-class MaskedLinear(Computed, nn.Linear):
-    """A linear map with weights only where `pattern`, (outputs, inputs) of bool, is true."""
+class MaskedLinear(Computed):
+    """A linear map with weights only where `pattern`, (outputs, inputs) of bool, is true.
+
+    It is no `nn.Linear`: what replaces those by layers with other weights, as low-rank adapters do, ignores the mask.
+    """
 
     mask: Tensor
 
     def __init__(self, pattern: Tensor):
-        super().__init__(pattern.shape[1], pattern.shape[0])
+        super().__init__()
+        self.out_features, self.in_features = pattern.shape
+        self.weight = nn.Parameter(torch.empty(pattern.shape))
+        self.bias = nn.Parameter(torch.empty(self.out_features))
+        self.reset_parameters()
         self.pattern = pattern
         self.register_buffer("mask", torch.empty(pattern.shape), persistent=False)  # 0.0 and 1.0
         self.reset()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights that an `nn.Linear` begins with."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        nn.init.uniform_(self.bias, -(self.in_features**-0.5), self.in_features**-0.5)
 
     def reset(self) -> None:
         """Set the mask, which the state dict leaves out."""
         self.mask.copy_(self.pattern)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as torch has it
-        return F.linear(input, self.weight * self.mask, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}"
 
 
 class MaskedMLP(CausalNetwork):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class Layers(nn.Module):
 
     def __init__(
         self,
-        maps: Sequence[nn.Linear],
+        maps: Sequence[Any],  # modules with a weight and a bias
         *,
         residual: bool,
         activation: Activation,

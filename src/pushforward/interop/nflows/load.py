@@ -24,7 +24,7 @@ from pushforward.bases import StandardNormal
 from pushforward.conditions import Vector
 from pushforward.flow import Flow
 from pushforward.interop.nflows.moves import ScaleShift, SoftmaxSpline
-from pushforward.interop.nflows.networks import Branch, Layer, MaskedNet, ResidualNet
+from pushforward.interop.nflows.networks import Branch, Layer, Linear, MaskedNet, ResidualNet
 from pushforward.moves import Elementwise
 from pushforward.networks.masked import MaskedLinear
 from pushforward.networks.mlp import Activation
@@ -128,7 +128,7 @@ class _Entries:
         except KeyError:
             raise ValueError(f"the state dict has no {self.path}{name}, which load_nflows needs.") from None
 
-    def linear(self, name: str) -> nn.Linear:
+    def linear(self, name: str) -> Linear:
         """A linear map, masked where its mask is stored."""
         below = self.below(name)
         weight, bias = below.take("weight"), below.take("bias")
@@ -230,7 +230,7 @@ def _block(entries: _Entries, activation: Activation, *, added: bool) -> nn.Modu
     return Branch(layers, _context_layer(entries), activation, added=added)
 
 
-def _context_layer(entries: _Entries) -> nn.Linear | None:
+def _context_layer(entries: _Entries) -> Linear | None:
     if not entries.names("context_layer"):
         return None
     layer = entries.linear("context_layer")

@@ -13,14 +13,18 @@ from torch import Tensor, nn
 
 from pushforward.conditions import Context, find
 from pushforward.networks import CausalNetwork
+from pushforward.networks.masked import MaskedLinear
 from pushforward.networks.mlp import Activation
+from pushforward.plain import computes_in
+
+Linear = nn.Linear | MaskedLinear
 
 
 class Branch(nn.Module):
     """h + W2 a(W1 a(h)) · sigmoid(C c), or, where the context c is `added`, h + W2 a(W1 a(h) + C c). Biases are left
     out."""
 
-    def __init__(self, layers: Iterable[nn.Linear], read: nn.Linear | None, activation: Activation, *, added: bool):
+    def __init__(self, layers: Iterable[Linear], read: Linear | None, activation: Activation, *, added: bool):
         super().__init__()
         self.first, self.second = layers
         self.read, self.activation, self.added = read, activation, added
@@ -37,7 +41,7 @@ class Branch(nn.Module):
 class Layer(nn.Module):
     """a(W h): a block that is not residual. It reads no context."""
 
-    def __init__(self, linear: nn.Linear, activation: Activation):
+    def __init__(self, linear: Linear, activation: Activation):
         super().__init__()
         self.linear, self.activation = linear, activation
 
@@ -48,12 +52,13 @@ class Layer(nn.Module):
 class ResidualNet(nn.Module):
     """(batch, features) -> (batch, elements, raw): h = W [x, c], then branches, then a linear map."""
 
-    def __init__(self, first: nn.Linear, blocks: Iterable[nn.Module], last: nn.Linear, raw: int):
+    def __init__(self, first: Linear, blocks: Iterable[nn.Module], last: Linear, raw: int):
         super().__init__()
         self.first, self.blocks, self.last, self.raw = first, nn.ModuleList(blocks), last, raw
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        x, c = x.to(self.last.weight.dtype), _vector(context, self.last.weight)
+        dtype = computes_in(self.last)
+        x, c = x.to(dtype), _vector(context, dtype)
         h = self.first(x if c is None else torch.cat([x, c], 1))
         for block in self.blocks:
             h = block(h, c)
@@ -70,10 +75,10 @@ class MaskedNet(CausalNetwork):
 
     def __init__(
         self,
-        first: nn.Linear,
-        read: nn.Linear | None,
+        first: Linear,
+        read: Linear | None,
         blocks: Iterable[nn.Module],
-        last: nn.Linear,
+        last: Linear,
         activation: Activation,
     ):
         super().__init__()
@@ -82,8 +87,8 @@ class MaskedNet(CausalNetwork):
         self.features = self.tokens = first.in_features
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        c = _vector(context, self.last.weight)
-        h = self.first(x.to(self.last.weight.dtype))
+        dtype = computes_in(self.last)
+        c, h = _vector(context, dtype), self.first(x.to(dtype))
         if self.read is not None:
             h = h + self.activation(self.read(c))
         if not all(isinstance(block, Branch) for block in self.blocks):
@@ -93,9 +98,9 @@ class MaskedNet(CausalNetwork):
         return self.last(h).unflatten(1, (self.features, -1))
 
 
-def _vector(context: Context | None, like: Tensor) -> Tensor | None:
-    """The context's vector in the precision of `like`; zeros for a row whose condition is null."""
+def _vector(context: Context | None, dtype: torch.dtype) -> Tensor | None:
+    """The context's vector, in this dtype; zeros for a row whose condition is null."""
     if not context:
         return None
     value, null, _ = find(context, "vector")
-    return torch.where(null[:, None], 0, value.to(like.dtype))
+    return torch.where(null[:, None], 0, value.to(dtype))
