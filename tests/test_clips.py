@@ -30,6 +30,7 @@ from pushforward.data import (
     read_videos,
     write_video,
 )
+from pushforward.data.folders import Stretch
 from pushforward.data.splits import is_held_out
 from pushforward.data.sprites import ATTRIBUTES, PAIRS, caption
 from pushforward.data.videos import open_videos
@@ -335,6 +336,23 @@ def test_a_frame_of_a_long_clip_is_denoised_after_those_before_which_it_was_draw
         start = window_start(k, learned)
         torch.testing.assert_close(found[:, k], clips[:, start : k + 1].sum(1))
         assert min(k, learned // 2) <= k - start < learned
+
+
+def test_a_film_is_read_in_parts_for_its_fingerprint(tmp_path, monkeypatch):
+    data = torch.randint(256, (2_500_000,), dtype=torch.uint8).numpy().tobytes()
+    (tmp_path / "film").write_bytes(data)
+    for stretch in (
+        Stretch(tmp_path / "film"),
+        Stretch(tmp_path / "film", 3, 2_000_000),
+        Stretch(tmp_path / "film", 9),
+    ):
+        parts = [*stretch.parts()]
+        assert b"".join(parts) == stretch.read()
+        assert max(map(len, parts)) == 2**20
+    write_video(video(4), tmp_path / "a.gif")
+    clips = Clips(open_videos(tmp_path / "a.gif"), 2)
+    monkeypatch.setattr(Stretch, "read", None)
+    assert clips.fingerprint() == Clips(open_videos(tmp_path / "a.gif"), 2).fingerprint()
 
 
 def described(folder: Path, captions: dict[str, str]) -> None:

@@ -57,6 +57,32 @@ def test_uniform_noise_fills_the_bins_of_the_definition():
     torch.testing.assert_close(log_q, torch.tensor([1000 * math.log(128)]))
 
 
+@pytest.mark.parametrize("u", [0.0, 2**-24, 0.5, 1 - 2**-24])
+@pytest.mark.parametrize("levels", [2, 17, 256, 1000, 2**16, 2**17, 2**20])
+def test_points_of_a_bin_decode_to_its_integer(levels, u, monkeypatch):
+    """Also where rounding would take them to the next one."""
+    monkeypatch.setattr(pf.codecs.dequantization, "draw", lambda _, shape, v, __: torch.full(shape, u, dtype=v.dtype))
+    codec, data = UniformDequantization(levels), torch.arange(levels)[None]
+    assert torch.equal(codec.decode(codec.encode(data)[0]).long(), data)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.int16, torch.int64, torch.bool])
+@pytest.mark.parametrize(
+    "codec", [UniformDequantization(256), Coarse(UniformDequantization(128)), GaussianNoise(256, 1e-4)]
+)
+def test_integers_of_every_type_are_encoded_alike(codec, dtype):
+    data = torch.tensor([[0, 1, 0]])
+    x = codec.encode(data, torch.Generator().manual_seed(0))[0]
+    assert torch.equal(codec.encode(data.to(dtype), torch.Generator().manual_seed(0))[0], x)
+    assert torch.equal(codec.clean(data.to(dtype)), codec.clean(data))
+
+
+@pytest.mark.parametrize(("image", "halvings"), [((1, 7, 8), 1), ((1, 8, 6), 2), ((1, 8, 8), -1)])
+def test_an_autoencoder_of_sides_that_cannot_be_halved_is_refused(image, halvings):
+    with pytest.raises(ValueError, match=rf"halved {halvings} times, .*; the image is"):
+        TrainedAutoencoder(image=image, latent=2, halvings=halvings)
+
+
 @pytest.mark.parametrize("v", [0, -1, 100, 2**20])
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-24])
 def test_dequantised_integers_never_leave_their_bin(v, u, monkeypatch):

@@ -127,6 +127,8 @@ def test_sample_streams_to_files_and_goes_on(typed, run, tmp_path, monkeypatch):
     assert np.array_equal(np.load(tmp_path / names[1])["images"], before[1])
     with pytest.raises(SystemExit, match="holds samples with other settings"):
         typed("sample", run, "--n", 20, "--out", tmp_path, "--seed", 1)
+    with pytest.raises(SystemExit, match="holds samples of another run"):
+        typed("sample", "pretrained:digits", "--n", 20, "--out", tmp_path)
 
 
 def test_a_sample_does_not_depend_on_those_beside_it(run):
@@ -273,6 +275,7 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("sample RUN --batch 0", "batch of at least 1; got 0"),
         ("train digits --out x --codec.sigma 0", "sigma above 0; got 0"),
         ("train digits --out x --codec.levels 1", "levels of at least 2; got 1"),
+        ("denoise RUN --n 0", "take at least one image; got 0"),
         ("denoise RUN --sigma -1", "sigma above 0; got -1"),
         ("denoise RUN --data nowhere", "there is no file or folder nowhere"),
         ("classify RUN --data nowhere", "there is no file or folder nowhere"),

@@ -629,6 +629,17 @@ def test_a_share_is_held_out_and_never_trained_on(tmp_path):
         assert torch.equal(source.held_out(TAKES).fetch([0, 1])[0], held_out.fetch([0, 1])[0])
 
 
+def test_images_that_are_learned_without_their_labels_still_have_them(tmp_path):
+    source = ImageSource(str(arrays(tmp_path)), validation=0.5)
+    without = TAKES._replace(classes=0)
+    learned, labelled = source.training(without), source.labelled(without)
+    assert learned.labels is None
+    assert torch.equal(labelled.images, learned.images)
+    assert torch.equal(labelled.labels, source.training(TAKES).labels)
+    with pytest.raises(ValueError, match="does not say what data it learned"):
+        ImageSource("").labelled(without)
+
+
 def test_another_path_is_held_out_and_its_labels_are_those_of_the_training_set(tmp_path):
     place = str(folder(tmp_path / "set"))
     write_folder(tmp_path / "other", {"cat/0.png": PNGS[5], "bee/0.png": PNGS[2]})

@@ -16,6 +16,7 @@ from pushforward.data import Arrays
 from pushforward.evaluation import importance
 from pushforward.fitting import plan_for
 from pushforward.randomness import Keyed, keyed
+from pushforward.runs.plotting import history
 from pushforward.training import Checkpoints, Likelihood, Plan, ReverseKL, minimise
 
 MIX = torch.tensor([[1.0, 0.0], [1.2, 0.5]], dtype=torch.float64)
@@ -512,6 +513,30 @@ def test_the_history_says_whether_a_fit_was_at_its_end():
     assert len(axes.lines[0].get_xdata()) == len(axes.lines[1].get_xdata()) == 20
     with pytest.raises(ValueError, match="no history"):
         pf.evaluation.plot_history(())
+
+
+@pytest.mark.parametrize(
+    ("unit", "held_out", "named", "signs"),
+    [
+        ("nats", "nats", ("log p, nats", "log p, nats"), (-1, -1)),
+        ("bits/dim", "bits/dim", ("bits/dim", "bits/dim"), (1, 1)),
+        ("squared error", "nats", ("squared error", "log p, nats"), (1, -1)),  # of flow matching
+        ("nats/dim", "bits/dim", ("nats/dim", "bits/dim"), (1, 1)),
+    ],
+)
+def test_held_out_scores_of_another_unit_are_shown_too(unit, held_out, named, signs):
+    pytest.importorskip("matplotlib")
+    lines = [{"step": step, unit: 2.0, "loss": 0.1, "gradient": 1.0, "lr": 0.1} for step in (1, 2)]
+    lines[1][f"held-out {held_out}"] = 3.0
+    curves = history(lines)
+    assert curves.scores[0] == (1, 2 * signs[0], None)
+    assert curves.scores[1][2] == 3 * signs[1]
+    assert (curves.name, curves.held_out) == named
+    figure = pf.evaluation.plot_history(curves.scores, name=curves.name, held_out=curves.held_out)
+    assert [axes.get_ylabel() for axes in figure.axes] == [named[0], f"held-out {named[1]}"][
+        : 1 + (named[0] != named[1])
+    ]
+    assert figure.axes[-1].lines[-1].get_ydata() == [3 * signs[1]]
 
 
 @pytest.mark.filterwarnings("ignore:a MAF of one feature")

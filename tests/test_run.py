@@ -24,7 +24,7 @@ import pushforward as pf
 from pushforward import hub, recipe
 from pushforward.cli.main import main
 from pushforward.data import ImageSource, TableSource
-from pushforward.files import alone_in, replacing
+from pushforward.files import alone_in, replacing, write
 from pushforward.models import RectifiedFlow
 from pushforward.objectives import Matching, VelocityRegression
 from pushforward.recipes import digits
@@ -161,7 +161,7 @@ def test_the_same_data_at_another_path_are_the_same_recipe_and_others_are_told(t
     of_stripes(tmp_path / "b" / "same.npz", first=3)
     with pytest.raises(ValueError, match=r"the data in .*same.npz are not those that .*run was begun with: 40 rows in"):
         pf.train(replace(here, data=ImageSource(str(tmp_path / "b" / "same.npz"))), tmp_path / "run")
-    with pytest.raises(ValueError, match=r"another recipe: train.seed was 0 and is 1\."):
+    with pytest.raises(ValueError, match=r"another recipe:\n    train.seed: then 0, now 1\n"):
         pf.train(replace(moved, train=replace(moved.train, seed=1)), tmp_path / "run")
 
 
@@ -417,8 +417,17 @@ def test_a_folder_in_use_or_not_writable_is_refused(tmp_path):
         pf.train(twin(), tmp_path / "file" / "run")
 
 
+def test_a_training_that_is_refused_leaves_no_folder(tmp_path):
+    (tmp_path / "kept").mkdir()
+    for folder in ("new", "kept"):
+        with pytest.raises(FileNotFoundError, match="no file or folder gone"):
+            pf.train(replace(twin(), data=ImageSource("gone")), tmp_path / folder)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
 def test_another_recipe_is_refused_by_the_field_that_differs(trained):
-    with pytest.raises(ValueError, match=r"another recipe: train.lr was 0.005 and is 0.1; train.seed was 0 and is 1\."):
+    told = r"another recipe:\n    train.lr: then 0.005, now 0.1\n    train.seed: then 0, now 1\nGive another"
+    with pytest.raises(ValueError, match=told):
         pf.train(twin(lr=0.1, seed=1), trained)
 
 
@@ -574,6 +583,18 @@ def test_a_release_is_a_run_without_its_past(trained, tmp_path):
         assert part in card
 
 
+def test_a_release_is_not_copied_onto_itself_or_before_it_is_whole(trained, tmp_path):
+    before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    for same in (trained, trained / ".." / trained.name):
+        with pytest.raises(ValueError, match="is the run itself"):
+            hub.save_pretrained(trained, same)
+    assert before == {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    write(tmp_path / "begun" / "recipe.json", (trained / "recipe.json").read_text())
+    with pytest.raises(FileNotFoundError, match="begun has no model.safetensors: its training has not ended"):
+        hub.save_pretrained(tmp_path / "begun", tmp_path / "release")
+    assert not (tmp_path / "release").exists()
+
+
 def test_the_hub_is_given_the_release(trained, monkeypatch):
     huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
     calls = []
@@ -592,6 +613,11 @@ def test_the_hub_is_given_the_release(trained, monkeypatch):
     assert calls[0] == ("owner/name", {"private": True, "exist_ok": True})
     assert calls[1]["allow_patterns"] == list(hub.RELEASED)
     assert hub.from_pretrained("owner/name").classes == 10
+
+
+def test_a_text_is_written_in_utf_8_into_a_folder_that_is_made(tmp_path):
+    write(tmp_path / "new" / "text.txt", "für 漢字")
+    assert (tmp_path / "new" / "text.txt").read_bytes() == "für 漢字".encode()
 
 
 def test_what_replaces_a_file_is_whole_or_not_there(tmp_path):

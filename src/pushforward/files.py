@@ -13,10 +13,11 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write a file or folder at; it is renamed to `path` once all of it is on the disk.
 
-    If the process is killed, `path` stays as it was; at an error the temporary path is removed. A folder cannot replace
-    another.
+    The folder that it is in is made if it is missing. If the process is killed, `path` stays as it was; at an error the
+    temporary path is removed. A folder cannot replace another.
     """
     begun = begun_at(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     remove(begun)
     try:
         yield begun
@@ -35,9 +36,9 @@ def begun_at(path: Path) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all."""
     with replacing(path) as begun:
-        begun.write_text(text)
+        begun.write_text(text, encoding="utf-8")
 
 
 def made_once(path: Path, make: Callable[[Path], object]) -> Path:
@@ -57,9 +58,13 @@ def made_once(path: Path, make: Callable[[Path], object]) -> Path:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Lock a folder against other processes; it is made if it is missing. The lock ends with the process."""
+    """Lock a folder against other processes; it is made if it is missing. The lock ends with the process.
+
+    A folder that was made here, and into which nothing was written, is removed again.
+    """
     from filelock import FileLock, Timeout
 
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock").acquire(timeout=0)
@@ -68,7 +73,11 @@ def alone_in(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OSError(f"cannot write into {folder} ({error.strerror}). Give another folder.") from None
     with lock:
-        yield
+        try:
+            yield
+        finally:
+            if made and folder.exists() and [entry.name for entry in folder.iterdir()] == [".lock"]:
+                remove(folder)
 
 
 def remove(path: Path) -> None:

@@ -26,12 +26,20 @@ def pretrained(name: str, *, device: str = "cpu") -> Flow:
 
 
 def save_pretrained(run: str | PathLike[str], folder: str | PathLike[str]) -> None:
-    """Copy the release of a run into a folder: recipe, weights and model card."""
+    """Copy the release of a run into a folder: recipe, weights and model card.
+
+    Raises ValueError where the folder is the run's, FileNotFoundError where the run has no weights or no card yet.
+    """
     read_recipe(run)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for name in RELEASED:
-        if name != CODEC or (folder_of(run) / name).exists():  # most codecs have no weights
-            shutil.copyfile(folder_of(run) / name, Path(folder) / name)
+    place, folder = folder_of(run), Path(folder)
+    if folder.resolve() == place.resolve():
+        raise ValueError(f"{folder} is the run itself, which has its release already. Give another folder.")
+    release = [name for name in RELEASED if name != CODEC or (place / name).exists()]  # most codecs have no weights
+    if lacking := [name for name in release if not (place / name).exists()]:
+        raise FileNotFoundError(f"{run} has no {lacking[0]}: its training has not ended. Continue it first.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in release:
+        shutil.copyfile(place / name, folder / name)
 
 
 def from_pretrained(name: str | PathLike[str], *, revision: str | None = None, device: str = "cpu") -> Flow:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs.base import Codec
-from pushforward.codecs.integers import as_integers, as_real, bin_centres, check_levels
+from pushforward.codecs.integers import as_integers, as_real, bin_centres, bins, check_levels
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample
 
@@ -45,7 +45,7 @@ class TokenCells(Codec):
         return x, x.new_full((len(x),), x.shape[1:].numel() * math.log(self.vocabulary / 2))
 
     def decode(self, x: Events) -> Tensor:
-        return as_integers(((x[..., 0] + 1) * self.vocabulary / 2).floor(), self.vocabulary).long()
+        return as_integers(bins(x[..., 0], self.vocabulary), self.vocabulary).long()
 
     def clean(self, data: Tensor) -> Events:
         return bin_centres(as_real(data, self.vocabulary), self.vocabulary)[..., None]

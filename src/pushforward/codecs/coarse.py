@@ -49,4 +49,4 @@ class Coarse(IntegerCodec):
 
     def _coarsened(self, data: Tensor) -> Tensor:
         as_real(data, self.levels)  # raises ValueError where the data are not integers 0 … levels − 1
-        return torch.div(data, self.levels // self.coarse.levels, rounding_mode="floor")
+        return torch.div(data.int(), self.levels // self.coarse.levels, rounding_mode="floor")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.codecs.integers import IntegerCodec, as_integers, as_real, bin_centres, check_levels
+from pushforward.codecs.integers import IntegerCodec, as_integers, as_real, bin_centres, bins, check_levels, in_bins
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample
 
@@ -31,11 +31,11 @@ class UniformDequantization(IntegerCodec):
 
     def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = as_real(data, self.levels)
-        x = 2 * (v + draw(torch.rand, v.shape, v, generator)) / self.levels - 1
+        x = in_bins(v, draw(torch.rand, v.shape, v, generator), self.levels)
         return x, x.new_full((len(x),), x.shape[1:].numel() * math.log(self.levels / 2))
 
     def decode(self, x: Events) -> Tensor:
-        return as_integers(((x + 1) * self.levels / 2).floor(), self.levels)
+        return as_integers(bins(x, self.levels), self.levels)
 
     def clean(self, data: Tensor) -> Events:
         return bin_centres(as_real(data, self.levels), self.levels)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.codecs.dequantization import UniformDequantization
-from pushforward.codecs.integers import IntegerCodec, as_real, bin_centres, check_levels
+from pushforward.codecs.integers import IntegerCodec, as_real, bin_centres, check_levels, in_bins
 from pushforward.flow import Flow
 from pushforward.initialization import initializing
 from pushforward.randomness import Source
@@ -32,7 +32,7 @@ class VariationalDequantization(nn.Module, IntegerCodec):
     def encode(self, data: Tensor, generator: Source = None) -> tuple[Events, PerSample]:
         v = as_real(data, self.levels).to(self.noise.device)
         u, log_q = self.noise.rsample_and_log_prob((), self.read(bin_centres(v, self.levels)), generator=generator)
-        return 2 * (v + u) / self.levels - 1, log_q + v[0].numel() * math.log(self.levels / 2)
+        return in_bins(v, u, self.levels), log_q + v[0].numel() * math.log(self.levels / 2)
 
     def decode(self, x: Events) -> Tensor:
         return UniformDequantization(self.levels).decode(x)

@@ -33,6 +33,13 @@ class TrainedAutoencoder(CodecConfig):
     width: int = 64
     sigma: float = 0.5  # deviation of latents around the encoder's
 
+    def __post_init__(self):
+        step = 2**self.halvings
+        if self.halvings < 0 or self.image[1] % step or self.image[2] % step:
+            raise ValueError(
+                f"sides are halved {self.halvings} times, so they are multiples of {step}; the image is {self.image}."
+            )
+
     def build(self) -> VariationalAutoencoder:
         width, read, written = self.width, [], []
         for _ in range(self.halvings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -81,14 +81,18 @@ class Clips(Data):
         return clips[: len(rows)], context_of(self.context, video)
 
     def fingerprint(self) -> str:
+        return digest(self._spread())
+
+    def _spread(self) -> Iterator[object]:
+        """What the fingerprint is of: a film is read in parts."""
+        yield from (self.frames, self.every)
         some = evenly_spread(len(self.videos))
-        videos: list[object] = [] if len(some) == len(self.videos) else [len(self.videos), len(self)]
+        yield from () if len(some) == len(self.videos) else (len(self.videos), len(self))
         for video in (self.videos[i] for i in some):
-            videos.extend([video] if isinstance(video, Tensor) else video.spread_blobs())
-        context: list[object] = []
+            yield from [video] if isinstance(video, Tensor) else video.spread_blobs()
         for name, values in named(self.context):
-            context.extend([name, *(values.spread() if isinstance(values, Embedded) else [values])])
-        return digest([self.frames, self.every, *videos, *context])
+            yield name
+            yield from values.spread() if isinstance(values, Embedded) else [values]
 
 
 class SourceOfClips(Source):

@@ -139,7 +139,6 @@ def write_table(columns: Mapping[str, np.ndarray], path: Path) -> None:
     """Write columns (n,) as .csv, .tsv, .parquet or .npz, whole or not at all. Integers have no decimal point."""
     check_writable(path)
     columns = {name: _whole(column) for name, column in columns.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as begun:
         if path.suffix == ".parquet":
             arrow = require("pyarrow", "data")
@@ -306,7 +305,7 @@ def _write_text(columns: Mapping[str, np.ndarray], path: Path, separator: str) -
     import csv
 
     cells: Iterable[Sequence[str]] = zip(*(column.astype(str).tolist() for column in columns.values()), strict=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=separator, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(cells)

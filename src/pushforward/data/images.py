@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ class Images(Data):
 
     def fingerprint(self) -> str:
         blobs = self.images.spread_blobs() if isinstance(self.images, Encoded) else [self.images]
-        return digest([*blobs, self.labels, self.names])
+        return digest(chain(blobs, [self.labels, self.names]))
 
     def part(self, rows: Rows) -> Images:
         """These images alone, of the same classes."""

@@ -55,7 +55,7 @@ class Recording(ABC):
     def spread_blobs(self) -> Iterator[bytes | str]:
         """The shape, and the bytes of the file."""
         yield str(tuple(self.shape))
-        yield self.stretch.read()
+        yield from self.stretch.parts()
 
     @abstractmethod
     def _count(self) -> int:

@@ -83,9 +83,7 @@ class ImageSource(Source):
         return self.name
 
     def training(self, takes: Takes) -> Data:
-        images = self._split("train", takes)
-        if isinstance(self.validation, float | int):
-            images = images.split(self.validation)[0]
+        images = self._to_learn(self._split("train", takes))
         data = Shifted(images, self.shifted) if self.shifted else images
         data = Cropped(data, self.cropped) if self.cropped else data
         return Mirrored(data) if self.mirrored else data
@@ -99,6 +97,10 @@ class ImageSource(Source):
         if self.validation is not None:
             return self.at(self.validation).whole(takes, self.names(takes))
         return self._split("test", takes)
+
+    def labelled(self, takes: Takes) -> Images:
+        """The images to learn, with their labels, if they have some, also where the flow is not conditioned on them."""
+        return self._to_learn(self._found("train", takes))
 
     def names(self, takes: Takes) -> tuple[str, ...]:
         """The names of the classes; () where the flow is not conditioned on them."""
@@ -115,6 +117,10 @@ class ImageSource(Source):
             return found.unlabelled()  # one folder, which is no class of the run, says nothing
         with naming(self.name):
             return found.relabelled([*names, *map(str, range(len(names), takes.classes))])
+
+    def _to_learn(self, images: Images) -> Images:
+        """Those of the training split that are not held out."""
+        return images.split(self.validation)[0] if isinstance(self.validation, float | int) else images
 
     def _split(self, split: str, takes: Takes) -> Images:
         """The images of a split; without labels where the flow is not conditioned on any."""

@@ -52,8 +52,12 @@ def plot_coverage(calibration: Calibration) -> Figure:
     return figure
 
 
-def plot_history(history: Sequence[tuple[int, float, float | None]], *, name: str = "log p, nats") -> Figure:
+def plot_history(
+    history: Sequence[tuple[int, float, float | None]], *, name: str = "log p, nats", held_out: str | None = None
+) -> Figure:
     """The scores of a training against its steps, of batches and of held-out events: `Fit.history`.
+
+    Those of held-out events have an axis of their own where their name, `held_out`, is another.
 
     Batches are thin dots, since each is of a few rows. A rising line at the end: give more steps. A held-out line that
     falls while the other rises: overfitting, and the flow has the weights of the held-out maximum.
@@ -63,9 +67,12 @@ def plot_history(history: Sequence[tuple[int, float, float | None]], *, name: st
     figure = _figure(4.8, 3.2)
     axes = figure.add_subplot()
     axes.plot([step for step, *_ in history], [training for _, training, _ in history], ".", color="0.7", markersize=2)
-    looks = [(step, held_out) for step, _, held_out in history if held_out is not None]
-    axes.plot([step for step, _ in looks], [held_out for _, held_out in looks], color="C0", label="held-out")
     axes.set(xlabel="step", ylabel=name)
+    if held_out not in (None, name):
+        axes = axes.twinx()
+        axes.set(ylabel=f"held-out {held_out}")
+    looks = [(step, score) for step, _, score in history if score is not None]
+    axes.plot([step for step, _ in looks], [score for _, score in looks], color="C0", label="held-out")
     return figure
 
 

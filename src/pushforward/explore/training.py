@@ -33,7 +33,7 @@ class Training:
         where nothing is logged yet.
         """
         self._read_on()
-        scores, unit = history(self.lines)
+        scores, unit, of_held_out = history(self.lines)
         recent = self.lines[-max(2, len(self.lines) // 10) :]
         first, last = recent[0], recent[-1]
         pace = (last["seconds"] - first["seconds"]) / max(1, last["step"] - first["step"])
@@ -48,7 +48,7 @@ class Training:
             "gradient": last["gradient"],
             "lr": last["lr"],
             "curve": _thinned([(step, score) for step, score, _ in scores]),
-            "held_out": [(step, score) for step, _, score in scores if score is not None],
+            "held_out": [(step, score) for step, _, score in scores if score is not None and of_held_out == unit],
             **self._picture(seen),
         }
 

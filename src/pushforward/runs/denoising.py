@@ -39,6 +39,10 @@ def denoise(
             an iTARFlow; or the tuned decoder of an autoencoder.
         device: cpu, cuda, mps, or auto.
     """
+    if n < 1:
+        raise ValueError(f"take at least one image; got {n}.")
+    if sigma is not None and not sigma > 0:
+        raise ValueError(f"noise needs a sigma above 0; got {sigma:g}.")
     recipe = recipe_of(run)
     check_picture(out)
     rows = recipe.held_out_data() if isinstance(recipe.data, Captioned) and data is None else images_of(run, data)

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 
 from pushforward import editing
 from pushforward.codecs import CodedFlow
-from pushforward.data import Attributed, Captioned, Images, Order, find
+from pushforward.data import Attributed, Captioned, Images, ImageSource, Order
 from pushforward.editing import Langevin, RandomWalk
 from pushforward.evaluation import captioned, check_picture, grid, save_picture
 from pushforward.randomness import Keyed
@@ -68,7 +68,9 @@ def edit(
         device: cpu, cuda, mps, or auto.
     """
     _refuse_captions(run, "an edit by class")
-    coded, x, _ = _opened(run, out, data, n, device)
+    _check(run, out, n)
+    coded = load_coded(run, device=device)
+    x, _ = _encoded(coded, run, data, n)
     flow, attributes = coded.flow, _attributes(run)
     if label is not None and not 0 <= label < len(attributes.names):
         listed = ", ".join(attributes.names)
@@ -105,12 +107,13 @@ def interpolate(
         device: cpu, cuda, mps, or auto.
     """
     _refuse_captions(run, "interpolation")
-    coded, x, _ = _opened(run, out, data, 2 * pairs, device)
-    flow = coded.flow
+    _check(run, out, 2 * pairs)
+    coded = load_coded(run, device=device)
+    x, _ = _encoded(coded, run, data, 2 * pairs)
     if len(x) < 2:
         raise ValueError(f"a pair is two images; there is {len(x)}.")
     ends = x[: len(x) // 2 * 2]
-    line = editing.interpolate(flow, ends[::2], ends[1::2], n, temperature=temperature)
+    line = editing.interpolate(coded.flow, ends[::2], ends[1::2], n, temperature=temperature)
     columns = [_denoised(coded, between) for between in line.unbind(1)]
     return f"{len(line)} pairs in {_save('from one to the other', columns, out)}"
 
@@ -139,7 +142,9 @@ def inpaint(
         data: A name, a file or a folder of images; by default the run's held-out images.
         device: cpu, cuda, mps, or auto.
     """
-    coded, x, own = _opened(run, out, data, n, device)
+    _check(run, out, n)
+    coded = load_coded(run, device=device)
+    x, own = _encoded(coded, run, data, n)
     flow = coded.flow
     missing = editing.hole(mask, (x.shape[2], x.shape[3])).to(x.device)
     noise = Keyed(chains.seed, rows=range(len(x) * chains.fills))
@@ -194,24 +199,25 @@ def _refuse_captions(run: Path, what: str) -> None:
         )
 
 
-def _opened(
-    run: Path, out: Path, data: str | None, n: int, device: str
-) -> tuple[CodedFlow, Tensor, Tensor | int | None]:
-    """The flow of a run, the first n held-out images, or those of other data, encoded, and what they are given: their
-    captions, or the null label."""
+def _check(run: Path, out: Path, n: int) -> None:
+    """Raise ValueError where nothing is to be edited, the picture cannot be written, or the run has no null label."""
     if n < 1:
         raise ValueError(f"take at least one image; got {n}.")
     check_picture(out)
+    check_null(run, recipe_of(run), "editing", "label")
+
+
+@torch.no_grad()
+def _encoded(coded: CodedFlow, run: Path, data: str | None, n: int) -> tuple[Tensor, Tensor | int | None]:
+    """The first n held-out images of a run, or of other data, as events; and their captions, or the null label."""
     recipe = recipe_of(run)
-    check_null(run, recipe, "editing", "label")
     captions = isinstance(recipe.data, Captioned)
     source = recipe.data.at(data) if data else recipe.data
     images = source.held_out(recipe.takes()) if captions else images_of(run, data)
-    coded, chosen = load_coded(run, device=device), range(min(n, len(images)))
+    chosen = range(min(n, len(images)))
     integers, context = images.fetch(chosen)
-    given = context if captions else -1 if coded.flow.classes else None
-    with torch.no_grad():
-        return coded, coded.codec.encode(integers, Keyed(0, rows=chosen))[0].to(coded.flow.device), given
+    x = coded.codec.encode(integers, Keyed(0, rows=chosen))[0].to(coded.flow.device)
+    return x, context if captions else -1 if coded.flow.classes else None
 
 
 def _attributes(run: Path) -> _Attributes:
@@ -220,8 +226,8 @@ def _attributes(run: Path) -> _Attributes:
     source, takes = recipe.data, recipe.takes()
     if isinstance(source, Attributed):
         return _Attributes(source.attributes, source.images(takes, held_out=False), source.has(held_out=False))
-    found = find(str(source), "train", image=takes.event)
-    if not isinstance(found, Images) or found.labels is None:
+    found = source.labelled(takes) if isinstance(source, ImageSource) else None
+    if found is None or found.labels is None:
         raise ValueError(
             f"the direction of a class needs labels, and those of {source} have no labels. With attributes of your "
             "own, call pf.editing.directions."

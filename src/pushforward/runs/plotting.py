@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -29,9 +30,9 @@ def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto"
         device: cpu, cuda, mps, or auto.
     """
     recipe, out = recipe_of(run), folder_of(run) if out is None else out
-    scores, name = history(Log(folder_of(run)).read())
+    curves = history(Log(folder_of(run)).read())
     out.mkdir(parents=True, exist_ok=True)
-    plot_history(scores, name=name).savefig(out / "loss.png", dpi=150)
+    plot_history(curves.scores, name=curves.name, held_out=curves.held_out).savefig(out / "loss.png", dpi=150)
     if not isinstance(recipe.data, TableSource):
         return f"{out / 'loss.png'}"
     coded, rows = load_coded(run, device=device), recipe.data.held_out(recipe.takes())
@@ -45,11 +46,25 @@ def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto"
     return f"{out / 'loss.png'}, {out / 'corner.png'}"
 
 
-def history(lines: list[dict[str, float]]) -> tuple[list[tuple[int, float, float | None]], str]:
-    """The scores in the lines of a log, as `plot_history` takes them, and their name. Of nats they are log p."""
+class Curves(NamedTuple):
+    """The scores of a training, as `plot_history` takes them. Of nats they are log p."""
+
+    scores: list[tuple[int, float, float | None]]
+    name: str  # of the scores of batches
+    held_out: str  # of those of held-out events, which may be of another unit
+
+
+def history(lines: list[dict[str, float]]) -> Curves:
+    """The scores in the lines of a log."""
     if not lines:
         raise ValueError("the run has no log of its training.")
-    unit = next(name for line in lines for name in line if name not in BESIDES and not name.startswith("held-out"))
-    sign, looked = -1 if unit == "nats" else 1, f"held-out {unit}"
-    found = [(int(line["step"]), sign * line[unit], sign * line[looked] if looked in line else None) for line in lines]
-    return found, "log p, nats" if unit == "nats" else unit
+    names = {name: None for line in lines for name in line if name not in BESIDES}
+    unit = next(name for name in names if not name.startswith("held-out "))
+    looked = next((name for name in names if name.startswith("held-out ")), f"held-out {unit}")
+    of_batches, of_held_out = (-1 if each == "nats" else 1 for each in (unit, looked.removeprefix("held-out ")))
+    found = [
+        (int(line["step"]), of_batches * line[unit], of_held_out * line[looked] if looked in line else None)
+        for line in lines
+    ]
+    name, held_out = ("log p, nats" if each == "nats" else each for each in (unit, looked.removeprefix("held-out ")))
+    return Curves(found, name, held_out)

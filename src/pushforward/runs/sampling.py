@@ -14,6 +14,7 @@ from torch import Tensor
 from pushforward.codecs import CodedFlow, placed
 from pushforward.data import CaptionDocuments, Captioned, Source, SourceOfClips, TextSource
 from pushforward.data.columns import check_writable, write_table
+from pushforward.data.data import digest
 from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.runs.clips import sample_clips
@@ -121,11 +122,7 @@ def _sample_prompts(
 
 def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> int:
     """Write n samples into files of a thousand each. Returns how many overflowed, and were left out."""
-    folder.mkdir(parents=True, exist_ok=True)
-    settings, chosen = folder / "sampling.json", json.dumps(asdict(sampling), indent=2) + "\n"
-    if settings.exists() and settings.read_text() != chosen:
-        raise ValueError(f"{folder} holds samples with other settings, see {settings}. Give another folder.")
-    write(settings, chosen)
+    _check_settings(coded, folder / "sampling.json", sampling)
     lost = 0
     for start in range(0, n, SHARD):
         path, rows = folder / f"samples-{start:06d}.npz", range(start, min(n, start + SHARD))
@@ -137,6 +134,16 @@ def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> 
                     continue
         lost += _write_file(coded, path, sampling, rows)
     return lost
+
+
+def _check_settings(coded: CodedFlow, file: Path, sampling: Sampling) -> None:
+    """Write how samples are drawn, and of which weights. Raises ValueError where the file says that others were."""
+    chosen = json.loads(json.dumps({**asdict(sampling), "weights": digest(coded.flow.state_dict().values())}))
+    known = json.loads(file.read_text()) if file.exists() else {}
+    if others := [name for name in known if known[name] != chosen.get(name)]:
+        what = "of another run" if others == ["weights"] else "with other settings"
+        raise ValueError(f"{file.parent} holds samples {what}, see {file}. Give another folder.")
+    write(file, json.dumps(chosen, indent=2) + "\n")
 
 
 def _write_pngs(coded: CodedFlow, folder: Path, rows: range, sampling: Sampling, names: Sequence[str]) -> int:
@@ -161,7 +168,6 @@ def _write_file(coded: CodedFlow, path: Path, sampling: Sampling, rows: range) -
     arrays = {"images": images.numpy(), "overflowed": np.array(len(rows) - len(images))}
     if coded.flow.classes:
         arrays["labels"] = torch.cat([some.labels for some in drawn if some.labels is not None])[finite].numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as begun, begun.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     return int(arrays["overflowed"])

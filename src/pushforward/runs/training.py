@@ -173,8 +173,8 @@ def _check_recipe(recipe: Recipe, folder: Path, rows: int, fingerprint: str) -> 
     changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
     others = [d for d in changed if d[0] != place and not d[0].startswith(f"{place}.")]
     if others or (changed and "sha256" not in known):
-        told = "; ".join(f"{name} was {was!r} and is {now!r}" for name, was, now in others or changed)
-        raise ValueError(f"{folder} is a run of another recipe: {told}. Give another folder, or the same recipe.")
+        told = "".join(f"\n    {name}: then {was!r}, now {now!r}" for name, was, now in others or changed)
+        raise ValueError(f"{folder} is a run of another recipe:{told}\nGive another folder, or the same recipe.")
     if known.get("sha256", fingerprint) != fingerprint:
         raise ValueError(
             f"the data in {recipe.data} are not those that {folder} was begun with: {known['rows']:,} rows in "

@@ -16,6 +16,10 @@ from pushforward.training.sharding import mesh_of, shard, whole
 class State:
     """The weights, AdamW's moments, the averaged weights, the best of these, and the number of steps.
 
+    Only the flow's weights are averaged. A codec that learns keeps its own, those of the last step or of the best
+    evaluation: each evaluation measures the averaged flow with the codec as it is then. Of weights that both share the
+    flow has the average.
+
     `tensors()` is all of it, by name: a checkpoint saves it, and loads it in place. It has no learning rate and no
     random state: both are functions of the plan and the step. Where the plan shards weights, the objective is sharded
     here, in place, and all that is stored of weights is this process's share.
