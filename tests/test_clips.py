@@ -188,6 +188,12 @@ ERRORS = {
         lambda p: read_videos(arrays(p / "a.npz", frames=np.zeros((2, 4, 4, 5), "u1"))),
         "1 or 3 channels",
     ),
+    "a window longer than what is held out": (
+        lambda p: ClipSource(str(arrays(p / "a.npz", clips=np.zeros((1, 12, 8, 12, 3), np.uint8))), frames=9).held_out(
+            Takes((9, 3, 8, 12))
+        ),
+        r"a\.npz, of the frames held out: a clip of 9 frames",
+    ),
     "a window longer than all videos": (lambda _: Clips([numbered(4)], 3, every=2), "spans 5; the longest video has 4"),
     "videos of several shapes": (lambda _: Clips([video(3), numbered(3)], 2), "clips are of one shape"),
     "no videos": (lambda _: Clips([], 2), "none"),

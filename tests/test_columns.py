@@ -20,7 +20,7 @@ import torch
 
 import pushforward as pf
 from pushforward.cli.main import main
-from pushforward.data import Arrays
+from pushforward.data import Arrays, TableSource, Takes
 from pushforward.data.columns import Table, read_table, write_table
 from pushforward.training import Log
 
@@ -67,6 +67,22 @@ def test_a_table_is_read_as_it_was_written_whatever_its_names(suffix, tmp_path):
     assert {name.strip(): column.tolist() for name, column in columns.items()} == {
         name.strip(): column.tolist() for name, column in found.items()
     }
+
+
+@pytest.mark.parametrize("columns", [("a", "a"), ("a", "b"), ("a", "w")])
+def test_a_column_is_named_once(columns):
+    with pytest.raises(ValueError, match=rf"column '{columns[-1]}' is named twice"):
+        TableSource("t.csv", columns, ("b",), "w")
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"), [(2, "column 'a' is 1 in all 30 rows"), (20, "there are 3 rows of 2 columns")]
+)
+def test_rows_without_weight_do_not_count_as_rows_to_learn(kept, told, tmp_path):
+    rows = [f"{1 if i % kept == 0 else i},{i * i % 17},{int(i % kept == 0)}" for i in range(60)]
+    path = in_csv(tmp_path, "\n".join(["a,b,w", *rows]))
+    with pytest.raises(ValueError, match=told):
+        TableSource(str(path), ("a", "b"), weights="w").training(Takes((2,)))
 
 
 def test_a_table_may_have_many_columns():

@@ -832,6 +832,11 @@ def mixed_shards(root):
     return write_tar(root / "more.tar", {}).parent
 
 
+def tar_and_parquet(root):
+    write_tar(root / "more.tar", {"a.png": PNGS[0]})
+    return parquet(root).parent
+
+
 ZEROS = np.zeros((2, 8, 8), np.uint8)
 SMALL, GREY = encoded(IMAGES[0, :, :3, :3]), encoded(IMAGES[0], mode="L")
 FIVE = {"image": PNGS[:5]}
@@ -894,6 +899,7 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
     "tar, classes that are identifiers": (in_tar(a_png=PNGS[0], a_cls=b"1000000000"), "one is 1000000000"),
     "tar, corrupt": (in_tar(a_png=b"text"), r"a\.tar, a\.png is not an image"),
     "tar, no splits": (tar, "has no splits", {"split": "test"}),
+    "tars and parquets": (tar_and_parquet, r"has more\.tar … set\.parquet; expected \.tar alone, or \.parquet alone"),
     "tars, some of no split": (mixed_shards, r"more\.tar \(no split\)"),
     # Parquet, and the library datasets
     "parquet of text": (in_file("a.parquet"), r"a\.parquet is not a complete"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import pushforward as pf
 from pushforward.data import (
     Arrays,
+    Attributed,
+    Captioned,
+    CaptionedImages,
     Clips,
     Cropped,
     Data,
@@ -16,12 +21,16 @@ from pushforward.data import (
     FromTorch,
     Images,
     Mirrored,
+    PhraseEncoder,
     Shifted,
+    TableSource,
+    TextEncoder,
     Windows,
 )
 from pushforward.data.captions import ImagesWithText
 from pushforward.data.data import Part, row_numbers
 from pushforward.randomness import keyed
+from pushforward.sampling import Sampling
 
 N = 1500  # rows, of which torch does not print all
 PIXELS = torch.randint(256, (N, 1, 3, 3), dtype=torch.uint8, generator=keyed(0))
@@ -131,6 +140,44 @@ def test_pictures_of_a_torch_dataset_are_grey_or_rgb(mode, channels):
     if channels == 3:
         assert torch.equal(pixels[0, 0], torch.full((3, 4), pixels[0, 0, 0, 0].item(), dtype=torch.uint8))
         assert pixels[0, 0, 0, 0] > 200 > 60 > pixels[0, 1, 0, 0]
+
+
+ALONE = {  # a string where several are expected
+    "packs": lambda: Captioned("emoji"),
+    "packs of attributes": lambda: Attributed("emoji", ("red",)),
+    "attributes": lambda: Attributed(("emoji",), "emoji"),
+    "paths": lambda: CaptionedImages("emoji"),
+    "columns": lambda: TableSource("t.csv", "emoji"),
+    "columns of the context": lambda: TableSource("t.csv", ("a",), "emoji"),
+    "columns of a recipe": lambda: pf.recipes.table("t.csv", columns="emoji"),
+    "a context of a recipe": lambda: pf.recipes.table("t.csv", context="emoji"),
+    "what a recipe drops": lambda: pf.recipes.table("t.csv", drop="emoji"),
+    "prompts": lambda: Sampling(prompt="emoji"),
+    "texts": lambda: TextEncoder()("emoji"),
+    "phrases": lambda: PhraseEncoder()("emoji"),
+    "texts of which many are alike": lambda: TextEncoder().of_each("emoji"),
+}
+
+
+@pytest.mark.parametrize("place", ALONE)
+def test_one_string_is_not_taken_for_its_letters(place):
+    with pytest.raises(ValueError, match=r"several strings, such as \('emoji',\); got 'emoji' alone"):
+        ALONE[place]()
+
+
+def test_windows_are_of_arrays_too_and_have_a_token():
+    found = Windows([np.arange(4, dtype=np.uint16)], 2).fetch([0, 2])[0]
+    assert found.tolist() == [[0, 1], [2, 3]]
+    for tokens, stride in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match=f"one token at least, .*; got {tokens}, {stride}"):
+            Windows([torch.arange(4)], tokens, stride=stride)
+
+
+def test_conditions_may_be_arrays():
+    context = {"a": np.array([[1.0]], ">f4"), "b": np.array([7], np.uint16)}
+    for data in (Arrays(np.zeros((1, 2)), context), Clips([PIXELS], 2, context=context)):
+        found = data.fetch([0])[1]
+        assert {name: values.tolist() for name, values in found.items()} == {"a": [[1.0]], "b": [7]}
 
 
 X = torch.zeros(2)

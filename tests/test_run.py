@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -618,6 +619,21 @@ def test_the_hub_is_given_the_release(trained, monkeypatch):
 def test_a_text_is_written_in_utf_8_into_a_folder_that_is_made(tmp_path):
     write(tmp_path / "new" / "text.txt", "für 漢字")
     assert (tmp_path / "new" / "text.txt").read_bytes() == "für 漢字".encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("results.json", pf.runs.read_results),
+        ("data.json", pf.runs.data.read_note),
+        ("recipe.json", pf.runs.read_recipe),
+    ],
+)
+def test_a_file_of_a_run_that_is_damaged_is_named(name, read, tmp_path):
+    for damaged in (b"{", b"\xff"):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(ValueError, match=re.escape(f"{tmp_path / name}")):
+            read(tmp_path)
 
 
 def test_what_replaces_a_file_is_whole_or_not_there(tmp_path):

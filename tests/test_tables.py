@@ -258,7 +258,7 @@ def test_columns_of_numpy_files(tmp_path):
         found = read_table(tmp_path / name)
         assert {name: column.tolist() for name, column in found.columns.items()} == expected
     (tmp_path / "d.npz").write_bytes((tmp_path / "c.npz").read_bytes()[:-30])
-    with pytest.raises(ValueError, match="d.npz: this is not a complete npz file"):
+    with pytest.raises(ValueError, match=r"d\.npz: not a complete \.npz file"):
         read_table(tmp_path / "d.npz")
 
 

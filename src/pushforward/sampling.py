@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.codecs import Codec, CodedFlow, DenoiserKind
+from pushforward.data.data import check_several
 from pushforward.flow import Flow
 from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed
@@ -39,6 +40,7 @@ class Sampling:
         for name, least in (("temperature", 0), ("guidance", 0), ("batch", 1), ("frames", 1)):
             if not (getattr(self, name) is None or getattr(self, name) >= least):
                 raise ValueError(f"sampling needs {name} of at least {least}; got {getattr(self, name)}.")
+        check_several(self.prompt, "prompts")
         if self.guidance_rule not in ("linear", "product"):
             raise ValueError(f"the rule of guidance is linear or product; got {self.guidance_rule!r}.")
 

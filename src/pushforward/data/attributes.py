@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.data.captions import read_captioned, read_column
-from pushforward.data.data import Data
+from pushforward.data.data import Data, check_several
 from pushforward.data.images import Images, Mirrored
 from pushforward.data.npz import find_pack
 from pushforward.data.sources import Source, Takes
@@ -29,6 +29,10 @@ class Attributed(Source):
     attributes: tuple[str, ...]
     mirrored: bool = False  # train on every image's mirror image too
     place: ClassVar[str] = "packs"
+
+    def __post_init__(self):
+        check_several(self.packs, "packs")
+        check_several(self.attributes, "attributes")
 
     def __str__(self) -> str:
         return " and ".join(self.packs)

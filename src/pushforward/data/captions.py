@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from pushforward.data.captioned_tars import as_caption, find_tars, read_images
-from pushforward.data.data import Arrays, Data, Rows, digest, naming, row_numbers, some_of
+from pushforward.data.data import Arrays, Data, Rows, check_several, digest, naming, row_numbers, some_of
 from pushforward.data.delimited import read_text
 from pushforward.data.encoded import Encoded, Shape
 from pushforward.data.images import Images
@@ -58,6 +58,9 @@ class Captioned(Source):
     packs: tuple[str, ...]  # paths, or names of packs in the folder that PUSHFORWARD_DATA names; or one path of tars
     text: TextEncoder = TextEncoder()
     place: ClassVar[str] = "packs"
+
+    def __post_init__(self):
+        check_several(self.packs, "packs")
 
     def __str__(self) -> str:
         return " and ".join(self.packs)

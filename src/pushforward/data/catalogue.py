@@ -123,15 +123,14 @@ def _read_parts(parts: list[Path], split: str, whole: Path, image: Shape | None)
         raise FileNotFoundError(f"no file matches {whole}.")
     kinds = {part.suffix for part in parts}
     if len(kinds) > 1 or not kinds <= READERS.keys():
-        raise ValueError(f"{whole} matches {parts[0].name} … {parts[-1].name}; expected .tar alone, or .parquet alone.")
+        raise ValueError(f"{whole} has {parts[0].name} … {parts[-1].name}; expected .tar alone, or .parquet alone.")
     part, others = _split(parts, split, whole)
     return READERS[kinds.pop()](part, beside=others, image=image)
 
 
 def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
-    for kind in READERS:
-        if parts := sorted(path.glob(f"*{kind}")):
-            return _read_parts(parts, split, path, image)
+    if parts := sorted(part for kind in READERS for part in path.glob(f"*{kind}")):
+        return _read_parts(parts, split, path, image)
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     splits = {folder.name: KNOWN.get(folder.name.lower()) for folder in folders}
     if None in splits.values() and "train" in splits.values() and len({*splits.values()}) > 2:

@@ -16,6 +16,7 @@ from pushforward.data.data import (
     Conditions,
     Data,
     Rows,
+    as_conditions,
     context_of,
     digest,
     evenly_spread,
@@ -61,7 +62,7 @@ class Clips(Data):
             raise ValueError(
                 f"a clip of {frames} frames, every {every}, spans {span}; the longest video has {longest}."
             )
-        self.context: Any = context
+        self.context: Any = context if isinstance(context, Embedded) else as_conditions(context)
         for name, values in named(self.context):
             if len(values) != len(videos):
                 raise ValueError(f"give one row of {name} for each of {len(videos)} videos; got {tuple(values.shape)}.")
@@ -158,6 +159,7 @@ class ClipSource(SourceOfClips):
                 first = round(len(rows) * (1 - self.validation))  # of those that are held out
                 kept = rows[first:] if held_out else rows[:first]
                 parts.append(video[kept] if isinstance(video, Tensor) else video.part(kept))
+        with naming(f"{path}, of the frames {'held out' if held_out else 'to learn'}"):
             return Clips(_loaded(parts), self.frames, every=self.every)
 
     def _captioned(self, text: TextEncoder, image: Shape, *, held_out: bool) -> Clips:

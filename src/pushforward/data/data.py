@@ -135,6 +135,12 @@ def as_conditions(context: Any) -> Any:
     return None if context is None else as_tensor(context, "the context")
 
 
+def check_several(words: object, name: str) -> None:
+    """Raise ValueError for one string where several are expected: its letters would be taken for them."""
+    if isinstance(words, str):
+        raise ValueError(f"{name} are several strings, such as ({words!r},); got {words!r} alone.")
+
+
 def named(context: Conditions) -> list[tuple[str, Tensor]]:
     """The conditions of a context by name; a single one is named "context"."""
     if isinstance(context, Mapping):

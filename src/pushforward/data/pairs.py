@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pushforward.data.captioned_tars import as_caption
 from pushforward.data.captions import read_captioned, read_metadata
+from pushforward.data.data import check_several
 from pushforward.data.document import Document, Documents
 from pushforward.data.encoded import Blobs, Encoded, Shape
 from pushforward.data.folders import Stretch, Stretches
@@ -50,6 +51,9 @@ class CaptionedImages(Pairs):
     image: Shape = (3, 64, 64)  # to which images are scaled and cropped
     column: str = "text"  # of captions, but in packs
     place: ClassVar[str] = "paths"
+
+    def __post_init__(self):
+        check_several(self.paths, "paths")
 
     def __str__(self) -> str:
         return " and ".join(self.paths)

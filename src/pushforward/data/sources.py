@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -13,7 +14,7 @@ import torch
 
 from pushforward.data.catalogue import find
 from pushforward.data.columns import Table, others, quoted, read_table
-from pushforward.data.data import Arrays, Data, naming
+from pushforward.data.data import Arrays, Data, check_several, naming
 from pushforward.data.images import Cropped, Images, Mirrored, Shifted
 from pushforward.data.splits import NoSplitError
 from pushforward.statistics import narrowed
@@ -158,8 +159,12 @@ class TableSource(Source):
     place: ClassVar[str] = "path"
 
     def __post_init__(self):
+        check_several(self.columns, "columns")
+        check_several(self.context, "columns of the context")
         if not self.columns:
             raise ValueError(f"no column of {self.path} is left to learn.")
+        if twice := [name for name, times in Counter(self.used).items() if times > 1]:
+            raise ValueError(f"column {twice[0]!r} is named twice. Learn it, or give it as the context, or as weights.")
         if self.missing not in ("refuse", "drop"):
             raise ValueError(
                 f'rows with missing values are refused, "refuse", or left out, "drop"; got {self.missing!r}.'
@@ -172,7 +177,8 @@ class TableSource(Source):
         """The rows to learn. Raises ValueError where they are too few, or a column is constant."""
         table = self.table()
         with naming(self.path):
-            _check_learnable(table, self.columns)
+            counted = table if self.weights is None else table.part(np.flatnonzero(_weights(table, self.weights)))
+            _check_learnable(counted, self.columns)
         return self._split(table, takes)[0]
 
     def held_out(self, takes: Takes) -> Arrays:

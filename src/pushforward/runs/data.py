@@ -17,15 +17,14 @@ from pushforward.data import Augmented, Data, Images, ImageSource, Source
 from pushforward.data.catalogue import NAMED
 from pushforward.files import write
 from pushforward.recipe import Recipe
-from pushforward.runs.folder import folder_of, read_recipe
+from pushforward.runs.folder import folder_of, read_json, read_recipe
 
 NOTE = "data.json"
 
 
 def read_note(run: str | PathLike[str]) -> dict[str, Any]:
     """What the run knows of its data; empty where it was made by an older version."""
-    path = folder_of(run) / NOTE
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(folder_of(run) / NOTE)
 
 
 def note_data(run: Path, recipe: Recipe, data: Data, fingerprint: str) -> None:

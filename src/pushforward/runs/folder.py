@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from pushforward.codecs import Codec, CodedFlow, Identity
+from pushforward.data.data import naming
 from pushforward.files import write
 from pushforward.flow import Flow
 from pushforward.migrations import existing, renamed
@@ -77,13 +78,20 @@ def read_recipe(folder: str | PathLike[str]) -> Recipe:
     path = folder_of(folder) / RECIPE
     if not path.exists():
         raise FileNotFoundError(f"{folder} is not a run folder: it holds no {RECIPE}.")
-    return from_json(path.read_text(), path)
+    with naming(path):
+        text = path.read_text(encoding="utf-8")
+    return from_json(text, path)
 
 
 def read_results(folder: str | PathLike[str]) -> dict[str, Any]:
     """The results of a run, by name: each has a `text`, and its values."""
-    path = folder_of(folder) / RESULTS
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(folder_of(folder) / RESULTS)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file of a run holds; empty where there is none. Raises ValueError, naming it, where it is damaged."""
+    with naming(path):
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def note(folder: str | PathLike[str], results: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.runs.clips import sample_clips
 from pushforward.runs.data import class_names
-from pushforward.runs.folder import load_coded, read_recipe
+from pushforward.runs.folder import load_coded, read_json, read_recipe
 from pushforward.runs.given import Given, read_given
 from pushforward.runs.null import check_sampling
 from pushforward.runs.pictures import sheet
@@ -139,7 +139,7 @@ def _write_files(coded: CodedFlow, folder: Path, n: int, sampling: Sampling) -> 
 def _check_settings(coded: CodedFlow, file: Path, sampling: Sampling) -> None:
     """Write how samples are drawn, and of which weights. Raises ValueError where the file says that others were."""
     chosen = json.loads(json.dumps({**asdict(sampling), "weights": digest(coded.flow.state_dict().values())}))
-    known = json.loads(file.read_text()) if file.exists() else {}
+    known = read_json(file)
     if others := [name for name in known if known[name] != chosen.get(name)]:
         what = "of another run" if others == ["weights"] else "with other settings"
         raise ValueError(f"{file.parent} holds samples {what}, see {file}. Give another folder.")
