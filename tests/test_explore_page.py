@@ -25,12 +25,13 @@ from pushforward.data import TableSource
 from pushforward.explore import app
 from pushforward.explore.plane import Plane
 from pushforward.recipe import to_json
-from pushforward.runs.folder import load_coded
+from pushforward.runs.folder import load_coded, write_card
 from pushforward.training import Log
 from pushforward.transforms import Interval
 from tests.test_explore import clips_and_texts, documents
 
 LINE = {"nats": 2.5, "gradient": 1.0, "lr": 0.1, "seconds": 3.0}  # of a log
+COLUMNS = ("<img src=x onerror=alert(1)>_a_long_name_without_any_blank", "__proto__", "age")
 EXTREME = "(input) => { input.value = input.max; input.dispatchEvent(new Event('input')); }"
 FOCUSED = """() => {
   const at = document.activeElement, near = [at, at.closest(".button")].filter(Boolean);
@@ -71,9 +72,10 @@ def address(folder):
     pf.save(pf.models.NSF(features=2, transforms=1, hidden=(8,), supports=bounded).build(), folder / "bounded")
     pf.save(load_coded("pretrained:digits"), folder / "nodata")
     table = np.random.default_rng(0).normal(size=(60, 3))
-    np.savetxt(folder / "t.csv", table, delimiter=",", header="a,b,age", comments="")
+    np.savetxt(folder / "t.csv", table, delimiter=",", header=",".join(COLUMNS), comments="")
     model = pf.models.MAF(features=2, context=1)
-    pf.save(model.build(), folder / "table", model=model, data=TableSource(str(folder / "t.csv"), ("a", "b"), ("age",)))
+    source = TableSource(str(folder / "t.csv"), COLUMNS[:2], COLUMNS[2:])
+    pf.save(model.build(), folder / "table", model=model, data=source)
     Log(folder / "table").write(10, LINE)
     recipe = pf.recipes.digits()
     (folder / "learned").mkdir()
@@ -247,7 +249,7 @@ def test_pixels_are_painted_and_drawn(page, address):
     box = page.locator("#mask").bounding_box()
     page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.6 * box["height"])
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.6 * box["height"], steps=8)
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.6 * box["height"], steps=2)
     page.mouse.up()
     assert page.get_attribute("#mask", "aria-label").startswith("8 of 64 cells")
     page.keyboard.press("ArrowDown")
@@ -297,6 +299,9 @@ def test_a_text_is_drawn_and_its_characters_have_the_colour_of_their_bits(page, 
     assert page.inner_text("#text") != before
     page.locator("#text span").nth(1).hover()
     assert '"a" has' in page.inner_text("#one")
+    page.focus("#text")
+    page.keyboard.press("ArrowRight")
+    assert '"c" has' in page.inner_text("#one")
 
 
 def test_captions_are_written_and_compared_and_a_prompt_draws_images(page, address, tmp_path):
@@ -331,6 +336,9 @@ def test_a_training_is_watched(page, address, folder):
     changed(page, "#score", lambda: Log(folder / "table").write(20, {**LINE, "nats": 1.5, "held-out nats": 2.0}))
     assert page.locator("#curve").screenshot() != before
     assert "−2.000" in page.inner_text("#held")
+    write_card(folder / "table")  # as an evaluation does, too
+    page.wait_for_function("() => document.querySelector('#progress').innerText.includes('ended')")
+    changed(page, "#score", lambda: Log(folder / "table").write(30, {**LINE, "nats": 0.5}))
 
 
 def test_a_training_is_beside_what_its_recipe_expects(page, address):
@@ -372,6 +380,77 @@ def test_after_the_last_held_out_images_come_the_first(page, address):
     for _ in range(2):
         attribute_changes(page, "#gallery button:first-child", "data-name", lambda: page.click("#more"))
     assert page.get_attribute("#gallery button:first-child", "data-name") == "data:25"
+
+
+def test_values_in_the_address_are_kept_within_their_limits(page, address):
+    where = "#digits?of=samples&stage=2.6&start=-4&seed=1e99&temperature=a&guidance=99&label=77&picture=sample:1"
+    ready(page, address, where, "#cost")
+    page.wait_for_function("() => location.hash.includes('seed=2147483647&guidance=3&temperature=1&')")
+    ready(page, address, "#%?x=a&stage=-1", "#logp")
+    ready(page, address, "#table?columns=-1,0.5&row=1.5&x=a,1", "#features .tail")
+
+
+def test_the_answer_about_another_image_is_not_drawn(page, address):
+    held = []
+    page.route("**/filled?*", lambda route: held.append(route))
+    ready(page, address, "#digits?mask=00000000ffffffff", "#amounts .reading")
+    page.click("#fill")
+    changed(page, "#cost", lambda: page.locator("#gallery button").nth(7).click())
+    assert page.inner_text("#fill") == "Draw"
+    with page.expect_response("**/filled?*"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert page.get_attribute("#fills img", "src") is None
+    page.click("#fill")
+    page.evaluate("document.querySelector('#working button').click()")  # stop all requests
+    page.wait_for_function("() => document.querySelector('#fill').innerText === 'Draw'")
+
+
+def test_the_scores_of_another_image_are_not_shown(page, address):
+    held, waiting = [], []
+    ready(page, address, "#documents?picture=data:1", "#own-scores")
+    page.route("**/scored?*", lambda route: held.append(route))
+    page.click("#gallery button:nth-child(3)")
+    while not held:
+        page.wait_for_timeout(50)
+    page.route("**/written?*", lambda route: waiting.append(route))  # it takes for ever
+    with page.expect_response("**/seen?*"):
+        page.click("#gallery button:nth-child(1)")
+    with page.expect_response("**/scored?*"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert page.inner_text("#own-scores") == ""
+
+
+def test_a_request_without_an_answer_says_why(page, address):
+    ready(page, address, "#digits", "#amounts .reading")
+    page.route("**/line?*", lambda route: route.fulfill(status=422, content_type="text/plain", body="no token"))
+    page.locator("#gallery button").nth(7).click()
+    page.wait_for_function("() => document.querySelector('#status').innerText === 'no token'")
+    page.goto(f"{address}/#moons?x=1")
+    page.wait_for_function("() => document.querySelector('#logp')?.innerText.includes('.')")
+    page.focus("#data")
+    page.evaluate("() => { fetch = async () => { throw new TypeError('Failed to fetch'); }; }")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('still running?')")
+
+
+def test_with_motion_stages_and_blocks_play(browser, address):
+    context, faults = browser.new_context(reduced_motion="no-preference"), []
+    page = context.new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(address)
+    page.wait_for_function("() => document.querySelector('#after')?.innerText.includes('latent')", timeout=60_000)
+    page.goto(f"{address}/#digits")
+    page.wait_for_selector("#play")
+    page.click("#play")  # before there is anything to play
+    page.wait_for_function("() => /[0-9]/.test(document.querySelector('#cost').innerText)")
+    page.click("#play")
+    page.wait_for_function("() => document.querySelector('#where').innerText === 'after block 1'")
+    page.click("#play")
+    assert page.inner_text("#play") == "Play"
+    context.close()
+    assert faults == []
 
 
 def test_a_training_is_watched_on_after_an_error(page, address):
@@ -437,6 +516,12 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page, address, wh
 
 def test_runs_are_changed_while_they_load(page, address):
     ready(page, address, "#moons", "#logp")
+    page.focus("nav a:nth-child(2)")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#gallery")
+    assert page.evaluate("document.activeElement.innerText") == "digits"
+    page.go_back()
+    page.wait_for_selector("#terms")
     for _ in range(3):
         page.click("nav a:nth-child(2)")
         page.click("nav a:nth-child(1)")

@@ -117,7 +117,7 @@ def of_galleries(routes: "APIRouter", asked: Any) -> None:
         async for part in request.stream():
             body += part
             if len(body) > BYTES:
-                raise HTTPException(413, f"a picture may have {BYTES:,} bytes.")
+                raise HTTPException(413, f"a picture has {BYTES:,} bytes at most.")
 
         def kept(run: Opened) -> dict[str, str]:
             channels, height, width = run.recipe.codec.data_shape(tuple(run.built.event))

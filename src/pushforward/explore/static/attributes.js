@@ -17,6 +17,7 @@ export function attributes({ path, run, ask, chosen, keep, sampling }) {
       const amount = document.createElement("output"), reading = document.createElement("span");
       Object.assign(slider, { type: "range", min: -2, max: 2, step: 0.1, value: amounts.get(k) ?? 0 });
       reading.className = "quiet reading";
+      amount.ariaLive = "off"; // the slider says it
       label.append(`${name} `, amount, reading, slider);
       slider.addEventListener("pointerdown", remember);
       slider.addEventListener("keydown", (event) => { if (/^(Arrow|Page|Home|End)/.test(event.key) && !event.repeat) remember(); });
@@ -51,13 +52,19 @@ export function attributes({ path, run, ask, chosen, keep, sampling }) {
     [...$("amounts").querySelectorAll(".reading")].forEach((of, k) => { of.textContent = `has ${signed(answer.readings[k], 2)}`; });
   }
 
+  function undo() {
+    let before = past.pop() ?? "";
+    while (before === written() && past.length) before = past.pop(); // a slider was pressed, and not moved
+    set(before);
+  }
+
   function set(text) {
     amounts.clear();
     for (const pair of text.split(",").filter(Boolean)) amounts.set(...pair.split(":").map(Number));
     change().catch(failed);
   }
 
-  $("undo").addEventListener("click", () => set(past.pop() ?? ""));
+  $("undo").addEventListener("click", undo);
   $("reset").addEventListener("click", () => { remember(); set(""); });
   $("raw").parentElement.hidden = run.noise === null;
   $("without").hidden = run.noise === null;

@@ -1,16 +1,16 @@
 // A flow of clips: frames are asked for one by one, and play as they come.
 
-import { $, copying, fields, reproduce, say, still } from "./page.js";
+import { $, copying, fields, number, reproduce, say, still, whole } from "./page.js";
 
 const FRAME = 125, MOST = 64; // ms of a frame; frames of a clip
 
 export async function clips({ run, query, ask, keep, leaving }) {
   const chosen = {
     prompt: query.get("prompt") ?? (run.prompted ? "walking left, blue robe" : ""),
-    frames: Number(query.get("frames")) || Math.min(run.frames, MOST),
-    guidance: Number(query.get("guidance")) || 0,
-    temperature: query.has("temperature") ? Number(query.get("temperature")) : 1,
-    seed: Number(query.get("seed")) || 0,
+    frames: whole(query, "frames", Math.min(run.frames, MOST), 1, MOST),
+    guidance: number(query, "guidance", 0),
+    temperature: number(query, "temperature", 1),
+    seed: whole(query, "seed", 0),
   };
   let frames = [], at = 0, timer = 0, drawing = 0;
 

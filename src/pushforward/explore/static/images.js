@@ -3,7 +3,7 @@
 import { attributes } from "./attributes.js";
 import { gallery } from "./gallery.js";
 import { painting } from "./painting.js";
-import { $, bar, plain, say, signed, still } from "./page.js";
+import { $, bar, number, plain, player, say, signed, whole } from "./page.js";
 
 const SHOWN = 25, STEPS = 16, PAUSE = 600, FRAME = 90; // images, steps of a line, ms for a block and for a step
 
@@ -11,18 +11,18 @@ export async function images({ run, query, ask, keep, leaving }) {
   const path = `runs/${run.name}`;
   const chosen = {
     of: query.get("of") === "samples" ? "samples" : "data",
-    start: Number(query.get("start")) || 0,
-    seed: Number(query.get("seed")) || 0,
+    start: whole(query, "start", 0),
+    seed: whole(query, "seed", 0),
     label: query.get("label") ?? "",
-    guidance: (run.unconditional && Number(query.get("guidance"))) || 0,
-    temperature: query.has("temperature") ? Number(query.get("temperature")) : 1,
+    guidance: run.unconditional ? number(query, "guidance", 0) : 0,
+    temperature: number(query, "temperature", 1),
     picture: query.get("picture") ?? "data:0",
     other: query.get("other") ?? "data:1",
-    stage: Number(query.get("stage")) || 0,
+    stage: whole(query, "stage", 0),
     edit: query.get("edit") ?? "",
     mask: query.get("mask") ?? "",
   };
-  let costs = [], strip = [], found = null, timer = 0, walks = 0;
+  let costs = [], strip = [], found = null;
   const sampling = () => ({ label: chosen.label, guidance: chosen.guidance, temperature: chosen.temperature, seed: chosen.seed });
   const failed = (error) => say(error.message);
   const page = { path, run, ask, chosen, keep, sampling, leaving }, edit = attributes(page), repaint = painting(page);
@@ -32,7 +32,7 @@ export async function images({ run, query, ask, keep, leaving }) {
     const other = $("other").getAttribute("aria-pressed") === "true";
     chosen[other ? "other" : "picture"] = name;
     $("other").setAttribute("aria-pressed", false);
-    $("other").textContent = "Pick the other";
+    $("other").textContent = "Pick the other image";
     mark();
     keep(chosen);
     if (!other) look().then(edit).catch(failed);
@@ -64,7 +64,7 @@ export async function images({ run, query, ask, keep, leaving }) {
   function rank() {
     if (!costs.length || !found) return;
     const below = costs.filter((cost) => cost < found.cost).length;
-    $("rank").textContent = `more than ${Math.round(100 * below / costs.length)} % of ${costs.length} held-out images`;
+    $("rank").textContent = `higher than for ${Math.round(100 * below / costs.length)} % of ${costs.length} held-out images`;
   }
 
   function bars(posterior) {
@@ -84,16 +84,6 @@ export async function images({ run, query, ask, keep, leaving }) {
     $("slider").setAttribute("aria-valuetext", $("where").textContent);
     $("sum").textContent = `${signed(sum, 1)} nats`;
     keep(chosen);
-  }
-
-  function play() {
-    clearInterval(timer);
-    let way = chosen.stage === found.blocks.length ? -1 : 1;
-    if (still()) { stage(way < 0 ? 0 : found.blocks.length); return; }
-    timer = setInterval(() => {
-      stage(chosen.stage + way);
-      if (chosen.stage === 0 || chosen.stage === found.blocks.length) clearInterval(timer);
-    }, PAUSE);
   }
 
   async function line() {
@@ -118,16 +108,6 @@ export async function images({ run, query, ask, keep, leaving }) {
     $("moving").alt = way(k);
   }
 
-  function walking() {
-    clearInterval(walks);
-    const end = Number($("way").value) === STEPS ? 0 : STEPS;
-    if (still()) return walk(end);
-    walks = setInterval(() => {
-      walk(Number($("way").value) + Math.sign(end - $("way").value));
-      if (Number($("way").value) === end) clearInterval(walks);
-    }, FRAME);
-  }
-
   async function drawn() {
     if (chosen.picture.startsWith("sample") || chosen.other.startsWith("sample")) { await look(); await line(); await edit(); }
   }
@@ -137,13 +117,14 @@ export async function images({ run, query, ask, keep, leaving }) {
   $("other").addEventListener("click", () => {
     const on = $("other").getAttribute("aria-pressed") !== "true";
     $("other").setAttribute("aria-pressed", on);
-    $("other").textContent = on ? "Now pick it in the gallery" : "Pick the other";
+    $("other").textContent = on ? "Pick it in the gallery" : "Pick the other image";
   });
-  $("slider").addEventListener("input", (event) => { clearInterval(timer); stage(Number(event.target.value)); });
-  $("play").addEventListener("click", play);
-  $("way").addEventListener("input", () => { clearInterval(walks); if (strip.length) walk(Number($("way").value)); });
-  $("walk").addEventListener("click", () => { if (strip.length) walking(); });
-  leaving.push(() => { clearInterval(timer); clearInterval(walks); });
+  const place = () => Number($("way").value), from = (at, last) => (at === last ? 0 : last);
+  const blocks = { at: () => chosen.stage, end: () => (found ? from(chosen.stage, found.blocks.length) : undefined), go: stage };
+  const steps = { at: place, end: () => (strip.length ? from(place(), STEPS) : undefined), go: walk };
+  const pause = player($("play"), PAUSE, blocks, leaving), rest = player($("walk"), FRAME, steps, leaving);
+  $("slider").addEventListener("input", (event) => { pause(); if (found) stage(Number(event.target.value)); });
+  $("way").addEventListener("input", () => { rest(); if (strip.length) walk(place()); });
   $("way").value = 0;
   for (const id of ["between", "attributes", "painting"]) $(id).hidden ||= !run.unconditional; // they give no class
   $("painting").hidden ||= run.continuous; // a step of a chain would take seconds

@@ -13,12 +13,31 @@ import { vectors } from "./vectors.js";
 const VIEWS = { plane, images, clips, texts, documents, vectors, training };
 
 const main = document.getElementById("main");
-const runs = await ask("runs");
+const runs = await ask("runs").catch((error) => { say(error.message); return []; });
 let leaving = []; // what ends when another run is shown
 
 function state() {
-  const [name, query] = decodeURI(location.hash.slice(1)).split("?");
-  return { name, query: new URLSearchParams(query) };
+  const [name, query] = location.hash.slice(1).split("?");
+  return { name: decoded(name), query: new URLSearchParams(query) };
+}
+
+function decoded(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // typed by hand
+  }
+}
+
+// Links in a list, each an address, a text, and whether it leads to what is shown. One that has the focus keeps it.
+function linked(list, links) {
+  if (list.children.length !== links.length) list.replaceChildren(...links.map(() => document.createElement("a")));
+  links.forEach(([address, text, here], k) => {
+    const link = list.children[k];
+    link.href = address;
+    link.textContent = text;
+    if (here) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+  });
 }
 
 // Write the state of the shown run into the address, without a step of the history.
@@ -45,29 +64,18 @@ async function show() {
   const run = runs.find((run) => run.name === name) ?? runs[0];
   leaving.forEach((end) => end());
   leaving = [];
-  document.getElementById("runs").replaceChildren(...runs.map((other) => {
-    const link = document.createElement("a");
-    link.href = `#${other.name}`;
-    link.textContent = other.name;
-    if (other === run) link.setAttribute("aria-current", "page");
-    return link;
-  }));
+  linked(document.getElementById("runs"), runs.map((other) => [`#${other.name}`, other.name, other === run]));
   parts(run);
   document.getElementById("made").hidden = false;
   document.title = `${run.name} · Pushforward`;
   document.getElementById("about").textContent = `${run.model} of ${run.data || run.name}, ${run.parameters.toLocaleString("en")} parameters`;
   document.getElementById("about").title = run.configuration;
   const view = run.logged && query.get("view") === "training" ? "training" : run.kind;
-  document.getElementById("views").replaceChildren(...(run.logged ? [["", "The flow"], ["?view=training", "Its training"]] : []).map(([of, text]) => {
-    const link = document.createElement("a");
-    link.href = `#${run.name}${of}`;
-    link.textContent = text;
-    if (Boolean(of) === (view === "training")) link.setAttribute("aria-current", "page");
-    return link;
-  }));
+  const views = [["", "The flow"], ["?view=training", "The training"]].map(([of, text]) => [`#${run.name}${of}`, text, Boolean(of) === (view === "training")]);
+  linked(document.getElementById("views"), run.logged ? views : []);
   if (!view) {
     const text = document.createElement("p");
-    text.textContent = `${run.run} is a ${run.model}, which this page cannot show yet: it shows flows of images, clips, texts, images with captions, and of few features, given a vector or nothing.`;
+    text.textContent = `${run.run} is a flow of the model ${run.model}, which this page cannot show. It shows flows of images, clips, texts, images with captions, and rows of up to 24 features, given a vector or nothing.`;
     main.replaceChildren(text);
     return;
   }
@@ -83,5 +91,7 @@ async function show() {
   }
 }
 
-addEventListener("hashchange", show);
-show();
+if (runs.length) {
+  addEventListener("hashchange", show);
+  show();
+}

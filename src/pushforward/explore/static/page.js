@@ -2,16 +2,28 @@
 
 export const $ = (id) => document.getElementById(id);
 
-// The controls of a form write into `chosen`, by their names, and what they say into their outputs.
+// A number in the address, within two ends; another one where there is none.
+export function number(query, name, otherwise, low = -Infinity, high = Infinity) {
+  const given = query.get(name) ? Number(query.get(name)) : NaN;
+  return Number.isNaN(given) ? otherwise : Math.max(low, Math.min(high, given));
+}
+
+const MOST = 2 ** 31 - 1; // of a seed, and of the number of an image
+export const whole = (query, name, otherwise, low = 0, high = MOST) => Math.round(number(query, name, otherwise, low, high));
+
+// The controls of a form write into `chosen`, by their names, and what they say into their outputs. What a control
+// cannot say is not chosen.
 export function fields(form, chosen, changed) {
   for (const control of form.elements) {
     if (!(control.name in chosen)) continue;
     const output = control.parentElement.querySelector("output");
     const tell = () => { if (output) output.textContent = control.value; };
+    const read = () => { chosen[control.name] = control.type === "range" ? Number(control.value) : control.value; };
     control.value = chosen[control.name];
+    read();
     tell();
     control.addEventListener(control.type === "text" ? "change" : "input", () => {
-      chosen[control.name] = control.type === "range" ? Number(control.value) : control.value;
+      read();
       tell();
       changed();
     });
@@ -33,8 +45,13 @@ const quoted = (text) => (/^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll(
 // A command that is copied by its button.
 export function copying(command) {
   command.querySelector("button").addEventListener("click", async () => {
-    await navigator.clipboard.writeText(command.querySelector("code").textContent);
-    say("copied");
+    try {
+      await navigator.clipboard.writeText(command.querySelector("code").textContent);
+      say("copied");
+    } catch {
+      getSelection().selectAllChildren(command.querySelector("code"));
+      say("the browser does not let this page copy: the command is selected");
+    }
   });
 }
 
@@ -51,10 +68,39 @@ export function unsay(text) {
   if (said === text) say("");
 }
 
+const LARGE = 1e16; // it is written with an exponent
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-const size = (value, digits) => Math.abs(value).toFixed(digits).replace("Infinity", "∞");
-export const signed = (value, digits = 3) => `${value < 0 ? "−" : "+"}${size(value, digits)}`;
-export const plain = (value, digits = 3) => `${value < 0 && Number(size(value, digits)) !== 0 ? "−" : ""}${size(value, digits)}`;
+const size = (value, digits) => Math.abs(value)[Math.abs(value) < LARGE ? "toFixed" : "toExponential"](digits).replace("Infinity", "∞");
+const negative = (value, digits) => value < 0 && Number(size(value, digits)) !== 0; // once it is rounded
+export const signed = (value, digits = 3) => `${negative(value, digits) ? "−" : "+"}${size(value, digits)}`;
+export const plain = (value, digits = 3) => `${negative(value, digits) ? "−" : ""}${size(value, digits)}`;
+
+// A button that plays: it goes step by step from `at()` to `end()`, undefined where there is nothing to play, and stops
+// when it is pressed again; at once where less motion is wished. What comes back stops it.
+export function player(button, every, { at, end, go }, leaving) {
+  let timer = 0;
+  const stop = () => { clearInterval(timer); timer = 0; button.textContent = "Play"; };
+  button.addEventListener("click", () => {
+    const last = end();
+    if (timer || last === undefined) return stop();
+    if (still()) return go(last);
+    button.textContent = "Stop";
+    timer = setInterval(() => {
+      go(at() + Math.sign(last - at()));
+      if (at() === last) stop();
+    }, every);
+  });
+  leaving.push(stop);
+  return stop;
+}
+
+// Draw a canvas again when its size or the colours of the page change.
+export function redrawn(canvas, draw, leaving) {
+  const sized = new ResizeObserver(draw), dark = matchMedia("(prefers-color-scheme: dark)");
+  sized.observe(canvas);
+  dark.addEventListener("change", draw);
+  leaving.push(() => { sized.disconnect(); dark.removeEventListener("change", draw); });
+}
 
 // A row of a list of bars, from one share of the width to another: a name, a bar, and a value.
 export function bar(name, from, to, value) {

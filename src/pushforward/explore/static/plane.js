@@ -1,17 +1,18 @@
 // A flow of two features: a point in data and after some transforms, both dragged; the grid bent by each transform.
 
-import { $, bar, colours, plain, say, scaled, signed, still } from "./page.js";
+import { $, bar, colours, number, plain, redrawn, say, scaled, signed, still, whole } from "./page.js";
 
+const FURTHEST = 1e15; // of a coordinate
 const PAUSE = 700, IDLE = 400; // ms for a transform, when playing; ms without a drag before a density is asked for
 
 export async function plane({ run, query, ask, keep, leaving }) {
   const path = `runs/${run.name}`;
   const { stages } = await ask(`${path}/scene`);
   const last = stages.length - 1;
-  const number = (name, otherwise) => (query.has(name) && isFinite(query.get(name)) ? Number(query.get(name)) : otherwise);
   const within = (k) => Math.max(0, Math.min(last, Math.round(k)));
-  let target = within(number("stage", last)), shown = target, playing = false, frame = 0, touched = -IDLE, found = null;
-  const held = { stage: within(number("at", 0)), x: number("x", stages[0].points[0][0]), y: number("y", stages[0].points[0][1]) };
+  let target = whole(query, "stage", last, 0, last), shown = target, playing = false, frame = 0, touched = -IDLE, found = null;
+  const coordinate = (name, k) => number(query, name, stages[0].points[0][k], -FURTHEST, FURTHEST);
+  const held = { stage: whole(query, "at", 0, 0, last), x: coordinate("x", 0), y: coordinate("y", 1) };
   const densities = new Map(), failed = (error) => say(error.message);
   const canvases = { data: () => 0, stage: () => shown };
 
@@ -67,8 +68,9 @@ export async function plane({ run, query, ask, keep, leaving }) {
     $("slider").value = target;
     $("count").textContent = target;
     $("slider").setAttribute("aria-valuetext", `${target} of ${last}: ${stages[target].name}`);
-    const what = target === last ? "latent <i>z</i>" : target ? `after <b>${target}</b> of ${last}: ${stages[target].name}` : "data <i>x</i>";
-    $("after").innerHTML = what;
+    const element = (name, text) => Object.assign(document.createElement(name), { textContent: text });
+    const ends = { [0]: ["data ", element("i", "x")], [last]: ["latent ", element("i", "z")] };
+    $("after").replaceChildren(...(ends[target] ?? ["after ", element("b", target), ` of ${last}: ${stages[target].name}`]));
     fetchDensity(target).catch(failed);
     if (found) locate().catch(failed);
     if (still()) shown = target;
@@ -76,10 +78,10 @@ export async function plane({ run, query, ask, keep, leaving }) {
   }
 
   // Move the picture towards its target; between two stages points and lines are on straight lines.
-  let before = 0;
+  let before = 0; // the time of a frame may be before that of the call that asked for it
   function move(now = performance.now()) {
     cancelAnimationFrame(frame);
-    const step = Math.min(50, now - before) / PAUSE;
+    const step = Math.max(0, Math.min(50, now - before)) / PAUSE;
     before = now;
     if (shown !== target) {
       shown = Math.abs(target - shown) <= step ? target : shown + Math.sign(target - shown) * step * Math.max(1, Math.abs(target - shown));
@@ -166,7 +168,7 @@ export async function plane({ run, query, ask, keep, leaving }) {
       const share = (value, start, length) => Math.max(0, Math.min(1, (value - start) / length));
       return [cx - half + 2 * half * share(event.clientX, box.left, box.width), cy + half - 2 * half * share(event.clientY, box.top, box.height)];
     };
-    canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); hold(id, ...at(event)); });
+    canvas.addEventListener("pointerdown", (event) => { if (event.button) return; canvas.setPointerCapture(event.pointerId); hold(id, ...at(event)); });
     canvas.addEventListener("pointermove", (event) => { if (canvas.hasPointerCapture(event.pointerId)) hold(id, ...at(event)); });
     canvas.addEventListener("keydown", (event) => {
       const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -181,10 +183,9 @@ export async function plane({ run, query, ask, keep, leaving }) {
   $("slider").addEventListener("input", (event) => { playing = false; $("play").textContent = "Play"; choose(Number(event.target.value)); });
   $("play").addEventListener("click", () => play(!playing));
   for (const id of ["density", "grid", "points"]) $(id).addEventListener("change", draw);
-  const dark = matchMedia("(prefers-color-scheme: dark)"), sized = new ResizeObserver(draw);
-  dark.addEventListener("change", draw);
-  sized.observe($("data"));
-  leaving.push(() => { cancelAnimationFrame(frame); sized.disconnect(); dark.removeEventListener("change", draw); });
+  $("exact").hidden = run.continuous; // a solver's error is in it
+  redrawn($("data"), draw, leaving);
+  leaving.push(() => cancelAnimationFrame(frame));
   choose(target);
   await locate();
   if (!query.has("stage") && !still()) play(true);

@@ -13,7 +13,8 @@ export function visit() {
   stop();
   return async (...given) => {
     if (mine !== visited) return never;
-    const answer = await ask(...given);
+    const answer = ask(...given);
+    await answer.catch(() => {});
     return mine === visited ? answer : never;
   };
 }
@@ -25,7 +26,8 @@ function stop() {
 
 const wait = (time) => new Promise((resolve) => { setTimeout(resolve, time); });
 
-// The answer, or undefined where a later request of the channel took its place, or it was stopped.
+// The answer. It is undefined where a later request of the channel took this one's place, or this one was stopped; a
+// request without a channel that is stopped is an error.
 export async function ask(path, query = {}, channel = "", options = {}) {
   const mine = { control: new AbortController() }, before = sent.get(channel);
   if (channel) latest.set(channel, mine);
@@ -45,16 +47,25 @@ export async function ask(path, query = {}, channel = "", options = {}) {
 async function answered(path, query, channel, options, { control }) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== "");
   const headers = { ...options.headers, "X-Page": page, ...(channel && { "X-Channel": channel }) };
+  let response, text;
   try {
-    const response = await fetch(`/api/${path}?${new URLSearchParams(given)}`, { ...options, headers, signal: control.signal });
-    if (response.status === 409) return undefined;
-    const answer = JSON.parse(await response.text(), (_, value) => (STRINGS.includes(value) ? Number(value) : value));
-    if (!response.ok) throw new Error(typeof answer.detail === "string" ? answer.detail : "the request was refused");
-    return answer;
+    response = await fetch(`/api/${path}?${new URLSearchParams(given)}`, { ...options, headers, signal: control.signal });
+    text = await response.text();
   } catch (error) {
-    if (error.name === "AbortError") return undefined;
-    throw error;
+    if (error.name !== "AbortError") throw new Error("the server does not answer: is pushforward explore still running?");
+    if (!channel) throw new Error("the request was stopped");
+    return undefined;
   }
+  if (response.status === 409) return undefined;
+  if (!response.headers.get("content-type")?.includes("json")) throw new Error(text);
+  const answer = JSON.parse(text, (_, value) => (STRINGS.includes(value) ? Number(value) : value));
+  if (!response.ok) throw new Error(refusal(answer.detail));
+  return answer;
+}
+
+// Why a request was refused: a text, or what is wrong with each of its values.
+function refusal(detail) {
+  return typeof detail === "string" ? detail : detail.map(({ loc, msg }) => `${loc.at(-1)}: ${msg}`).join("; ");
 }
 
 // Show the progress of a request that takes long. Events come only while one waits: a browser has few connections.

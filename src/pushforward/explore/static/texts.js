@@ -1,13 +1,13 @@
 // A flow of texts: samples, each token with the colour of its bits.
 
-import { $, copying, fields, plain, reproduce, say } from "./page.js";
-import { tokens } from "./tokens.js";
+import { $, copying, fields, plain, reproduce, say, whole } from "./page.js";
+import { readable, tokens } from "./tokens.js";
 
 export async function texts({ run, query, ask, keep }) {
   const chosen = {
     prompt: query.get("prompt") ?? "",
-    length: Number(query.get("length")) || run.window,
-    seed: Number(query.get("seed")) || 0,
+    length: whole(query, "length", run.window, 1),
+    seed: whole(query, "seed", 0),
   };
 
   async function draw() {
@@ -19,7 +19,6 @@ export async function texts({ run, query, ask, keep }) {
     const sorted = answer.bits.toSorted((a, b) => a - b), [low, high] = [0.02, 0.98].map((share) => sorted[Math.floor(share * (sorted.length - 1))]);
     const spans = tokens(answer.tokens, answer.bits, "bits", (bits) => (bits - low) / (high - low || 1));
     spans.slice(0, answer.given).forEach((span) => span.classList.add("given"));
-    for (const span of spans) span.addEventListener("pointerenter", () => { $("one").textContent = span.title; });
     $("text").replaceChildren(...spans);
     $("cost").textContent = plain(mean);
     $("unit").textContent = answer.unit;
@@ -31,6 +30,7 @@ export async function texts({ run, query, ask, keep }) {
   const failed = (error) => say(error.message);
   fields($("how"), chosen, () => draw().catch(failed));
   $("draw").addEventListener("click", () => { chosen.seed += 1; draw().catch(failed); });
+  readable($("text"), (text) => { $("one").textContent = text; });
   copying($("reproduce"));
   await draw();
 }

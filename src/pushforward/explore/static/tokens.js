@@ -12,3 +12,19 @@ export function tokens(texts, values, unit, share) {
     return token;
   });
 }
+
+// A list of tokens is read one by one, by the pointer or, where it has the focus, by the arrow keys: `tell` takes what
+// each has.
+export function readable(list, tell) {
+  let at = -1;
+  list.addEventListener("pointerover", (event) => { if (event.target !== list) tell(event.target.title); });
+  list.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key], spans = list.children;
+    if (!way || !spans.length) return;
+    event.preventDefault();
+    spans[at]?.classList.remove("here");
+    at = Math.max(0, Math.min(spans.length - 1, at + way));
+    spans[at].classList.add("here");
+    tell(spans[at].title);
+  });
+}

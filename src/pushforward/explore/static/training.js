@@ -1,6 +1,6 @@
 // A training as it goes: its curve in its unit, how far it is, and the samples that it drew last.
 
-import { $, colours, plain, say, scaled } from "./page.js";
+import { $, colours, plain, redrawn, say, scaled } from "./page.js";
 
 const EVERY = 2000, LEFT = 56, BELOW = 24, NATS = "log p, nats"; // milliseconds between requests; pixels of the axes
 
@@ -16,9 +16,9 @@ export async function training({ run, ask, keep, leaving }) {
     draw();
   }
 
-  async function watch() { // after an error, too: the server may be back
+  async function watch() { // after an error, too: the server may be back; after the end, too: the run may be continued
     await look().catch((error) => say(error.message));
-    if (!found?.ended) timer = setTimeout(watch, EVERY);
+    timer = setTimeout(watch, EVERY);
   }
 
   function tell() {
@@ -82,10 +82,8 @@ export async function training({ run, ask, keep, leaving }) {
     context.restore();
   }
 
-  const sized = new ResizeObserver(draw), dark = matchMedia("(prefers-color-scheme: dark)");
-  sized.observe($("curve"));
-  dark.addEventListener("change", draw);
-  leaving.push(() => { clearTimeout(timer); sized.disconnect(); dark.removeEventListener("change", draw); });
+  redrawn($("curve"), draw, leaving);
+  leaving.push(() => clearTimeout(timer));
   await watch();
 }
 

@@ -1,17 +1,17 @@
 // A flow of vectors: a pair plot of data and samples, a slider for each condition, and a row, feature by feature.
 
-import { $, colours, plain, say, scaled } from "./page.js";
+import { $, colours, plain, redrawn, say, scaled, whole } from "./page.js";
 
 const SHOWN = 5, ODD = 0.05; // columns in the pair plot at first; tails that are called odd
 
 export async function vectors({ run, query, ask, keep, leaving }) {
   const path = `runs/${run.name}`, scene = await ask(`${path}/table`), count = scene.names.length;
-  const numbers = (name) => (query.get(name) ?? "").split(",").filter(Boolean).map(Number);
+  const numbers = (name) => (query.get(name) ?? "").split(",").filter(Boolean).map(Number).filter(isFinite);
   const within = (n) => Math.max(0, Math.min(scene.rows.length - 1, n || 0));
-  const chosen = { row: within(Number(query.get("row"))), x: "", c: "", columns: "" };
+  const chosen = { row: whole(query, "row", 0, 0, scene.rows.length - 1), x: "", c: "", columns: "" };
   let x = numbers("x").length === count ? numbers("x") : [...scene.rows[chosen.row]];
   let context = numbers("c").length === scene.given.length ? numbers("c") : [...scene.contexts[chosen.row]];
-  let columns = numbers("columns").filter((k) => k < count), drawn = null, seed = 0;
+  let columns = numbers("columns").filter((k) => k in scene.names), drawn = null, seen = null, seed = 0;
   if (!columns.length) columns = scene.names.map((_, k) => k).slice(0, SHOWN);
   const failed = (error) => say(error.message);
 
@@ -32,11 +32,12 @@ export async function vectors({ run, query, ask, keep, leaving }) {
     draw();
     const answer = await ask(`${path}/row`, { x: x.join(), c: context.join() }, "row");
     if (!answer) return;
+    seen = answer;
+    curves();
     $("logp").textContent = plain(answer.log_p);
-    $("above").textContent = `more than ${Math.round(100 * answer.above)} % of ${scene.rows.length} held-out rows`;
+    $("above").textContent = `higher than for ${Math.round(100 * answer.above)} % of ${scene.rows.length} held-out rows`;
     answer.features.forEach((feature, k) => {
       const item = $("features").children[k], odd = feature.tail < ODD;
-      curve(item.querySelector("canvas"), feature.density);
       item.querySelector(".tail").textContent = `${odd ? "odd: " : ""}tail ${(100 * feature.tail).toFixed(feature.tail < 0.1 ? 1 : 0)} %`;
       item.classList.toggle("odd", odd);
     });
@@ -44,16 +45,14 @@ export async function vectors({ run, query, ask, keep, leaving }) {
     say(`log p is ${plain(answer.log_p)} nats${odd.length ? `; odd: ${odd.join(", ")}` : ""}`);
   }
 
+  function curves() {
+    seen?.features.forEach((feature, k) => curve($("features").children[k].querySelector("canvas"), feature.density));
+  }
+
   // Move every slider to the row, and say its values.
   function tell() {
-    [...$("features").children].forEach((item, k) => {
-      item.querySelector("input").value = x[k];
-      item.querySelector("output").textContent = short(x[k]);
-    });
-    [...$("given").children].forEach((label, k) => {
-      label.querySelector("input").value = context[k];
-      label.querySelector("output").textContent = short(context[k]);
-    });
+    [...$("features").children].forEach((item, k) => set(item, x[k]));
+    [...$("given").children].forEach((label, k) => set(label, context[k]));
     $("row").value = chosen.row;
     $("number").textContent = chosen.row + 1;
   }
@@ -78,7 +77,8 @@ export async function vectors({ run, query, ask, keep, leaving }) {
       input.value = Number(input.value) + way * (high - low) / 100;
       input.dispatchEvent(new Event("input"));
     });
-    input.addEventListener("input", () => { output.textContent = short(Number(input.value)); changed(Number(input.value)); });
+    output.ariaLive = "off"; // the slider says it
+    input.addEventListener("input", () => { told(label, Number(input.value)); changed(Number(input.value)); });
     label.append(`${name} `, output, input);
     return label;
   }
@@ -183,12 +183,19 @@ export async function vectors({ run, query, ask, keep, leaving }) {
   $("row").addEventListener("input", () => pick(Number($("row").value)));
   $("again").addEventListener("click", () => pick(chosen.row));
   $("more").addEventListener("click", () => { seed += 1; sample().catch(failed); });
-  const dark = matchMedia("(prefers-color-scheme: dark)"), redraw = () => { draw(); locate().catch(failed); }, sized = new ResizeObserver(draw);
-  dark.addEventListener("change", redraw);
-  sized.observe($("pairs"));
-  leaving.push(() => { sized.disconnect(); dark.removeEventListener("change", redraw); });
+  redrawn($("pairs"), () => { draw(); curves(); }, leaving);
   await locate();
   await sample();
+}
+
+// What a slider's label says of a value.
+function told(label, value) {
+  label.querySelector("output").textContent = label.querySelector("input").ariaValueText = short(value);
+}
+
+function set(label, value) {
+  label.querySelector("input").value = value;
+  told(label, value);
 }
 
 const short = (value) => plain(value, Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2);
