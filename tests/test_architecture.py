@@ -29,7 +29,7 @@ LAYERS = [
     {"networks"},
     {"solve", "bases"},
     {"transforms"},
-    {"diagnostics", "distribution", "guidance", "denoising", "streaming"},
+    {"classification", "diagnostics", "distribution", "guidance", "denoising", "streaming"},
     {"flow"},
     {"codecs", "importance", "graphed", "learned_inverse"},
     {"data"},

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pushforward import Flow, Inverse, models
+from pushforward import Flow, Inverse, guidance, models
 from pushforward.bases import StandardNormal
 from pushforward.codecs import FrozenAutoencoder
 from pushforward.conditions import Label, each, read
@@ -241,7 +241,7 @@ def test_a_guided_velocity():
     assert guided.exact
     torch.testing.assert_close(guided.decode(guided.encode(x, labels), labels), x, rtol=1e-8, atol=1e-8)
     with pytest.raises(ValueError, match="one weight"):
-        flow.guided(2.0, on="mean")
+        flow.guided(2.0, rule=guidance.Linear(on="mean"))
 
 
 @pytest.mark.filterwarnings("ignore")  # its own

@@ -13,6 +13,7 @@ import torch
 import pushforward as pf
 from pushforward.conditions import Condition, Label, read
 from pushforward.denoising import Score
+from pushforward.guidance import Linear
 from pushforward.randomness import Keyed
 from tests.laws.cases import CASES
 from tests.laws.laws import causal_says_the_truth, known_prefixes_are_kept, streams_are_decoded
@@ -24,8 +25,11 @@ DENSITIES = {
     "null class": lambda: (plane(classes=3), -1),
     "volume preserving": lambda: (plane(move=pf.moves.Shift()), None),
     "guided by class": lambda: (plane(classes=3).guided(0.7), 2),
-    "guided by attention": lambda: (plane().guided(0.7, schedule="linear", attention_temperature=0.3), None),
-    "guided by both": lambda: (plane(classes=3).guided(0.7, on="mean", attention_temperature=0.3), 0),
+    "guided by attention": lambda: (
+        plane().guided(0.7, rule=Linear(schedule="linear"), attention_temperature=0.3),
+        None,
+    ),
+    "guided by both": lambda: (plane(classes=3).guided(0.7, rule=Linear(on="mean"), attention_temperature=0.3), 0),
 }
 
 
@@ -319,7 +323,7 @@ ERRORS = {
         "this flow has none",
     ),
     "guided scale of a shift": (
-        lambda: picture(move=pf.moves.Shift()).guided(1.0, on="scale"),
+        lambda: picture(move=pf.moves.Shift()).guided(1.0, rule=Linear(on="scale")),
         "a shift has no scale to guide",
     ),
     "generators": (

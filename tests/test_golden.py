@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from pushforward.bases import ObservedNormal
 from pushforward.conditions import rows
+from pushforward.guidance import Linear
 from pushforward.interop import load_ml_tarflow, save_ml_tarflow
 from tests.toys import picture
 
@@ -65,8 +67,8 @@ def test_dropped_labels(golden):
 GUIDANCE = {
     "sample": None,
     "sample_cfg1.5_constant_ab": {"weight": 1.5},
-    "sample_cfg1.5_annealed_ab": {"weight": 1.5, "schedule": "linear"},
-    "sample_cfg1.5_annealed_mean_only": {"weight": 1.5, "schedule": "linear", "on": "mean"},
+    "sample_cfg1.5_annealed_ab": {"weight": 1.5, "rule": Linear(schedule="linear")},
+    "sample_cfg1.5_annealed_mean_only": {"weight": 1.5, "rule": Linear(on="mean", schedule="linear")},
     "sample_cfg0.8_tau0.5": {"weight": 0.8, "attention_temperature": 0.5},
 }
 
@@ -118,7 +120,9 @@ def test_samples(golden, name):
     wrong = {"weights and noise": {"nudge": lambda t: 1.0001 * t}}
     if guidance := GUIDANCE[name]:
         wrong["guidance"] = {"weight": guidance["weight"] + 1e-3}
-        wrong["schedule"] = {"schedule": "constant" if "schedule" in guidance else "linear"}
+        rule = guidance.get("rule", Linear())
+        other = "constant" if rule.schedule == "linear" else "linear"
+        wrong["schedule"] = {"rule": replace(rule, schedule=other)}
     for error, change in wrong.items():
         x = sample(golden, name, torch.float32, **change)
         assert not ((x - exact).abs() <= limit)[bounded].all(), f"an error in {error} was not seen"

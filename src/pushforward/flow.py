@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
-from pushforward import conditions, diagnostics, guidance, streaming
+from pushforward import classification, conditions, diagnostics, guidance, streaming
 from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_for
 from pushforward.bases import Base
 from pushforward.computed import complete
-from pushforward.conditions import Condition, Context, Given, Kind, Label, each, read
+from pushforward.conditions import Condition, Context, Given, Kind, Label
 from pushforward.denoising import Denoiser, Score
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
@@ -237,44 +235,9 @@ class Flow(nn.Module):
 
     def solved_by(self, solve: Solver | Sequence[Solver]) -> Flow:
         """The flow of the same weights whose scoring and sampling have other solvers (`pushforward.solve`)."""
-        return self._with(solved_by(self.transform, solve))
+        return self.with_transform(solved_by(self.transform, solve))
 
-    def guided(
-        self,
-        weight: float,
-        *,
-        on: Literal["both", "scale", "mean"] = "both",
-        schedule: Literal["constant", "linear"] = "constant",
-        conditions: Collection[str] | Mapping[str, Given] = (),
-        attention_temperature: float = 1.0,
-        rule: guidance.Rule | None = None,
-        transforms: Collection[int] | None = None,
-    ) -> Flow:
-        """The flow guided away from its null context: again an exact flow, of the same weights.
-
-        In every autoregressive step the parameters p of the move become p + weight · (p − p_null), where p_null are
-        those of the null context: the named `conditions` are null in it, or all where none are named. In a continuous
-        step p is the velocity. With an `attention_temperature` other than 1, attention logits are divided by it in the
-        pass for p_null; an unconditional flow needs it. See `pushforward.guidance`.
-
-        `rule` is another rule at this weight, such as `guidance.GaussianProduct()`, in place of `on` and `schedule`.
-        As a dict `conditions` has values in place of the null, such as a prompt to move away from. `transforms` are the
-        autoregressive transforms to guide, counted from the data; None guides all that read the context.
-        """
-        if attention_temperature == 1 and not self.conditions:
-            raise ValueError(
-                "guidance moves away from a null context or another attention temperature, and this flow is "
-                "unconditional: give attention_temperature other than 1 (0.5, say)."
-            )
-        if unknown := set(conditions) - self.conditions.keys():
-            raise ValueError(f"this flow has the conditions {[*self.conditions]}; got {sorted(unknown)}.")
-        null = tuple(conditions)
-        if isinstance(conditions, Mapping):
-            kinds = {name: self.conditions[name] for name in conditions}
-            null = each(read(kinds, conditions), partial(moved, device=self.device))
-        rule = guidance.Linear(weight, on, schedule) if rule is None else replace(rule, weight=weight)  # pyright: ignore
-        how = {"conditions": null, "attention_temperature": attention_temperature, "transforms": transforms}
-        return self._with(guidance.guide(self.transform, rule, **how))
+    guided = guidance.guided
 
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, by: Denoiser | None = None) -> Events:
         """The clean event, given x = clean + sigma · noise, `by` a denoiser of `pushforward.denoising`, or `Score()`.
@@ -286,23 +249,9 @@ class Flow(nn.Module):
             sigma = moved(as_tensor(sigma, "sigma"), x.device).expand(batch).flatten()
             return _unflattened((by or Score())(self.log_prob, x, sigma, rows), batch)
 
-    @torch.no_grad()
-    def class_log_probs(self, x: Events, prior: Tensor | None = None) -> Tensor:
-        """log p(class | x) by Bayes' rule, in nats, (*batch, classes). `prior` (classes,) is uniform where None.
+    class_log_probs = classification.class_log_probs
 
-        It is that of the prior where the density is 0 given every class.
-        """
-        if not self.classes:
-            raise ValueError("only a flow conditioned on class labels can classify; this one is not.")
-        joint = torch.stack([self.log_prob(x, label) for label in range(self.classes)], dim=-1)
-        joint = torch.where((joint == -math.inf).all(-1, keepdim=True), 0, joint)
-        if prior is not None:
-            joint = joint + as_tensor(prior, "the prior").to(joint).log()
-        return joint.log_softmax(-1)
-
-    def classify(self, x: Events, prior: Tensor | None = None) -> Tensor:
-        """The most probable class of each event, (*batch) int64: argmax over classes of p(x | class) · p(class)."""
-        return self.class_log_probs(x, prior).argmax(-1)
+    classify = classification.classify
 
     def check(self, x: Events, context: Given = None, *, rows: int = 2) -> diagnostics.Diagnostics:
         """How exact the flow's arithmetic is on these events: see `pushforward.diagnostics.check`. Print the result.
@@ -337,7 +286,7 @@ class Flow(nn.Module):
             x = x.expand((*whole, *shape)).reshape((whole.numel(), *shape))
         return x, conditions.rows(given, whole), whole
 
-    def _with(self, transform: Transform) -> Flow:
+    def with_transform(self, transform: Transform) -> Flow:
         """The flow with another transform, of the same weights."""
         twin = copy.copy(self)
         twin._modules = {**self._modules, "transform": transform}

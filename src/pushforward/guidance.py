@@ -1,4 +1,4 @@
-"""Guidance: a transform guided away from its null context. The result is again an exact transform.
+"""Guidance: a flow guided away from its null context. The result is again an exact flow.
 
 In an autoregressive step a network returns the parameters of a Gaussian. A rule extrapolates them from those of the
 null context, or of another attention temperature, to those of the context: see `pushforward.networks.Guided`. In a
@@ -7,22 +7,26 @@ continuous step it extrapolates the velocity.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from pushforward.conditions import Context
+from pushforward.arrays import moved
+from pushforward.conditions import Context, Given, each, read
 from pushforward.moves import Affine, AffineParams, Move
 from pushforward.networks.guided import Guided, Rule
 from pushforward.networks.velocity import GuidedVelocity
-from pushforward.transform import Transform, replaced
+from pushforward.transform import replaced
 from pushforward.transforms import Autoregressive, Continuous
 
-__all__ = ["GaussianProduct", "Linear", "Rule", "guide"]
+__all__ = ["GaussianProduct", "Linear", "Rule", "guided"]
+
+AnyFlow = TypeVar("AnyFlow")
 
 
 @dataclass(frozen=True)
@@ -95,42 +99,65 @@ class GaussianProduct(Rule):
         )
 
 
-def guide(
-    transform: Transform,
-    rule: Rule,
+def guided(
+    flow: AnyFlow,
+    weight: float,
     *,
-    conditions: tuple[str, ...] | Context = (),
+    rule: Rule = Linear(),
+    conditions: Collection[str] | Mapping[str, Given] = (),
     attention_temperature: float = 1.0,
     transforms: Collection[int] | None = None,
-) -> Transform:
-    """The transform with autoregressive and continuous steps guided by the rule, of the same weights.
+) -> AnyFlow:
+    """The flow guided away from its null context: again an exact flow, of the same weights.
 
-    In the null pass the named conditions are null, or all where none are named, or are those of a context, and
-    `attention_temperature` divides attention logits. `transforms` are those of these to guide, counted from the data,
-    0 first; None guides all. Those that read no context, whose null pass would be the same, stay as they are. It is
-    exact where the transform is. Velocities are guided by a `Linear` rule of constant weight alone.
+    In every autoregressive step the `rule`, at this weight, combines the parameters p of the move with p_null, those of
+    a null pass: by default into p + weight · (p − p_null). In a continuous step p is the velocity, and the rule is that
+    one.
+
+    In the null pass the named `conditions` are null, or all where none are named; as a dict they have these values,
+    such as a prompt to move away from. Attention logits are divided by `attention_temperature`; an unconditional flow
+    needs one other than 1. `transforms` are those of these steps to guide, counted from the data, 0 first; None guides
+    all. Steps that read no context, whose null pass would be the same, stay as they are.
     """
-    numbers = count()
+    own: Any = flow
+    if attention_temperature == 1 and not own.conditions:
+        raise ValueError(
+            "guidance moves away from a null context or another attention temperature, and this flow is "
+            "unconditional: give attention_temperature other than 1 (0.5, say)."
+        )
+    if unknown := set(conditions) - own.conditions.keys():
+        raise ValueError(f"this flow has the conditions {[*own.conditions]}; got {sorted(unknown)}.")
+    null = tuple(conditions)
+    if isinstance(conditions, Mapping):
+        kinds = {name: own.conditions[name] for name in conditions}
+        null = each(read(kinds, conditions), partial(moved, device=own.device))
+    rule, numbers = replace(rule, weight=weight), count()  # pyright: ignore[reportArgumentType]
 
-    def guided(step: Autoregressive | Continuous) -> Autoregressive | Continuous:
+    def change(step: Autoregressive | Continuous) -> Autoregressive | Continuous:
         number = next(numbers)
         if transforms is not None and number not in transforms:
             return step
-        if isinstance(step, Continuous):
-            if attention_temperature != 1 or not isinstance(rule, Linear) or not rule.plain:
-                raise ValueError(
-                    "a velocity is guided by one weight, away from its null context; leave out rule=, on=, schedule= "
-                    "and attention_temperature=."
-                )
-            return step.of(GuidedVelocity(step.net, rule.weight, conditions=conditions))
-        if not (step.net.conditional or attention_temperature != 1):
-            return step
-        net = Guided(step.net, step.move, rule, conditions=conditions, attention_temperature=attention_temperature)
-        return Autoregressive(net, Affine(), solve=step.solve)
+        return _guided(step, rule, null, attention_temperature)
 
-    found, steps = replaced(transform, (Autoregressive, Continuous), guided), next(numbers)
+    transform, steps = replaced(own.transform, (Autoregressive, Continuous), change), next(numbers)
     if not steps:
         raise ValueError("guidance acts in autoregressive and continuous steps, and this flow has none.")
     if wrong := sorted(set(transforms or ()) - set(range(steps))):
         raise ValueError(f"this flow has the transforms to guide 0 … {steps - 1}; got {wrong}.")
-    return found  # pyright: ignore[reportReturnType]
+    return own.with_transform(transform)
+
+
+def _guided(
+    step: Autoregressive | Continuous, rule: Rule, null: tuple[str, ...] | Context, attention_temperature: float
+) -> Autoregressive | Continuous:
+    if isinstance(step, Continuous):
+        if attention_temperature != 1 or not isinstance(rule, Linear) or not rule.plain:
+            raise ValueError(
+                "a velocity is guided by one weight, away from its null context; leave out rule= and "
+                "attention_temperature=."
+            )
+        return step.of(GuidedVelocity(step.net, rule.weight, conditions=null))
+    if not (step.net.conditional or attention_temperature != 1):
+        return step
+    net = Guided(step.net, step.move, rule, conditions=null, attention_temperature=attention_temperature)
+    return Autoregressive(net, Affine(), solve=step.solve)

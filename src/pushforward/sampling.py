@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.codecs import Codec, CodedFlow, DenoiserKind
 from pushforward.data.data import check_several
 from pushforward.flow import Flow
-from pushforward.guidance import GaussianProduct
+from pushforward.guidance import GaussianProduct, Linear
 from pushforward.randomness import Keyed
 from pushforward.shapes import Events
 
@@ -48,7 +48,7 @@ class Sampling:
         """The flow with this guidance; itself where the weight is 0."""
         if not self.guidance:
             return flow
-        rule = GaussianProduct() if self.guidance_rule == "product" else None
+        rule = GaussianProduct() if self.guidance_rule == "product" else Linear()
         return flow.guided(self.guidance, rule=rule, attention_temperature=self.attention_temperature)
 
 

@@ -77,7 +77,7 @@ def tempered(flow: Flow, temperature: float) -> Flow:
         return Autoregressive(step.net, Tempered(step.move, temperature), solve=step.solve)
 
     transform: Any = replaced(flow.transform, Autoregressive, change)
-    return flow if transform is flow.transform else flow._with(transform)
+    return flow if transform is flow.transform else flow.with_transform(transform)
 
 
 def _encoded(parts: list[Transform], x: Events) -> Events:

@@ -63,7 +63,7 @@ class ProgressiveLikelihood(Likelihood):
             return super().forward(data, context, generator, weights)
 
     def terms(self, x: Events, context: Context) -> tuple[PerSample, Events | None, PerSample | None]:
-        return self.flow._with(Chain(*self._parts())).log_prob(x, context), None, None
+        return self.flow.with_transform(Chain(*self._parts())).log_prob(x, context), None, None
 
     def following(self) -> ProgressiveLikelihood | None:
         if self.rounds == 1:
