@@ -142,9 +142,7 @@ def read_metadata(folder: Path, column: str = "text") -> tuple[list[Path], list[
             if not file.exists():
                 raise ValueError(f"there is no {file}")
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ValueError(
-                f"{path}, line {number}: expected JSON with file_name, a file in the folder, and {column}; {error}."
-            ) from None
+            raise ValueError(f"{path}, line {number}: expected JSON with file_name and {column}; {error}.") from None
         files.append(file)
         captions.append(told)
     return files, captions
