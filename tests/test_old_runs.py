@@ -20,6 +20,7 @@ import pushforward as pf
 from pushforward.codecs import Coarse, GaussianNoise
 from pushforward.migrations import migrated, renamed
 from pushforward.models import Dequantiser
+from pushforward.named import name_of, named
 from pushforward.recipes import RECIPES
 from pushforward.training import Log
 
@@ -97,6 +98,18 @@ def test_the_weights_of_a_codec_are_found_under_their_old_name(tmp_path):
     save_file(old, tmp_path / "lift.safetensors")
     found = pf.runs.load_coded(tmp_path).codec.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in today.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "now"),
+    [
+        ("pushforward.transforms.reshape:Permuted", pf.transforms.Permuted),
+        ("pushforward.conditions:Vector", pf.conditions.Vector),
+    ],
+)
+def test_a_class_that_moved_inside_its_room_is_found(name, now):
+    assert named(name) is now
+    assert named(name_of(now)) is now
 
 
 def test_names_that_are_known_are_never_renamed():

@@ -32,7 +32,10 @@ def name_of(thing: type | Callable) -> str:
 
 
 def named(name: str) -> Any:
-    """The class or function of this name. Raises ValueError where it cannot be imported."""
+    """The class or function of this name. Raises ValueError where it cannot be imported.
+
+    What moved to another file of its room since it was saved is found in the room.
+    """
     module, _, inside = name.partition(":")
     try:
         return reduce(getattr, inside.split("."), importlib.import_module(module))
@@ -41,6 +44,9 @@ def named(name: str) -> Any:
             f"{name} cannot be imported: {error}. Install {module.split('.')[0]}, or add its folder to PYTHONPATH."
         ) from None
     except (AttributeError, ValueError):
+        room = module.rpartition(".")[0]
+        if room.startswith("pushforward."):
+            return named(f"{room}:{inside}")
         raise ValueError(
             f"the module {module} has no {inside!r}: it was moved or renamed since it was saved."
         ) from None

@@ -19,12 +19,11 @@ from pushforward.transforms.gridded import Gridded
 from pushforward.transforms.linear import LU, Linear, Matrix, Rotation, rotation
 from pushforward.transforms.multiscale import MultiScale
 from pushforward.transforms.normalise import ActNorm, BatchNorm
-from pushforward.transforms.permutation import Permutation, shuffled
+from pushforward.transforms.permutation import Permutation, Permuted, shuffled
 from pushforward.transforms.regression import Regression
 from pushforward.transforms.reshape import (
     Flip,
     Patchify,
-    Permuted,
     Rearrangement,
     Regroup,
     Squeeze,

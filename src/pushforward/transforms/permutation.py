@@ -1,15 +1,19 @@
-"""Permutations of the features of a vector, or of the channels of an image."""
+"""Permutations of the features of a vector, or of the channels of an image; and a step in another order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from pushforward.bases import Base, StandardNormal
 from pushforward.computed import Computed
+from pushforward.conditions import Context
+from pushforward.plain import is_unchanged
 from pushforward.randomness import keyed
-from pushforward.shapes import Events
+from pushforward.shapes import Events, PerSample
+from pushforward.transform import Diagnosis, Triangular
 from pushforward.transforms.reshape import Rearrangement
 
 
@@ -54,3 +58,44 @@ class Permutation(Rearrangement, Computed):
 def shuffled(features: int, seed: int) -> Permutation:
     """A random permutation. The same seed gives the same order."""
     return Permutation(torch.randperm(features, generator=keyed(seed), device="cpu").tolist())
+
+
+class Permuted(Triangular):
+    """Applies `step` to x in another order: z = order⁻¹(step(order(x))). z and log-slopes are in x's order."""
+
+    def __init__(self, order: Rearrangement, step: Triangular):
+        super().__init__()
+        self.order, self.step = order, step
+
+    @property
+    def causal(self) -> bool:
+        return self.order.causal and self.step.causal
+
+    def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
+        z, log_slopes = self.step.slopes(self.order.arrange(x), context)
+        return self.order.restore(z), self.order.restore(log_slopes)
+
+    def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        z, log_det = self.step(self.order.arrange(x), context)
+        return self.order.restore(z), log_det
+
+    def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
+        if not (isinstance(base, StandardNormal) and is_unchanged(self, Permuted)):
+            return super().log_prob(x, base, context)
+        # every order has the same density
+        return self.step.log_prob(self.order.arrange(x), base, context)
+
+    def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
+        x, log_det = self.step.inverse(self.order.arrange(z), context)
+        return self.order.restore(x), log_det
+
+    def stream(
+        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
+    ) -> Iterator[Events]:
+        if not self.causal:
+            return super().stream(z, context, known)
+        first = None if known is None else self.order.arrange(known)
+        return map(self.order.restore, self.step.stream(map(self.order.arrange, z), context, first))
+
+    def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
+        return self.step.diagnose(self.order.arrange(x), self.order.arrange(z), context)
