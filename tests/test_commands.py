@@ -293,6 +293,7 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("inpaint RUN --fills 0", "got fills=0"),
         ("inpaint RUN --scale 0", "scale above 0; got 0"),
         ("inpaint RUN --proposal newton", "newton"),
+        ("plot RUN --n 0", "draw at least one sample; got n=0"),
         ("chek RUN", "chek"),
     ],
 )

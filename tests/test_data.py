@@ -360,6 +360,13 @@ def test_names_of_classes_in_bytes_are_text(tmp_path):
     assert find(file).names == tuple(CLASSES)
 
 
+@pytest.mark.parametrize("kind", [tar, parquet, arrays], ids=lambda kind: kind.__name__)
+def test_endings_may_be_in_capitals(kind, tmp_path):
+    file = kind(tmp_path)
+    found = find(file.rename(file.with_suffix(file.suffix.upper())))
+    assert torch.equal(found.fetch([0])[0], IMAGES[:1])
+
+
 def test_folders_that_are_one_number_have_one_order(tmp_path):
     names = ["1".zfill(digits) for digits in range(1, 9)]
     write_folder(tmp_path, {f"{name}/a.png": PNGS[0] for name in names})

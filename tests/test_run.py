@@ -524,6 +524,9 @@ def test_a_saved_flow_has_all_commands_given_data(tmp_path):
         pf.evaluate(tmp_path / "run")
     assert pf.runs.classify(tmp_path / "run", data="digits").guesses.shape == (360,)
     pf.runs.denoise(tmp_path / "run", tmp_path / "d.png", data="digits", n=2)
+    pf.save(pf.codecs.CodedFlow(picture(0), pf.codecs.GaussianNoise(17, 0.1)), tmp_path / "unlabelled")
+    told = pf.runs.edit(tmp_path / "unlabelled", tmp_path / "e.png", data="digits", n=2, label=3)
+    assert told["the images have"].count(" of 3") == 2
 
 
 def test_what_cannot_be_saved_is_named(tmp_path):

@@ -109,12 +109,13 @@ def _read(path: Path, split: str, image: Shape | None) -> Data:
             f"there is no file or folder {path}, and the data sets with a name are digits, {', '.join(PACKS)}."
             + (f" Did you mean {near[0]}?" if near else "")
         )
-    if path.suffix == ".npz":
+    kind = path.suffix.lower()
+    if kind == ".npz":
         return read_npz(path, split, image=image)
-    if path.suffix not in READERS:
+    if kind not in READERS:
         raise ValueError(f"{path} ends in {path.suffix!r}; expected a folder, .npz, .tar or .parquet.")
     _check_only_train(path, split)
-    return READERS[path.suffix]([path], image=image)
+    return READERS[kind]([path], image=image)
 
 
 def _read_parts(parts: list[Path], split: str, whole: Path, image: Shape | None) -> Images:

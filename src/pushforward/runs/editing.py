@@ -71,7 +71,7 @@ def edit(
     _check(run, out, n)
     coded = load_coded(run, device=device)
     x, _ = _encoded(coded, run, data, n)
-    flow, attributes = coded.flow, _attributes(run)
+    flow, attributes = coded.flow, _attributes(run, data)
     if label is not None and not 0 <= label < len(attributes.names):
         listed = ", ".join(attributes.names)
         raise ValueError(f"{recipe_of(run).data} has {len(attributes.names)} attributes, {listed}; got label {label}.")
@@ -220,10 +220,14 @@ def _encoded(coded: CodedFlow, run: Path, data: str | None, n: int) -> tuple[Ten
     return x, context if captions else -1 if coded.flow.classes else None
 
 
-def _attributes(run: Path) -> _Attributes:
-    """The run's training images, with what their captions name, or with their labels even where the flow has none."""
+def _attributes(run: Path, data: str | None = None) -> _Attributes:
+    """The run's training images, with what their captions name, or with their labels even where the flow has none.
+
+    Of a flow that was saved without its data they are those of the other data.
+    """
     recipe = recipe_of(run)
     source, takes = recipe.data, recipe.takes()
+    source = source.at(data) if data and not str(source) else source
     if isinstance(source, Attributed):
         return _Attributes(source.attributes, source.images(takes, held_out=False), source.has(held_out=False))
     found = source.labelled(takes) if isinstance(source, ImageSource) else None

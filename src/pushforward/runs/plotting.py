@@ -29,6 +29,8 @@ def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto"
         n: How many samples.
         device: cpu, cuda, mps, or auto.
     """
+    if n < 1:
+        raise ValueError(f"draw at least one sample; got n={n}.")
     recipe, out = recipe_of(run), folder_of(run) if out is None else out
     curves = history(Log(folder_of(run)).read())
     out.mkdir(parents=True, exist_ok=True)
