@@ -10,9 +10,9 @@ import torch
 
 import pushforward as pf
 from pushforward.codecs import GaussianNoise, Identity
-from pushforward.conditions import read
+from pushforward.conditions import TokenIds, read
 from pushforward.data import Document, Documents
-from pushforward.document_flow import DocumentFlow, ReadDocuments, TokenIds
+from pushforward.document_flow import DocumentFlow, ReadDocuments
 from pushforward.guidance import GaussianProduct
 from pushforward.models import STARFlow, STARFlow2
 from pushforward.networks import LanguageModelSizes, LayerOptions, PrefixTransformer, ScaledRotary, TwoStreams
@@ -421,7 +421,7 @@ ERRORS = {
         "a temperature from 0",
     ),
     "a reversible chain": (
-        lambda flow: flow._with(pf.transforms.reversible(flow.transform)).read(MIXED),
+        lambda flow: flow.with_transform(pf.transforms.reversible(flow.transform)).read(MIXED),
         "recomputed=True",
     ),
     "unknown tokens to learn": (

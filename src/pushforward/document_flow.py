@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from pushforward.arrays import as_tensor
-from pushforward.conditions import Condition, Given, Kind, expand
+from pushforward.conditions import TokenIds, expand
 from pushforward.data import Document, Documents
 from pushforward.data.prepared import SHARD, computed_once
 from pushforward.flow import Flow
@@ -31,40 +28,6 @@ from pushforward.transform import Chain, Solver, Transform, solved_by
 from pushforward.transforms import Autoregressive
 
 STATES = 2**31  # bytes of states of texts that are kept at most
-
-
-@dataclass(frozen=True)
-class TokenIds(Kind):
-    """The tokens of a text, integers 0 … vocabulary − 1: (*batch, token), of `tokens` at most. Those of −1 are padding.
-
-    >>> TokenIds(4, 11).read([[3, 10, 7], [5, -1, -1]]).mask
-    tensor([[ True,  True,  True, False],
-            [ True, False, False, False]])
-    """
-
-    tokens: int
-    vocabulary: int
-
-    @property
-    def expected(self) -> str:
-        return f"texts of {self.tokens} tokens at most, integers 0 … {self.vocabulary - 1}, or −1 for padding"
-
-    def read(self, given: Given) -> Condition:
-        value = as_tensor(given, "the text")
-        if value.is_floating_point() or value.dtype == torch.bool or value.is_complex():
-            raise ValueError(f"this flow takes {self.expected}; got {value.dtype}. A tokenizer makes them of text.")
-        if not value.dim() or value.shape[-1] > self.tokens:
-            raise ValueError(f"this flow takes {self.expected}; got shape {tuple(value.shape)}.")
-        value = F.pad(value.long(), (0, self.tokens - value.shape[-1]), value=-1)
-        if readable(value):
-            wrong = value[(value < -1) | (value >= self.vocabulary)]
-            if wrong.numel():
-                raise ValueError(f"this flow takes {self.expected}; got {wrong.flatten()[0]}.")
-        null = torch.zeros(value.shape[:-1], dtype=torch.bool, device=value.device)
-        return Condition(value.clamp(min=0), null, value >= 0)
-
-    def null(self) -> Condition:
-        return self.read(torch.zeros(0, dtype=torch.long, device="cpu"))._replace(null=torch.tensor(True, device="cpu"))
 
 
 class DocumentLogProb(NamedTuple):
@@ -176,7 +139,7 @@ class DocumentFlow(Flow):
             reading, tokens = self._reading([documents[row] for row in rows]), []
             while len(tokens) < most and not (tokens and (torch.cat(tokens, 1) == end).any(1).all()):
                 if tokens:
-                    reading.text(tokens[-1])
+                    reading.read_text(tokens[-1])
                 at = None if u is None else u[rows, len(tokens), None]
                 tokens.append(_drawn(self.net.logits(*reading.last), temperature, at))
             for row, text in zip(rows, torch.cat(tokens, 1).cpu(), strict=True):
@@ -227,7 +190,7 @@ class DocumentFlow(Flow):
             return decoder
         null = self.net.start_reading(len(documents))
         if isinstance(guided.conditions, Mapping):
-            null.text(self.net.text_of(len(documents), expand(guided.conditions, (len(documents),))), padded=True)
+            null.read_text(self.net.text_of(len(documents), expand(guided.conditions, (len(documents),))), padded=True)
         self._read_parts(null, documents, texts=False)
         return guided.guided(Paired(decoder, PatchDecoder(null)))
 
@@ -245,9 +208,9 @@ class DocumentFlow(Flow):
                 for step in self.steps()[0]:
                     together = step.encode(together)
                 first = self.net.first.expand(len(together), 1, -1)
-                reading.image(torch.cat([first.to(together), together], 1), 0)
+                reading.read_image(torch.cat([first.to(together), together], 1), 0)
             elif texts:
-                reading.text(together)
+                reading.read_text(together)
 
     def _alike(self, documents: Sequence[Document], more: int) -> list[list[int]]:
         """The numbers of the documents, those of one layout together. They are to have `more` positions."""

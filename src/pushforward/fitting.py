@@ -164,7 +164,7 @@ def fit(
         check_looks(plan, " Or give validation=0.")
     measure = None if held_out is None else looking_at(held_out, codec)
     measured = score_name(CodedFlow(flow, codec))
-    return learned(config.build(flow, codec), training, plan, measure, measured, progress=progress)
+    return _train(config.build(flow, codec), training, plan, measure, measured, progress=progress)
 
 
 def embed(flow: Flow, net: nn.Module, context: Tensor) -> None:
@@ -224,7 +224,7 @@ def fit_density(
 
     path_gradients = scores_in_one_pass(flow) and not (plan.recomputed or plan.reversible)
     objective = ReverseKL(flow, log_density, anneal, path_gradients=path_gradients)
-    return learned(objective, data, plan, look, "bound on log Z", progress=progress)
+    return _train(objective, data, plan, look, "bound on log Z", progress=progress)
 
 
 def check_looks(plan: Plan, otherwise: str = "") -> None:
@@ -245,7 +245,7 @@ def score_name(coded: CodedFlow) -> str:
     return f"held-out {name}" + ("" if coded.flow.exact else ", log-dets estimated")
 
 
-def learned(
+def _train(
     objective: Objective, data: Arrays, plan: Plan, measure: Measure | None, measured: str, *, progress: bool = True
 ) -> Fit:
     """Train in place; the objective's flow ends with the best weights, or with their average, in eval mode.
@@ -271,7 +271,7 @@ def learned(
         objective.zero_grad()  # of the step that was not made
     following = None if stopped else objective.following()
     if following:
-        return learned(following, data, plan, measure, measured, progress=progress)
+        return _train(following, data, plan, measure, measured, progress=progress)
     return Fit.of(state, plan, measured, stopped=stopped, history=history)
 
 

@@ -13,8 +13,8 @@ import torch
 
 from pushforward import codecs, data, models, moves, networks, objectives, solve, training, transforms
 from pushforward.codecs import CodecConfig
+from pushforward.conditions import TokenIds
 from pushforward.data import Data, Images, ImageSource, Source, Takes
-from pushforward.document_flow import TokenIds
 from pushforward.migrations import FORMAT, migrated
 from pushforward.models import Model
 from pushforward.named import name_of, named

@@ -18,7 +18,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -312,11 +312,11 @@ def solved_by(transform: Transform, solve: Solver | Sequence[Solver] | None) -> 
         steps = [part for part in transform.modules() if isinstance(part, Solving)]
         if steps and not any(step.accepts(each) for step in steps):
             raise ValueError(f"{each} solves no step of this flow, which has {_kinds(steps)}.")
-        transform = replaced(transform, Solving, lambda step, each=each: _with(step, each))  # pyright: ignore
+        transform = replaced(transform, Solving, partial(_solved, solve=each))  # pyright: ignore[reportAssignmentType]
     return transform
 
 
-def _with(step: Solving, solve: Solver) -> Transform:
+def _solved(step: Solving, solve: Solver) -> Transform:
     return step.solved_by(solve) if step.accepts(solve) else step
 
 

@@ -11,8 +11,7 @@ import torch
 from torch._dynamo.exc import Unsupported
 
 from pushforward import conditions
-from pushforward.conditions import Context, Image, Kind, Label, Number, Text, Vector
-from pushforward.document_flow import TokenIds
+from pushforward.conditions import Context, Image, Kind, Label, Number, Text, TokenIds, Vector
 from pushforward.graphed import Graphed
 from pushforward.guidance import GaussianProduct, Linear, Rule
 from pushforward.moves import (

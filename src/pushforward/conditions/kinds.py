@@ -207,6 +207,40 @@ class Text(Array):
 
 
 @dataclass(frozen=True)
+class TokenIds(Kind):
+    """The tokens of a text, integers 0 … vocabulary − 1: (*batch, token), of `tokens` at most. Those of −1 are padding.
+
+    >>> TokenIds(4, 11).read([[3, 10, 7], [5, -1, -1]]).mask
+    tensor([[ True,  True,  True, False],
+            [ True, False, False, False]])
+    """
+
+    tokens: int
+    vocabulary: int
+
+    @property
+    def expected(self) -> str:
+        return f"texts of {self.tokens} tokens at most, integers 0 … {self.vocabulary - 1}, or −1 for padding"
+
+    def read(self, given: Given) -> Condition:
+        value = as_tensor(given, "the text")
+        if value.is_floating_point() or value.dtype == torch.bool or value.is_complex():
+            raise ValueError(f"this flow takes {self.expected}; got {value.dtype}. A tokenizer makes them of text.")
+        if not value.dim() or value.shape[-1] > self.tokens:
+            raise ValueError(f"this flow takes {self.expected}; got shape {tuple(value.shape)}.")
+        value = F.pad(value.long(), (0, self.tokens - value.shape[-1]), value=-1)
+        if readable(value):
+            wrong = value[(value < -1) | (value >= self.vocabulary)]
+            if wrong.numel():
+                raise ValueError(f"this flow takes {self.expected}; got {wrong.flatten()[0]}.")
+        null = torch.zeros(value.shape[:-1], dtype=torch.bool, device=value.device)
+        return Condition(value.clamp(min=0), null, value >= 0)
+
+    def null(self) -> Condition:
+        return self.read(torch.zeros(0, dtype=torch.long, device="cpu"))._replace(null=torch.tensor(True, device="cpu"))
+
+
+@dataclass(frozen=True)
 class NoiseLevel(Kind):
     """The deviation of the Gaussian noise in x, above 0 and finite: a float or real numbers of shape (*batch,).
 

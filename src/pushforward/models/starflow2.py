@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from pushforward.bases import StandardNormal
-from pushforward.document_flow import DocumentFlow, TokenIds
+from pushforward.conditions import TokenIds
+from pushforward.document_flow import DocumentFlow
 from pushforward.models.model import Model
 from pushforward.models.starflow import STARFlow
 from pushforward.moves import Affine, Softplus

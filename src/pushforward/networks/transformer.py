@@ -127,8 +127,10 @@ def through(
     return h
 
 
-MLP = (nn.Sequential, nn.LayerNorm, nn.Linear, nn.GELU, nn.Linear)
-KINDS = (Layer, Attention, nn.LayerNorm, nn.Linear, nn.Linear, *MLP)  # the parts of a layer, in the order of modules()
+PARTS = (  # of a layer, in the order of modules()
+    *(Layer, Attention, nn.LayerNorm, nn.Linear, nn.Linear),
+    *(nn.Sequential, nn.LayerNorm, nn.Linear, nn.GELU, nn.Linear),
+)
 
 
 class CausalTransformer(CausalNetwork):
@@ -239,7 +241,7 @@ class CausalTransformer(CausalNetwork):
             is_plain(self.read, nn.Linear)
             and is_plain(self.answer, nn.Linear)
             and any(is_plain(self.positions, kind) for kind in (Learned, Rotary))
-            and all(is_plain(layer, *KINDS) and layer.mlp[2].approximate == "none" for layer in layers)
+            and all(is_plain(layer, *PARTS) and layer.mlp[2].approximate == "none" for layer in layers)
         )
         if not plain or len({layer.attention.heads for layer in layers}) != 1:
             return None

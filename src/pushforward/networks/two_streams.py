@@ -161,7 +161,7 @@ class TwoStreams(GroupedTransformer):
         if not reads_token_by_token(self, TwoStreams):
             return self.whole(rows, context)
         reading = self.start_reading(rows)
-        reading.text(self.text_of(rows, context), padded=True)
+        reading.read_text(self.text_of(rows, context), padded=True)
         return PatchDecoder(reading)
 
     def start_reading(self, rows: int) -> Reading:
@@ -194,7 +194,7 @@ class Reading:
         self._shown = False  # whether an image was read
         self.last = like.new_zeros(rows, 1, net.language.width), like.new_zeros(rows, 1, net.norm.weight.shape[0])
 
-    def text(self, tokens: Tensor, *, padded: bool = False) -> Tensor:
+    def read_text(self, tokens: Tensor, *, padded: bool = False) -> Tensor:
         """n more tokens (B, n) -> states of the learned stream, (B, n, W). `padded`: PADDING may be among them."""
         at = interleave(tokens, self.net.patches, 0, self._place)
         embedded = self.net.language.model.embed(at.token)
@@ -205,7 +205,7 @@ class Reading:
         self._place = self._place + at.text.sum(1)
         return self._stream(self.net.of_text(language), at, language)
 
-    def image(self, latents: Tensor, start: int) -> Tensor:
+    def read_image(self, latents: Tensor, start: int) -> Tensor:
         """n more positions of an image, `start` ≥ 0 the first of them -> states of the learned stream, (B, n, W).
 
         Position 0 reads the learned first token, others patches: `latents` (B, n, D).
@@ -249,10 +249,10 @@ class PatchDecoder(Decoder):
     def __init__(self, reading: Reading):
         self._reading, self._net, self._begun = reading, reading.net, reading.length
         first = self._net.first.expand(reading.rows, 1, -1)
-        super().__init__(self._net.answers(reading.image(first, 0)), self._net.patches)
+        super().__init__(self._net.answers(reading.read_image(first, 0)), self._net.patches)
 
     def _read(self, x: Tensor) -> Tensor:
-        return self._net.answers(self._reading.image(x, 1 + self.length))
+        return self._net.answers(self._reading.read_image(x, 1 + self.length))
 
     def truncate(self, length: int) -> None:
         super().truncate(length)
