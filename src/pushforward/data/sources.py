@@ -177,8 +177,7 @@ class TableSource(Source):
         """The rows to learn. Raises ValueError where they are too few, or a column is constant."""
         table = self.table()
         with naming(self.path):
-            counted = table if self.weights is None else table.part(np.flatnonzero(_weights(table, self.weights)))
-            _check_learnable(counted, self.columns)
+            _check_learnable(table if self.weights is None else _counted(table, self.weights), self.columns)
         return self._split(table, takes)[0]
 
     def held_out(self, takes: Takes) -> Arrays:
@@ -230,6 +229,14 @@ def _weights(table: Table, name: str) -> np.ndarray:
             "negative weights the likelihood may have no maximum: merge or reweight such rows first."
         )
     return weights
+
+
+def _counted(table: Table, weights: str) -> Table:
+    """The rows whose weight is not zero. Raises ValueError where there are none."""
+    rows = np.flatnonzero(_weights(table, weights))
+    if not len(rows):
+        raise ValueError("all weights are zero: there is nothing to learn.")
+    return table.part(rows)
 
 
 def _check_learnable(table: Table, columns: tuple[str, ...]) -> None:
