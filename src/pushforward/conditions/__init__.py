@@ -19,7 +19,6 @@ from pushforward.conditions.context import (
 )
 from pushforward.conditions.kinds import (
     Array,
-    Given,
     Image,
     Kind,
     Label,
@@ -32,12 +31,14 @@ from pushforward.conditions.kinds import (
     by_name,
     read,
 )
+from pushforward.conditions.kinds import (
+    Given as Given,
+)
 
 __all__ = [
     "Array",
     "Condition",
     "Context",
-    "Given",
     "Image",
     "Kind",
     "Label",
