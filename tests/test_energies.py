@@ -65,6 +65,10 @@ REFUSED = {
     ),
     "wrong gradient": (with_wrong_gradient, "not that of its values, at (9[0-9]|100)%"),
     "integers": (lambda x: normal(x).long(), "returned torch.int64"),
+    "complex numbers": (lambda x: normal(x) + 0j, "returned torch.complex64"),
+    "in place": (lambda x: normal(x.mul_(2)), "in place. Begin with x = x.clone()"),
+    "in place, without a gradient": (lambda x: (normal(x), x.detach().zero_())[0], "in place. Begin with"),
+    "one element in place": (lambda x: (x[:, 0].zero_(), normal(x))[1], "in place. Begin with"),
     "truth": (lambda x: x[:, 0] > 0, "returned torch.bool"),
     "constant": (lambda x: torch.zeros(len(x)), "does not depend on anything"),
     "constant with a gradient": (lambda x: 0 * x.sum(1), "does not depend on anything"),
@@ -280,3 +284,40 @@ def test_path_gradients_have_the_mean_of_the_others():
 @pytest.mark.parametrize(("kind", "one_pass"), [("NSF", True), ("MAF", True), ("IAF", False), ("ResidualFlow", True)])
 def test_which_flows_score_in_one_pass(kind, one_pass):
     assert scores_in_one_pass(getattr(pf.models, kind)(features=2).build()) == one_pass
+
+
+KINDS = (
+    "column",
+    "one number",
+    "complex numbers",
+    "integers",
+    "truth",
+    *(kind for kind in REFUSED if "in place" in kind),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_importance_refuses_what_is_no_log_density_in_the_same_words(kind):
+    with pytest.raises(ValueError, match=REFUSED[kind][1].replace("128", "50")):
+        importance(model(), REFUSED[kind][0], 50)
+
+
+def test_an_energy_may_not_change_its_context():
+    flow, context = pf.models.MAF(features=2, context=2, hidden=(8,), transforms=1).build(), torch.randn(300, 2)
+    with pytest.raises(ValueError, match="in place. Begin with"):
+        pf.fit_density(flow, lambda x, c: normal(x - c.mul_(2)), context, steps=4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 20])
+def test_few_draws_have_no_tail(n):
+    found = importance(model(), normal, n)
+    assert math.isnan(found.tail)
+    assert str(found).endswith("unreliable: too few draws for a tail")
+    assert math.isnan(found.standard_error) == (n == 1)
+
+
+def test_equal_weights_have_no_tail():
+    flow = pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(2), event=(2,))
+    found = importance(flow, flow.log_prob, 100)
+    assert str(found).endswith("equal weights have no tail")
+    assert found.reliable

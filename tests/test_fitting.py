@@ -611,7 +611,7 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: importance(maf(), lambda _: 0.0), r"a tensor \(1000,\); it returned float"),
         (lambda: importance(maf(), lambda x: x[:, 0].log()), "NaN or infinite at [0-9]+ of 10000 draws"),
         (lambda: importance(maf(), lambda x: x[:, 0] * 0 - math.inf), "−inf at all 10000 draws"),
-        (lambda: importance(maf(), lambda x: x[:, 0], n=0), "at least one draw; got n=0"),
+        (lambda: importance(maf(), lambda x: x[:, 0], n=0), "one draw or more, in batches of one or more; got n=0"),
     ],
 )
 def test_what_cannot_be_used_is_said(call, message):

@@ -570,3 +570,18 @@ def test_log_probs_of_a_stream():
     log_p = torch.cat([first, *stream])
     x = torch.arange(3.0).repeat_interleave(2)[:, None, None, None].expand(-1, 1, 8, 8)
     torch.testing.assert_close(log_p, flow.log_prob(x, torch.arange(3).repeat_interleave(2)))
+
+
+REAL = {
+    "sigma": lambda flow, x, complex_: flow.denoise(x, complex_, 0),
+    "prior": lambda flow, x, complex_: flow.class_log_probs(x, complex_),
+    "the array of weights": lambda flow, x, complex_: pf.fit(flow, x, torch.zeros(3).long(), weights=complex_, steps=1),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_imaginary_parts_are_not_dropped(name):
+    flow = pf.models.MAF(features=2, classes=3, transforms=1, hidden=(8,)).build()
+    for value in (torch.ones(3) + 1j, [1 + 1j] * 3):
+        with pytest.raises(ValueError, match=rf"{name} takes real numbers; got torch\.complex.*\.real"):
+            REAL[name](flow, torch.randn(3, 2), value)

@@ -362,6 +362,40 @@ def test_rows_with_an_infinite_element_have_a_density_of_zero(model, value):
         flow.initialize(x, context)
 
 
+@pytest.mark.parametrize("value", [1e10, 1e25, 3e38])
+@pytest.mark.parametrize("name", [name for name in FIRST if name not in SOLVED])  # whose solvers raise
+def test_finite_rows_so_far_out_that_arithmetic_overflows_are_never_nan(name, value):
+    """The other rows are as they were; where weights or an element are NaN, so is the answer."""
+    torch.manual_seed(0)
+    model = FIRST[name]
+    flow, context = randomised(model.build()), context_of(model, 5)
+    x = 0.1 + 0.8 * torch.rand(5, *flow.event)
+    clean = flow.log_prob(x, context)
+    elements = x.view(5, -1)
+    elements[1], elements[2], elements[3, 0] = value, elements[2] * -value, value
+    log_p, (again, z) = flow.log_prob(x, context), flow.log_prob_and_latent(x, context)
+    for answer in (log_p, again, z, flow.encode(x, context), flow.decode(torch.full_like(z, value), context)):
+        assert not answer.isnan().any()
+    assert log_p[1:4].lt(math.inf).all()
+    torch.testing.assert_close(log_p[[0, 4]], clean[[0, 4]])
+    torch.testing.assert_close(again, log_p)
+    elements[0, 0] = math.nan
+    assert flow.log_prob(x, context).isnan().tolist() == [True, False, False, False, False]
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.fill_(math.nan)
+    assert flow.log_prob(x, context).isnan().any()
+
+
+def test_rows_that_overflow_have_no_part_in_gradients():
+    flow = randomised(FIRST["TarFlow"].build())
+    x = torch.cat([torch.full((1, *flow.event), 1e25), torch.rand(3, *flow.event)]).requires_grad_()
+    log_p = flow.log_prob(x, context_of(FIRST["TarFlow"], 4))
+    assert log_p[0] == -math.inf
+    log_p[1:].sum().backward()
+    assert all(t.grad.isfinite().all() for t in (x, *flow.parameters()) if t.grad is not None)
+
+
 @pytest.mark.parametrize("default", [torch.float32, torch.float64])
 def test_a_dequantiser_has_one_dtype(default):
     with default_dtype(default):

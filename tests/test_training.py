@@ -126,7 +126,7 @@ def test_what_is_not_finite_stops_before_the_weights_and_is_named(tmp_path):
     with pytest.raises(FloatingPointError) as stopped:
         minimise(Overflowing(flow, UniformDequantization(17)), data, plan, checkpoints=Checkpoints(tmp_path))
     rows = Order(len(data), seed=0)[16:24].tolist()
-    assert str(stopped.value).startswith("step 2: loss nan")
+    assert str(stopped.value).startswith("step 2: loss inf")
     assert "the first not to be finite was the output of flow.transform.parts.1. The weights " in str(stopped.value)
     assert f"{listed(rows)} of the data" in str(stopped.value)
 

@@ -71,6 +71,14 @@ def _signed(array: np.ndarray, name: str) -> Tensor:
     return torch.from_numpy(np.require(array.astype(kind, copy=False), requirements=["C", "W"]))
 
 
+def as_real(values: Any, name: str) -> Tensor:
+    """`as_tensor`, of real numbers alone: a cast of complex ones would drop their imaginary parts."""
+    found = as_tensor(values, name)
+    if found.is_complex():
+        raise ValueError(f"{name} takes real numbers; got {found.dtype}. Give its .real part.")
+    return found
+
+
 def tensor_for(flow: Any, values: Any, name: str = "x") -> Tensor:
     """A tensor as it is, wherever it is; other arrays as a tensor on the flow's device."""
     found = as_tensor(values, name)

@@ -14,7 +14,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from pushforward import classification, conditions, diagnostics, guidance, streaming
-from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_for
+from pushforward.arrays import as_real, as_tensor, check_finite, moved, sizes, tensor_for
 from pushforward.bases import Base
 from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label
@@ -41,7 +41,8 @@ class Flow(nn.Module):
 
     Methods take events x (*batch, *event), a tensor, an array of any kind or a list. The batch shapes of x and of the
     context broadcast, and answers have the shape that they broadcast to, here written (*batch). A row with an infinite
-    element has a density of 0 and an infinite latent; where an element is NaN, so is the answer.
+    element has a density of 0 and an infinite latent; on a CPU so has a finite row so far out that arithmetic overflows
+    to NaN. Where an element is NaN, so is the answer.
 
     >>> from pushforward.bases import StandardNormal
     >>> from pushforward.transforms import Flip
@@ -111,12 +112,13 @@ class Flow(nn.Module):
     def log_prob(self, x: Events, context: Given = None) -> PerSample:
         """log p(x | context) in nats, (*batch)."""
         x, rows, batch = self._rows(x, self.event, context)
-        return _unflattened(mapped(lambda x, rows: (x, self.transform.log_prob(x, self.base, rows)), x, rows)[1], batch)
+        scored = lambda x, rows: (x, self.transform.log_prob(x, self.base, rows))  # noqa: E731
+        return _unflattened(mapped(scored, x, rows, self.parameters())[1], batch)
 
     def log_prob_and_latent(self, x: Events, context: Given = None) -> tuple[PerSample, Events]:
         """log p(x | context) in nats, (*batch), and the latent z of x, (*batch, *latent)."""
         x, rows, batch = self._rows(x, self.event, context)
-        z, log_det = mapped(self.transform, x, rows)
+        z, log_det = mapped(self.transform, x, rows, self.parameters())
         return _unflattened(self.base.log_prob(z, rows) + log_det, batch), _unflattened(z, batch)
 
     @torch.no_grad()
@@ -128,7 +130,7 @@ class Flow(nn.Module):
     def encode(self, x: Events, context: Given = None) -> Events:
         """x -> z, (*batch, *latent)."""
         x, rows, batch = self._rows(x, self.event, context)
-        return _unflattened(mapped_alone(self.transform.encode, x, rows), batch)
+        return _unflattened(mapped_alone(self.transform.encode, x, rows, self.parameters()), batch)
 
     def decode(
         self, z: Events, context: Given = None, *, known: Events | None = None, solve: Solver | None = None
@@ -143,7 +145,7 @@ class Flow(nn.Module):
         z, rows, batch = self._rows(z, self.base.event, context, "z")
         transform = solved_by(self.transform, solve)
         if known is None:
-            return _unflattened(mapped_alone(transform.decode, z, rows), batch)
+            return _unflattened(mapped_alone(transform.decode, z, rows, self.parameters()), batch)
         if not transform.causal:
             raise ValueError(
                 "known= fixes the first elements of an event, and this flow is not causal: its first latents depend on "
@@ -246,7 +248,7 @@ class Flow(nn.Module):
         """
         with torch.inference_mode(False):  # gradients are needed, context encoders included
             x, rows, batch = self._rows(x, self.event, context, embedded=False)
-            sigma = moved(as_tensor(sigma, "sigma"), x.device).expand(batch).flatten()
+            sigma = moved(as_real(sigma, "sigma"), x.device).expand(batch).flatten()
             return _unflattened((by or Score())(self.log_prob, x, sigma, rows), batch)
 
     class_log_probs = classification.class_log_probs

@@ -21,14 +21,26 @@ LogDensity = Callable[..., Tensor]  # of events (n, *event), and their context w
 
 
 def evaluate(log_density: LogDensity, x: Events, context: Given = None) -> Tensor:
-    """log p̃ of events (n, *event), (n,). Raises ValueError where `log_density` does not return one value an event."""
+    """log p̃ of events (n, *event), (n,).
+
+    Raises ValueError where `log_density` does not return one real value an event, or changes its arguments in place.
+    """
+    given = [t for t in (x, context) if isinstance(t, Tensor) and not t.is_inference()]
+    versions = [t._version for t in given]
     log_p = log_density(x) if context is None else log_density(x, context)
-    if not isinstance(log_p, Tensor) or log_p.shape != x.shape[:1]:
-        given = f"shape {tuple(log_p.shape)}" if isinstance(log_p, Tensor) else f"{type(log_p).__name__}"
+    if versions != [t._version for t in given]:
         raise ValueError(
-            f"log_density returns one value for each of {len(x)} events, a tensor ({len(x)},); it returned {given}. "
+            "log_density changes what it is given in place. Begin with x = x.clone(), or use operations that return a "
+            "new tensor: x.mul(2) for x.mul_(2)."
+        )
+    if not isinstance(log_p, Tensor) or log_p.shape != x.shape[:1]:
+        found = f"shape {tuple(log_p.shape)}" if isinstance(log_p, Tensor) else f"{type(log_p).__name__}"
+        raise ValueError(
+            f"log_density returns one value for each of {len(x)} events, a tensor ({len(x)},); it returned {found}. "
             "Sum over the event's axes and not over rows, in torch operations."
         )
+    if not log_p.is_floating_point():
+        raise ValueError(f"log_density returns real numbers; it returned {log_p.dtype}.")
     return log_p
 
 
@@ -37,7 +49,7 @@ def weighted_draws(
 ) -> tuple[Events, Tensor]:
     """n events, or one for each row of the context, and their log-weights (n,), with gradients to the flow.
 
-    Raises ValueError where `log_density` does not return one value an event.
+    Raises what `evaluate` does.
     """
     x, log_q = flow.rsample_and_log_prob(() if n is None else n, context, generator=generator)
     return x, evaluate(log_density, x, context) - log_q

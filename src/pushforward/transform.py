@@ -253,21 +253,43 @@ class Diagnosis(NamedTuple):
     refused: Tensor | None = None  # (batch,), steps of its solver
 
 
-def mapped(door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context) -> tuple[Events, PerSample]:
+def mapped(
+    door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context, weights: Iterable[Tensor] = ()
+) -> tuple[Events, PerSample]:
     """door(x, context), where a row with an infinite element has an infinite value and a log-det of −inf.
 
-    Arithmetic on such rows would be NaN. Rows that have a NaN are not among them.
+    Arithmetic on such rows would be NaN. So have, on a CPU, finite rows so far out that arithmetic overflows to NaN.
+    Rows that have a NaN, in x or in the context, are not among them, nor any if one of the `weights` is not finite.
     """
-    if readable(x) and math.isfinite(x.detach().sum()):  # else some may be infinite
+    looks, lost = readable(x), None
+    if not (looks and math.isfinite(x.detach().sum())):  # else some may be infinite
+        lost = torch.linalg.vector_norm(x.detach().flatten(1), math.inf, dim=1) == math.inf
+    value, log_det = _without(lost, door, x, context)
+    if looks and math.isnan(value.detach().sum() + log_det.detach().sum()):
+        nan = _has_nan(value) | log_det.isnan()
+        for given in (x, *(each.value.masked_fill(spread(each.null, each.value), 0) for each in context.values())):
+            nan = nan & ~_has_nan(given)
+        if nan.any() and all(weight.isfinite().all() for weight in weights):
+            return _without(nan if lost is None else nan | lost, door, x, context)
+    return value, log_det
+
+
+def _without(lost: Tensor | None, door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context) -> Any:
+    """door(x, context), where the rows `lost` have an infinite value, a log-det of −inf, and no part in gradients."""
+    if lost is None:
         return door(x, context)
-    lost = torch.linalg.vector_norm(x.detach().flatten(1), math.inf, dim=1) == math.inf
     value, log_det = door(x.masked_fill(spread(lost, x), 0), context)
     return value.masked_fill(spread(lost, value), math.inf), log_det.masked_fill(lost, -math.inf)
 
 
-def mapped_alone(door: Callable[..., Tensor], x: Events, context: Context) -> Events:
-    """door(x, context), a value without its log-det, where a row with an infinite element has an infinite value."""
-    return mapped(lambda x, context: (door(x, context), x.new_zeros(x.shape[:1])), x, context)[0]
+def _has_nan(t: Tensor) -> Tensor:
+    """Whether each row has a NaN, bool (rows,)."""
+    return t.detach()[:, None].flatten(1).isnan().any(1)
+
+
+def mapped_alone(door: Callable[..., Tensor], x: Events, context: Context, weights: Iterable[Tensor] = ()) -> Events:
+    """door(x, context), a value without its log-det, where rows have an infinite value as in `mapped`."""
+    return mapped(lambda x, context: (door(x, context), x.new_zeros(x.shape[:1])), x, context, weights)[0]
 
 
 class Traced(NamedTuple):

@@ -54,14 +54,22 @@ class Importance:
 
     @property
     def standard_error(self) -> float:
-        """The standard error of log_normaliser; valid where the effective sample size is large."""
+        """The standard error of log_normaliser; valid where the effective sample size is large. NaN for one draw."""
+        if len(self.x) == 1:
+            return math.nan
         return math.sqrt(max(0.0, 1 / self.effective - 1 / len(self.x)))
 
     @property
     def tail(self) -> float:
-        """The Pareto shape of the largest min(n / 5, 3 √n) weights, less the next one. Larger: a heavier tail."""
+        """The Pareto shape of the largest min(n / 5, 3 √n) weights, less the next one. Larger: a heavier tail.
+
+        −inf where these are equal, and NaN where they are fewer than five: n ≤ 20 draws have no tail.
+        """
         n = len(self.x)
-        over = self.weights.sort().values[-1 - math.ceil(min(0.2 * n, 3 * math.sqrt(n))) :]
+        count = math.ceil(min(0.2 * n, 3 * math.sqrt(n)))
+        if count < 5:
+            return math.nan
+        over = self.weights.sort().values[-1 - count :]
         return pareto_shape(over[1:] - over[0])
 
     @property
@@ -71,12 +79,14 @@ class Importance:
         return n > 1 and self.tail <= min(1 - 1 / math.log10(n), 0.7)
 
     def __str__(self) -> str:
-        n, tail = len(self.x), f"tail {self.tail:.2f}"
+        n, tail = len(self.x), self.tail
+        told = f"tail {tail:.2f}" if self.reliable else f"unreliable: tail {tail:.2f} is too heavy"
+        if not math.isfinite(tail):
+            told = "unreliable: too few draws for a tail" if math.isnan(tail) else "equal weights have no tail"
         return (
             f"log normaliser {self.log_normaliser:.4f} ± {self.standard_error:.4f}, a lower bound if the flow misses "
             f"modes, which do not show; effective sample size {self.effective:,.0f} of {n:,} "
-            f"({self.effective / n:.1%}); "
-            f"{tail if self.reliable else f'unreliable: {tail} is too heavy'}"
+            f"({self.effective / n:.1%}); {told}"
         )
 
 
@@ -92,8 +102,8 @@ def importance(flow: Flow, log_density: LogDensity, n: int = 10_000, *, batch: i
     """
     if not flow.exact:
         raise ValueError("weights need exact log-dets, and this flow estimates them. Set log_det=Exact() for that.")
-    if n < 1:
-        raise ValueError(f"importance sampling takes at least one draw; got n={n}.")
+    if n < 1 or batch < 1:
+        raise ValueError(f"importance sampling takes one draw or more, in batches of one or more; got {n=}, {batch=}.")
     generator = keyed(seed)
     parts = [weighted_draws(flow, log_density, min(batch, n - i), generator=generator) for i in range(0, n, batch)]
     x, log_weights = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]).double()

@@ -64,8 +64,8 @@ class Categorical(Elementwise):
         return side * x, Gaussian.log_pdf(y) - self._log_density(log_w, k)
 
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
-        place = (at_least_float32(x) + 1) * (self.cells / 2)
-        return self._log_density(self.params(raw), self._cell(place)) + 0 * place  # NaN stays NaN
+        x = at_least_float32(x)
+        return self._log_density(self.params(raw), self._cell((x + 1) * (self.cells / 2))) + 0 * x  # NaN stays NaN
 
     def _cell(self, place: Tensor) -> Tensor:
         return place.detach().nan_to_num().floor().clamp(0, self.cells - 1).long()

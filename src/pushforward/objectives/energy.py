@@ -49,13 +49,11 @@ class Energy(NamedTuple):
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             try:
-                value = self(x)
+                value = self(x.clone())  # which may be changed in place, unlike a leaf
             except RuntimeError as error:
                 if "requires grad" not in str(error):
                     raise
                 raise ValueError(f"log_density leaves torch, where it has no gradient. {ADVICE}") from error
-            if not value.is_floating_point():
-                raise ValueError(f"log_density returns real numbers; it returned {value.dtype}. {ADVICE}")
             if not value.requires_grad:
                 return value, torch.zeros_like(x)
             (gradient,) = torch.autograd.grad(value.sum(), x, allow_unused=True, materialize_grads=True)
