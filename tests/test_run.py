@@ -731,3 +731,23 @@ def test_only_so_many_checkpoints_are_kept(tmp_path):
     pf.train(twin(checkpoint_every=1), tmp_path)
     assert checkpoints(tmp_path) == ["step-00000005", "step-00000006"]
     assert Checkpoints(tmp_path).kept == 2
+
+
+@pytest.mark.parametrize("full_after", [0, 1])
+def test_a_flow_is_saved_where_saving_it_failed_before(full_after, tmp_path, monkeypatch):
+    """The disk is full after so many files: the error says which one, and the folder holds no run."""
+    written, flow, flush = [], picture(3), pf.files._flush
+
+    def full(path: Path) -> None:
+        if path.is_file() and len(written) == full_after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.extend([path] * path.is_file())
+        flush(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pf.files, "_flush", full)
+        with pytest.raises(OSError, match=r"cannot write .*/run/.*No space left"):
+            pf.save(flow, tmp_path / "run")
+    pf.save(flow, tmp_path / "run")
+    x = torch.randn(2, *flow.event)
+    assert torch.equal(pf.load(tmp_path / "run").log_prob(x, 0), flow.log_prob(x, 0))

@@ -153,6 +153,12 @@ def test_every_estimator_has_an_embedding_of_its_own():
     assert len({id(net) for net in (embedding, one.embedding_net.embedding, two.embedding_net.embedding)}) == 3
 
 
+@pytest.mark.parametrize("model", ["nsf", pf.models.NSF(features=2)])
+def test_what_is_no_class_of_models_is_refused_before_sbi_calls_it(model):
+    with pytest.raises(TypeError, match=r"takes a class of pushforward.models, such as pf.models.NSF; got"):
+        pf.interop.sbi.estimator(model)
+
+
 def test_what_it_cannot_be_of_is_refused():
     with pytest.raises(ValueError, match='"posterior" .* or of the "likelihood" .*; got \'ratio\''):
         pf.interop.sbi.estimator(of="ratio")

@@ -14,7 +14,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write a file or folder at; it is renamed to `path` once all of it is on the disk.
 
     The folder that it is in is made if it is missing. If the process is killed, `path` stays as it was; at an error the
-    temporary path is removed. A folder cannot replace another.
+    temporary path is removed. A folder cannot replace another. Raises OSError where the disk does not take it.
     """
     begun = begun_at(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,8 +25,10 @@ def replacing(path: Path) -> Iterator[Path]:
             _flush(file)
         os.replace(begun, path)
         _flush(path.parent)
-    except BaseException:
+    except BaseException as error:
         remove(begun)
+        if isinstance(error, OSError) and error.filename is None:  # as where the disk is full
+            raise OSError(error.errno, f"cannot write {path}, {error.strerror}") from error
         raise
 
 

@@ -48,8 +48,10 @@ def estimator(
     cannot detect a wrong choice where θ and x have the same shape. `embedding`, trained with the flow, maps
     standardised conditions (batch, *shape) to vectors (batch, features); each estimator has a copy. `options` are
     fields of the model: with `supports` for a prior on a box, samples stay in the box; an NSF of one feature needs
-    autoregressive=True.
+    autoregressive=True. Raises TypeError where the model is no class or function.
     """
+    if not callable(model):
+        raise TypeError(f"an estimator takes a class of pushforward.models, such as pf.models.NSF; got {model!r}.")
     if of not in ("posterior", "likelihood"):
         raise ValueError(f'an estimator is of the "posterior" (NPE) or of the "likelihood" (NLE); got {of!r}.')
 

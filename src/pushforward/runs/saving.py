@@ -56,8 +56,8 @@ def save(
     with alone_in(folder):
         if (folder / RECIPE).exists():
             raise ValueError(f"{folder} holds a run. Give another folder.")
-        write(folder / RECIPE, text)
         write_weights(flow, folder / WEIGHTS)
+        write(folder / RECIPE, text)  # a folder without it is no run, and can be saved into again
         write_card(folder)
 
 
