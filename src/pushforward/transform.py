@@ -129,7 +129,7 @@ class Triangular(Transform):
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         z, log_slopes = self.slopes(x, context)
-        return z, sum_event(log_slopes).to(z.dtype)
+        return z, sum_event(log_slopes).type_as(z)
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
         return Diagnosis(type(self).__name__, self.slopes(x, context)[1])

@@ -117,7 +117,7 @@ class Coupling(Triangular):
     def _summed(self, kept: Events, moved: Events, log_slopes: Events) -> tuple[Events, PerSample]:
         """All elements, and the log-determinant. The log-slopes of kept elements are 0: they are not added."""
         joined = self.split.join(kept, moved)
-        return joined, sum_event(log_slopes).to(joined.dtype)
+        return joined, sum_event(log_slopes).type_as(joined)
 
     def _map(
         self, direction: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None
