@@ -71,7 +71,7 @@ def _signed(array: np.ndarray, name: str) -> Tensor:
     return torch.from_numpy(np.require(array.astype(kind, copy=False), requirements=["C", "W"]))
 
 
-def as_real(values: Any, name: str) -> Tensor:
+def as_real_tensor(values: Any, name: str) -> Tensor:
     """`as_tensor`, of real numbers alone: a cast of complex ones would drop their imaginary parts."""
     found = as_tensor(values, name)
     if found.is_complex():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_real
+from pushforward.arrays import as_real_tensor
 from pushforward.shapes import Events
 
 
@@ -24,7 +24,7 @@ def class_log_probs(flow: Any, x: Events, prior: Tensor | None = None) -> Tensor
     joint = torch.stack([flow.log_prob(x, label) for label in range(flow.classes)], dim=-1)
     joint = torch.where((joint == -math.inf).all(-1, keepdim=True), 0, joint)
     if prior is not None:
-        joint = joint + as_real(prior, "prior").to(joint).log()
+        joint = joint + as_real_tensor(prior, "prior").to(joint).log()
     return joint.log_softmax(-1)
 
 

@@ -14,7 +14,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from pushforward import classification, conditions, diagnostics, guidance, streaming
-from pushforward.arrays import as_real, as_tensor, check_finite, moved, sizes, tensor_for
+from pushforward.arrays import as_real_tensor, as_tensor, check_finite, moved, sizes, tensor_for
 from pushforward.bases import Base
 from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label
@@ -112,7 +112,10 @@ class Flow(nn.Module):
     def log_prob(self, x: Events, context: Given = None) -> PerSample:
         """log p(x | context) in nats, (*batch)."""
         x, rows, batch = self._rows(x, self.event, context)
-        scored = lambda x, rows: (x, self.transform.log_prob(x, self.base, rows))  # noqa: E731
+
+        def scored(x: Events, rows: Context) -> tuple[Events, PerSample]:
+            return x, self.transform.log_prob(x, self.base, rows)
+
         return _unflattened(mapped(scored, x, rows, self.parameters())[1], batch)
 
     def log_prob_and_latent(self, x: Events, context: Given = None) -> tuple[PerSample, Events]:
@@ -248,7 +251,7 @@ class Flow(nn.Module):
         """
         with torch.inference_mode(False):  # gradients are needed, context encoders included
             x, rows, batch = self._rows(x, self.event, context, embedded=False)
-            sigma = moved(as_real(sigma, "sigma"), x.device).expand(batch).flatten()
+            sigma = moved(as_real_tensor(sigma, "sigma"), x.device).expand(batch).flatten()
             return _unflattened((by or Score())(self.log_prob, x, sigma, rows), batch)
 
     class_log_probs = classification.class_log_probs

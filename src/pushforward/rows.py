@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_real, as_tensor, check_exact
+from pushforward.arrays import as_real_tensor, as_tensor, check_exact
 from pushforward.codecs import CodedFlow
 from pushforward.data import Arrays
 from pushforward.data.data import named
@@ -36,7 +36,7 @@ def rows_of(flow: Flow, x: object, context: object = None, weights: object = Non
     return Arrays(
         real_rows(flow, events, "x", integers),
         None if context is None else real_rows(flow, context, "the context"),
-        None if weights is None else as_real(weights, "the array of weights").detach(),
+        None if weights is None else as_real_tensor(weights, "the array of weights").detach(),
     )
 
 
