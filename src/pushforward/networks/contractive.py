@@ -97,7 +97,8 @@ def norm_bound(weight: Tensor, squarings: int = 5) -> Tensor:
     """(tr (Wᵀ W)^p)^(1/2p) for p = 2^squarings: at least the spectral norm of W. Differentiable."""
     tiny = torch.finfo(weight.dtype).tiny
     with without_autocast(weight):
-        power = weight @ weight.T if weight.shape[0] < weight.shape[1] else weight.T @ weight
+        smaller = "ik,jk->ij" if weight.shape[0] < weight.shape[1] else "ki,kj->ij"
+        power = torch.einsum(smaller, weight, weight)  # exported loops refuse a view of a weight, such as weight.T
         log_norm = 0.0
         for k in range(squarings):
             size = power.norm().clamp(min=tiny)  # powers are kept near 1, or they would underflow
