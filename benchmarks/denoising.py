@@ -30,7 +30,7 @@ SIGMA, LATENT, SAMPLES = 0.5, (4, 4, 4), 1000
 LEVELS = 17  # of grey
 
 
-def autoencoder(images: Tensor) -> FrozenAutoencoder:
+def autoencoder(images: Tensor, *, sigma: float = SIGMA, tuned: bool = True) -> FrozenAutoencoder:
     """One that was trained on these images; a batch norm gives latents their unit."""
     channels = LATENT[0]
     encoder = nn.Sequential(
@@ -49,7 +49,7 @@ def autoencoder(images: Tensor) -> FrozenAutoencoder:
         optimiser.zero_grad()
         (decoder(encoder(x)) - x).square().mean().backward()
         optimiser.step()
-    return FrozenAutoencoder(encoder.eval(), decoder, levels=LEVELS, sigma=SIGMA, tuned=True)
+    return FrozenAutoencoder(encoder.eval(), decoder, levels=LEVELS, sigma=sigma, tuned=tuned)
 
 
 def trained(
