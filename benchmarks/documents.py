@@ -33,6 +33,7 @@ from pushforward.evaluation import (
 )
 from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed, keyed
+from pushforward.runs.documents import written_captions
 from pushforward.runs.folder import load_coded, read_recipe
 
 MOST, RANKED, SHOWN = 100, 40, 6  # held-out characters, those whose captions are ranked, and those in the picture
@@ -129,6 +130,15 @@ def print_costs(coded: CodedFlow, x: Tensor, text: Tensor, end: int) -> None:
     print(f"{peak:,.0f} MiB at most in this process, of which {weights:,.0f} are weights of the language model")
 
 
+def save_pairs(images: Tensor, written: list[str], drawn: Tensor, captions: list[str], zoom: int, out: str) -> None:
+    """A picture of images (n, C, H, W) of bytes with captions written of them, and of images drawn of captions."""
+    cells = {}
+    for i in range(len(images)):
+        shown, asked = (grid(placed(pixels[i : i + 1], 256), 1) for pixels in (images, drawn))
+        cells[f"{i + 1}"] = {"image -> caption": (shown, written[i]), "caption -> image": (asked, captions[i])}
+    save_picture(table(cells, zoom=zoom), out)
+
+
 @torch.no_grad()
 def main(run: str, out: str) -> None:
     coded, source = load_coded(run), read_recipe(run).data
@@ -143,8 +153,7 @@ def main(run: str, out: str) -> None:
     captions = [caption(values, action) for *values, action in rows.tolist()]
     texts = [source.tokens(text) for text in captions]
     x = coded.codec.encode(images, Keyed(0, rows=range(MOST)))[0]
-    begun = [Document([row, [source.tokenizer.begin]]) for row in x]
-    written = [source.caption(d.texts[-1]) for d in flow.write_text(begun, end=end, most=32, temperature=0)]
+    written = written_captions(flow, source, x)
     noisy = {weight: drawn(flow, texts, weight) for weight in WEIGHTS}
     names = (*TOLD, "mean", "all five")
     print(f"| {MOST} held-out characters, per cent | {' | '.join(names)} |\n|{'---|' * (1 + len(names))}")
@@ -158,11 +167,7 @@ def main(run: str, out: str) -> None:
     print(ordinary_text(flow, [torch.from_numpy(source.tokenizer.encode(sentence)) for sentence in ORDINARY]))
     print_costs(coded, x[0], texts[0], end)
 
-    pixels, cells = coded.codec.decode(noisy[0]).float() / 127.5 - 1, {}
-    for i in range(SHOWN):
-        shown, asked = (grid(picture[None], 1) for picture in (placed(images[i], 256), pixels[i]))
-        cells[f"{i + 1}"] = {"image -> caption": (shown, written[i]), "caption -> image": (asked, captions[i])}
-    save_picture(table(cells, zoom=6), out)
+    save_pairs(images[:SHOWN], written, coded.codec.decode(noisy[0]), captions, 6, out)
 
 
 if __name__ == "__main__":

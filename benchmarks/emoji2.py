@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 
 import torch
+from documents import save_pairs
 
-from pushforward.codecs import placed
-from pushforward.data import Document
 from pushforward.data.data import evenly_spread
-from pushforward.evaluation import document_flow, grid, save_picture, table
+from pushforward.evaluation import document_flow
 from pushforward.guidance import GaussianProduct
 from pushforward.randomness import Keyed
-from pushforward.runs.documents import held_out_pairs
+from pushforward.runs.documents import held_out_pairs, written_captions
 from pushforward.runs.folder import load_coded, read_recipe
 
 SHOWN, WEIGHT = 8, 2.0
@@ -30,18 +29,11 @@ def main(run: str, out: str) -> None:
     rows = evenly_spread(len(images), SHOWN)[:SHOWN]
     images, captions = images[rows], [source.caption(texts[row]) for row in rows]
     x = coded.codec.encode(images, Keyed(0, rows=range(SHOWN)))[0]
-    begun = [Document([row, [source.tokenizer.begin]]) for row in x]
-    written = [
-        source.caption(d.texts[-1]) for d in flow.write_text(begun, end=source.tokenizer.end, most=32, temperature=0)
-    ]
+    written = written_captions(flow, source, x)
     text = source.text(captions)
     drawn = flow.guided(WEIGHT, rule=GaussianProduct()).sample((), text, generator=Keyed(1, rows=range(SHOWN)))
     drawn = coded.codec.decode(coded.denoise(drawn, text))
-    cells = {}
-    for i in range(SHOWN):
-        shown, asked = (grid(placed(picture[i : i + 1], 256), 1) for picture in (images, drawn))
-        cells[f"{i + 1}"] = {"image -> caption": (shown, written[i]), "caption -> image": (asked, captions[i])}
-    save_picture(table(cells, zoom=2), out)
+    save_pairs(images, written, drawn, captions, 2, out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def emoji2() -> Recipe:
     pushforward sample runs/emoji2 --n 4 --prompt "red heart" --out hearts.png
     pushforward caption runs/emoji2 heart.png
     Needs the extra "lm". Expect, in two hours of a core, the true caption as the most probable of ten for 39 % of
-    held-out images, captions of the right kind of thing, and images of its colours and outlines.
+    held-out images, captions that mostly name its kind, and images with the outlines of some kinds.
     """
     return Recipe(
         data=CaptionDocuments(CaptionedImages(("emoji64_twitter", "emoji64_google", "emoji64_fluent3d"))),

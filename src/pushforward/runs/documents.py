@@ -63,11 +63,18 @@ def caption(
     x = _read(coded, images, seed)
     if among:
         return "\n".join(f"{path}\n{_compared(flow, source, row, among)}" for path, row in zip(images, x, strict=True))
+    texts = written_captions(flow, source, x, most=most, temperature=temperature, seed=seed)
+    return "\n".join(f"{path}: {text}" for path, text in zip(images, texts, strict=True))
+
+
+def written_captions(
+    flow: DocumentFlow, source: CaptionDocuments, x: Tensor, *, most: int = 32, temperature: float = 0.0, seed: int = 0
+) -> list[str]:
+    """A caption of each image x (n, C, H, W), an event, of `most` tokens at most, by the most probable ones at 0."""
     begun = [Document([row, [source.tokenizer.begin]]) for row in x]
     noise = Keyed(seed, -1, rows=range(len(x)))
     written = flow.write_text(begun, end=source.tokenizer.end, most=most, temperature=temperature, generator=noise)
-    texts = [source.caption(document.texts[-1]) for document in written]
-    return "\n".join(f"{path}: {text}" for path, text in zip(images, texts, strict=True))
+    return [source.caption(document.texts[-1]) for document in written]
 
 
 def _read(coded: CodedFlow, paths: Sequence[Path], seed: int) -> Tensor:
