@@ -27,6 +27,7 @@ FLOWS = {
     "affine": TarFlowLM(**WINDOW, features=5, depths=(1, 1, 2), move=Affine()),
     "mix1": TarFlowLM(**WINDOW, features=5, depths=(1, 1, 2), move=Mix1Options(16, (32,))),
     "mixd": TarFlowLM(**WINDOW, features=5, depths=(2, 1, 1), move=Mix1Options(4, (32,)), first=MixDOptions(65)),
+    "mixd_of_two": TarFlowLM(**WINDOW, features=5, depths=(3, 1), move=Mix1Options(4, (32,)), first=MixDOptions(65)),
 }
 NAMES = ("baseline", *FLOWS, "progressive")
 

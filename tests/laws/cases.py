@@ -364,7 +364,12 @@ GIVEN_ZEROS = {
         AssertionError, "as published, its convolution is given zeros, and most of its weights never matter", "weight"
     )
 }
-GOES_BACK = {"compiles": Excuse(Unsupported, "its backward pass asks for gradients itself, which is not traced")}
+GOES_BACK = {
+    "compiles": Excuse(Unsupported, "its backward pass asks for gradients itself, which is not traced"),
+    "second_derivatives_are_differences": Excuse(
+        RuntimeError, "its backward pass has no derivative", "not have been used in the graph"
+    ),
+}
 LANGUAGE = {
     "gradients": Excuse(AssertionError, "one of its maps serves the logits of texts alone", r"net\.to_text\.weight"),
     "builds_on_the_meta_device": Excuse(AssertionError, "a language model is read from files, not from a state dict"),

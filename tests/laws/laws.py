@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pushforward import conditions
 from pushforward.bases import StandardLogistic, StandardNormal
@@ -162,6 +163,23 @@ def gradients_are_differences(case: Case) -> None:
         (gradient,) = torch.autograd.grad(total(leaf := given.clone().requires_grad_()), leaf)
         difference = (total(given + step * direction) - total(given - step * direction)) / (2 * step)
         assert close((gradient * direction).sum(), difference, 1e-6)
+
+
+def second_derivatives_are_differences(case: Case) -> None:
+    """Of the input: the derivative of the gradient along a random direction, through both doors."""
+    transform, context, step = case.build(), case.context(N), 1e-5
+    for door, given in doors(transform, case):
+        direction = torch.randn(given.shape, dtype=given.dtype, generator=torch.Generator().manual_seed(3))
+
+        def gradient(t: Tensor, door=door) -> Tensor:
+            with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no second derivatives
+                value, log_det = door(t, context)
+                return torch.autograd.grad(value.square().sum() + log_det.sum(), t, create_graph=True)[0]
+
+        low, middle, high = (given + sign * step * direction for sign in (-1, 0, 1))
+        (found,) = torch.autograd.grad((gradient(middle.requires_grad_()) * direction).sum(), middle)
+        difference = gradient(high.requires_grad_()) - gradient(low.requires_grad_())
+        assert close(found, difference / (2 * step), 1e-5)
 
 
 def state_dict(case: Case) -> None:
@@ -389,6 +407,7 @@ LAWS = (
     either_direction_first,
     gradients,
     gradients_are_differences,
+    second_derivatives_are_differences,
     state_dict,
     context_matters,
     slopes_add_up,

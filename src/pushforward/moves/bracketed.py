@@ -5,7 +5,7 @@ middle too, unless Newton's step is at most half as long as the step before. The
 returned. The number of steps is fixed: a loop that depends on values could not be compiled.
 
 Gradients follow from the implicit function theorem: with f(x; θ) = y, dx = (dy − ∂f/∂θ dθ) / (∂f/∂x). One Newton step
-from the root has length zero and this derivative.
+from the root has length zero and this derivative; a second step has the right second derivatives too.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def inverted(y: Tensor, forward: Pair, newton: Pair, ends: Pair) -> tuple[Tensor
     forward(x) returns y and log dy/dx. newton(x) returns a residual, positive where forward(x) < y, on any increasing
     scale, and Newton's step. ends(y) returns the bracket: lower and upper, with forward(lower) ≤ y ≤ forward(upper).
 
-    The value and its gradients are exact to rounding; second derivatives are not.
+    The values, their gradients and second derivatives are exact to rounding.
     """
     with torch.no_grad():
-        root = _solve(newton, *ends(y))
-    value, log_slopes = forward(root)
-    step = (y - value) * torch.exp(-log_slopes.detach().clamp(min=FLATTEST))
-    x = root + (step - step.detach())
+        x = _solve(newton, *ends(y))
+    for _ in range(2):
+        value, log_slopes = forward(x)
+        step = (y - value) * torch.exp(-log_slopes.detach().clamp(min=FLATTEST))
+        x = x + (step - step.detach())
     return x, -forward(x)[1]
 
 

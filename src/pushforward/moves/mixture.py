@@ -53,18 +53,23 @@ class Component(ABC):
 
     @staticmethod
     @abstractmethod
-    def log_cdf(t: Tensor) -> Tensor:
-        """log G(t), in full precision for t < 0."""
-
-    @staticmethod
-    @abstractmethod
     def log_pdf(t: Tensor) -> Tensor:
         """log G'(t)."""
 
     @staticmethod
     @abstractmethod
-    def log_hazard(t: Tensor) -> Tensor:
+    def log_cdf_and_hazard(t: Tensor) -> tuple[Tensor, Tensor]:
+        """log G(t), in full precision for t < 0, and log G'(t) / G(t)."""
+
+    @classmethod
+    def log_cdf(cls, t: Tensor) -> Tensor:
+        """log G(t)."""
+        return cls.log_cdf_and_hazard(t)[0]
+
+    @classmethod
+    def log_hazard(cls, t: Tensor) -> Tensor:
         """log G'(t) / G(t)."""
+        return cls.log_cdf_and_hazard(t)[1]
 
     @staticmethod
     @abstractmethod
@@ -78,16 +83,12 @@ class Logistic(Component):
         return torch.sigmoid(t)
 
     @staticmethod
-    def log_cdf(t: Tensor) -> Tensor:
-        return F.logsigmoid(t)
-
-    @staticmethod
     def log_pdf(t: Tensor) -> Tensor:
         return F.logsigmoid(t) + F.logsigmoid(-t)
 
     @staticmethod
-    def log_hazard(t: Tensor) -> Tensor:
-        return F.logsigmoid(-t)
+    def log_cdf_and_hazard(t: Tensor) -> tuple[Tensor, Tensor]:
+        return F.logsigmoid(t), F.logsigmoid(-t)
 
     @staticmethod
     def quantile(log_p: Tensor) -> Tensor:
@@ -100,31 +101,29 @@ class Gaussian(Component):
         return torch.special.ndtr(t)
 
     @staticmethod
-    def log_cdf(t: Tensor) -> Tensor:  # torch's own log_ndtr has a wrong gradient far below zero
-        low, high = t.clamp(max=0), t.clamp(min=0)
-        below = torch.special.erfcx(-low / math.sqrt(2)).log() - 0.5 * low.square() - math.log(2)
-        return torch.where(t < 0, below, torch.log1p(-0.5 * torch.special.erfc(high / math.sqrt(2))))
-
-    @staticmethod
     def log_pdf(t: Tensor) -> Tensor:
         return -0.5 * (t.square() + math.log(2 * math.pi))
 
     @staticmethod
-    def log_hazard(t: Tensor) -> Tensor:
-        below = 0.5 * math.log(2 / math.pi) - torch.special.erfcx(-t.clamp(max=0) / math.sqrt(2)).log()
-        above = Gaussian.log_pdf(t) - Gaussian.log_cdf(t.clamp(min=0))
-        return torch.where(t < 0, below, above)
+    def log_cdf_and_hazard(t: Tensor) -> tuple[Tensor, Tensor]:
+        """By G(t) = exp(−t²/2) erfcx(−t/√2) / 2 below zero. torch's own log_ndtr has a wrong gradient far below."""
+        low, high = t.clamp(max=0), t.clamp(min=0)
+        scaled = torch.special.erfcx(-low / math.sqrt(2)).log()
+        upper = torch.log1p(-0.5 * torch.special.erfc(high / math.sqrt(2)))
+        log_cdf = torch.where(t < 0, scaled - 0.5 * low.square() - math.log(2), upper)
+        log_hazard = torch.where(t < 0, 0.5 * math.log(2 / math.pi) - scaled, Gaussian.log_pdf(high) - upper)
+        return log_cdf, log_hazard
 
     @staticmethod
     def quantile(log_p: Tensor) -> Tensor:
-        """A first guess, asymptotic for small p, then two Newton steps; gradients flow through the last."""
-        log_cdf, log_hazard = Gaussian.log_cdf, Gaussian.log_hazard
+        """A first guess, asymptotic for small p, then two Newton steps of first derivatives, and one of second ones."""
         with torch.no_grad():
             square = -2 * log_p.clamp(max=FAR) - math.log(2 * math.pi)
             t = torch.where(log_p > FAR, torch.special.ndtri(log_p.exp()), -(square - square.log()).sqrt())
-            t = t - (log_cdf(t) - log_p) * torch.exp(-log_hazard(t))
-            slope = torch.exp(-log_hazard(t))
-        return t - (log_cdf(t) - log_p) * slope
+        for _ in range(3):
+            log_cdf, log_hazard = Gaussian.log_cdf_and_hazard(t)
+            t = t - (log_cdf - log_p) * torch.exp(-log_hazard.detach())
+        return t
 
 
 def mixture_forward(x: Tensor, params: MixtureParams, component: type[Component]) -> tuple[Tensor, Tensor]:
@@ -134,9 +133,10 @@ def mixture_forward(x: Tensor, params: MixtureParams, component: type[Component]
     upper = (log_weight.detach().exp() * component.cdf(place.detach())).sum(-1) > 0.5
     side = 1 - 2 * upper.to(place.dtype)
     place = place * side[..., None]
-    log_cdfs = log_weight + component.log_cdf(place)
+    log_cdfs, log_hazards = component.log_cdf_and_hazard(place)
+    log_cdfs = log_weight + log_cdfs
     y = component.quantile(log_cdfs.logsumexp(-1))
-    slopes = log_cdfs.log_softmax(-1) + component.log_hazard(place) - log_scale
+    slopes = log_cdfs.log_softmax(-1) + log_hazards - log_scale
     return side * y, slopes.logsumexp(-1) - component.log_hazard(y)
 
 

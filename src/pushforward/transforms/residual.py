@@ -3,8 +3,8 @@
     z = x + g(x),        |g(x) − g(y)| ≤ c |x − y|,  c < 1
 
 The inverse is the fixed point of x <- z − g(x). By Banach's theorem there is exactly one, and after k iterations the
-error is at most c^k / (1 − c) times the first change. Gradients are those of one Newton step at the fixed point. With
-J = dg/dx,
+error is at most c^k / (1 − c) times the first change. One Newton step at the fixed point has the gradients of the
+inverse, and a second step its second derivatives. With J = dg/dx,
 
     log|det dz/dx| = log det (1 + J) = Σ_{k ≥ 1} (−1)^{k+1} tr(J^k) / k
 
@@ -110,9 +110,9 @@ class Residual(Transform):
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         z = at_least_float32(z)
         x = self._fixed_point(z, context)
-        moved, push = self.net.linearised(x, context)
-        step = torch.linalg.solve(_one_plus(push, x).detach(), (x + moved - z)[..., None])[..., 0]
-        x = x - step
+        slope = _one_plus(self.net.linearised(x, context)[1], x).detach()
+        for _ in range(2):
+            x = x - torch.linalg.solve(slope, (x + self.net(x, context) - z)[..., None])[..., 0]
         return x, -self.log_det(self.net.linearised(x, context)[1], x).to(x.dtype)
 
     @torch.no_grad()
