@@ -29,6 +29,16 @@ class Posterior(pf.Transform):
         return x, torch.full((len(z),), self.deviation).log() * z.shape[1]
 
 
+class Rounded(pf.Transform):
+    """A sampler of whole numbers, of which each element has three."""
+
+    def forward(self, x, context=None):
+        return x, x.new_zeros(len(x))
+
+    def inverse(self, z, context=None):
+        return (z / 3).round(), z.new_zeros(len(z))
+
+
 def calibration(events: int = 1000, **wrong) -> Calibration:
     flow = pf.Flow(Posterior(**wrong), pf.bases.StandardNormal(3), event=(3,), conditions={"vector": Vector(3)})
     theta = torch.randn(events, 3)
@@ -58,6 +68,16 @@ def test_a_bias_shows_as_a_slope():
     counted, expected = calibration(bias=0.2).histogram(4)
     assert (counted[:, 0] > 1.3 * expected[0]).all()
     assert (counted[:, -1] < 0.8 * expected[-1]).all()
+
+
+def test_a_density_that_is_constant_is_calibrated():
+    """Equal densities, and equal elements, are ranked at random."""
+    flow = pf.Flow(pf.transforms.Flip(), pf.bases.UniformAngle(2), event=(2,))
+    found = check_calibration(flow, flow.sample(1000), draws=19, batch=1000)
+    assert abs(found.coverage(0.5) - 0.5) < 0.05
+    assert (found.p_values() > 1e-3).all()
+    rounded = flow.with_transform(Rounded())
+    assert (check_calibration(rounded, rounded.sample(1000), draws=19, batch=1000).p_values() > 1e-3).all()
 
 
 def test_draws_do_not_depend_on_the_batch():

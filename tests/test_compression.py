@@ -203,6 +203,8 @@ def test_a_text_is_coded_in_the_bits_of_its_language_model():
         (MAF(features=3).build(), torch.randn(3, 3).double(), "more than 9 decimals"),
         (MAF(features=3).build(), torch.full((3, 3), math.nan), "not finite"),
         (MAF(features=3).build(), table(3)[:, :2], "codes data of shape"),
+        (MAF(features=3).build(), table(3) + 1e12, "values up to 1e.12, in the flow's units, have cells of"),
+        (MAF(features=3).build(), torch.full((3, 3), 1e17).double(), "have cells of 0 there"),
         (CodedFlow(pictures().flow, GaussianNoise(17, 0.1)), IMAGES[:2], "cannot be coded"),
         (pictures(), IMAGES[:2] + 9, "takes 0 … 16"),
         (pictures().flow, IMAGES[:2], "codes tables .* of real numbers.*; got torch.uint8"),
@@ -219,6 +221,14 @@ def test_a_flow_of_one_transform_codes():
     assert torch.equal(decompress(flow, compress(flow, table(20))), table(20))
 
 
+def test_pictures_of_two_levels_stay_booleans():
+    coded = pictures()
+    bits = IMAGES[:2] > 8
+    found = decompress(coded, compress(coded, bits))
+    assert found.dtype == torch.bool
+    assert torch.equal(found, bits)
+
+
 def test_no_rows():
     assert decompress(vectors("MAF"), compress(vectors("MAF"), table(0))).shape == (0, 3)
 
@@ -230,6 +240,11 @@ def test_files(tmp_path, monkeypatch):
     assert "5 rows" in files.compress(tmp_path / "x.npy", tmp_path, tmp_path / "x.pf")
     assert "5 rows" in files.decompress(tmp_path / "x.pf", tmp_path, tmp_path / "again.npy")
     assert (tmp_path / "again.npy").read_bytes() == (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "empty.npy").touch()
+    with pytest.raises(ValueError, match=r"empty\.npy: this is not a complete npy file"):
+        files.compress(tmp_path / "empty.npy", tmp_path, tmp_path / "x.pf")
+    with pytest.raises(FileNotFoundError):
+        files.compress(tmp_path / "none.npy", tmp_path, tmp_path / "x.pf")
     with pytest.raises(ValueError, match="--run DIR"):
         files.decompress(tmp_path / "x.pf")
     with pytest.raises(ValueError, match=r"to a \.npy file"):

@@ -125,6 +125,16 @@ def test_variations_keep_the_rest_of_the_latent(flow):
     close(alone, varied[:1])
 
 
+def test_what_is_drawn_anew_is_of_the_base():
+    """Of a logistic base the variance is π² / 3; angles are uniform."""
+    mask, one = torch.tensor(True), torch.zeros(1, 2)
+    varied = vary(pf.models.NICE(features=2).build(), one, mask, 5000)
+    assert varied.std() == pytest.approx(math.pi / 3**0.5, rel=0.05)
+    supports = (pf.transforms.Circle(0, 1), pf.transforms.Interval())
+    varied = vary(pf.models.CircularNSF(features=2, supports=supports).build(), one, mask, 5000)[0, :, 0]
+    assert varied.std() == pytest.approx(12**-0.5, rel=0.05)
+
+
 def test_errors_of_variations():
     flow = MODELS["RealNVP"]().build()
     for mask in (torch.ones(3, dtype=torch.bool), torch.ones(32)):
@@ -261,6 +271,7 @@ HALF = torch.ones(4, dtype=torch.bool)
         (lambda f: interpolate(f, RANDOM, RANDOM, 1), "got n=1"),
         (lambda f: inpaint(f, RANDOM, HALF, 0), "got steps=0"),
         (lambda f: inpaint(f, RANDOM, ~HALF, 1), "no pixel is missing"),
+        (lambda f: inpaint(f, RANDOM.long(), HALF, 1), "real events; x is torch.int64"),
         (
             lambda f: inpaint(f, RANDOM, HALF[:3], 1),
             r"broadcasts to \(4, 2, 4, 4\); got torch.bool of shape \(3,\)",

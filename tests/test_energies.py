@@ -11,7 +11,7 @@ from torch import Tensor
 
 import pushforward as pf
 from pushforward.data import Arrays
-from pushforward.evaluation import importance
+from pushforward.evaluation import Importance, importance
 from pushforward.objectives.energy import check_energy
 from pushforward.objectives.reverse_kl import scores_in_one_pass
 from pushforward.randomness import keyed
@@ -321,3 +321,14 @@ def test_equal_weights_have_no_tail():
     found = importance(flow, flow.log_prob, 100)
     assert str(found).endswith("equal weights have no tail")
     assert found.reliable
+
+
+@pytest.mark.parametrize("other", [0.0, -math.inf], ids=["others are equal", "others are zero"])
+def test_the_tail_is_that_of_the_weights_above_the_others(other):
+    """Most draws have one weight, as where a density is zero outside of a region: they say nothing of the tail."""
+    for shape, count in ((0.3, 200), (1.25, 200), (1.25, 3)):
+        u = torch.linspace(0.001, 0.999, count, dtype=torch.float64)
+        weights = torch.cat([torch.full((10_000 - count,), other).double(), -shape * u.log()])
+        found = Importance(torch.zeros(10_000, 1), weights)
+        assert found.reliable == (shape == 0.3)
+        assert math.isnan(found.tail) == (count == 3)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pushforward.codecs import Codec, CodedFlow, GaussianNoise, UniformDequantization, bits_per_dim
-from pushforward.data import Data, digits
+import pushforward as pf
+from pushforward.codecs import Codec, CodedFlow, GaussianNoise, Identity, UniformDequantization, bits_per_dim
+from pushforward.data import Arrays, Data, digits
 from pushforward.evaluation import (
     Extractor,
     captioned,
@@ -22,6 +23,7 @@ from pushforward.evaluation import (
     held_out_mean,
     kernel_distance,
     load_extractor,
+    mean_cost,
     precision_recall,
     save_picture,
     table,
@@ -98,6 +100,41 @@ def test_bits_are_a_mean_with_its_standard_error_and_say_how_they_were_made():
     )
     more = held_out_mean(coded, images, torch.arange(40) % 3, samples=20)
     assert more.mean < bits.mean, "more draws make the bound tighter"
+
+
+def test_events_of_weight_zero_do_not_count():
+    flow, x, w = (
+        pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(2), event=(2,)),
+        torch.randn(50, 2),
+        torch.zeros(50),
+    )
+    coded = CodedFlow(flow, Identity())
+    w[:5] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    found = held_out_mean(coded, Arrays(x, weights=w))
+    assert found == held_out_mean(coded, Arrays(x[:5], weights=w[:5]))
+    assert found.events == 5
+    w[1:5] = 0
+    with pytest.raises(ValueError, match="at least two events; there are 1"):
+        held_out_mean(coded, Arrays(x, weights=w))
+    assert math.isnan(mean_cost(coded, x[:1])[1])
+
+
+def test_the_standard_error_of_a_weighted_mean_is_the_deviation_of_means():
+    coded = CodedFlow(pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(1), event=(1,)), Identity())
+    drawn = ((torch.randn(20, 1), torch.rand(20) ** 3) for _ in range(400))
+    found = [mean_cost(coded, Arrays(x, weights=w)) for x, w in drawn]
+    means, errors = torch.tensor(found).T
+    assert errors.square().mean().sqrt() == pytest.approx(means.std(), rel=0.12)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_cost_that_is_not_finite_is_never_the_best(value):
+    class Lost(Identity):
+        def encode(self, data, generator=None):
+            return data, torch.tensor([0.0, value])
+
+    coded = CodedFlow(pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(1), event=(1,)), Lost())
+    assert mean_cost(coded, torch.zeros(2, 1))[0] == math.inf
 
 
 def moments(mean, root, events=500):
@@ -291,6 +328,7 @@ ZEROS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
         ),
         (lambda: precision_recall(HOLED, FEATURES), ValueError, "1 of 8 real events"),
         (lambda: compare(FEATURES, FEATURES[:0], features="none"), ValueError, "there are 0 fake ones"),
+        (lambda: compare(FEATURES, FEATURES[:3], features="none"), ValueError, "takes 4 events or more"),
         (lambda: PIXELS(IMAGES[0]), ValueError, r"images \(n, C, H, W\) with C of 1 or 3; got shape \(1, 4, 4\)"),
         (lambda: PIXELS(IMAGES[:0]), ValueError, r"got shape \(0, 1, 4, 4\)"),
         (lambda: PIXELS(IMAGES.expand(-1, 2, -1, -1)), ValueError, r"got shape \(2, 2, 4, 4\)"),

@@ -320,9 +320,9 @@ def test_one_direction_continues_exactly_and_two_by_resampling():
     rows = continued(both, known, candidates=16, generator=keyed(0))
     torch.testing.assert_close(rows.events[:, :3], known)
     assert ((rows.effective >= 1) & (rows.effective <= 16)).all()
-    for n in (0, T):
+    for shape in ((1, 0, D), (1, T, D), (1, 2, D + 1)):
         with pytest.raises(ValueError, match="some are known but not all"):
-            continued(alone, torch.zeros(1, n, D))
+            continued(alone, torch.zeros(shape))
 
 
 def conditional_at_1(flow: pf.Flow, event: torch.Tensor) -> tuple[float, float]:
@@ -397,6 +397,10 @@ def test_what_cannot_be_infilled_is_said():
     for missing in (torch.zeros(T, dtype=torch.bool), torch.ones(T), torch.ones(T - 1, dtype=torch.bool)):
         with pytest.raises(ValueError, match="missing is a bool for each of 6 tokens"):
             infilled(stirred(MODELS["mix-d"]), x, missing)
+    with pytest.raises(ValueError, match="got candidates=0"):
+        infilled(stirred(MODELS["mix-d"]), x, torch.arange(T) > 2, candidates=0)
+    with pytest.raises(ValueError, match=r"events of shape \(6, .* got"):
+        infilled(stirred(MODELS["mix-d"]), x[:, :-1], torch.arange(T) > 2)
     with pytest.raises(ValueError, match="whose first step reads tokens in the order"):
         infilled(stirred(MODELS["mix-1 in patches"]), x, torch.arange(T) > 2)
 

@@ -109,6 +109,17 @@ def test_a_minibatch_given_vectors_is_left_as_it_is():
         SemidiscreteOT().learn(lambda *_: given)
 
 
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 1}, {"rate": math.nan}], ids=str)
+def test_potentials_need_steps(wrong):
+    with pytest.raises(ValueError, match="potentials take a step or more"):
+        SemidiscreteOT(**wrong)
+
+
+def test_no_rows_are_paired_as_no_rows():
+    none = torch.empty(0, 2)
+    assert MinibatchOT().pair(Pairs(none, none, none, {})).noise.shape == (0, 2)
+
+
 def test_semidiscrete_transport_of_512_points_costs_what_the_hungarian_assignment_does():
     """Of 1,024 points of noise, two to a row of the data, so that the assignment is the same problem."""
     pytest.importorskip("scipy", reason="SciPy is not installed")

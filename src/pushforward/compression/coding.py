@@ -93,8 +93,10 @@ def compress(model: Model, data: Any, *, verify: bool = True) -> bytes:
     flow, codec = coded.flow, coded.codec
     rows = _windows(data, *flow.event[:-1]) if isinstance(codec, TEXT) and data.dim() == 1 else data
     _check(flow, codec, rows)
-    decimals = decimals_of(data) if data.is_floating_point() else []
-    data, rows = data + 0, rows + 0  # a negative zero becomes 0, which is its cell
+    decimals = []
+    if data.is_floating_point():
+        decimals, data = decimals_of(data), data + 0  # a negative zero becomes 0, which is its cell
+        rows = data
     with torch.no_grad(), _one_thread():
         coder = _coder(coded, decimals, rows)
         words, batches, initial = _encoded(coder, rows)

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor
 from pushforward.compression import coding
 from pushforward.data import Images, TableSource, TextSource
-from pushforward.data.columns import check_writable, write_table
+from pushforward.data.columns import check_writable, read_npy, write_table
+from pushforward.data.data import naming
 from pushforward.data.tokenizers import Tokenizer
 from pushforward.files import replacing
 from pushforward.runs.data import images_of, recipe_of
@@ -88,7 +90,8 @@ def _read(path: Path, run: Path) -> Tensor:
     if isinstance(source, TextSource):
         return _tokens(path, source.tokenizer)
     if path.suffix == ".npy":
-        return torch.from_numpy(np.load(path))  # without pickled objects
+        with naming(path):
+            return as_tensor(read_npy(path))
     images: Images = images_of(run, str(path))
     return images.fetch(range(len(images)))[0]
 

@@ -21,6 +21,7 @@ from pushforward.transforms import ActNorm
 
 DECIMALS = 9  # at most, of the values of a table
 NARROWEST = 2.0**-4  # a cell counts as no wider than this
+LARGEST = 2.0**-38  # of a value: the least cell, of 2^13 units or more, whose ends are below 2^52 units
 ENTROPY = 0.5 * math.log2(2 * math.pi * math.e)  # bits of a standard normal distribution
 
 
@@ -61,8 +62,17 @@ class Cells(Points):
         return self._places(data, grid)[1].double().log2()
 
     def width(self, data: Tensor) -> float:
+        """Raises ValueError where float64 does not hold the cells of large values."""
+        if not data.numel():
+            return NARROWEST
         low, high = self.ends(data)
-        return min((high - low).min().item(), NARROWEST) if data.numel() else NARROWEST
+        width, largest = (high - low).min().item(), high.abs().max().item()
+        if not width > LARGEST * largest:
+            raise ValueError(
+                f"values up to {largest:.3g}, in the flow's units, have cells of {width:.1g} there, which float64 does "
+                "not tell apart well enough to code: subtract a number near them all, or round them."
+            )
+        return min(width, NARROWEST)
 
     def _places(self, data: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """The first unit of each cell, and how many units it has."""

@@ -253,11 +253,17 @@ def _npz(path: Path) -> Table:
 
 
 def _npy(path: Path) -> Table:
+    return _of_arrays(_columns_of(read_npy(path), "x"))
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of a .npy file. Raises ValueError where it is not complete, or one of Python objects."""
     try:
-        array = np.load(path)
+        return np.load(path)
+    except FileNotFoundError:
+        raise
     except (ValueError, EOFError, OSError, MemoryError):
         raise ValueError("this is not a complete npy file, or one of Python objects.") from None
-    return _of_arrays(_columns_of(array, "x"))
 
 
 def _columns_of(array: np.ndarray, name: str) -> list[tuple[str, np.ndarray]]:

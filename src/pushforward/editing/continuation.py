@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pushforward.arrays import tensor_for
 from pushforward.bases import StandardNormal
 from pushforward.flow import Flow
 from pushforward.moves import Categorical, MixD, Tempered
@@ -43,15 +44,19 @@ def continued(flow: Flow, known: Events, *, candidates: int = 32, generator: Sou
     The flow is unconditional. Raises ValueError where no token is left to draw, and where candidates are drawn and the
     base is not standard normal.
     """
+    known, (tokens, *token) = tensor_for(flow, known, "known"), flow.event
     n, k = known.shape[:2]
-    if not 0 < k < flow.event[0]:
-        raise ValueError(f"an event has {flow.event[0]} tokens, and some are known but not all; got {k}.")
+    if [*known.shape[2:]] != token or not 0 < k < tokens:
+        raise ValueError(
+            f"an event has {tokens} tokens of shape {tuple(token)}, and some are known but not all; got known tokens "
+            f"{tuple(known.shape)}."
+        )
     parts = [*flattened(flow.transform)]
     first = [*takewhile(lambda part: part.causal, parts)]
     if len(first) == len(parts):
         return Continued(flow.decode(flow.base.sample(n, generator=generator), known=known), None)
-    check_candidates(flow)
-    blank = known.new_zeros(n, flow.event[0] - k, *known.shape[2:])
+    check_candidates(flow, candidates)
+    blank = known.new_zeros(n, tokens - k, *token)
     u = _encoded(first, torch.cat([known, blank], 1))
     chosen, effective = _resampled(flow, Chain(*parts[len(first) :]), u[:, :k], candidates, generator)
     for part in reversed(first):
@@ -59,8 +64,10 @@ def continued(flow: Flow, known: Events, *, candidates: int = 32, generator: Sou
     return Continued(torch.cat([known.to(chosen), chosen[:, k:]], 1), effective)
 
 
-def check_candidates(flow: Flow) -> None:
-    """Raise ValueError where a flow cannot draw candidates."""
+def check_candidates(flow: Flow, candidates: int) -> None:
+    """Raise ValueError where a flow cannot draw so many candidates."""
+    if candidates < 1:
+        raise ValueError(f"one of the candidates is chosen, so there is one at least; got candidates={candidates}.")
     if flow.conditions or not isinstance(flow.base, StandardNormal):
         raise ValueError(
             "candidates are drawn by unconditional flows with a standard normal base; this one has a "

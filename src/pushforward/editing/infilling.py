@@ -19,6 +19,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
+from pushforward.arrays import as_tensor, tensor_for
 from pushforward.editing.continuation import Continued, check_candidates, chosen
 from pushforward.flow import Flow
 from pushforward.moves.mixture import Gaussian
@@ -37,12 +38,15 @@ def infilled(
     The flow is unconditional, its base standard normal, and its first step reads tokens in the order of the sequence.
     Raises ValueError where it is not so, and for another mask.
     """
-    check_candidates(flow)
-    if missing.dtype != torch.bool or missing.shape != events.shape[1:2] or not missing.any():
+    check_candidates(flow, candidates)
+    events, missing = tensor_for(flow, events, "the events"), as_tensor(missing, "the mask")
+    if missing.dtype != torch.bool or missing.shape != flow.event[:1] or not missing.any():
         raise ValueError(
-            f"missing is a bool for each of {events.shape[1]} tokens, true for one at least; got {missing.dtype} of "
+            f"missing is a bool for each of {flow.event[0]} tokens, true for one at least; got {missing.dtype} of "
             f"shape {tuple(missing.shape)}, {int(missing.count_nonzero())} of it not zero."
         )
+    if events.shape[1:] != flow.event:
+        raise ValueError(f"this flow takes events of shape {tuple(flow.event)}; got {tuple(events.shape)}.")
     steps = [*takewhile(lambda part: part.causal and isinstance(part, Triangular), flattened(flow.transform))]
     if not steps:
         raise ValueError("infilling needs a flow whose first step reads tokens in the order of the sequence.")

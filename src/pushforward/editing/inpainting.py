@@ -104,7 +104,9 @@ class Place(NamedTuple):
 
 def _at(flow: Flow, context: Context | None, missing: Tensor, proposal: Proposal, x: Events) -> Place:
     with torch.inference_mode(False), torch.set_grad_enabled(proposal.informed):
-        x = x.detach().clone().requires_grad_(proposal.informed)
+        x = x.detach().clone()
+        if proposal.informed and x.is_floating_point():  # what is not, log_prob refuses
+            x.requires_grad_()
         log_p = flow.log_prob(x, context)
         score = torch.autograd.grad(log_p.sum(), x)[0] if proposal.informed else torch.zeros_like(x)
     return Place(x.detach(), log_p.detach(), torch.where(missing, score, 0))

@@ -22,7 +22,7 @@ from pushforward.conditions import Context, Given
 from pushforward.data import Data
 from pushforward.data.data import listed
 from pushforward.flow import Flow
-from pushforward.randomness import Keyed
+from pushforward.randomness import Keyed, Source
 from pushforward.shapes import Events
 
 CHUNK = 64  # images encoded or decoded at once
@@ -57,6 +57,12 @@ def decode(flow: Flow, latents: Events, context: Given = None) -> Events:
     """Standardised latents -> images."""
     latents = tensor_for(flow, latents, "z")
     return _in_chunks(flow.decode, latents * _deviations(flow), rows(flow, len(latents), context))
+
+
+def drawn(flow: Flow, like: Events, context: Context, generator: Source) -> Events:
+    """Standardised latents of the flow's base, of the shape of others."""
+    noise = flow.base.sample(len(like), context, event=tuple(like.shape[1:]), generator=generator)
+    return (noise / _deviations(flow)).to(like)
 
 
 def rows(flow: Flow, n: int, context: Given) -> Context:

@@ -8,9 +8,9 @@ from torch import Tensor
 from pushforward.arrays import as_tensor
 from pushforward.conditions import Given, each
 from pushforward.editing.holes import broadcast
-from pushforward.editing.latents import decode, encode, rows
+from pushforward.editing.latents import decode, drawn, encode, rows
 from pushforward.flow import Flow
-from pushforward.randomness import Source, draw, drawing
+from pushforward.randomness import Source, drawing
 from pushforward.shapes import Events
 
 
@@ -18,7 +18,8 @@ from pushforward.shapes import Events
 def vary(
     flow: Flow, images: Events, mask: Tensor, n: int, *, context: Given = None, generator: Source = None
 ) -> Events:
-    """n variations of each of the images (rows, *event), whose latents are drawn anew where `mask` is True.
+    """n variations of each of the images (rows, *event), whose latents are drawn anew from the base where `mask` is
+    True.
 
     `mask` is a bool that broadcasts to (rows, *latent). Where it is False latents stay as they are, so the more of it
     is True, the less a variation has of its image; which part of the image that is depends on the flow. Returns
@@ -36,6 +37,6 @@ def vary(
     given = rows(flow, len(images), context)
     z = encode(flow, images, given)
     z, anew = (t.repeat_interleave(n, 0) for t in (z, broadcast(mask, z)))
-    z = torch.where(anew, draw(torch.randn, z.shape, z, generator), z)
-    varied = decode(flow, z, each(given, lambda t: t.repeat_interleave(n, 0)))
+    given = each(given, lambda t: t.repeat_interleave(n, 0))
+    varied = decode(flow, torch.where(anew, drawn(flow, z, given, generator), z), given)
     return varied.unflatten(0, (len(images), n))

@@ -2,7 +2,8 @@
 
 Let x* and its context c come from their joint distribution, as parameters and an observation do from a prior and a
 simulator, and let x_1 … x_L be draws of q(x | c). If q is the true conditional, x* and the draws are L + 1 independent
-draws of it, and for any function f(x, c) the rank of f(x*, c) among them is uniform on 0 … L. Two choices of f:
+draws of it, and for any function f(x, c) the rank of f(x*, c) among them is uniform on 0 … L. Equal values are ordered
+at random, since a density may be constant. Two choices of f:
 
     an element of x      simulation-based calibration: Talts et al. 2018, arXiv:1804.06788
     −log q(x | c)        at rank r, x* is on the boundary of the region of highest density with content r / L, so the
@@ -22,7 +23,7 @@ from pushforward import conditions
 from pushforward.arrays import as_tensor
 from pushforward.conditions import Given
 from pushforward.flow import Flow
-from pushforward.randomness import Keyed
+from pushforward.randomness import Keyed, draw
 from pushforward.shapes import Events
 
 
@@ -105,6 +106,14 @@ def check_calibration(
         own = flow.log_prob(events, here)
         if lost := (own.isnan() | log_q.isnan().any(0)).nonzero().flatten().tolist():
             raise FloatingPointError(f"the density of event {part[lost[0]]}, or of a draw for it, is NaN.")
-        ranks.append((drawn < events).sum(0).cpu())
-        density_ranks.append((log_q > own).sum(0).cpu())
+        ties = Keyed(seed, -1, rows=part)
+        ranks.append(_ranks(drawn < events, drawn == events, ties))
+        density_ranks.append(_ranks(log_q > own, log_q == own, ties))
     return Calibration(torch.cat(ranks), torch.cat(density_ranks), draws)
+
+
+def _ranks(before: Tensor, equal: Tensor, source: Keyed) -> Tensor:
+    """How many draws come before each event, of (draws, events, …) bool; equal ones do so in a random number."""
+    equal = equal.sum(0).cpu()
+    u = draw(torch.rand, equal.shape, torch.empty((), dtype=torch.float64), source)
+    return before.sum(0).cpu() + (u * (equal + 1)).long()

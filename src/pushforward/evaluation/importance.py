@@ -61,16 +61,20 @@ class Importance:
 
     @property
     def tail(self) -> float:
-        """The Pareto shape of the largest min(n / 5, 3 √n) weights, less the next one. Larger: a heavier tail.
+        """The Pareto shape of the largest min(n / 5, 3 √n) of the n weights above 0, less the next one.
+        Larger: a heavier tail.
 
-        −inf where these are equal, and NaN where they are fewer than five: n ≤ 20 draws have no tail.
+        Weights that are equal to the next one are left out. −inf where all are, and NaN where fewer than five are taken
+        or left: n ≤ 20 draws have no tail.
         """
-        n = len(self.x)
+        weights = self.weights[self.weights > 0].sort().values
+        n = len(weights)
         count = math.ceil(min(0.2 * n, 3 * math.sqrt(n)))
-        if count < 5:
+        excess = weights[-count:] - weights[max(0, n - count - 1)]
+        excess = excess[excess > 0]
+        if count < 5 or 0 < len(excess) < 5:
             return math.nan
-        over = self.weights.sort().values[-1 - count :]
-        return pareto_shape(over[1:] - over[0])
+        return pareto_shape(excess)
 
     @property
     def reliable(self) -> bool:
@@ -120,15 +124,15 @@ def importance(flow: Flow, log_density: LogDensity, n: int = 10_000, *, batch: i
 
 
 def pareto_shape(excess: Tensor) -> float:
-    """Fit the density ∝ (1 + k x / s)^(−1 − 1/k) to sorted values from 0 up, and return k; −inf if they are all 0.
+    """Fit the density ∝ (1 + k x / s)^(−1 − 1/k) to sorted values above 0, and return k; −inf where there is none.
 
     Given b = −k / s the likelihood is greatest at k = mean log(1 − b x). b is the mean of a grid, weighted by that
     likelihood (Zhang & Stephens 2009, Technometrics 51); k is shrunk towards 0.5, as in Vehtari et al. 2024.
     """
     n = len(excess)
-    if not n or (quarter := excess[max(0, round(n / 4) - 1)].item()) <= 0:
+    if not n:
         return -math.inf
-    count = 30 + int(math.sqrt(n))
+    quarter, count = excess[max(0, round(n / 4) - 1)], 30 + int(math.sqrt(n))
     places = torch.arange(1, count + 1, dtype=excess.dtype, device=excess.device) - 0.5
     b = 1 / excess[-1] + (1 - (count / places).sqrt()) / (3 * quarter)
     k = torch.log1p(-b[:, None] * excess).mean(1)

@@ -27,7 +27,7 @@ class HeldOut:
     mean: float
     standard_error: float
     unit: str  # bits/dim, or nats an event
-    events: int
+    events: int  # whose weight is not zero
     samples: int  # K: draws of the codec for each event
     codec: str
     exact: bool = True  # whether the flow computes log-dets exactly
@@ -56,12 +56,13 @@ def held_out_mean(
 ) -> HeldOut:
     """The mean of `held_out` in the codec's unit, with its standard error, for two events or more.
 
-    Where the data have weights it is the weighted mean. Raises FloatingPointError where the bound of an event is not
-    finite.
+    Where the data have weights it is the weighted mean, and events of weight zero do not count. Raises
+    FloatingPointError where the bound of an event is not finite.
     """
     data = _as_rows(data)
-    if len(data) < 2:
-        raise ValueError(f"a standard error takes at least two events; there are {len(data)}.")
+    events = len(data) if isinstance(data, Tensor) or data.weights is None else int(data.weights.count_nonzero())
+    if events < 2:
+        raise ValueError(f"a standard error takes at least two events; there are {events}.")
     log_p, costs = _by_batches(coded, data, context, samples, batch, seed)
     lost = (~log_p.isfinite()).nonzero().flatten()
     if len(lost):
@@ -73,7 +74,7 @@ def held_out_mean(
         mean=mean,
         standard_error=standard_error,
         unit=coded.codec.unit,
-        events=len(costs),
+        events=events,
         samples=samples,
         codec=repr(coded.codec),
         exact=coded.flow.exact,
@@ -81,9 +82,11 @@ def held_out_mean(
 
 
 def mean_cost(coded: CodedFlow, data: Tensor | Data, *, batch: int = 1024) -> tuple[float, float]:
-    """The mean of `held_out_mean` with one draw, and its standard error; inf where a bound is not finite."""
+    """The mean of `held_out_mean` with one draw, inf where a bound is not finite, and its standard error, NaN for one
+    event."""
     data = _as_rows(data)
-    return _mean(_by_batches(coded, data, None, 1, batch, 0)[1], data)
+    costs = _by_batches(coded, data, None, 1, batch, 0)[1]
+    return _mean(costs, data) if costs.isfinite().all() else (math.inf, math.nan)
 
 
 def _as_rows(data: Tensor | Data) -> Tensor | Data:
@@ -112,10 +115,13 @@ def _by_batches(
 
 
 def _mean(costs: Tensor, data: Tensor | Data) -> tuple[float, float]:
-    """The weighted mean of (n,), and its standard error."""
+    """The weighted mean of costs (n,), and its standard error: with weights w of sum 1,
+
+    mean = Σ w · cost        error² = Σ w² (cost − mean)² / (1 − Σ w²)
+    """
     costs = costs.double().cpu()
     weights = None if isinstance(data, Tensor) else data.weights
     w = torch.ones_like(costs) if weights is None else weights.to(costs)
-    mean, n = (w * costs).sum() / w.sum(), len(costs)
-    error = (w * (costs - mean)).square().sum().sqrt() / w.sum() * math.sqrt(n / max(1, n - 1))
-    return mean.item(), error.item()
+    mean, w = (w * costs).sum() / w.sum(), w / w.sum()
+    error = (w * (costs - mean)).square().sum() / (1 - w.square().sum())
+    return mean.item(), error.sqrt().item()

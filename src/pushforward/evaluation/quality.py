@@ -68,10 +68,11 @@ class Quality:
 def compare(real: Tensor, fake: Tensor, *, features: str, seed: int = 0) -> Quality:
     """All comparisons of two sets of features from the network named `features`.
 
-    The kernel distance takes subsets of 1000 events, or of half the smaller set where that is less.
+    The kernel distance takes subsets of 1000 events, or of half the smaller set where that is less. Each set has four
+    events or more.
     """
     real, fake = as_tensor(real, "real"), as_tensor(fake, "fake")
-    subset = min(1000, len(real) // 2, len(fake) // 2)
+    subset = max(2, min(1000, len(real) // 2, len(fake) // 2))
     return Quality(
         frechet_distance(real, fake),
         kernel_distance(real, fake, size=subset, seed=seed),

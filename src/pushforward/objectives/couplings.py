@@ -101,6 +101,10 @@ class SemidiscreteOT(Coupling):
     rate: float = 0.1  # in units of the data's deviation; falls like one over the root of the step
     seed: int = 0
 
+    def __post_init__(self):
+        if not (self.steps >= 1 and self.batch >= 2 and self.rate > 0):
+            raise ValueError(f"potentials take a step or more, of 2 rows or more, at a rate above 0; got {self}.")
+
     def learn(self, everything: Everything) -> SemidiscretePairs:
         pairs = everything()
         rows = groups(pairs.context, pairs.data, labels=True)
@@ -165,6 +169,10 @@ class Reflowed(Coupling):
     flow: Flow
     count: int = 20_000
     batch: int = 2000  # pairs that are made at a time
+
+    def __post_init__(self):
+        if self.batch < 1:
+            raise ValueError(f"pairs are made one or more at a time; got batch={self.batch}.")
 
     @torch.no_grad()
     def learn(self, everything: Everything) -> FixedPairs:
@@ -250,5 +258,5 @@ def groups(context: Context, x: Events, *, labels: bool = False) -> list[Tensor]
             "a semidiscrete coupling is learned for each label by itself; this flow has conditions of real numbers. "
             "Couple by Independent() or TrainedFlow(flow)."
         )
-    _, group = keys(context, x).unique(dim=0, return_inverse=True)
-    return [(group == i).nonzero()[:, 0] for i in range(int(group.max()) + 1)]
+    found, group = keys(context, x).unique(dim=0, return_inverse=True)
+    return [(group == i).nonzero()[:, 0] for i in range(len(found))]
