@@ -199,7 +199,10 @@ ERRORS = {
     "no videos": (lambda _: Clips([], 2), "none"),
     "a clip without frames": (lambda _: Clips([numbered(4)], 0), "one frame at least"),
     "context of other videos": (lambda _: Clips([numbered(4)], 2, context=torch.zeros(2)), "for each of 1 videos"),
-    "a rate of zero": (lambda p: write_video(video(2), p / "a.gif", rate=0), "above 0 frames per second"),
+    "a rate of zero": (
+        lambda p: write_video(video(2), p / "a.gif", rate=0),
+        "in frames per second, is a finite number above 0",
+    ),
     "no frames to write": (lambda p: write_video(video(0), p / "a.gif"), "one frame at least"),
     "a picture": (lambda p: write_video(video(2), p / "a.jpg"), "ends in .gif"),
     "phrases without end": (lambda _: PhraseEncoder(phrases=2)(["a, b, c"]), "2 phrases at most"),

@@ -336,7 +336,7 @@ def test_the_options_of_tables_are_shown_and_do_what_they_say(tmp_path, monkeypa
         (["--columns", "weight", "--weights", "weight"], "column 'weight' cannot be learned and also be context"),
         (["--drop", *NAMES], "no column of .* is left to learn"),
         (["--model", "nfs"], "there is no model 'nfs' of tables; did you mean 'nsf'"),
-        (["--lr", "0"], "a plan needs lr above 0"),
+        (["--lr", "0"], "lr is a finite number above 0"),
         (["--batch", "0"], "a plan needs batch of at least 1"),
     ):
         with pytest.raises(SystemExit, match=message):

@@ -278,7 +278,7 @@ HALF = torch.ones(4, dtype=torch.bool)
         ),
         (lambda f: inpaint(f, RANDOM, torch.ones(4), 1), "got torch.float32"),
         (lambda f: inpaint(f, RANDOM + 9, HALF, 1), "is not finite, for rows 0, 1, 2, 3 of the images"),
-        (lambda _: Langevin(0.0), "scale above 0; got 0"),
+        (lambda _: Langevin(0.0), "scale is a finite number above 0; got 0"),
     ],
 )
 def test_what_cannot_be_done_is_said(call, message):

@@ -252,7 +252,7 @@ def test_the_annealed_target_goes_from_the_wide_flow_to_the_density():
     betas = [(objective.begin(done), objective.beta)[1] for done in (0.0, 0.25, 0.5, 0.75)]
     assert betas == pytest.approx([1e-3, 10**-1.5, 1, 1])
     assert not any(p.requires_grad for p in objective.wide.parameters())
-    with pytest.raises(ValueError, match="a width above 0 and a share in"):
+    with pytest.raises(ValueError, match="width is a finite number above 0"):
         Annealing(width=0)
 
 

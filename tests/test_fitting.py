@@ -606,7 +606,7 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: pf.fit(maf(), X, measure_every=0, patience=0), "at least 1; got 0"),
         (lambda: pf.fit_density(maf(), banana, measure_every=0), "measure_every"),
         (lambda: pf.fit_density(maf(), banana, measure_every=0, patience=0), "patience is at least 1; got 0"),
-        (lambda: pf.fit(maf(), X, steps=0), "a plan needs steps of at least 1"),
+        (lambda: pf.fit(maf(), X, steps=0), "steps is a finite number of at least 1"),
         (lambda: pf.fit_density(maf(), lambda x: x), r"a tensor \(128,\); it returned shape \(128, 2\)"),
         (lambda: importance(maf(), lambda _: 0.0), r"a tensor \(1000,\); it returned float"),
         (lambda: importance(maf(), lambda x: x[:, 0].log()), "NaN or infinite at [0-9]+ of 10000 draws"),

@@ -279,7 +279,10 @@ ERRORS = {
     ),
     "wrong latent": (lambda: picture().decode(torch.zeros(2, 4, 4), 0), r"\(batch, 4, 16\); z has shape \(2, 4, 4\)"),
     "complex": (lambda: picture().log_prob(X.to(torch.complex64), 0), "Give real and imaginary parts apart"),
-    "temperature": (lambda: picture().sample(2, 0, temperature=-1.0), "of samples is a number from 0 up; got -1"),
+    "temperature": (
+        lambda: picture().sample(2, 0, temperature=-1.0),
+        "temperature is a finite number of at least 0; got -1",
+    ),
     "a truth": (lambda: picture().sample(True, 0), "shape is an integer, or a tuple of them; got True"),
     "needless array": (lambda: vector(2).log_prob(torch.zeros(2), np.ones((2, 2))), r"context \(an array of shape"),
     "one feature": (lambda: vector(1).log_prob(X[:, 0, 0, 0]), r"x has shape \(2,\)\. Give x\[:, None\]"),

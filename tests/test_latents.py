@@ -584,7 +584,7 @@ def test_errors(tmp_path):
         Autoencoder(folder=str(tmp_path)).build()
     with pytest.raises(FileNotFoundError, match=r"no .*nothing.npz. Set PUSHFORWARD_DATA"):
         Captioned(("nothing",)).training(None)
-    with pytest.raises(ValueError, match="sigma above 0"):
+    with pytest.raises(ValueError, match="sigma is a finite number above 0"):
         FrozenAutoencoder(nn.Identity(), nn.Identity(), sigma=0)
     pytest.importorskip("transformers", reason="the extra text is not installed")
     with pytest.raises(FileNotFoundError, match="no text encoder .*nowhere'. Give 'minilm', the path"):

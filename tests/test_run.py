@@ -314,7 +314,7 @@ def test_a_run_of_so_many_minutes_has_its_steps_fixed_once(tmp_path, monkeypatch
     assert weights(tmp_path / "timed") == before
     pf.train(replace(recipe, train=plan), tmp_path / "counted")
     assert weights(tmp_path / "counted") == before
-    with pytest.raises(ValueError, match="minutes above 0"):
+    with pytest.raises(ValueError, match="minutes is a finite number above 0"):
         pf.train(recipe, tmp_path / "none", minutes=0)
 
 

@@ -214,7 +214,7 @@ def test_latent_norms_are_penalised(side):
 
 def test_latent_norms_need_the_intermediate_values():
     flow = STARFlow(image=(2, 4, 4), width=64, depths=(1, 1)).build()
-    with pytest.raises(ValueError, match="weight=-1"):
+    with pytest.raises(ValueError, match="weight is a finite number of at least 0"):
         LatentNorm(weight=-1)
     objective = LatentNorm().build(flow, Identity())
     flow.transform = reversible(flow.transform)

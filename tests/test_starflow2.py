@@ -415,10 +415,13 @@ ERRORS = {
         lambda flow: flow.draw_image([Document([[1] * 32])]),
         "has 32, without",
     ),
-    "no token to write": (lambda flow: flow.write_text([Document([[1]])], end=0, most=0), "at least one token"),
+    "no token to write": (
+        lambda flow: flow.write_text([Document([[1]])], end=0, most=0),
+        "most is a finite number of at least 1",
+    ),
     "a negative temperature": (
         lambda flow: flow.write_text([Document([[1]])], end=0, temperature=-1),
-        "a temperature from 0",
+        "temperature is a finite number of at least 0",
     ),
     "a reversible chain": (
         lambda flow: flow.with_transform(pf.transforms.reversible(flow.transform)).read(MIXED),
@@ -452,7 +455,7 @@ ERRORS = {
         "data.Documents",
     ),
     "unknown stages": (lambda _: DocumentStages(stages=("all",)), "at least one; got"),
-    "a negative weight": (lambda _: DocumentStages(text_weight=-1.0), "not negative"),
+    "a negative weight": (lambda _: DocumentStages(text_weight=-1.0), "text_weight is a finite number of at least 0"),
 }
 
 

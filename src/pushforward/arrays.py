@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -177,6 +178,29 @@ def _size(given: Any) -> Any:
     if isinstance(given, bool):
         raise TypeError
     return given if isinstance(given, int | torch.SymInt) else operator.index(given)
+
+
+def check_number(
+    value: Any,
+    name: str,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> None:
+    """Raise ValueError, with `name`, unless this is one finite real number within these limits.
+
+    >>> check_number(0.0, "the share", least=0, below=1)
+    """
+    try:
+        within = -math.inf < value < math.inf and above < value < below and least <= value <= most
+    except (TypeError, ValueError, RuntimeError):  # a word, or an array of several numbers
+        within = False
+    if not within:
+        limits = {"above": above, "of at least": least, "below": below, "at most": most}
+        told = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
+        raise ValueError(f"{name} is a finite number{told and ' ' + told}; got {value!r}.")
 
 
 def check_finite(x: Tensor, name: str = "x") -> None:

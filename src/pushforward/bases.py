@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample, spread, sum_event
@@ -41,8 +42,7 @@ class Base(nn.Module, ABC):
         `event` is the shape of one draw, for a base whose own `event` has open axes. Raises ValueError where the
         temperature is negative or not finite.
         """
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"the temperature of samples is a number from 0 up; got {temperature}.")
+        check_number(temperature, "temperature", least=0)
         return temperature * self.noise((n, *(event or self.event)), context, generator)
 
     def extra_repr(self) -> str:
@@ -157,8 +157,8 @@ class ObservedNormal(Base):
 
     def __init__(self, *event: int, rate: float = 0.1):
         super().__init__()
-        self.event = event
-        self.rate = rate
+        check_number(rate, "rate", above=0, most=1)
+        self.event, self.rate = event, rate
         self.register_buffer("variance", torch.ones(event))
 
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from pushforward.arrays import check_number
 from pushforward.codecs import Codec, CodedFlow, UniformDequantization
 from pushforward.data import Images, digits
 from pushforward.evaluation import captioned, grid, held_out_mean, save_picture
@@ -28,6 +29,7 @@ GUIDANCE = 1.0
 
 def recipe(effort: float = 1.0) -> Recipe:
     """The demo's recipe, its steps multiplied by `effort`."""
+    check_number(effort, "effort", above=0)
     made = digits_recipe()
     return replace(made, train=replace(made.train, steps=max(1, round(made.train.steps * effort))))
 

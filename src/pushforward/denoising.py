@@ -13,12 +13,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Size, nn
 
+from pushforward.arrays import as_real_tensor, check_number
 from pushforward.conditions import Condition, Context, each
 from pushforward.randomness import Keyed, draw, hashed
+from pushforward.recording import readable
 from pushforward.shapes import Events, PerSample
 
 NOISE = "noise"  # the name of the condition that tells a flow its noise level
@@ -72,6 +75,8 @@ class Learned(Denoiser):
 
     def __init__(self, net: nn.Module, *, step: float | None = None):
         super().__init__()
+        if step is not None:
+            check_number(step, "step", above=0)
         self.net, self.step = net, step
 
     def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:
@@ -96,8 +101,8 @@ class Iterative(Denoiser):
 
     def __init__(self, steps: int = 10, *, low: float = 0.01, stochastic: bool = False, seed: int = 0, chunk: int = 64):
         super().__init__()
-        if steps < 1 or not low > 0:
-            raise ValueError(f"denoising takes at least one step, to a level above 0; got steps={steps}, low={low}.")
+        check_number(steps, "steps", least=1)
+        check_number(low, "low", above=0)
         self.steps, self.low, self.stochastic, self.seed = steps, low, stochastic, seed
         self.step = Score(chunk)
 
@@ -117,6 +122,21 @@ class Iterative(Denoiser):
                 v = ratio * v + (1 - ratio.square()).sqrt() * draw(torch.randn, x.shape, x, source)
             x = clean + as_factor(t_next, x) * v
         return x
+
+
+def noise_levels(sigma: Any, batch: Size) -> PerSample:
+    """The deviation of each row's noise, (rows,), of one for all or of (*batch). Raises ValueError where it is none."""
+    given = as_real_tensor(sigma, "sigma")
+    try:
+        levels = given.expand(batch).flatten()
+    except RuntimeError:
+        raise ValueError(
+            f"sigma is one value for all rows, or one for each, {tuple(batch)}; it is of shape {tuple(given.shape)}."
+        ) from None
+    if readable(levels) and len(levels):
+        for extreme in levels.aminmax():
+            check_number(extreme.item(), "sigma", above=0)
+    return levels
 
 
 def at_level(context: Context, sigma: PerSample) -> Context:

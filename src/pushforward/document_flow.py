@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.conditions import TokenIds, expand
 from pushforward.data import Document, Documents
 from pushforward.data.prepared import SHARD, computed_once
@@ -124,8 +125,8 @@ class DocumentFlow(Flow):
         `temperature` divides logits; at 0 each token is the most probable. Raises ValueError for a document without a
         text: there is no token for the language model to go on from; and where it cannot read so many tokens more.
         """
-        if most < 1 or temperature < 0:
-            raise ValueError(f"a text has at least one token, at a temperature from 0; got {most} and {temperature}.")
+        check_number(most, "most", least=1)
+        check_number(temperature, "temperature", least=0)
         if not all(document.texts for document in documents):
             raise ValueError(
                 "a language model goes on from a token: give the document a text before, such as the token that begins "

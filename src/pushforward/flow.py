@@ -14,11 +14,11 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from pushforward import classification, conditions, diagnostics, guidance, streaming
-from pushforward.arrays import as_real_tensor, as_tensor, check_finite, moved, sizes, tensor_for
+from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_for
 from pushforward.bases import Base
 from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label
-from pushforward.denoising import Denoiser, Score
+from pushforward.denoising import Denoiser, Score, noise_levels
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source, drawing
@@ -247,12 +247,12 @@ class Flow(nn.Module):
     def denoise(self, x: Events, sigma: float | Tensor, context: Given = None, *, by: Denoiser | None = None) -> Events:
         """The clean event, given x = clean + sigma · noise, `by` a denoiser of `pushforward.denoising`, or `Score()`.
 
-        `sigma` is one value for all rows or (*batch). The result is not clipped.
+        `sigma`, above 0, is one value for all rows or (*batch). The result is not clipped.
         """
         with torch.inference_mode(False):  # gradients are needed, context encoders included
             x, rows, batch = self._rows(x, self.event, context, embedded=False)
-            sigma = moved(as_real_tensor(sigma, "sigma"), x.device).expand(batch).flatten()
-            return _unflattened((by or Score())(self.log_prob, x, sigma, rows), batch)
+            levels = moved(noise_levels(sigma, batch), x.device)
+            return _unflattened((by or Score())(self.log_prob, x, levels, rows), batch)
 
     class_log_probs = classification.class_log_probs
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from pushforward.arrays import moved
+from pushforward.arrays import check_number, moved
 from pushforward.conditions import Context, Given, each, read
 from pushforward.moves import Affine, AffineParams, Move
 from pushforward.networks.guided import Guided, Rule
@@ -42,6 +42,7 @@ class Linear(Rule):
     schedule: Literal["constant", "linear"] = "constant"
 
     def __post_init__(self):
+        check_number(self.weight, "weight")
         if self.on not in ("both", "scale", "mean"):
             raise ValueError(f'guidance acts on "both", "scale" or "mean"; got on={self.on!r}.')
         if self.schedule not in ("constant", "linear"):
@@ -90,6 +91,9 @@ class GaussianProduct(Rule):
 
     weight: float = 1.0
 
+    def __post_init__(self):
+        check_number(self.weight, "weight", least=-1)
+
     def __call__(self, conditional: AffineParams, null: AffineParams, progress: Tensor | None) -> AffineParams:
         w = self.weight
         r = (2 * (conditional.log_scale - null.log_scale).clamp(max=0)).exp()
@@ -120,6 +124,8 @@ def guided(
     all. Steps that read no context, whose null pass would be the same, stay as they are.
     """
     own: Any = flow
+    check_number(weight, "weight")
+    check_number(attention_temperature, "attention_temperature", above=0)
     if attention_temperature == 1 and not own.conditions:
         raise ValueError(
             "guidance moves away from a null context or another attention temperature, and this flow is "

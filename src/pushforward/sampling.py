@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.codecs import Codec, CodedFlow, DenoiserKind
 from pushforward.data.data import check_several
 from pushforward.flow import Flow
@@ -38,8 +39,9 @@ class Sampling:
 
     def __post_init__(self):
         for name, least in (("temperature", 0), ("guidance", 0), ("batch", 1), ("frames", 1)):
-            if not (getattr(self, name) is None or getattr(self, name) >= least):
-                raise ValueError(f"sampling needs {name} of at least {least}; got {getattr(self, name)}.")
+            if (number := getattr(self, name)) is not None:
+                check_number(number, name, least=least)
+        check_number(self.attention_temperature, "attention_temperature", above=0)
         check_several(self.prompt, "prompts")
         if self.guidance_rule not in ("linear", "product"):
             raise ValueError(f"the rule of guidance is linear or product; got {self.guidance_rule!r}.")

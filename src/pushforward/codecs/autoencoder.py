@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pushforward.arrays import check_number
 from pushforward.codecs.base import Codec, CodecConfig
 from pushforward.codecs.integers import as_integers, as_real
 from pushforward.codecs.noise import GaussianNoise
@@ -93,8 +94,7 @@ class FrozenAutoencoder(nn.Module, Codec):
         self, encoder: nn.Module, decoder: nn.Module, *, levels: int = 256, sigma: float = 0.3, tuned: bool = False
     ):
         super().__init__()
-        if not sigma > 0:
-            raise ValueError(f"noise on latents needs a sigma above 0; got {sigma}.")
+        check_number(sigma, "sigma", above=0)
         self.encoder, self.decoder = (net.eval().requires_grad_(False) for net in (encoder, decoder))
         self.levels, self.sigma = levels, sigma
         self.tuned = copy.deepcopy(decoder).requires_grad_(True) if tuned else None

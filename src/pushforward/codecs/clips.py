@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pushforward.arrays import check_number
 from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder, ImageAutoencoder
 from pushforward.codecs.base import CodecConfig
 from pushforward.codecs.noise import GaussianNoise
@@ -22,8 +23,8 @@ class ClipCodec(CodecConfig):
     later: float = 1.0  # and those of all others
 
     def __post_init__(self):
-        if not (self.first > 0 and self.later > 0):
-            raise ValueError(f"latents are multiplied by numbers above 0; got first={self.first}, later={self.later}.")
+        check_number(self.first, "first", above=0)
+        check_number(self.later, "later", above=0)
 
     @abstractmethod
     def build(self) -> FrozenClipAutoencoder: ...

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pushforward.arrays import check_number
 from pushforward.codecs.base import Codec, CodecConfig
 from pushforward.flow import Flow
 from pushforward.moves import Gaussians, MixD
@@ -41,8 +42,7 @@ class TokenCodebook(CodecConfig):
                 f"a codebook has two tokens and one feature at least; got vocabulary={self.vocabulary}, "
                 f"features={self.features}."
             )
-        if not 0 < self.sigma < 1:
-            raise ValueError(f"a codebook needs a sigma in (0, 1); got {self.sigma}.")
+        check_number(self.sigma, "sigma", above=0, below=1)
         if self.unit.partition("/")[0] not in ("bits", "nats"):
             raise ValueError(f"a unit is of bits or nats, such as bits/char; got {self.unit!r}.")
 

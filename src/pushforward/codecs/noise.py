@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.codecs.integers import IntegerCodec, as_integers, as_real, check_levels, placed
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample, sum_event
@@ -30,8 +31,7 @@ class GaussianNoise(IntegerCodec):
 
     def __post_init__(self):
         check_levels(self.levels)
-        if not self.sigma > 0:
-            raise ValueError(f"Gaussian noise needs a sigma above 0; got {self.sigma}.")
+        check_number(self.sigma, "sigma", above=0)
 
     @property
     def noise_sigma(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]

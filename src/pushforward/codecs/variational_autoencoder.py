@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushforward.arrays import check_number
 from pushforward.codecs.base import CodecConfig
 from pushforward.codecs.integers import IntegerCodec, as_integers, as_real, check_levels, placed
 from pushforward.randomness import Source, draw
@@ -73,8 +74,7 @@ class VariationalAutoencoder(nn.Module, IntegerCodec):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, levels: int = 256, sigma: float = 0.5):
         super().__init__()
         check_levels(levels)
-        if not sigma > 0:
-            raise ValueError(f"latents need a sigma above 0; got {sigma}.")
+        check_number(sigma, "sigma", above=0)
         self.encoder, self.decoder, self.levels, self.sigma = encoder, decoder, levels, sigma
         self.log_scale = nn.Parameter(torch.full((1,), -2.0))  # of the logistic distribution, on [−1, 1]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch.nn import functional as F
 
-from pushforward.arrays import as_tensor, check_exact
+from pushforward.arrays import as_tensor, check_exact, check_number
 from pushforward.conditions.context import Condition, Context, expand, names
 from pushforward.recording import readable
 
@@ -256,8 +256,8 @@ class NoiseLevel(Kind):
     optional: ClassVar[bool] = True
 
     def __post_init__(self):
-        if not 0 < self.low <= self.high:
-            raise ValueError(f"noise levels run from a low above 0 to a high; got {self.low} … {self.high}.")
+        check_number(self.low, "the lowest noise level", above=0)
+        check_number(self.high, "the highest noise level", least=self.low)
 
     @property
     def expected(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.data.captioned_tars import find_tars, read_recordings
 from pushforward.data.captions import read_metadata
 from pushforward.data.data import (
@@ -125,8 +126,7 @@ class ClipSource(SourceOfClips):
     place: ClassVar[str] = "path"
 
     def __post_init__(self):
-        if not 0 < self.validation < 1:
-            raise ValueError(f"the share of frames to hold out is above 0 and below 1; got {self.validation}.")
+        check_number(self.validation, "the share of frames to hold out", above=0, below=1)
 
     def __str__(self) -> str:
         return self.path

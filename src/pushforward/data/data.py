@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_number
 from pushforward.randomness import keyed
 from pushforward.shapes import Events
 
@@ -157,8 +157,7 @@ def context_of(context: Conditions, rows: Tensor) -> Conditions:
 
 def split_rows(n: int, share: float, *, seed: int, most: int) -> tuple[Tensor, Tensor]:
     """The rows to learn, and those to hold out: this share of n, in a random order; `most` at most, none if it is 0."""
-    if not 0 <= share < 1:
-        raise ValueError(f"the share of the events to hold out is in [0, 1); got {share}.")
+    check_number(share, "the share of the events to hold out", least=0, below=1)
     some = min(most, max(1, round(share * n))) if share else 0
     if n <= some:
         raise ValueError(f"there are {n} events, of which {some} would be held out. Give more, or hold out none.")

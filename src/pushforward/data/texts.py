@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_number
 from pushforward.data.data import Data, Rows, naming, row_numbers
 from pushforward.data.delimited import read_text
 from pushforward.data.folders import files_of
@@ -99,8 +99,7 @@ class TextSource(Source):
         documents = read_texts(self.name, self.column)
         if isinstance(self.validation, str):
             return documents, read_texts(self.validation, self.column)
-        if not 0 < self.validation < 1:
-            raise ValueError(f"the share of a text to hold out is in (0, 1); got {self.validation}.")
+        check_number(self.validation, "the share of a text to hold out", above=0, below=1)
         if len(documents) >= 10:
             some = max(1, round(self.validation * len(documents)))
             return documents[:-some], documents[-some:]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.data.encoded import Encoded, Shape, fitted
 from pushforward.data.folders import ENDINGS, Stretch, Stretches
 from pushforward.data.npz import reading
@@ -122,8 +123,7 @@ def write_video(frames: Sequence[Tensor] | Tensor, path: str | Path, *, rate: fl
     check_video(path)
     if not len(frames):
         raise ValueError(f"{path}: a video has one frame at least.")
-    if not rate > 0:
-        raise ValueError(f"a rate is above 0 frames per second; got {rate}.")
+    check_number(rate, "rate, in frames per second,", above=0)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = [frame.permute(1, 2, 0).expand(-1, -1, 3).contiguous().numpy() for frame in frames]
     if path.suffix.lower() in ANIMATED:

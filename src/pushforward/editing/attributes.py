@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_number
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
@@ -73,7 +73,10 @@ def directions_of(latents: Iterable[Events], labels: Tensor) -> Events:
 def edit(flow: Flow, images: Events, direction: Tensor, amount: float | Tensor, *, context: Given = None) -> Events:
     """The images with `amount` more of the attribute. Direction (*latent) and amount: one for all, or one an image."""
     z, direction = encode(flow, images, context), _checked(flow, direction)
-    amount = as_tensor(amount, "the amount").to(z)
+    amount = as_tensor(amount, "the amount")
+    for extreme in amount.aminmax() if amount.numel() else ():
+        check_number(extreme.item(), "the amount")
+    amount = amount.to(z)
     if amount.shape not in ((), z.shape[:1]) or direction.shape not in (z.shape[1:], z.shape):
         raise ValueError(
             f"an edit takes one direction and one amount, or a row for each of {len(z)} images; got directions "

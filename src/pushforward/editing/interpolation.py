@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_number
 from pushforward.conditions import Given, each
 from pushforward.editing.latents import decode, encode, rows
 from pushforward.flow import Flow
@@ -23,6 +23,7 @@ def interpolate(flow: Flow, a: Events, b: Events, n: int, *, temperature: float 
     a, b = as_tensor(a, "a"), as_tensor(b, "b")
     if a.shape != b.shape:
         raise ValueError(f"give pairs of images: a has shape {tuple(a.shape)}, and b has {tuple(b.shape)}.")
+    check_number(temperature, "temperature", least=0)
     if n < 2:
         raise ValueError(f"an interpolation has at least its two ends; got n={n}.")
     given = rows(flow, len(a), context)

@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.shapes import Events
 
 
@@ -29,8 +30,7 @@ class Proposal(ABC):
     acceptance: ClassVar[float]  # the target rate: where chains in many dimensions mix fastest
 
     def __post_init__(self):
-        if not self.scale > 0:
-            raise ValueError(f"a proposal needs a scale above 0; got {self.scale}.")
+        check_number(self.scale, "scale", above=0)
 
     @abstractmethod
     def drift(self, score: Events, scale: Tensor) -> Events:

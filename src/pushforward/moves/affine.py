@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.kernels import affine as kernel
 from pushforward.moves.bounds import Bound, Exp, SoftClip, Tanh
 from pushforward.moves.move import Elementwise
@@ -44,6 +45,10 @@ class Affine(Elementwise):
     soft_clip: float | None = None
 
     gaussian = True
+
+    def __post_init__(self):
+        if self.soft_clip is not None:
+            check_number(self.soft_clip, "soft_clip", above=0)
 
     @property
     def params_per_element(self) -> int:

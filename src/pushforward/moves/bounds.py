@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.arrays import check_number
+
 
 class Bound(ABC):
     """A smooth monotone function raw -> log_scale, in the dtype of raw."""
@@ -44,6 +46,9 @@ class Tanh(Bound):
 
     limit: float = 2.0
 
+    def __post_init__(self):
+        check_number(self.limit, "limit", above=0)
+
     def __call__(self, raw: Tensor) -> Tensor:
         return self.limit * torch.tanh(raw / self.limit)
 
@@ -57,6 +62,9 @@ class SoftClip(Bound):
     """
 
     limit: float = math.log(1000)
+
+    def __post_init__(self):
+        check_number(self.limit, "limit", above=0)
 
     def __call__(self, raw: Tensor) -> Tensor:
         return self.limit * raw / (self.limit + raw.abs())
@@ -77,6 +85,11 @@ class Sigmoid(Bound):
     least: float = 1e-3
     most: float = 2 - 1e-3
     offset: float = 0.0
+
+    def __post_init__(self):
+        check_number(self.least, "least", least=0)
+        check_number(self.most, "most", above=self.least)
+        check_number(self.offset, "offset")
 
     def __call__(self, raw: Tensor) -> Tensor:
         raw = raw + self.offset

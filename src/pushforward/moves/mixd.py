@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pushforward.arrays import check_number
 from pushforward.moves.bracketed import check_searches
 from pushforward.moves.mixture import Gaussian, MixtureParams, mixture_forward, mixture_inverse
 from pushforward.moves.move import Move
@@ -36,8 +37,7 @@ class Gaussians(nn.Module):
 
     def __init__(self, components: int, features: int, *, scale: float = 0.5):
         super().__init__()
-        if not 0 < scale < 1:
-            raise ValueError(f"scales start in (0, 1), since the whole has variance 1; got {scale}.")
+        check_number(scale, "scale", above=0, below=1)  # the whole has variance 1
         self.mean = nn.Parameter(math.sqrt(1 - scale**2) * torch.randn(components, features))
         self.log_scale = nn.Parameter(torch.full((components, 1), math.log(scale)))
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.moves.bounds import SoftClip
 from pushforward.moves.bracketed import inverted
 from pushforward.moves.move import Elementwise
@@ -52,11 +53,8 @@ class MonotoneNetwork(Elementwise):
     contrast: float = 64.0
 
     def __post_init__(self):
-        if self.units < 1 or not self.contrast > 1:
-            raise ValueError(
-                "a monotone network has one unit or more and a contrast above 1; got "
-                f"units={self.units}, contrast={self.contrast}."
-            )
+        check_number(self.units, "units", least=1)
+        check_number(self.contrast, "contrast", above=1)
 
     @property
     def params_per_element(self) -> int:

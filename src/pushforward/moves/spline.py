@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.kernels import spline as kernel
 from pushforward.moves.bounds import SoftClip
 from pushforward.moves.move import Elementwise
@@ -167,11 +168,9 @@ class CircularSpline(Elementwise):
 
 
 def _check(bins: int, bound: float, contrast: float) -> None:
-    if bins < 1 or not bound > 0 or not contrast > 1:
-        raise ValueError(
-            "a spline has one bin or more, a bound above 0 and a contrast above 1; got "
-            f"bins={bins}, bound={bound}, contrast={contrast}."
-        )
+    check_number(bins, "bins", least=1)
+    check_number(bound, "bound", above=0)
+    check_number(contrast, "contrast", above=1)
 
 
 def by_knots(given: Tensor, knots: Knots, bound: float, *, inverse: bool) -> tuple[Tensor, Tensor]:

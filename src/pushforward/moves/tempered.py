@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pushforward.arrays import check_number
 from pushforward.moves.categorical import Categorical
 from pushforward.moves.mixd import MixD
 from pushforward.moves.move import Move
@@ -21,8 +22,7 @@ class Tempered(nn.Module, Move):
 
     def __init__(self, move: Categorical | MixD, temperature: float):
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"a temperature of weights is above 0; got {temperature}.")
+        check_number(temperature, "temperature", above=0)
         self.move, self.temperature = move, temperature
 
     def raw_shape(self, features: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.shapes import at_least_float32, without_autocast
 
@@ -43,8 +44,7 @@ class ContractiveMLP(nn.Module):
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        if not 0 < limit < 1:
-            raise ValueError(f"a contraction has a Lipschitz constant between 0 and 1; got limit={limit}.")
+        check_number(limit, "limit, the Lipschitz constant of a contraction,", above=0, below=1)
         self.limit, self.context_encoder = limit, context_encoder
         sizes = [*pairwise((features, *hidden, features))]
         self.maps = nn.ModuleList(BoundedLinear(*size, limit=limit ** (1 / len(sizes))) for size in sizes)

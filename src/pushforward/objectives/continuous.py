@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context, Given
 from pushforward.flow import Flow
@@ -32,8 +33,8 @@ class ContinuousLikelihood(ObjectiveConfig):
     condition_dropout: Dropout = 0.0  # as of `MaximumLikelihood`
 
     def __post_init__(self):
-        if not (self.kinetic >= 0 and self.jacobian >= 0):
-            raise ValueError(f"penalties are not negative; got kinetic={self.kinetic}, jacobian={self.jacobian}.")
+        check_number(self.kinetic, "kinetic", least=0)
+        check_number(self.jacobian, "jacobian", least=0)
         check_dropout(self.condition_dropout)
 
     def build(self, flow: Flow, codec: Codec) -> PenalisedLikelihood:

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from pushforward import conditions
+from pushforward.arrays import check_number
 from pushforward.bases import StandardNormal
 from pushforward.conditions import Context
 from pushforward.flow import Flow
@@ -102,8 +103,9 @@ class SemidiscreteOT(Coupling):
     seed: int = 0
 
     def __post_init__(self):
-        if not (self.steps >= 1 and self.batch >= 2 and self.rate > 0):
-            raise ValueError(f"potentials take a step or more, of 2 rows or more, at a rate above 0; got {self}.")
+        check_number(self.steps, "steps", least=1)
+        check_number(self.batch, "batch", least=2)
+        check_number(self.rate, "rate", above=0)
 
     def learn(self, everything: Everything) -> SemidiscretePairs:
         pairs = everything()

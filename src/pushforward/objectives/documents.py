@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.codecs import Codec
 from pushforward.conditions import Given
 from pushforward.data import Data, Documents
@@ -42,11 +43,8 @@ class DocumentStages(ObjectiveConfig):
     def __post_init__(self):
         if not self.stages or not set(self.stages) <= {"images", "adapters", "both"}:
             raise ValueError(f'stages are "images", "adapters" and "both", at least one; got {self.stages}.')
-        if not (0 <= self.text_dropout <= 1 and self.text_weight >= 0):
-            raise ValueError(
-                f"text_dropout is a probability, 0 … 1, and text_weight is not negative; got {self.text_dropout} and "
-                f"{self.text_weight}."
-            )
+        check_number(self.text_weight, "text_weight", least=0)
+        check_number(self.text_dropout, "text_dropout", least=0, most=1)
 
     def build(self, flow: Flow, codec: Codec) -> DocumentLikelihood:
         return DocumentLikelihood(flow, codec, self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pushforward.arrays import check_number
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context
 from pushforward.flow import Flow
@@ -21,8 +22,7 @@ class LatentNorm(MaximumLikelihood):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.weight >= 0:
-            raise ValueError(f"a penalty's weight is not negative; got weight={self.weight}.")
+        check_number(self.weight, "weight", least=0)
 
     def build(self, flow: Flow, codec: Codec) -> LatentNormLikelihood:
         return LatentNormLikelihood(flow, codec, condition_dropout=self.condition_dropout, weight=self.weight)

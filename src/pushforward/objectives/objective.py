@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward import conditions
+from pushforward.arrays import check_number
 from pushforward.bases import Fixed
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context, Given
@@ -110,8 +111,8 @@ class MaximumLikelihood(ObjectiveConfig):
 
 def check_dropout(dropout: Dropout) -> None:
     """Raise ValueError where one of these is no probability."""
-    if not all(0 <= p <= 1 for p in ([p for _, p in dropout] if isinstance(dropout, tuple) else [dropout])):
-        raise ValueError(f"condition_dropout is a probability, 0 … 1; got {dropout}.")
+    for p in [p for _, p in dropout] if isinstance(dropout, tuple) else [dropout]:
+        check_number(p, "condition_dropout, a probability,", least=0, most=1)
 
 
 def check_fixed(codec: Codec) -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
+from pushforward.arrays import check_number
 from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.flow import Flow
@@ -45,8 +46,8 @@ class Annealing:
     share: float = 0.7
 
     def __post_init__(self):
-        if not self.width > 0 or not 0 < self.share <= 1:
-            raise ValueError(f"annealing takes a width above 0 and a share in (0, 1]; got {self}.")
+        check_number(self.width, "width", above=0)
+        check_number(self.share, "share", above=0, most=1)
 
     def inverse_temperature(self, done: float) -> float:
         """β after this share of the steps."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from pushforward.arrays import check_number
 from pushforward.codecs import Coarse, Codec, CodedFlow, DenoiserKind, FrozenAutoencoder, GaussianNoise, placed
 from pushforward.data import Captioned
 from pushforward.evaluation import captioned, check_picture, grid, save_picture
@@ -41,8 +42,8 @@ def denoise(
     """
     if n < 1:
         raise ValueError(f"take at least one image; got {n}.")
-    if sigma is not None and not sigma > 0:
-        raise ValueError(f"noise needs a sigma above 0; got {sigma:g}.")
+    if sigma is not None:
+        check_number(sigma, "sigma", above=0)
     recipe = recipe_of(run)
     check_picture(out)
     rows = recipe.held_out_data() if isinstance(recipe.data, Captioned) and data is None else images_of(run, data)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.codecs import CodedFlow
 from pushforward.data import CaptionDocuments, Document, Takes
 from pushforward.data.encoded import Encoded
@@ -56,8 +57,8 @@ def caption(
         raise ValueError("give at least one image to caption.")
     if missing := [path for path in images if not path.exists()]:
         raise FileNotFoundError(f"there is no image {missing[0]}.")
-    if most < 1 or temperature < 0:
-        raise ValueError(f"a caption has at least one token, at a temperature from 0; got {most}, {temperature}.")
+    check_number(most, "most", least=1)
+    check_number(temperature, "temperature", least=0)
     coded = load_coded(run, device=device)
     flow = document_flow(coded)
     x = _read(coded, images, seed)

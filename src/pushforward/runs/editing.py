@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate as interpolate_nearest
 from torch.nn.functional import one_hot
 
 from pushforward import editing
+from pushforward.arrays import check_number
 from pushforward.codecs import CodedFlow
 from pushforward.data import Attributed, Captioned, Images, ImageSource, Order
 from pushforward.editing import Langevin, RandomWalk
@@ -69,6 +70,7 @@ def edit(
     """
     _refuse_captions(run, "an edit by class")
     _check(run, out, n)
+    check_number(amount, "amount")
     coded = load_coded(run, device=device)
     x, _ = _encoded(coded, run, data, n)
     flow, attributes = coded.flow, _attributes(run, data)
@@ -108,6 +110,7 @@ def interpolate(
     """
     _refuse_captions(run, "interpolation")
     _check(run, out, 2 * pairs)
+    check_number(temperature, "temperature", least=0)
     coded = load_coded(run, device=device)
     x, _ = _encoded(coded, run, data, 2 * pairs)
     if len(x) < 2:

@@ -6,6 +6,7 @@ import copy
 import time
 from dataclasses import replace
 
+from pushforward.arrays import check_number
 from pushforward.data import Data
 from pushforward.training import Objective, Plan, minimise, ranks
 from pushforward.training.loop import Measure
@@ -19,8 +20,7 @@ def within(minutes: float, plan: Plan, objective: Objective, data: Data, measure
     A clock decides their number, and nothing else: a copy of the objective is trained for a few seconds, and thrown
     away. The warm-up is at most a tenth of the steps. Raises ValueError unless there is time for a step.
     """
-    if not minutes > 0:
-        raise ValueError(f"a training takes minutes above 0; got {minutes}.")
+    check_number(minutes, "minutes", above=0)
     started = time.monotonic()
     (each,) = ranks.from_first([_seconds(WARM, plan, objective, data) / WARM])  # all make the same number of steps
     some = max(WARM, min(100, int(TIMED / each)))

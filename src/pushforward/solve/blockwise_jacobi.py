@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, distributed
 
+from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork, Decoder, GraphDecoder, Resumed
@@ -56,6 +57,8 @@ def blockwise_jacobi(
     """
     if size < 1:
         raise ValueError(f"a window has at least one token; got size={size}.")
+    if tolerance is not None:
+        check_number(tolerance, "tolerance", least=0)
     if torch.is_grad_enabled():
         yield from sequential(net, move, z, context)
         return

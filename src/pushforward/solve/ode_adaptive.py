@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.recording import hidden
 from pushforward.shapes import PerSample
 from pushforward.solve.ode import Field, ODESolver, Solution, Step, combined, stages
@@ -39,9 +40,8 @@ class AdaptiveSteps(ODESolver):
 
     def __post_init__(self):
         for name in ("rtol", "atol"):
-            tolerance = getattr(self, name)
-            if tolerance is not None and not tolerance > 0:
-                raise ValueError(f"a tolerance is above 0; got {name}={tolerance}.")
+            if (tolerance := getattr(self, name)) is not None:
+                check_number(tolerance, name, above=0)
         if self.most < 1:
             raise ValueError(f"a solution may take one step or more; got most={self.most}.")
 

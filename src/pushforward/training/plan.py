@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 
+from pushforward.arrays import check_number
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -54,18 +56,16 @@ class Plan:
         if self.on_nonfinite not in ("stop", "skip"):
             raise ValueError(f"where a loss is not finite, stop or skip; got on_nonfinite={self.on_nonfinite!r}.")
         for name in ("steps", "batch", "accumulate", "log_every", "checkpoint_every", "max_skipped"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"a plan needs {name} of at least 1; got {getattr(self, name)}.")
+            check_number(getattr(self, name), name, least=1)
         for name in ("lr", "clip", "skip_above"):
-            if (number := getattr(self, name)) is not None and not number > 0:
-                raise ValueError(f"a plan needs {name} above 0; got {number}.")
+            if (number := getattr(self, name)) is not None:
+                check_number(number, name, above=0)
         for name in ("warmup", "weight_decay", "measure_every", "patience"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"a plan needs {name} of at least 0; got {getattr(self, name)}.")
+            check_number(getattr(self, name), name, least=0)
+        for decay in (*self.betas, self.average_decay):
+            check_number(decay, "a decay of betas and average_decay", least=0, below=1)
         if self.patience and not self.measure_every:
             raise ValueError(f"patience={self.patience} counts evaluations on held-out data: give measure_every too.")
-        if not all(0 <= decay < 1 for decay in (*self.betas, self.average_decay)):
-            raise ValueError(f"decays lie in [0, 1); got betas={self.betas}, average_decay={self.average_decay}.")
 
     def small(self) -> Plan:
         """The same in miniature: six steps of a test."""

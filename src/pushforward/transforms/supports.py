@@ -19,6 +19,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 from torch.nn import functional as F
 
+from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
 from pushforward.statistics import INTEGERS, RESOLVED
@@ -61,8 +62,10 @@ class Interval(Support):
     high: float | None = None
 
     def __post_init__(self):
-        if self.low is not None and self.high is not None and not self.low < self.high:
-            raise ValueError(f"the low end of an interval is below its high end; got {self.low} and {self.high}.")
+        if self.high is not None:
+            check_number(self.high, "the high end of an interval")
+        if self.low is not None:
+            check_number(self.low, "the low end of an interval", below=math.inf if self.high is None else self.high)
 
     @property
     def constraint(self) -> constraints.Constraint:
@@ -116,8 +119,8 @@ class Circle(Support):
     high: float = math.pi
 
     def __post_init__(self):
-        if not self.low < self.high:
-            raise ValueError(f"the low end of a circle is below its high end; got {self.low} and {self.high}.")
+        check_number(self.high, "the high end of a circle")
+        check_number(self.low, "the low end of a circle", below=self.high)
 
     @property
     def constraint(self) -> constraints.Constraint:
