@@ -11,9 +11,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -392,6 +394,58 @@ def test_a_full_disk_loses_nothing(trained, tmp_path, monkeypatch):
     assert weights(tmp_path) == weights(trained)
 
 
+MISHAPS = {  # what happens to the folder of a training, what is told, and what mends it
+    "removed": (shutil.rmtree, r"was removed or replaced.* after step \d of 6", None),
+    "replaced": (lambda run: (shutil.rmtree(run), run.mkdir()), r"was removed or replaced.* after step \d of 6", None),
+    "no log": (
+        lambda run: ((run / "log.jsonl").unlink(), (run / "log.jsonl").mkdir()),
+        r"cannot write .*log.jsonl, Is a directory; the state after step \d is saved in .*the same command continues",
+        lambda run: (run / "log.jsonl").rmdir(),
+    ),
+}
+
+
+def happens(monkeypatch, mishap, step: int = 5) -> None:
+    """Let it happen while this step of a training is made."""
+    fetch, calls = pf.data.Images.fetch, itertools.count(1)
+
+    def fetching(self, rows):
+        if len(rows) == 8 and next(calls) == step:
+            mishap()
+        return fetch(self, rows)
+
+    monkeypatch.setattr(pf.data.Images, "fetch", fetching)
+
+
+@pytest.mark.parametrize(("mishap", "told", "mend"), MISHAPS.values(), ids=MISHAPS)
+def test_what_happens_to_the_folder_of_a_training_loses_no_step(trained, tmp_path, monkeypatch, mishap, told, mend):
+    run = tmp_path / "run"
+    happens(monkeypatch, lambda: mishap(run))
+    with pytest.raises((OSError, RuntimeError), match=told):
+        pf.train(twin(log_every=1), run)
+    monkeypatch.undo()
+    if mend:
+        mend(run)
+    pf.train(twin(log_every=1), run)
+    assert weights(run) == weights(trained)
+
+
+def test_a_training_whose_folder_another_one_took_writes_nothing_there(tmp_path, monkeypatch):
+    with ExitStack() as other:
+        taken = lambda: (shutil.rmtree(tmp_path / "run"), other.enter_context(alone_in(tmp_path / "run")))  # noqa: E731
+        happens(monkeypatch, taken)
+        with pytest.raises(RuntimeError, match="in use by another process"):
+            pf.train(twin(log_every=1), tmp_path / "run")
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_results_that_cannot_be_written_are_told_all_the_same(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path / "run")
+    monkeypatch.setattr(pf.files, "_flush", Mock(side_effect=OSError(errno.EROFS, os.strerror(errno.EROFS))))
+    with pytest.warns(RuntimeWarning, match=r"cannot write .*results.json, Read-only.*: these results are not kept"):
+        assert "held-out" in "".join(pf.evaluate(tmp_path / "run"))
+
+
 def test_a_run_of_reflow_has_its_rounds_and_can_be_interrupted_in_the_second(tmp_path, monkeypatch):
     path = tmp_path / "table.csv"
     path.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in torch.randn(60, 2).tolist()))
@@ -659,6 +713,7 @@ def test_the_log_is_rewound_to_a_step_and_a_torn_line_dropped(tmp_path):
         log.write(step, {"loss": 1.0 / step})
     with log.path.open("a") as file:
         file.write('{"step": 4, "lo')
+    assert [line["step"] for line in log.read()] == [1, 2, 3]
     log.rewind(2)
     log.write(3, {"loss": 0.0})
     assert log.read() == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}, {"step": 3, "loss": 0.0}]

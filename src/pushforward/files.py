@@ -58,11 +58,16 @@ def made_once(path: Path, make: Callable[[Path], object]) -> Path:
     return path
 
 
+class RemovedError(RuntimeError):
+    """A folder was removed or replaced while it was locked."""
+
+
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[Callable[[], None]]:
     """Lock a folder against other processes; it is made if it is missing. The lock ends with the process.
 
-    A folder that was made here, and into which nothing was written, is removed again.
+    Yields a check, which raises RemovedError once the folder is not the locked one any more. A folder that was made
+    here, and into which nothing was written, is removed again.
     """
     from filelock import FileLock, Timeout
 
@@ -74,11 +79,23 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise RuntimeError(f"{folder} is in use by another process. Wait for it, or give another folder.") from None
     except OSError as error:
         raise OSError(f"cannot write into {folder} ({error.strerror}). Give another folder.") from None
+    mine = (folder / ".lock").stat()
+
+    def held() -> bool:
+        try:
+            return os.path.samestat(mine, (folder / ".lock").stat())
+        except OSError:
+            return False
+
+    def check() -> None:
+        if not held():
+            raise RemovedError(f"{folder} was removed or replaced while this process used it.")
+
     with lock:
         try:
-            yield
+            yield check
         finally:
-            if made and folder.exists() and [entry.name for entry in folder.iterdir()] == [".lock"]:
+            if made and held() and [entry.name for entry in folder.iterdir()] == [".lock"]:
                 remove(folder)
 
 

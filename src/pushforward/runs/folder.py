@@ -97,7 +97,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def note(folder: str | PathLike[str], results: Mapping[str, Any]) -> None:
     """Add results to results.json and to the model card; not of a release that comes with the package.
 
-    A result is a dataclass that prints, or a dict of values with its `text`.
+    A result is a dataclass that prints, or a dict of values with its `text`. Warns where the disk does not take them.
     """
     if folder_of(folder).parent == SHIPPED:
         return
@@ -105,8 +105,11 @@ def note(folder: str | PathLike[str], results: Mapping[str, Any]) -> None:
         name: result if isinstance(result, dict) else {**asdict(result), "text": str(result)}
         for name, result in results.items()
     }
-    write(Path(folder) / RESULTS, json.dumps({**read_results(folder), **plain}, indent=2) + "\n")
-    write_card(Path(folder))
+    try:
+        write(Path(folder) / RESULTS, json.dumps({**read_results(folder), **plain}, indent=2) + "\n")
+        write_card(Path(folder))
+    except OSError as error:
+        warnings.warn(f"{error}: these results are not kept there", RuntimeWarning, stacklevel=3)
 
 
 def write_card(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.data import Arrays, Data, Documents, Images, ImageSource, prepared
 from pushforward.data.data import Part, evenly_spread
 from pushforward.evaluation import document_costs
-from pushforward.files import alone_in, cache_folder, write
+from pushforward.files import RemovedError, alone_in, cache_folder, write
 from pushforward.fitting import Fit, looking_at, score_name
 from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
@@ -64,7 +64,7 @@ def train(
     if pictures and not (recipe.train.measure_every and isinstance(recipe.data, ImageSource)):
         raise ValueError("pictures are drawn at evaluations on held-out images: give train.measure_every.")
     log = Log(folder, boards)
-    with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext(), closing(log):
+    with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext() as held, closing(log):
         objective = recipe.build().to(place)
         data, measure = _prepared(recipe.training_data(), objective), _measure(recipe, objective)
         data = objective.prepare(data, cache_folder() / "states")
@@ -81,10 +81,30 @@ def train(
             measure = drawing(measure, _codec(objective), state, log)
         operations = operations_of_step(objective, data, recipe.train)
         log.utilisation = Utilisation(operations, place, tf32=recipe.train.precision == "tf32")
-        proceed(state, data, recipe.train, checkpoints=Checkpoints(folder), log=log, measure=measure)
+        try:
+            kept = Checkpoints(folder, held=held)
+            proceed(state, data, recipe.train, checkpoints=kept, log=log, measure=measure)
+        except RemovedError as removed:
+            raise _saved_again(recipe, folder, data, state, removed) from None
         if ranks.rank() == 0:
             _end(recipe, folder, state)
         return state.flow
+
+
+def _saved_again(recipe: Recipe, folder: Path, data: Data, state: State, removed: RemovedError) -> RuntimeError:
+    """Make the folder again that was removed in a training, with its state; what to tell of it.
+
+    Raises RuntimeError or ValueError where another training has begun there.
+    """
+    if ranks.size() > 1:  # the others do not know
+        return removed
+    with alone_in(folder):
+        _begin(recipe, folder, data)
+        Checkpoints(folder).save(state)
+    return RuntimeError(
+        f"{removed} It was made again, with the state after step {state.step:,} of {recipe.train.steps:,} and without "
+        "what else was there: the same command continues from there."
+    )
 
 
 def _rounds_before(objective: Objective, data: Data, plan: Plan, folder: Path, measure: Measure | None) -> Objective:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
@@ -32,17 +33,27 @@ SUMS = "sums.json"
 
 
 class Checkpoints:
-    """The checkpoints of the run in `folder`. The newest `kept` are kept, and unsound ones until these are newer."""
+    """The checkpoints of the run in `folder`. The newest `kept` are kept, and unsound ones until these are newer.
 
-    def __init__(self, folder: str | PathLike[str], kept: int = 2):
-        self.run, self.kept = Path(folder), kept
+    `held` is the check of `alone_in`, which is made before a training writes into the folder.
+    """
+
+    def __init__(self, folder: str | PathLike[str], kept: int = 2, *, held: Callable[[], None] | None = None):
+        self.run, self.kept, self.held = Path(folder), kept, held
         self.folder = self.run / "checkpoints"
+
+    def check(self) -> None:
+        """Raise RemovedError where the folder was locked and is another one now."""
+        if self.held:
+            self.held()
 
     def save(self, state: State) -> None:
         """Write a checkpoint, and the weights so far. Every process takes part; raises OSError where it fails."""
         from torch.distributed.checkpoint.api import CheckpointException  # slow to import, as pushforward is not
 
         place, first = self.folder / f"step-{state.step:08d}", ranks.rank() == 0
+        if first:
+            self.check()
         if place.exists():
             return  # a state is a function of its step
         try:

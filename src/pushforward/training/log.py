@@ -105,16 +105,17 @@ class Log:
     def rewind(self, step: int) -> None:
         """Remove the lines after `step`, which will be made again, and a truncated last line."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        whole = [line for line in lines if line.endswith("}\n")]
-        write(self.path, "".join(line for line in whole if json.loads(line)["step"] <= step))
+        write(self.path, "".join(f"{json.dumps(line)}\n" for line in self.read() if line["step"] <= step))
         self._begun = [BOARDS[board](self.folder, step) for board in self.boards]
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
         if self.utilisation and "seconds" in numbers:
             numbers = {**numbers, **self.utilisation(step, numbers["seconds"])}
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **numbers}) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, **numbers}) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write {self.path}, {error.strerror}") from error
         for board in self._begun:
             board.write(step, {name: number for name, number in numbers.items() if isinstance(number, float | int)})
 
@@ -130,5 +131,6 @@ class Log:
         self._begun = []
 
     def read(self) -> list[dict[str, float]]:
-        """The lines so far, oldest first."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+        """The lines so far, oldest first, without a last one of which a part was written."""
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}\n")]

@@ -188,6 +188,8 @@ def _record(
 ) -> None:
     """After a step: evaluate on held-out data, write a log line, save a checkpoint, each where it is due."""
     done, first = batch.step + 1, ranks.rank() == 0
+    if checkpoints and first:
+        checkpoints.check()
     numbers: dict[str, float] = {state.objective.unit: values.value, "loss": values.loss, "gradient": values.gradient}
     if measure and _due(done, plan, plan.measure_every):
         look, cost, standard_error = _evaluated(state, measure)
@@ -198,7 +200,17 @@ def _record(
     if log and first and (not values.taken or _due(done, plan, plan.log_every, plan.measure_every)):
         skipped = {} if values.taken else {"skipped": values.skipped, "skipped rows": batch.rows}
         how = {"lr": plan.lr_at(batch.step), "precision": plan.precision_on(state.objective.flow.device)}
-        log.write(done, {**numbers, **how, "seconds": round(state.seconds, 3), **skipped})
+        line = {**numbers, **how, "seconds": round(state.seconds, 3), **skipped}
+        try:
+            log.write(done, line)
+        except OSError as error:
+            if not checkpoints or ranks.size() > 1:
+                raise
+            checkpoints.save(state)  # where it cannot, it says which the last one is
+            raise OSError(
+                f"{error}; the state after step {state.step:,} is saved in {checkpoints.run}, and the same command "
+                "continues from there."
+            ) from error
     if checkpoints and (_due(done, plan, plan.checkpoint_every) or state.enough):
         checkpoints.save(state)
 
