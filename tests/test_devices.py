@@ -1,12 +1,15 @@
 """Every function makes its tensors where its arguments are, or says that they belong on the CPU.
 
 Nobody who runs these need have a second device. So torch makes tensors on the meta device where it is not told of
-another: one of these cannot be added to those on the CPU, nor read.
+another: one of these cannot be added to those on the CPU, nor read. And functions and models run on a GPU that is not
+there (`tests.gpu`), where devices cannot be mixed and waits are counted.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 import pushforward as pf
 from pushforward import evaluation as ev
-from pushforward.codecs import CodedFlow, GaussianNoise, Identity
+from pushforward.arrays import check_finite
+from pushforward.codecs import CodedFlow, GaussianNoise, Identity, codec_of
 from pushforward.data import Arrays, Order, digits
 from pushforward.editing import Langevin, RandomWalk, hole
 from pushforward.evaluation.importance import Importance
@@ -26,6 +30,7 @@ from pushforward.models import MAF, Dequantiser, FlowMatching
 from pushforward.objectives import (
     Coupling,
     Matching,
+    MaximumLikelihood,
     MinibatchOT,
     Reflowed,
     SemidiscreteOT,
@@ -35,6 +40,8 @@ from pushforward.objectives import (
 from pushforward.recipes import RECIPES
 from pushforward.sampling import Sampling, samples
 from pushforward.training import Likelihood, Plan, ReverseKL, minimise
+from tests import test_models as models
+from tests.gpu import GPU, pretended
 from tests.test_codecs import ALL as CODECS
 
 N = 6
@@ -171,13 +178,85 @@ CALLS: dict[str, Callable[[], object]] = {
     "fit": lambda: pf.fit(free(), np.random.default_rng(0).normal(size=(40, 2)), weights=np.ones(40), steps=2),
     "fit_density": lambda: pf.fit_density(free(), energy, steps=2, batch=8),
     "recipe": lambda: RECIPES["cifar10_flowpp"]().small().build(),
-    "initialization": lambda: RECIPES["mnist_glow"]().small().build().initialize(INTEGERS),
+    "initialization": lambda: RECIPES["mnist_glow"]().small().build().to(INTEGERS.device).initialize(INTEGERS),
 }
+
+
+MADE = (images, rows, free, velocity, learned_noise)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    with pretended(monkeypatch) as gpu:
+        yield gpu
+
+
+@cache
+def on_gpu(make: Callable[[], object]) -> object:
+    """A copy of what it makes, on the GPU."""
+    made = deepcopy(make())
+    parts = (made.flow, made.codec) if isinstance(made, CodedFlow) else (made,)
+    for part in parts:
+        if isinstance(part, torch.nn.Module):
+            part.to(GPU)
+    return made
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.usefixtures("gpu")
+def test_a_function_runs_on_a_gpu(name, monkeypatch):
+    """All of its arguments are there."""
+    for place, given in vars(sys.modules[__name__]).copy().items():
+        if isinstance(given, torch.Tensor | torch.nn.Module):
+            monkeypatch.setattr(sys.modules[__name__], place, given.to(GPU))
+    for make in MADE:
+        monkeypatch.setattr(sys.modules[__name__], make.__name__, partial(on_gpu, make))
+    CALLS[name]()
+
+
+BEFORE, END = {"training/prepare.py", "training/state.py"}, {"flow.py"}  # before the first step; of a sample
+SOLVER = {"solve/ode_adaptive.py", "transforms/continuous.py"}  # steps are chosen by values
+BY_VALUES = {
+    "ResidualFlow": {"transforms/residual.py"},  # it iterates until it has converged
+    "ITARFlow": {"arrays.py"},  # its levels of noise are numbers of the host
+}
+
+
+@pytest.mark.parametrize("name", models.FIRST)
+def test_a_model_is_trained_and_sampled_on_a_gpu(name, gpu):
+    """No step waits for it, and a sample once at its end, but where steps or sweeps are chosen by values."""
+    model = models.FIRST[name]
+    flow, context = model.build().to(GPU), models.context_of(model, 4)
+    x = 0.1 + 0.8 * torch.rand(4, *(axis or 2 for axis in flow.event))
+    given = None if context is None else context.to(GPU)
+    flow.initialize(x.to(GPU), given)
+    objective = (flow.objective or MaximumLikelihood()).build(flow, codec_of(flow))
+    by_values = BY_VALUES.get(name, SOLVER if name in models.SOLVED else set())
+    gpu.waits.clear()
+    minimise(objective, Arrays(x, context), Plan(steps=2, batch=4, precision="float32"), progress=False)
+    assert gpu.places() <= BEFORE | by_values
+    assert flow.log_prob(x.to(GPU), given).device == GPU
+    gpu.waits.clear()
+    assert flow.sample(4 if context is None else (), given).device == GPU
+    assert gpu.places() <= END | by_values
+    assert sum(times for place, times in gpu.waits.items() if place.startswith("flow.py")) == 1
+
+
+def test_a_gpu_that_is_not_there_refuses_what_a_gpu_would(gpu):
+    x = torch.zeros(3, device=GPU)
+    with pytest.raises(RuntimeError, match="expected all tensors on one device"):
+        x + torch.ones(3)
+    with pytest.raises(TypeError, match="convert cuda:0 device"):
+        np.asarray(x)
+    assert not gpu.waits
+    with pytest.raises(ValueError, match="1 of 3 rows"):
+        check_finite(x.index_fill(0, torch.tensor([1], device=GPU), torch.nan))
+    assert gpu.places() == {"arrays.py"}
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_function_makes_its_tensors_where_its_arguments_are(name):
-    for made in (images, rows, free, velocity, learned_noise):
+    for made in MADE:
         made()
     with Elsewhere():
         CALLS[name]()

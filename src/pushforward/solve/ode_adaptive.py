@@ -181,9 +181,9 @@ class _Walk:
 
     def _leave(self) -> None:
         """Rows that have arrived are left out from now on."""
-        here = self.going
+        here = self.going.nonzero()[:, 0]  # waits once for all that are indexed by it
         if self.rows is None:
-            self.ends, self.rows = self.y.clone(), torch.arange(len(here), device=here.device)
+            self.ends, self.rows = self.y.clone(), torch.arange(len(self.y), device=here.device)
         else:
             self.ends[self.rows] = self.y
         self.rows, self.field = self.rows[here], self.field.of(here)
