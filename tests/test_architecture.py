@@ -21,7 +21,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # who may import whom: a room imports from rooms higher on this list, which are lower in the house
 LAYERS = [
-    {"arrays", "computed", "plain", "recording", "statistics"},
+    {"arrays", "computed", "fields", "plain", "recording", "statistics"},
     {"shapes", "files", "version", "optional", "migrations", "named"},
     {"kernels", "conditions"},
     {"randomness"},

@@ -290,8 +290,9 @@ def plan_for(rows: int, **changes: Any) -> Plan:
     The weight decay is (700 / rows)², from 1e-4 to 3: few rows are soon learned by heart. These and the learning rate
     were chosen on held-out rows of small tables: docs/results.md.
     """
-    batch = changes.get("batch", min(256, rows))
-    steps = changes.get("steps", min(10_000, max(2_000, 100 * rows // max(1, batch))))
+    given = Plan(**{"steps": 1, **{name: changes[name] for name in ("steps", "batch") if name in changes}})
+    batch = given.batch if "batch" in changes else min(256, rows)
+    steps = given.steps if "steps" in changes else min(10_000, max(2_000, 100 * rows // max(1, batch)))
     chosen = {
         "lr": 3e-3,
         "weight_decay": min(3.0, max(1e-4, (700 / max(1, rows)) ** 2)),

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from pushforward.flow import Flow
 from pushforward.models import NSF, VectorModel
+from pushforward.models.model import check_class
 from pushforward.objectives import Independent, Matching
 from pushforward.transforms import ActNorm
 
@@ -50,8 +51,7 @@ def estimator(
     fields of the model: with `supports` for a prior on a box, samples stay in the box; an NSF of one feature needs
     autoregressive=True. Raises TypeError where the model is no class or function.
     """
-    if not callable(model):
-        raise TypeError(f"an estimator takes a class of pushforward.models, such as pf.models.NSF; got {model!r}.")
+    check_class(model)
     if of not in ("posterior", "likelihood"):
         raise ValueError(f'an estimator is of the "posterior" (NPE) or of the "likelihood" (NLE); got {of!r}.')
 

@@ -25,6 +25,7 @@ from pushforward.codecs import CodedFlow, codec_of
 from pushforward.evaluation import held_out
 from pushforward.fitting import fit
 from pushforward.models import NSF, VectorModel
+from pushforward.models.model import check_class
 from pushforward.randomness import keyed, seeded
 
 SPLINES = partial(NSF, autoregressive=True)  # of one feature or more
@@ -56,6 +57,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
 
     def fit(self, X: Any, y: None = None, sample_weight: Any = None) -> FlowDensity:  # noqa: N803
         """Fit to rows X (n, features), which `sample_weight` (n,) weights. Raises ValueError as `pushforward.fit`."""
+        check_class(self.model)
         x = self._rows(X, ensure_min_samples=2)
         seed = _seed(self.random_state)
         with seeded(seed):

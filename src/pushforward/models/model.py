@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
+from pushforward.fields import check_types
 from pushforward.flow import Flow
 from pushforward.objectives import ObjectiveConfig
+
+OTHER_WORDS = {  # for fields of a model, in other packages
+    "steps": "transforms; steps are of a training",
+    "num_transforms": "transforms",
+    "num_layers": "transforms, or hidden for those of a network",
+    "n_layers": "transforms, or hidden for those of a network",
+    "dim": "features",
+    "hidden_features": "hidden",
+    "hidden_dims": "hidden",
+    "hidden_units": "hidden",
+    "context_features": "context",
+    "bins": "move, such as move=moves.RationalQuadraticSpline(bins=8)",
+    "num_bins": "move, such as move=moves.RationalQuadraticSpline(bins=8)",
+}
 
 
 class Model(ABC):
@@ -23,16 +38,23 @@ class Model(ABC):
     objective: ObjectiveConfig | None = None  # how its flow is trained where nothing else is said; None: by likelihood
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
-    def __new__(cls, *_: Any, **fields: Any):
-        if "steps" in fields and "steps" not in getattr(cls, "__dataclass_fields__", ()):
-            raise TypeError(
-                f"{cls.__name__} takes the number of its transforms as transforms=; steps are of a training."
-            )
+    def __new__(cls, *given: Any, **named: Any):
+        if is_dataclass(cls):
+            _check_names(cls, given, named)
         return super().__new__(cls)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # asked of all objects, by copy and pickle too
+            raise AttributeError(name)
+        raise AttributeError(
+            f"a {type(self).__name__} of pushforward.models is the configuration of a flow, and has no {name!r}. Its "
+            "build() makes the flow."
+        )
+
     def __post_init__(self) -> None:
-        for name, value in list(vars(self).items()):
-            object.__setattr__(self, name, _plain(value))
+        check_types(self)
+        if below := {name: value for name, value in vars(self).items() if isinstance(value, int) and value < 0}:
+            raise ValueError(f"the fields of a {type(self).__name__} are counts, and none is below 0; got {below}.")
         for field, values in self.words.items():
             value = getattr(self, field)
             if isinstance(value, str):
@@ -49,8 +71,22 @@ class Model(ABC):
         return self
 
 
-def _plain(value: Any) -> Any:
-    """A field's value as plain data, which can be compared, hashed and saved."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+def check_class(model: Any) -> None:
+    """Raise TypeError where an estimator, which builds models of a size that it finds, is given something else."""
+    if isinstance(model, Model | Flow) or not callable(model):
+        raise TypeError(
+            "an estimator takes a class of pushforward.models, such as pf.models.NSF, or functools.partial(pf.models."
+            f"NSF, transforms=3); got {model!r}."
+        )
+
+
+def _check_names(kind: type, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    """Raise TypeError where a model is given fields without their names, or fields that it does not have."""
+    known = [field.name for field in fields(kind)]
+    if given:
+        raise TypeError(f"{kind.__name__} takes its fields by name, {known[0]}= first; got {given[0]!r} without one.")
+    for name in named:
+        if name not in known:
+            close = [OTHER_WORDS[name]] if name in OTHER_WORDS else difflib.get_close_matches(name, known, n=1)
+            meant = f"it is called {close[0]}" if close else f"there are {', '.join(known)}"
+            raise TypeError(f"{kind.__name__} has no field {name!r}: {meant}.")

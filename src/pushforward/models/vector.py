@@ -46,6 +46,11 @@ class VectorModel(Model):
                 "a model of vectors has one feature or more, and is conditioned on a vector, a label or nothing; got "
                 f"features={self.features}, context={self.context}, classes={self.classes}."
             )
+        if not isinstance(self.supports, tuple) or not all(isinstance(support, Support) for support in self.supports):
+            raise ValueError(
+                "supports is a tuple of transforms.Interval, Circle and Integers, one for each feature; got "
+                f"{self.supports!r}."
+            )
         if len(self.supports) not in (0, self.features):
             raise ValueError(f"give a support for each of {self.features} features, or none; got {len(self.supports)}.")
         if self.circles and not isinstance(self.support, Circle):

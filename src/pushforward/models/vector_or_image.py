@@ -17,16 +17,17 @@ class VectorOrImage(Model):
     `PosixPath`. The two are the subclasses of `Glow` that are a `VectorModel` and an `ImageModel`.
     """
 
-    def __new__(cls, **fields: Any):
+    def __new__(cls, *given: Any, **fields: Any):
         if VectorOrImage not in cls.__bases__:
-            return super().__new__(cls)
+            return super().__new__(cls, *given, **fields)
         if ("features" in fields) == ("image" in fields):
             raise TypeError(
                 f"{cls.__name__} takes features=D for vectors, or image=(C, H, W) for images, and not both; got "
-                f"{', '.join(fields) or 'neither'}."
+                f"{', '.join(map(str, [*given, *fields])) or 'neither'}."
             )
         kind = VectorModel if "features" in fields else ImageModel
-        return super().__new__(next(model for model in cls.__subclasses__() if issubclass(model, kind)))
+        model = next(model for model in cls.__subclasses__() if issubclass(model, kind))
+        return super().__new__(model, *given, **fields)
 
     def build(self) -> Flow:
         return super().build()  # of VectorModel or ImageModel # pyright: ignore[reportAbstractUsage]

@@ -152,8 +152,9 @@ class OfAngles(nn.Module):
 
 def widths(hidden: tuple[int, ...], residual: bool) -> tuple[int, ...]:
     """The widths of v_1, v_2, …: two for each residual branch, after one for v_1."""
-    if not hidden or (residual and len(set(hidden)) > 1):
+    if not hidden or min(hidden) < 1 or (residual and len(set(hidden)) > 1):
         raise ValueError(
-            f"a network has at least one hidden layer, and a residual one has equal widths; got hidden={hidden}."
+            "a network has at least one hidden layer, of width 1 or more, and a residual one has equal widths; got "
+            f"hidden={hidden}."
         )
     return (hidden[0], *(width for width in hidden for _ in range(2))) if residual else hidden

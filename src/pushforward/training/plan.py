@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from pushforward.arrays import check_number
+from pushforward.fields import check_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Plan:
     patience: int = 0  # evaluations without improvement before early stopping; 0: all steps are made
 
     def __post_init__(self):
+        check_types(self)
         if self.precision not in ("auto", "float32", "tf32", "bfloat16"):
             raise ValueError(f"networks train in float32, tf32, bfloat16 or auto; got precision={self.precision!r}.")
         if self.parallel not in ("replicated", "sharded", "hybrid"):

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from pushforward.arrays import check_number
 from pushforward.conditions import Context
+from pushforward.fields import check_types
 from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
 from pushforward.statistics import INTEGERS, RESOLVED
 from pushforward.transform import Triangular
@@ -28,6 +29,9 @@ from pushforward.transform import Triangular
 
 class Support(ABC):
     """The set of values that one feature can have, and a map from it to the real line."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     @property
     @abstractmethod
@@ -62,6 +66,7 @@ class Interval(Support):
     high: float | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         if self.high is not None:
             check_number(self.high, "the high end of an interval")
         if self.low is not None:
@@ -119,6 +124,7 @@ class Circle(Support):
     high: float = math.pi
 
     def __post_init__(self):
+        super().__post_init__()
         check_number(self.high, "the high end of a circle")
         check_number(self.low, "the low end of a circle", below=self.high)
 
@@ -160,6 +166,7 @@ class Integers(Support):
     high: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"the low end of integers is not above their high end; got {self.low} and {self.high}.")
 
