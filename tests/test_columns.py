@@ -337,7 +337,7 @@ def test_the_options_of_tables_are_shown_and_do_what_they_say(tmp_path, monkeypa
         (["--drop", *NAMES], "no column of .* is left to learn"),
         (["--model", "nfs"], "there is no model 'nfs' of tables; did you mean 'nsf'"),
         (["--lr", "0"], "lr is a finite number above 0"),
-        (["--batch", "0"], "a plan needs batch of at least 1"),
+        (["--batch", "0"], "batch is a finite number of at least 1"),
     ):
         with pytest.raises(SystemExit, match=message):
             command(monkeypatch, *words, *more)
