@@ -70,7 +70,9 @@ def _cast(value: Any, hint: Any) -> Any:
             raise TypeError
         return value
     if hint is int:
-        return int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
+        if isinstance(value, float) and not value.is_integer():
+            raise TypeError
+        return int(value) if isinstance(value, float) else operator.index(value)
     if not isinstance(value, int | float):
         raise TypeError
     return value
