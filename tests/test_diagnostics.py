@@ -104,7 +104,7 @@ def test_a_new_transform_and_a_new_move_bring_their_own_diagnosis():
         def outside(self, x):
             return x > 5
 
-    with pytest.warns(RuntimeWarning, match=r"which leave them as they are: 75.0% in step 1 Coupling\. Call"):
+    with pytest.warns(RuntimeWarning, match=r"outside the bounds of splines, or .*: 75.0% in step 1 Coupling\. Call"):
         first, second = check(Chain(Doubled(), coupling(Clipped())), X.abs() + 1).steps
     assert (first.name, second.name) == ("0 Doubled", "1 Coupling")
     assert [first.least, first.greatest, first.condition] == pytest.approx([math.log(2), math.log(2), 1.0])

@@ -304,6 +304,8 @@ def test_samples_lie_in_the_support(model):
     assert inside.shape == (20,)
     assert inside.all()
     assert flow(context).support.event_dim == x.dim() - 1
+    if None not in flow.event:
+        assert tuple(flow.transform.latent_shape(flow.event)) == tuple(flow.base.event), "sample(size=) would fail"
 
 
 @pytest.mark.parametrize("model", EACH)

@@ -14,6 +14,7 @@ from torch import Tensor
 from pushforward import moves
 from pushforward.moves import (
     Affine,
+    Categorical,
     CircularSpline,
     Composed,
     Concatenated,
@@ -84,7 +85,7 @@ def tensors(params) -> list[Tensor]:
 
 def test_every_move_is_in_the_table():
     exported = {kind for kind in vars(moves).values() if inspect.isclass(kind) and issubclass(kind, Elementwise)}
-    bounded = {moves.Categorical}  # in test_language.py
+    bounded = {Categorical}  # in test_language.py
     tested = {type(move) for move in MOVES.values()} | bounded
     assert {kind for kind in exported if not inspect.isabstract(kind)} == tested
 
@@ -154,11 +155,17 @@ def test_finite_with_finite_gradients_far_outside(move, which, far, scale):
 
 
 def test_arithmetic_is_in_at_least_float32(move):
+    """Of narrow values too: they are widened before anything else."""
     for given_in, wide in ((torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
         raw = torch.zeros(3, move.params_per_element, dtype=given_in)
         assert all(p.dtype == wide for p in tensors(move.params(raw)))
         for door in (move.forward, move.inverse):
             assert all(t.dtype == wide for t in door(torch.zeros(3, dtype=given_in), raw))
+    raw = torch.randn(3, 50, move.params_per_element)
+    for narrow in (torch.bfloat16, torch.float16):
+        x = (5 * torch.randn(3, 50)).to(narrow)
+        for door in (move.forward, move.inverse):
+            torch.testing.assert_close(door(x, raw), door(x.float(), raw), rtol=1e-4, atol=1e-4)
 
 
 def test_empty_and_of_any_shape(move):
@@ -227,7 +234,13 @@ WRONG = [
     *((RationalQuadraticSpline, sizes) for sizes in ({"bins": 0}, {"bound": -1.0}, {"contrast": 1.0})),
     (CircularSpline, {"contrast": 0.5}),
     (MonotoneNetwork, {"units": 0}),
-    (MonotoneNetwork, {"contrast": 1.0}),
+    *((MonotoneNetwork, {"contrast": contrast}) for contrast in (1.0, math.inf)),
+    (RationalQuadraticSpline, {"contrast": math.inf}),
+    *((mixture, {"components": 0}) for mixture in (LogisticMixture, GaussianMixture)),
+    (Categorical, {"cells": 0}),
+    *((bound, {"limit": limit}) for bound in (Tanh, SoftClip) for limit in (0.0, -1.0, math.inf)),
+    *((Sigmoid, ends) for ends in ({"least": -1.0}, {"most": 0.0})),
+    (Affine, {"soft_clip": 0.0}),
 ]
 
 

@@ -105,7 +105,7 @@ def test_finite_with_finite_gradients_far_outside(move, far, scale):
 def test_arithmetic_is_in_at_least_float32_and_batches_have_any_shape(move):
     for given_in, wide in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
         move = move.to(given_in)
-        for batch in ((0,), (2, 0), (2, 3, 4)):
+        for batch in ((), (0,), (2, 0), (2, 3, 4)):
             x = torch.zeros(*batch, FEATURES, dtype=given_in)
             raw = torch.zeros(*batch, *move.raw_shape(FEATURES), dtype=given_in)
             for door in (move.forward, move.inverse):

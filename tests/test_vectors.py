@@ -39,8 +39,12 @@ from pushforward.transforms import (
     Rotation,
     Roulette,
     alternating,
+    checkerboard,
+    columns,
     halves,
     scattered,
+    whole_tokens,
+    within_tokens,
 )
 from tests.toys import randomised
 
@@ -213,8 +217,10 @@ def test_far_from_zero_values_lie_in_the_support_and_have_finite_gradients(suppo
 
 @pytest.mark.parametrize("kind", [Interval, Circle, Integers])
 def test_supports_that_are_refused(kind):
-    with pytest.raises(ValueError, match="low end .* high .*; got 2 and 1"):
+    with pytest.raises(ValueError, match=r"the low end of .*; got 2"):
         kind(2, 1)
+    with pytest.raises(ValueError, match="high.*; got inf"):
+        kind(0, math.inf)
 
 
 def test_every_actnorm_is_measured_on_what_reaches_it_and_only_when_asked():
@@ -333,6 +339,20 @@ def test_the_doors_of_an_iaf_are_a_maf_s_exchanged():
         if isinstance(ours, Inverse):
             assert all(torch.equal(a, b) for a, b in zip(ours.inverse(x), theirs(x), strict=True))
             assert all(torch.equal(a, b) for a, b in zip(ours(x), theirs.inverse(x), strict=True))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: checkerboard((1, 4, 5)),
+        lambda: columns((1, 4, 5)),
+        lambda: within_tokens(4, 3, seed=0),
+        lambda: whole_tokens(torch.tensor([True, False, False]), 2),
+    ],
+)
+def test_what_has_no_half_is_not_halved(make):
+    with pytest.raises(ValueError, match=r"half|halves.*got"):
+        make()
 
 
 @pytest.mark.parametrize("split", [halves, alternating, lambda n, **options: scattered(n, 3, **options)])

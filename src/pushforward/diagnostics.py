@@ -94,7 +94,7 @@ def check(transform: Transform, x: Events, context: Context | None = None, *, ro
     if lost:
         shares = ", ".join(f"{step.outside:.1%} in step {step.name}" for step in lost)
         warnings.warn(
-            f"elements lie outside the bounds of splines, which leave them as they are: {shares}. "
+            f"elements lie outside the bounds of splines, or in the tails of histograms: {shares}. "
             "Call flow.initialize on such events, or give the splines wider bounds.",
             RuntimeWarning,
             stacklevel=3,

@@ -128,11 +128,15 @@ class Triangular(Transform):
         """x -> z, log-slopes: both of z's shape."""
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        z, log_slopes = self.slopes(x, context)
-        return z, sum_event(log_slopes).type_as(z)
+        return summed(*self.slopes(x, context))
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
         return Diagnosis(type(self).__name__, self.slopes(x, context)[1])
+
+
+def summed(value: Events, log_slopes: Events) -> tuple[Events, PerSample]:
+    """The value, and the log-det of these log-slopes, in the value's dtype."""
+    return value, sum_event(log_slopes).type_as(value)
 
 
 class Chain(Transform):
@@ -219,7 +223,11 @@ class Chain(Transform):
 
 
 class Inverse(Transform):
-    """A transform with forward and inverse exchanged: a MAF becomes an IAF."""
+    """A transform with forward and inverse exchanged: a MAF becomes an IAF.
+
+    Its `latent_shape` is right for transforms that keep the shape of events. `Unpatchify` undoes a `Patchify`, and
+    `inverted()` a `Regroup`, with the right one.
+    """
 
     def __init__(self, transform: Transform):
         super().__init__()

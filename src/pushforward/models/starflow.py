@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pushforward.bases import StandardNormal
 from pushforward.flow import Flow
 from pushforward.models.deep_shallow import DeepShallow
-from pushforward.transform import Chain, Inverse
-from pushforward.transforms import Autoregressive, Flip, Gridded, Permuted
+from pushforward.transform import Chain
+from pushforward.transforms import Autoregressive, Flip, Gridded, Permuted, Unpatchify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class STARFlow(DeepShallow):
 
     def build(self) -> Flow:
         patches = self.patches()
-        steps = Chain(patches, *map(self.step, range(len(self.depths))), Inverse(patches))
+        steps = Chain(patches, *map(self.step, range(len(self.depths))), Unpatchify(patches))
         return Flow(
             Gridded(steps) if None in self.image else steps,
             StandardNormal(*self.image),

@@ -34,8 +34,8 @@ from pushforward.networks import (
     ScaledRotary,
     TwoStreams,
 )
-from pushforward.transform import Chain, Inverse
-from pushforward.transforms import Autoregressive
+from pushforward.transform import Chain
+from pushforward.transforms import Autoregressive, Unpatchify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class STARFlow2(Model):
         )
         patches, language = shallow.patches(), self._language()
         return DocumentFlow(
-            Chain(patches, *map(shallow.step, range(deep)), self._deep(language), Inverse(patches)),
+            Chain(patches, *map(shallow.step, range(deep)), self._deep(language), Unpatchify(patches)),
             StandardNormal(*self.image),
             event=self.image,
             conditions={"text": TokenIds(self.text, language.sizes.vocabulary)},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.moves.mixture import Gaussian
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
@@ -31,6 +32,9 @@ class Categorical(Elementwise):
     """
 
     cells: int
+
+    def __post_init__(self):
+        check_number(self.cells, "cells", least=1)
 
     @property
     def params_per_element(self) -> int:

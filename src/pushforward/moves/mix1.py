@@ -58,7 +58,7 @@ class Mix1(nn.Module, Move):
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         check_searches(type(self).__name__)
-        rows = at_least_float32(y).flatten(0, -2)
+        rows = at_least_float32(y).reshape(-1, y.shape[-1])
         net: Any = self.net
         decoder = net.start(rows.shape[0], self._given(raw))
         found = []
@@ -75,11 +75,11 @@ class Mix1(nn.Module, Move):
 
     def _mixtures(self, x: Tensor, raw: Tensor) -> MixtureParams:
         """The mixtures of all features of x (*, features)."""
-        answers = self.net(x.flatten(0, -2), self._given(raw))
+        answers = self.net(x.reshape(-1, x.shape[-1]), self._given(raw))
         return self._mixture(answers.view(*x.shape, answers.shape[-1]))
 
     def _given(self, raw: Tensor) -> Tensor:
-        return raw.flatten(0, -2).to(next(self.net.parameters()).dtype)
+        return raw.reshape(-1, self.width).to(next(self.net.parameters()).dtype)
 
     def _mixture(self, answers: Tensor) -> MixtureParams:
         """(*, 3 · components): the mixture at zero has centres spread over (−1.5, 1.5), mean 0 and variance 1."""

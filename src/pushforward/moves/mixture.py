@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.moves.bounds import SoftClip
 from pushforward.moves.bracketed import inverted
 from pushforward.moves.move import Elementwise
@@ -177,6 +178,9 @@ class Mixture(Elementwise):
     """
 
     components: int = 8
+
+    def __post_init__(self):
+        check_number(self.components, "components", least=1)
 
     @property
     @abstractmethod

@@ -45,8 +45,8 @@ class Move(ABC):
         return log_slopes - 0.5 * (y.square() + math.log(2 * math.pi))
 
     def outside(self, x: Tensor) -> Tensor | None:
-        """Whether each element lies outside the bounds, where the move is the identity: bool, of any shape. None where
-        the move has no bounds."""
+        """Whether each element lies outside the bounds of the move, where it has few parameters or none, as a spline or
+        the tails of a histogram: bool, of any shape. None where the move has no bounds."""
         return None
 
 

@@ -132,13 +132,13 @@ class CircularSpline(Elementwise):
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         raw, phase = self._split(raw)
-        angle, turns = self._unwind(x)
+        angle, turns = self._unwind(at_least_float32(x))
         y, log_slopes = self._map(angle, raw, inverse=False)
         return y + turns + phase, log_slopes
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         raw, phase = self._split(raw)
-        angle, turns = self._unwind(y - phase)
+        angle, turns = self._unwind(at_least_float32(y) - phase)
         x, log_slopes = self._map(angle, raw, inverse=True)
         return x + turns, log_slopes
 

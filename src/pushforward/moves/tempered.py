@@ -39,3 +39,6 @@ class Tempered(nn.Module, Move):
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         return self.move.inverse(y, raw / self.temperature)
+
+    def extra_repr(self) -> str:
+        return f"move={type(self.move).__name__}, temperature={self.temperature:g}"

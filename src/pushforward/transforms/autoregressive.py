@@ -20,7 +20,7 @@ from pushforward.networks import CausalNetwork, Resumed
 from pushforward.plain import is_unchanged
 from pushforward.shapes import PerSample, Tokens, sum_event
 from pushforward.solve import Solve, sequential
-from pushforward.transform import Diagnosis, Solving, Triangular
+from pushforward.transform import Diagnosis, Solving, Triangular, summed
 
 
 class Autoregressive(Triangular, Solving):
@@ -50,9 +50,8 @@ class Autoregressive(Triangular, Solving):
         return sum_event(self.move.log_density(x, self.net(x, context)))
 
     def inverse(self, z: Tokens, context: Context | None = None) -> tuple[Tokens, PerSample]:
-        x, log_slopes = zip(*self.solve(self.net, self.move, z, context), strict=True)
-        x = torch.cat(x, dim=1)
-        return x, sum_event(torch.cat(log_slopes, dim=1)).to(x.dtype)
+        parts = zip(*self.solve(self.net, self.move, z, context), strict=True)  # tokens, and their log-slopes
+        return summed(*(torch.cat(part, dim=1) for part in parts))
 
     def stream(
         self, z: Iterable[Tokens], context: Context | None = None, known: Tokens | None = None

@@ -13,8 +13,8 @@ from torch import nn
 
 from pushforward.conditions import Context
 from pushforward.moves import Elementwise
-from pushforward.shapes import Events, PerSample, sum_event
-from pushforward.transform import Triangular
+from pushforward.shapes import Events, PerSample
+from pushforward.transform import Triangular, summed
 
 
 class ConditionalAffine(Triangular):
@@ -32,8 +32,7 @@ class ConditionalAffine(Triangular):
         return self.move.forward(x, self.net(torch.zeros_like(x), context))
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = self.move.inverse(z, self.net(torch.zeros_like(z), context))
-        return x, sum_event(log_slopes).to(x.dtype)
+        return summed(*self.move.inverse(z, self.net(torch.zeros_like(z), context)))
 
     def extra_repr(self) -> str:
         return f"move={type(self.move).__name__}"

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from pushforward.conditions import Context
 from pushforward.moves import Move
-from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
-from pushforward.transform import Diagnosis, Transform, Triangular
+from pushforward.shapes import Events, PerSample, at_least_float32
+from pushforward.transform import Diagnosis, Transform, Triangular, summed
 from pushforward.transforms.permutation import Permutation, shuffled
 from pushforward.transforms.reshape import Rearrangement, Regroup, numbered, squares
 
@@ -69,22 +69,35 @@ def scattered(features: int, seed: int, *, swapped: bool = False) -> Split:
 def checkerboard(image: tuple[int, int, int], *, swapped: bool = False) -> Split:
     """The black squares of a checkerboard of pixels are kept; if `swapped`, the white ones.
 
-    Squares of one colour form an image of half the width, (B, C, H, W/2). Dinh et al. 2017 (Real NVP),
-    arXiv:1605.08803.
+    Squares of one colour form an image of half the width, (B, C, H, W/2). Raises ValueError where the width is odd.
+    Dinh et al. 2017 (Real NVP), arXiv:1605.08803.
     """
     places = squares(image).roll(image[0] if swapped else 0, 0)
     return Split(Regroup(places, image), image[0], image[0])
 
 
 def within_tokens(tokens: int, features: int, seed: int) -> Split:
-    """A random half of every token's features is kept: (B, T, D) -> two of (B, T, D/2)."""
+    """A random half of every token's features is kept: (B, T, D) -> two of (B, T, D/2). Raises ValueError where D is
+    odd."""
+    if features % 2:
+        raise ValueError(
+            f"half of a token's features are kept, and an odd number has no half; got {features} features."
+        )
     places = numbered((tokens, features))[:, list(shuffled(features, seed).order)]
     return Split(Regroup(places.unflatten(1, (2, -1)).movedim(1, 0).flatten(0, 1), (tokens, features)), tokens, tokens)
 
 
 def whole_tokens(kept: Tensor, features: int) -> Split:
     """The tokens where `kept` (T,) bool is True are kept, half of all. Each is split into two, (B, T, D) -> two of
-    (B, T, D/2), so that the network has the same sizes as for `within_tokens`."""
+    (B, T, D/2), so that the network has the same sizes as for `within_tokens`.
+
+    Raises ValueError where D is odd, or where not half of the tokens are kept.
+    """
+    if features % 2 or 2 * int(kept.sum()) != len(kept):
+        raise ValueError(
+            "half of the tokens are kept, and each has an even number of features; got "
+            f"{int(kept.sum())} of {len(kept)} tokens, of {features} features."
+        )
     order = torch.cat([kept.nonzero()[:, 0], (~kept).nonzero()[:, 0]])
     places = numbered((len(kept), features))[order]
     return Split(Regroup(places.unflatten(1, (2, -1)).flatten(0, 1), (len(kept), features)), len(kept), len(kept))
@@ -109,15 +122,14 @@ class Coupling(Triangular):
         return self.split.join(kept, moved), self.split.join(torch.zeros_like(kept), log_slopes)
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        return self._summed(*self._map(self.move.forward, x, context))
+        return self._joined(*self._map(self.move.forward, x, context))
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        return self._summed(*self._map(self.move.inverse, z, context))
+        return self._joined(*self._map(self.move.inverse, z, context))
 
-    def _summed(self, kept: Events, moved: Events, log_slopes: Events) -> tuple[Events, PerSample]:
+    def _joined(self, kept: Events, moved: Events, log_slopes: Events) -> tuple[Events, PerSample]:
         """All elements, and the log-determinant. The log-slopes of kept elements are 0: they are not added."""
-        joined = self.split.join(kept, moved)
-        return joined, sum_event(log_slopes).type_as(joined)
+        return summed(self.split.join(kept, moved), log_slopes)
 
     def _map(
         self, direction: Callable[..., tuple[Tensor, Tensor]], x: Events, context: Context | None

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
-from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
+from pushforward.shapes import Events, PerSample, at_least_float32
 from pushforward.statistics import Measured, central, moments
-from pushforward.transform import Triangular
+from pushforward.transform import Triangular, summed
 
 
 class ActNorm(Measured, Triangular):  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -52,8 +52,7 @@ class ActNorm(Measured, Triangular):  # pyright: ignore[reportIncompatibleMethod
         return _forward(x, self.shift, self.log_scale)
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = _inverse(z, self.shift, self.log_scale)
-        return x, sum_event(log_slopes).to(x.dtype)
+        return summed(*_inverse(z, self.shift, self.log_scale))
 
     def initialize_from(self, x: Events, context: Context | None = None) -> None:
         """Set shift and scale from a batch. Called by `Flow.initialize` alone."""
@@ -88,8 +87,7 @@ class BatchNorm(Triangular):
         return _forward(x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
-        x, log_slopes = _inverse(z, self.shift, self.log_scale)
-        return x, sum_event(log_slopes).to(x.dtype)
+        return summed(*_inverse(z, self.shift, self.log_scale))
 
     @torch.no_grad()
     def initialize_from(self, x: Events, context: Context | None = None) -> None:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from pushforward.conditions import Context, find
 from pushforward.networks import Units
-from pushforward.shapes import Events, PerSample, at_least_float32, sum_event, without_autocast
-from pushforward.transform import Triangular
+from pushforward.shapes import Events, PerSample, at_least_float32, without_autocast
+from pushforward.transform import Triangular, summed
 
 PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, float("inf"))  # λ
 NARROWEST = 2e-3  # of a deviation: float32 does not resolve the residuals of standardised features below it
@@ -55,7 +55,7 @@ class Regression(Triangular):
 
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         x = at_least_float32(z) * torch.exp(self.log_scale) + self._mean(context)
-        return x, sum_event(self.log_scale.expand(x.shape)).to(x.dtype)
+        return summed(x, self.log_scale.expand(x.shape))
 
     @torch.no_grad()
     def initialize_from(self, x: Events, context: Context | None = None) -> None:

@@ -192,13 +192,21 @@ def numbered(event: tuple[int, ...]) -> Tensor:
 
 
 def columns(image: tuple[int, int, int]) -> Regroup:
-    """Even columns, then odd ones, as channels: (B, C, H, W) -> (B, 2C, H, W/2)."""
-    places = numbered(image)
-    return Regroup(torch.cat([places[..., ::2], places[..., 1::2]]), image)
+    """Even columns, then odd ones, as channels: (B, C, H, W) -> (B, 2C, H, W/2). Raises ValueError where W is odd."""
+    return Regroup(torch.cat(_even_and_odd(image)), image)
 
 
 def squares(image: tuple[int, int, int]) -> Tensor:
     """The positions of the black squares of a checkerboard of pixels, then of the white ones: (2C, H, W/2)."""
-    places, odd_row = numbered(image), torch.arange(image[1], device="cpu")[:, None] % 2 == 1
-    even, odd = places[..., ::2], places[..., 1::2]
+    (even, odd), odd_row = _even_and_odd(image), torch.arange(image[1], device="cpu")[:, None] % 2 == 1
     return torch.cat([torch.where(odd_row, odd, even), torch.where(odd_row, even, odd)])
+
+
+def _even_and_odd(image: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """The positions in even columns, and those in odd ones, (C, H, W/2) each."""
+    if image[2] % 2:
+        raise ValueError(
+            f"columns are split in two halves, so the width is even; got {image[2]}. Crop or pad the images."
+        )
+    places = numbered(image)
+    return places[..., ::2], places[..., 1::2]

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.fields import check_types
-from pushforward.shapes import Events, PerSample, at_least_float32, sum_event
+from pushforward.shapes import Events, PerSample, at_least_float32
 from pushforward.statistics import INTEGERS, RESOLVED
-from pushforward.transform import Triangular
+from pushforward.transform import Triangular, summed
 
 
 class Support(ABC):
@@ -263,7 +263,7 @@ class Unconstrain(Triangular):
         z = z.double() if any(support.wide for support in self.supports) else at_least_float32(z)
         features = zip(self.supports, z.unbind(1), strict=True)
         x, log_slopes = zip(*(support.from_line(feature) for support, feature in features), strict=True)
-        return torch.stack(x, 1), sum_event(torch.stack(log_slopes, 1))
+        return summed(torch.stack(x, 1), torch.stack(log_slopes, 1))
 
     def extra_repr(self) -> str:
         return ", ".join(str(support) for support in self.supports)
