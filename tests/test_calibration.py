@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 import pushforward as pf
 from pushforward.conditions import Vector
-from pushforward.evaluation import Calibration, c2st, check_calibration, plot_coverage, plot_ranks
+from pushforward.evaluation import Calibration, c2st, check_calibration, plot_corner, plot_coverage, plot_ranks
 from tests.toys import vector
 
 
@@ -134,6 +135,19 @@ def test_the_plots_hold_what_was_counted(tmp_path):
     assert curve.get_ydata()[50] == wrong.coverage(0.5)
     with pytest.raises(ValueError, match="a name for each of 3 elements, or none; got 2"):
         plot_ranks(wrong, ["a", "b"])
+
+
+def test_a_corner_plot_shows_constants_and_takes_names_as_arrays(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    x = torch.randn(20, 2)
+    x[:, 1], x[0, 0] = 3.0, torch.nan
+    figure = plot_corner(x, x[1:2], names=np.array(["a", "b"]))
+    assert [axes.get_xlim() for axes in figure.axes][-1] == (2.5, 3.5)
+    assert figure.axes[1].get_xlabel() == "a"
+    figure.savefig(tmp_path / "corner.png")
+    for samples, data in ((x[:0], x), (x[:1], None), (x[:, 0], None), (x, x[:, :1])):
+        with pytest.raises(ValueError, match="some rows of each finite; got"):
+            plot_corner(samples, data)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from torch import nn
 
 from pushforward import Flow, Inverse, guidance, models
 from pushforward.bases import StandardNormal
-from pushforward.codecs import FrozenAutoencoder
+from pushforward.codecs import FrozenAutoencoder, Identity
 from pushforward.conditions import Label, each, read
 from pushforward.networks import LabelEmbedding, UNetOptions, Velocity, VelocityMLP, VelocityUNet, VelocityViT
-from pushforward.objectives import PenalisedLikelihood
+from pushforward.objectives import Likelihood, PenalisedLikelihood
 from pushforward.solve import (
     RK4,
     Bosh3,
@@ -311,3 +311,21 @@ def test_a_tuned_decoder_learns_beside_a_continuous_flow():
     PenalisedLikelihood(flow, codec)(data)[0].backward()
     assert codec.tuned.weight.grad.abs() > 0
     assert decoder.weight.grad is None
+
+
+def test_a_penalty_changes_neither_the_score_nor_its_words():
+    flow, x = models.FFJORD(features=2, hidden=(8,)).build(), torch.randn(4, 2)
+    penalised = flow.objective.build(flow, Identity())
+    assert penalised.words(1.5) == Likelihood(flow).words(1.5) == "training log p -1.500 nats"
+    loss, logs = penalised(x)
+    torch.testing.assert_close(logs["nats"], -flow.log_prob(x).mean(), atol=1e-2, rtol=0)
+    part = flow.transform[-1]
+    energy = part.integrate(flow.transform[0](x)[0]).kinetic
+    torch.testing.assert_close(loss, (logs["nats"] + 0.005 * energy.mean()) / 2, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dropout", [10, -0.1, math.nan, (("label", 2.0),)])
+def test_a_dropout_is_a_probability(dropout):
+    flow = models.FFJORD(features=2, classes=2, hidden=(8,)).build()
+    with pytest.raises(ValueError, match="condition_dropout is a probability"):
+        Likelihood(flow, condition_dropout=dropout)

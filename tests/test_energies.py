@@ -249,6 +249,11 @@ def test_the_annealed_target_goes_from_the_wide_flow_to_the_density():
     log_r = objective._log_wide(x, None)
     expected = normal(x / 3)
     torch.testing.assert_close(log_r - log_r[0], expected - expected[0], atol=1e-4, rtol=1e-4)
+    objective.begin(0.0)
+    loss, logs = objective(torch.empty(50, 0), generator=keyed(0))
+    x, log_q = flow.sample_and_log_prob(50, generator=keyed(0))
+    torch.testing.assert_close(logs["nats"], (log_q - normal(x)).mean())  # minus this bounds log Z, minus the loss none
+    assert (loss - logs["nats"]).abs() > 0.1
     betas = [(objective.begin(done), objective.beta)[1] for done in (0.0, 0.25, 0.5, 0.75)]
     assert betas == pytest.approx([1e-3, 10**-1.5, 1, 1])
     assert not any(p.requires_grad for p in objective.wide.parameters())

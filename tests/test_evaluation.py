@@ -386,6 +386,9 @@ def test_grid_maps_clips_and_fills_up_with_white():
     assert grid(x, 2, gap=0).tolist() == [[[0.0, 0.5], [1.0, 1.0]]]
     assert grid(x, 2, gap=1).shape == (1, 3, 3)
     assert grid(x, 2, gap=1)[0, 1].tolist() == [1.0, 1.0, 1.0]
+    for images, columns in ((x[:0], 2), (x, 0), (x[0], 2)):
+        with pytest.raises(ValueError, match="a grid is of images"):
+            grid(images, columns)
 
 
 def test_pictures_are_written(tmp_path):

@@ -397,6 +397,6 @@ def test_weights_are_those_of_the_error_and_refused_where_pairs_cannot_have_them
     objective = VelocityRegression(flow)
     errors = [objective(x, None, keyed(0), torch.eye(8)[i])[0] for i in range(8)]
     torch.testing.assert_close(objective(x, None, keyed(0), weights)[0], 2 * sum(errors[1::2]))
-    semidiscrete = VelocityRegression(flow, Identity(), Matching(coupling=SemidiscreteOT()))
-    with pytest.raises(ValueError, match="give every row the same weight"):
-        semidiscrete.check(Arrays(x, weights=weights))
+    for coupling in (MinibatchOT(), SemidiscreteOT()):  # the mass of a row is that of its noise
+        with pytest.raises(ValueError, match=f"{type(coupling).__name__} gives every row as much noise"):
+            VelocityRegression(flow, Identity(), Matching(coupling=coupling)).check(Arrays(x, weights=weights))

@@ -22,7 +22,7 @@ from pushforward.arrays import as_real_tensor, check_number
 from pushforward.conditions import Condition, Context, each
 from pushforward.randomness import Keyed, draw, hashed
 from pushforward.recording import readable
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, PerSample, spread
 
 NOISE = "noise"  # the name of the condition that tells a flow its noise level
 LogProb = Callable[[Events, Context], PerSample]
@@ -155,7 +155,7 @@ def score(log_prob: LogProb, x: Events, context: Context) -> Events:
 
 def as_factor(sigma: PerSample, x: Events) -> Events:
     """A value for each row, in a shape that multiplies events, and of their dtype."""
-    return sigma.to(x).reshape(-1, *[1] * (x.dim() - 1))
+    return spread(sigma.to(x), x)
 
 
 def _chunks(x: Events, context: Context, size: int) -> Iterator[tuple[Events, Context]]:

@@ -10,7 +10,7 @@ import difflib
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -99,7 +99,7 @@ class Fit:
             stopped=stopped or ended,
             unit=unit,
             improving=bool(stopping) and not stopped and best_step == plan.steps and stopping.best_look > 1,
-            history=_moments(history, unit, state.objective.unit) if history else (),
+            history=moments(history.lines, state.objective.unit, unit) if history else (),
         )
 
     def __str__(self) -> str:
@@ -110,10 +110,10 @@ class Fit:
         )
 
 
-def _moments(history: History, unit: str, trained: str) -> tuple[Moment, ...]:
-    """The lines of a training's log as scores, held-out ones in `unit`, those of training batches in `trained`."""
-    signs, found = [-1 if each == "nats" else 1 for each in (trained, unit)], []
-    for line in history.lines:
+def moments(lines: Sequence[dict[str, float]], trained: str, held_out: str) -> tuple[Moment, ...]:
+    """The lines of a training's log as scores, of batches in the unit `trained`, of held-out events in `held_out`."""
+    signs, found = [-1 if unit == "nats" else 1 for unit in (trained, held_out)], []
+    for line in lines:
         scored = next((value for name, value in line.items() if name not in BESIDES and name != trained), None)
         found.append(Moment(int(line["step"]), signs[0] * line[trained], None if scored is None else signs[1] * scored))
     return tuple(found)

@@ -23,7 +23,7 @@ from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.editing.latents import decode, encode, encoded
 from pushforward.flow import Flow
-from pushforward.shapes import Events
+from pushforward.shapes import Events, spread
 
 
 def directions(
@@ -82,7 +82,7 @@ def edit(flow: Flow, images: Events, direction: Tensor, amount: float | Tensor, 
             f"an edit takes one direction and one amount, or a row for each of {len(z)} images; got directions "
             f"{tuple(direction.shape)} and amounts {tuple(amount.shape)}. Add several directions first."
         )
-    return decode(flow, z + amount.reshape(-1, *[1] * (z.dim() - 1)) * direction.to(z), context)
+    return decode(flow, z + spread(amount, z) * direction.to(z), context)
 
 
 def read(flow: Flow, images: Events, direction: Tensor, *, context: Given = None) -> Tensor:

@@ -24,7 +24,7 @@ from pushforward.editing.latents import rows
 from pushforward.editing.proposals import Langevin, Proposal
 from pushforward.flow import Flow
 from pushforward.randomness import Source, draw, drawing
-from pushforward.shapes import Events, PerSample, sum_event
+from pushforward.shapes import Events, PerSample, spread, sum_event
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _step(
     generator: Source,
 ) -> tuple[Place, PerSample]:
     """The state after a step, and the probability with which the proposal was accepted."""
-    wide = _beside(scale, here.x)
+    wide = spread(scale, here.x)
     noise = torch.where(missing, draw(torch.randn, here.x.shape, here.x, generator), 0)
     drift = proposal.drift(here.score, wide)
     there = at(torch.where(missing, here.x + drift + wide * noise, here.x))
@@ -129,9 +129,4 @@ def _step(
     log_ratio = there.log_p - here.log_p + 0.5 * sum_event(noise.square() - back.square())
     chance = torch.where(there.log_p.isfinite(), log_ratio.exp().clamp(max=1), 0).nan_to_num(0)
     moves = draw(torch.rand, chance.shape, chance, generator) < chance
-    return Place(*(torch.where(_beside(moves, new), new, old) for new, old in zip(there, here, strict=True))), chance
-
-
-def _beside(each: PerSample, x: Tensor) -> Tensor:
-    """One value a row, broadcast over the row."""
-    return each.reshape(-1, *[1] * (x.dim() - 1))
+    return Place(*(torch.where(spread(moves, new), new, old) for new, old in zip(there, here, strict=True))), chance

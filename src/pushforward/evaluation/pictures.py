@@ -22,6 +22,8 @@ MARGIN, LINE = 16, 24  # pixels: the gap between pictures, and the height of a l
 def grid(x: Tensor, columns: int, *, gap: int = 1) -> Tensor:
     """Images (n, C, H, W) on [−1, 1] as one picture (C, height, width) on [0, 1], clipped, with white between them."""
     x = ((as_tensor(x, "the array of images").detach().float().cpu() + 1) / 2).clamp(0, 1)
+    if x.dim() != 4 or not len(x) or columns < 1:
+        raise ValueError(f"a grid is of images (n, C, H, W), one or more; got {tuple(x.shape)}, {columns=}.")
     missing = -len(x) % columns
     x = torch.cat([x, x.new_ones(missing, *x.shape[1:])])
     x = torch.nn.functional.pad(x, (0, gap, 0, gap), value=1.0)

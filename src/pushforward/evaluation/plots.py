@@ -14,6 +14,8 @@ from pushforward.evaluation.calibration import Calibration
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+HISTOGRAM, POINTS = 10_000, 2_000  # rows of a set that are shown
+
 
 def plot_ranks(calibration: Calibration, names: Sequence[str] = (), *, bins: int = 10, columns: int = 4) -> Figure:
     """A histogram of ranks for each element of an event, and the 95% band of an exact flow's counts.
@@ -23,9 +25,7 @@ def plot_ranks(calibration: Calibration, names: Sequence[str] = (), *, bins: int
     """
     counted, expected = calibration.histogram(bins)
     counted = counted.reshape(-1, bins)
-    names = names or [f"x[{i}]" for i in range(len(counted))]
-    if len(names) != len(counted):
-        raise ValueError(f"give a name for each of {len(counted)} elements, or none; got {len(names)}.")
+    names = _named(names, len(counted), "element")
     rows, columns = -(-len(counted) // columns), min(columns, len(counted))
     figure = _figure(2.4 * columns, 2.2 * rows)
     low, high = _band(expected, len(calibration.ranks))
@@ -79,31 +79,33 @@ def plot_history(
 def plot_corner(samples: Tensor, data: Tensor | None = None, names: Sequence[str] = ()) -> Figure:
     """Histograms of each feature, and points for each pair of features: samples (n, d), and data (m, d) in grey.
 
-    A histogram has the central 99.8% of values; d is at most 12.
+    A histogram has the central 99.8% of values; d is at most 12. Rows that are not finite are left out.
     """
-    samples, data = as_tensor(samples, "samples"), None if data is None else as_tensor(data, "data")
-    d = samples.shape[1]
+    given = [(as_tensor(x, "a set"), color) for x, color in ((samples, "C0"), (data, "0.4")) if x is not None]
+    sets = [(x.detach().double().cpu()[x.cpu().isfinite().all(-1)], color) for x, color in given if x.dim() == 2]
+    d = given[0][0].shape[-1]
+    if len(sets) < len(given) or any(x.shape[1] != d or not len(x) for x, _ in sets):
+        shapes = " and ".join(str(tuple(x.shape)) for x, _ in given)
+        raise ValueError(f"a corner plot is of samples (n, d) and data (m, d), some rows of each finite; got {shapes}.")
     if d > 12:
         raise ValueError(f"a corner plot shows 12 features at most; these are {d}. Choose some: samples[:, [0, 3]].")
-    names = names or [f"x[{i}]" for i in range(d)]
-    if len(names) != d:
-        raise ValueError(f"give a name for each of {d} features, or none; got {len(names)}.")
-    sets = [(x.detach().double().cpu(), color) for x, color in ((samples, "C0"), (data, "0.4")) if x is not None]
-    ends = torch.stack([torch.stack([x.quantile(q, 0) for q in (0.001, 0.999)], 1) for x, _ in _thinned(sets, 10_000)])
-    low, high = ends[..., 0].amin(0).tolist(), ends[..., 1].amax(0).tolist()
+    names = _named(names, d, "feature")
+    ends = torch.stack([x[:HISTOGRAM].quantile(torch.tensor([0.001, 0.999]).double(), 0) for x, _ in sets])
+    low, high = ends[:, 0].amin(0), ends[:, 1].amax(0)
+    room = 0.5 * (low == high)  # around a constant
+    limits = [*zip((low - room).tolist(), (high + room).tolist(), strict=True)]
     figure = _figure(1.6 * d + 0.8, 1.6 * d + 0.8)
     for i in range(d):
         for j in range(i + 1):
             axes = figure.add_subplot(d, d, i * d + j + 1)
-            for x, color in _thinned(sets, 10_000 if i == j else 2_000):
+            for x, color in sets:
                 if i == j:
-                    axes.hist(
-                        x[:, i].numpy(), bins=40, range=(low[i], high[i]), density=True, histtype="step", color=color
-                    )
+                    values = x[:HISTOGRAM, i].numpy()
+                    axes.hist(values, bins=40, range=limits[i], density=True, histtype="step", color=color)
                 else:
-                    axes.plot(x[:, j].numpy(), x[:, i].numpy(), ".", ms=2, alpha=0.4, color=color)
-                    axes.set(ylim=(low[i], high[i]))
-            axes.set(xlim=(low[j], high[j]), xticks=[], yticks=[])
+                    axes.plot(*x[:POINTS, [j, i]].T.numpy(), ".", ms=2, alpha=0.4, color=color)
+                    axes.set(ylim=limits[i])
+            axes.set(xlim=limits[j], xticks=[], yticks=[])
             if i == d - 1:
                 axes.set_xlabel(names[j])
             if j == 0 and i:
@@ -111,9 +113,11 @@ def plot_corner(samples: Tensor, data: Tensor | None = None, names: Sequence[str
     return figure
 
 
-def _thinned(sets: Sequence[tuple[Tensor, str]], most: int) -> list[tuple[Tensor, str]]:
-    """The finite rows of each set, this many at most."""
-    return [(x[x.isfinite().all(1)][:most], color) for x, color in sets]
+def _named(names: Sequence[str], count: int, what: str) -> list[str]:
+    """The names given, one each, or "x[0]", …."""
+    if len(names) not in (0, count):
+        raise ValueError(f"give a name for each of {count} {what}s, or none; got {len(names)}.")
+    return [*names] or [f"x[{i}]" for i in range(count)]
 
 
 def _band(expected: Tensor, events: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.learned_inverse import LearnedInverse
-from pushforward.objectives.objective import Objective, with_dropout
+from pushforward.objectives.objective import Objective, check_dropout, with_dropout
 from pushforward.randomness import Source
 
 
@@ -29,6 +29,7 @@ class InverseAlignment(Objective):
 
     def __init__(self, inverse: LearnedInverse, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
         super().__init__()
+        check_dropout(condition_dropout)
         self.flow, self.codec, self.condition_dropout = inverse, codec, condition_dropout  # pyright: ignore
 
     def forward(

@@ -17,6 +17,7 @@ from pushforward.denoising import Learned
 from pushforward.flow import Flow
 from pushforward.networks import LabelPrefix, LayerOptions, NoiseTransformer, ScaledRotary, TextPrefix
 from pushforward.objectives.objective import Likelihood, MaximumLikelihood
+from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 
 
@@ -79,9 +80,11 @@ class DenoiserBeside(Likelihood):
     Neither has a gradient by the other's weights. A step costs one more backward pass of the flow.
     """
 
-    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events | None, PerSample]:
+    def terms(
+        self, x: Events, context: Context, generator: Source = None
+    ) -> tuple[PerSample, Events | None, PerSample]:
         x = x.detach().requires_grad_()
-        log_p, z, _ = super().terms(x, context)
+        log_p, z, _ = super().terms(x, context, generator)
         (score,) = torch.autograd.grad(log_p.sum(), x, retain_graph=True)
         learned = self.flow.denoiser
         assert isinstance(learned, Learned)

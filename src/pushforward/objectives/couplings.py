@@ -44,6 +44,7 @@ class Coupling(ABC):
     """The contract of a coupling: a frozen dataclass, without state."""
 
     waits: ClassVar[bool] = False  # whether the host waits for the device when it pairs
+    alike: ClassVar[bool] = False  # whether each row takes as much noise, so that weights would have no effect
 
     def learn(self, everything: Everything) -> Coupling:
         """The coupling that is used with these data: what has nothing to learn returns itself."""
@@ -72,6 +73,7 @@ class MinibatchOT(Coupling):
     """
 
     waits: ClassVar[bool] = True
+    alike: ClassVar[bool] = True
 
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
         noise = pairs.noise.clone()
@@ -96,6 +98,7 @@ class SemidiscreteOT(Coupling):
     """
 
     waits: ClassVar[bool] = True
+    alike: ClassVar[bool] = True
 
     steps: int = 2000
     batch: int = 2048  # noise a step

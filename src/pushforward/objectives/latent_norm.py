@@ -9,6 +9,7 @@ from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context
 from pushforward.flow import Flow
 from pushforward.objectives.objective import Dropout, Likelihood, MaximumLikelihood
+from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample, sum_event
 from pushforward.transform import Triangular, trace
 from pushforward.transforms import Reversible, rearranges
@@ -45,7 +46,7 @@ class LatentNormLikelihood(Likelihood):
         super().__init__(flow, codec, condition_dropout=condition_dropout)
         self.weight = weight
 
-    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events, PerSample]:
+    def terms(self, x: Events, context: Context, generator: Source = None) -> tuple[PerSample, Events, PerSample]:
         rows, z = self.flow.embedded(context), x
         log_det = norms = x.new_zeros(len(x))
         for transform, value, log_slopes in trace(self.flow.transform, x, rows):

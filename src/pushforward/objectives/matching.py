@@ -23,7 +23,7 @@ from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.flow import Flow
-from pushforward.objectives.couplings import Coupling, FixedPairs, Independent, Pairs, Reflowed, SemidiscreteOT
+from pushforward.objectives.couplings import Coupling, FixedPairs, Independent, Pairs, Reflowed
 from pushforward.objectives.objective import (
     Dropout,
     Objective,
@@ -120,8 +120,11 @@ class VelocityRegression(Objective):
 
     def check(self, data: Data) -> None:
         """Let the coupling learn what it needs from all of the data. Raises ValueError where it cannot weigh them."""
-        if data.weights is not None and isinstance(self.config.coupling, SemidiscreteOT):
-            raise ValueError("semidiscrete pairs give every row the same weight: fit without weights, or otherwise.")
+        if data.weights is not None and self.config.coupling.alike:
+            raise ValueError(
+                f"{type(self.config.coupling).__name__} gives every row as much noise, so weights would have no "
+                "effect: couple by Independent(), as models.FlowMatching does, or draw rows by their weights."
+            )
         self.coupling = self.config.coupling.learn(partial(self._rows, data))
 
     def following(self) -> VelocityRegression | None:

@@ -12,7 +12,7 @@ from pushforward.conditions import Context, Given, NoiseLevel, by_name
 from pushforward.flow import Flow
 from pushforward.objectives.objective import Dropout, Likelihood, MaximumLikelihood, check_fixed, with_dropout
 from pushforward.randomness import Source, draw
-from pushforward.shapes import Events
+from pushforward.shapes import Events, spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,6 @@ class LeveledLikelihood(Likelihood):
         clean = self.codec.clean(data)
         u = draw(torch.rand, clean.shape[:1], clean, generator)
         t = self.levels.low + (self.levels.high - self.levels.low) * u
-        x = clean + t.reshape(-1, *[1] * (clean.dim() - 1)) * draw(torch.randn, clean.shape, clean, generator)
+        x = clean + spread(t, clean) * draw(torch.randn, clean.shape, clean, generator)
         given = {**by_name(self.flow.conditions, context), self.name: t}
         return x, with_dropout(self.flow, x, given, self.condition_dropout, generator), t

@@ -159,6 +159,7 @@ class Likelihood(Objective):
 
     def __init__(self, flow: Flow, codec: Codec = Identity(), *, condition_dropout: Dropout = 0.0):
         super().__init__()
+        check_dropout(condition_dropout)
         self.flow, self.codec, self.condition_dropout = flow, codec, condition_dropout
         codec.join(flow)
         self.unit, self.quantity = codec.unit, codec.quantity if codec.unit == "nats" else ""
@@ -168,7 +169,7 @@ class Likelihood(Objective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, log_q = self.codec.encode(data, generator)
         given = with_dropout(self.flow, x, context, self.condition_dropout, generator)
-        log_p, z, beside = self.terms(x, given)
+        log_p, z, beside = self.terms(x, given, generator)
         bound = log_p - log_q if weights is None else weights * (log_p - log_q)
         loss, cost = -bound.mean() / x[0].numel(), self.codec.in_unit(bound.detach(), data)
         for error in (beside, self.codec.decoding_error(x.detach(), data)):
@@ -176,9 +177,11 @@ class Likelihood(Objective):
                 loss = loss + (error if weights is None else weights * error).mean()
         return loss, {self.unit: cost.mean(), **({} if z is None else {"z": z.detach()})}
 
-    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events | None, PerSample | None]:
-        """log p; latents, where the base observes them; and where something is trained beside the flow, the error
-        (batch,) that is added."""
+    def terms(
+        self, x: Events, context: Context, generator: Source = None
+    ) -> tuple[PerSample, Events | None, PerSample | None]:
+        """log p, of estimates by the generator; latents, where the base observes them; and a penalty, or the error of
+        what is trained beside the flow, (batch,), where there is one: it is added."""
         if isinstance(self.flow.base, Fixed):
             return self.flow.log_prob(x, context), None, None
         return *self.flow.log_prob_and_latent(x, context), None

@@ -62,7 +62,9 @@ class ProgressiveLikelihood(Likelihood):
         with frozen(*finished):
             return super().forward(data, context, generator, weights)
 
-    def terms(self, x: Events, context: Context) -> tuple[PerSample, Events | None, PerSample | None]:
+    def terms(
+        self, x: Events, context: Context, generator: Source = None
+    ) -> tuple[PerSample, Events | None, PerSample | None]:
         return self.flow.with_transform(Chain(*self._parts())).log_prob(x, context), None, None
 
     def following(self) -> ProgressiveLikelihood | None:

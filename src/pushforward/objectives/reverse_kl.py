@@ -57,10 +57,10 @@ class Annealing:
 class ReverseKL(Objective):
     """Mean of log q(x | context) − log p̃(x) over draws x of the flow q, in nats: KL(q ‖ p) − log Z, where p = p̃ / Z.
 
-    So −loss is a lower bound on log Z, in variational inference the ELBO. `log_density` takes events (n, *event),
-    and the context where there is one, and returns log p̃ (n,), differentiably. Only the number of data rows and their
-    context are used: minimise it over `Arrays(torch.empty(256, 0))`. The loss does not show modes of p where q has no
-    mass: `anneal` finds more of them.
+    Minus this is a lower bound on log Z, in variational inference the ELBO, and is logged. `log_density` takes events
+    (n, *event), and the context where there is one, and returns log p̃ (n,), differentiably. Only the number of data
+    rows and their context are used: minimise it over `Arrays(torch.empty(256, 0))`. The bound does not show modes of p
+    where q has no mass: `anneal` finds more of them, by a loss whose p̃ changes.
 
     With `path_gradients` the gradient leaves out the part whose mean is zero, that of log q by its weights where x is
     given: where q = p the rest is zero for every draw. This takes a second pass, x -> z; it is not for networks that
@@ -85,12 +85,11 @@ class ReverseKL(Objective):
         if self.path_gradients:
             with frozen(self.flow):
                 log_q = self.flow.log_prob(x, context)
-        log_p = evaluate(self.log_density, x, context)
+        log_p = target = evaluate(self.log_density, x, context)
         if self.beta < 1:
-            log_p = self.beta * log_p + (1 - self.beta) * self._log_wide(x, context)
-        kl = log_q - log_p
-        loss = (kl if weights is None else weights * kl).mean()
-        return loss, {self.unit: loss.detach()}
+            target = self.beta * log_p + (1 - self.beta) * self._log_wide(x, context)
+        w = 1 if weights is None else weights
+        return (w * (log_q - target)).mean(), {self.unit: (w * (log_q - log_p)).detach().mean()}
 
     @property
     def changes(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -71,11 +71,13 @@ class HeldOutLogProb:
     standard_error: float
     rows: int
     samples: int  # draws of the codec for each row
-    exact: bool  # whether it is the log-density; else a lower bound, or an estimate
+    bound: bool  # whether it is a lower bound, as columns are of integers; else the log-density itself
+    exact: bool  # whether log-dets are computed exactly
 
     def __str__(self) -> str:
-        bound = "" if self.exact else f"; a lower bound, K = {self.samples}"
-        return f"{self.mean:.3f} ± {self.standard_error:.3f} nats (mean ± s.e. over {self.rows:,} rows{bound})"
+        told = f"; a lower bound, K = {self.samples}" if self.bound else ""
+        told += "" if self.exact else "; log-dets estimated"
+        return f"{self.mean:.3f} ± {self.standard_error:.3f} nats (mean ± s.e. over {self.rows:,} rows{told})"
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,8 @@ def _measured_table(
 ) -> Iterator[tuple[str, HeldOutLogProb | ColumnRanks]]:
     """The log-density of rows, and their calibration where they have no weights, by name."""
     mean = held_out_mean(coded, rows, samples=samples)
-    exact = mean.exact and isinstance(coded.codec, Identity)
-    yield "held-out log p", HeldOutLogProb(-mean.mean, mean.standard_error, mean.events, samples, exact)
+    bound = not isinstance(coded.codec, Identity)
+    yield "held-out log p", HeldOutLogProb(-mean.mean, mean.standard_error, mean.events, samples, bound, mean.exact)
     if rows.weights is None:
         some = rows.part(range(min(RANKED, len(rows))))
         x = coded.codec.encode(some.events, keyed(0))[0]

@@ -9,6 +9,7 @@ import torch
 
 from pushforward.data import TableSource
 from pushforward.evaluation import plot_corner, plot_history
+from pushforward.fitting import Moment, moments
 from pushforward.randomness import keyed
 from pushforward.runs.data import recipe_of
 from pushforward.runs.folder import folder_of, load_coded
@@ -21,7 +22,8 @@ SHOWN = 8  # columns of a table in a corner plot
 def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto") -> str:
     """Draw the losses of a run, loss.png, and of a run on a table samples beside held-out rows, corner.png.
 
-    A corner plot shows the first eight columns. Where there is a context, each sample is given that of a held-out row.
+    A corner plot shows the first eight columns. Where rows have weights, as many as samples are drawn by these. Where
+    there is a context, each sample is given that of a held-out row.
 
     Args:
         run: The run folder.
@@ -38,6 +40,8 @@ def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto"
     if not isinstance(recipe.data, TableSource):
         return f"{out / 'loss.png'}"
     coded, rows = load_coded(run, device=device), recipe.data.held_out(recipe.takes())
+    if rows.weights is not None:
+        rows = rows.part(torch.multinomial(rows.weights.double(), n, replacement=True, generator=keyed(1)))
     with torch.no_grad():
         shape, context = (n,), None
         if rows.context is not None:
@@ -51,7 +55,7 @@ def plot(run: Path, out: Path | None = None, n: int = 5000, device: str = "auto"
 class Curves(NamedTuple):
     """The scores of a training, as `plot_history` takes them. Of nats they are log p."""
 
-    scores: list[tuple[int, float, float | None]]
+    scores: tuple[Moment, ...]
     name: str  # of the scores of batches
     held_out: str  # of those of held-out events, which may be of another unit
 
@@ -62,11 +66,6 @@ def history(lines: list[dict[str, float]]) -> Curves:
         raise ValueError("the run has no log of its training.")
     names = {name: None for line in lines for name in line if name not in BESIDES}
     unit = next(name for name in names if not name.startswith("held-out "))
-    looked = next((name for name in names if name.startswith("held-out ")), f"held-out {unit}")
-    of_batches, of_held_out = (-1 if each == "nats" else 1 for each in (unit, looked.removeprefix("held-out ")))
-    found = [
-        (int(line["step"]), of_batches * line[unit], of_held_out * line[looked] if looked in line else None)
-        for line in lines
-    ]
-    name, held_out = ("log p, nats" if each == "nats" else each for each in (unit, looked.removeprefix("held-out ")))
-    return Curves(found, name, held_out)
+    looked = next((name.removeprefix("held-out ") for name in names if name.startswith("held-out ")), unit)
+    name, held_out = ("log p, nats" if each == "nats" else each for each in (unit, looked))
+    return Curves(moments(lines, unit, looked), name, held_out)
