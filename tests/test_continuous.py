@@ -327,5 +327,5 @@ def test_a_penalty_changes_neither_the_score_nor_its_words():
 @pytest.mark.parametrize("dropout", [10, -0.1, math.nan, (("label", 2.0),)])
 def test_a_dropout_is_a_probability(dropout):
     flow = models.FFJORD(features=2, classes=2, hidden=(8,)).build()
-    with pytest.raises(ValueError, match="condition_dropout is a probability"):
+    with pytest.raises(ValueError, match="condition_dropout, a probability, is"):
         Likelihood(flow, condition_dropout=dropout)
