@@ -219,7 +219,7 @@ def test_a_histogram_has_the_density_that_its_bins_say(knots):
     torch.manual_seed(0)
     move, x = Histogram(bins=16, knots=knots), torch.linspace(-9, 9, 100_001).double()
     raw = 2 * torch.randn(move.params_per_element).double()
-    edges, mass = move.edges(x), move.params(raw).log_mass.exp()
+    edges, mass = move.edges(x), move.params(raw).exp()
     density = move.log_density(x, raw.expand(len(x), -1)).exp()
     found = torch.zeros_like(mass).index_add(0, torch.bucketize(x, edges), density) * (x[1] - x[0])
     torch.testing.assert_close(found, mass, rtol=0, atol=2e-3)  # a sum at steps of 2e-4

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pushforward import conditions, networks
 from pushforward.bases import StandardNormal
-from pushforward.conditions import Label, Vector, drop, read
+from pushforward.conditions import Condition, Label, Vector, drop, read
 from pushforward.flow import Flow
 from pushforward.guidance import Linear
 from pushforward.moves import Affine, Composed, LogisticMixture, Shift
@@ -22,17 +22,23 @@ from pushforward.networks import (
     MLP,
     CausalNetwork,
     CausalTransformer,
+    GatedAttentionNet,
     Guided,
     LabelEmbedding,
     LabelPrefix,
     LayerOptions,
     Learned,
     MaskedMLP,
+    NumberPrefix,
     Positions,
     PrefixTransformer,
     Rotary,
     ScaledRotary,
+    TextPrefix,
     VectorEmbedding,
+    VectorPrefix,
+    VelocityViT,
+    ViT,
 )
 from pushforward.networks import transformer as transformers
 from pushforward.networks.layers import GroupedAttention
@@ -362,9 +368,45 @@ def test_rotary_attention_depends_on_distances_alone():
     assert not torch.allclose(product(7, 1), product(7, 2))
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CausalTransformer(2, (2, 2), positions=Learned(4, 10), width=10, depth=1, heads=3),
+        lambda: ViT(2, (2, 2), tokens=4, width=10, depth=1, heads=3),
+        lambda: VelocityViT((1, 4, 4), patch=2, width=10, depth=1, heads=3),
+        lambda: GatedAttentionNet(1, (1, 2), size=(2, 2), width=10, blocks=1),
+    ],
+)
+def test_heads_that_do_not_share_the_width_are_refused(make):
+    with pytest.raises(ValueError, match="share the width equally, and 10 is no multiple of (3|4)"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        partial(VectorEmbedding, 2, 4),
+        partial(VectorPrefix, 2, 4),
+        partial(NumberPrefix, 4, name="vector"),
+        partial(TextPrefix, 2, 1, 4, name="vector"),
+    ],
+)
+def test_what_is_null_has_no_part_in_values_and_gradients(encoder):
+    """Whatever the value of a null condition is, as one that is missing from the data."""
+    encoder, value = encoder(), torch.randn(3, 2)
+    value[1] = torch.nan
+    value = {NumberPrefix: value[:, 0], TextPrefix: value[..., None]}.get(type(encoder), value)
+    given = Condition(value.requires_grad_(), torch.tensor([False, True, False]))
+    answers = encoder({"vector": given})
+    answers.square().sum().backward()
+    assert all(t.isfinite().all() for t in (answers, value.grad, *(weight.grad for weight in encoder.parameters())))
+
+
 def test_positions_that_are_refused():
     with pytest.raises(ValueError, match="norm='layernorm'"):
         LayerOptions(norm="layernorm")
+    with pytest.raises(ValueError, match="gated=True"):
+        LayerOptions(silu=True)
     with pytest.raises(ValueError, match="only the first may be None"):
         Rotary(4, None)
     with pytest.raises(ValueError, match="6 features are not a multiple of 4"):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pushforward.kernels import serving
 from pushforward.kernels.build import function, library
+from pushforward.recording import recorded
 
 MOVE, PULL = (c_void_p,) * 5, (c_void_p,) * 7  # what the two functions take
 
@@ -34,7 +35,7 @@ class Move(NamedTuple):
 def serves(name: str, struct: type[ctypes.Structure], x: Tensor, raw: Tensor, params: int, least: str) -> bool:
     """Whether the kernel may move x by raw, which has `params` raw parameters an element; `least` names the work."""
     return (
-        not serving.recorded()
+        not recorded()
         and x.numel() >= serving.LEAST[least]
         and raw.shape == (*x.shape, params)  # else the kernel would read outside the tensor
         and serving.are_plain(x, raw)
@@ -60,14 +61,9 @@ class _Moved(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, raw = ctx.saved_tensors
-        twice = torch.is_grad_enabled()
-        if not (twice or serving.recorded() or serving.batched(*gradients)) and serving.are_plain(x, raw, *gradients):
+        if serving.may_pull(x, raw, *gradients):
             return None, None, *_pull(ctx.move, x, raw, *gradients)
-        with torch.enable_grad():
-            leaves = [x, raw] if twice else [t.detach().requires_grad_(t.requires_grad) for t in (x, raw)]
-            wanted = [t for t in leaves if t.requires_grad]
-            found = iter(torch.autograd.grad(ctx.tensors(*leaves), wanted, gradients, create_graph=twice))
-        return None, None, *(next(found) if t.requires_grad else None for t in leaves)
+        return None, None, *serving.gradients_by(ctx.tensors, (x, raw), gradients)
 
 
 def _move(move: Move, x: Tensor, raw: Tensor) -> Values:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from pushforward.kernels import serving
 from pushforward.kernels.build import function, library
+from pushforward.recording import recorded
 
 
 class Layer(ctypes.Structure):
@@ -50,7 +51,7 @@ class Weights(NamedTuple):
 
 def serves(weights: Weights, rows: int) -> bool:
     """Whether the kernel may decode `rows` vectors. It has no gradients."""
-    if serving.recorded() or serving.autocasts() or torch.is_grad_enabled():
+    if recorded() or serving.autocasts() or torch.is_grad_enabled():
         return False
     return (
         rows * sum(weight.numel() for weight, _ in weights.maps) >= serving.LEAST["masked"]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pushforward.kernels import serving
 from pushforward.kernels.build import function, library
+from pushforward.recording import recorded
 
 BYTES = 64  # a layer's values for a row are padded to a multiple of this
 
@@ -67,7 +68,7 @@ def pays(rows: int, weights: int, *, masked: bool) -> bool:
 
 def serves(x: Tensor, added: Tensor | None, layers: Sequence[Linear], *, residual: bool) -> bool:
     """Whether the kernel may compute the outputs (batch, outputs) of x (batch, features)."""
-    if serving.recorded() or serving.autocasts() or x.dim() != 2:
+    if recorded() or serving.autocasts() or x.dim() != 2:
         return False
     tensors = [t for layer in layers for t in layer if t is not None]
     return (
@@ -128,17 +129,11 @@ class _Answered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, *inputs = ctx.saved_tensors
-        twice, (gradient,) = torch.is_grad_enabled(), gradients
-        if not (twice or serving.recorded() or serving.batched(gradient)) and serving.are_plain(gradient):
+        (gradient,) = gradients
+        if serving.may_pull(gradient):
             laid = _Laid(_paired(inputs[2:], ctx.masks), ctx.residual)
             return None, None, None, *_pull(laid, values, gradient.contiguous(), ctx.needs_input_grad[3:])
-        with torch.enable_grad():
-            leaves = (
-                inputs if twice else [t if t is None else t.detach().requires_grad_(t.requires_grad) for t in inputs]
-            )
-            wanted = [t for t in leaves if t is not None and t.requires_grad]
-            found = iter(torch.autograd.grad(ctx.tensors(*leaves), wanted, gradients, create_graph=twice))
-        return None, None, None, *(next(found) if t is not None and t.requires_grad else None for t in leaves)
+        return None, None, None, *serving.gradients_by(ctx.tensors, inputs, gradients)
 
 
 def _paired(parameters: Sequence[Tensor], masks: Sequence[Tensor | None]) -> list[Linear]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pushforward.kernels import build, serving
+from pushforward.recording import recorded
 
 ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -88,7 +89,7 @@ def philox(counters: Tensor, key: Tensor) -> Tensor:
 
 def serves(key: Tensor, rows: Tensor, count: int) -> bool:
     """Whether the kernel may draw so many numbers a row."""
-    plain = serving.are_plain(key, rows, dtypes=(torch.int64,)) and not serving.recorded()
+    plain = serving.are_plain(key, rows, dtypes=(torch.int64,)) and not recorded()
     return len(rows) * count >= serving.LEAST["philox"] and plain and build.library("philox") is not None
 
 

@@ -6,10 +6,13 @@ plain tensors on a CPU, where nothing is recorded, and only where there is enoug
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from pushforward.recording import recorded as recorded
+from pushforward.recording import recorded
 
 # The least work that each kernel serves: elements for moves, words of random numbers, multiplications for networks. For
 # less, tensor operations are as fast, or the compiler takes longer than is won.
@@ -24,13 +27,7 @@ LEAST: dict[str, float] = {
     "transformer": 2**24,
 }
 
-
 KINDS = frozenset({Tensor, nn.Parameter})
-
-
-def batched(*tensors: Tensor) -> bool:
-    """Whether one of these stands for many, as gradients do in torch.autograd.grad(…, is_grads_batched=True)."""
-    return any(torch._C._functorch.is_legacy_batchedtensor(t) for t in tensors)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def are_plain(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)) -> bool:
@@ -47,6 +44,27 @@ def are_plain(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32
 def records_gradients(*tensors: Tensor | None) -> bool:
     """Whether autograd would record an operation on these."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def may_pull(*tensors: Tensor) -> bool:
+    """Whether a kernel may compute gradients from these: not where the backward pass is differentiated or recorded, nor
+    where one of them stands for many, as in torch.autograd.grad(…, is_grads_batched=True)."""
+    if torch.is_grad_enabled() or recorded() or not are_plain(*tensors):
+        return False
+    return not any(torch._C._functorch.is_legacy_batchedtensor(t) for t in tensors)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def gradients_by(tensors: Callable[..., Any], inputs: Sequence[Tensor | None], gradients: Sequence[Tensor]) -> list:
+    """Gradients of the inputs, None where none is needed, by the tensor operations that compute what a kernel does.
+
+    In a backward pass that is differentiated again, so are these.
+    """
+    twice = torch.is_grad_enabled()
+    with torch.enable_grad():
+        leaves = [t if t is None or twice else t.detach().requires_grad_(t.requires_grad) for t in inputs]
+        wanted = [t for t in leaves if t is not None and t.requires_grad]
+        found = iter(torch.autograd.grad(tensors(*leaves), wanted, gradients, create_graph=twice))
+    return [next(found) if t is not None and t.requires_grad else None for t in leaves]
 
 
 def autocasts() -> bool:

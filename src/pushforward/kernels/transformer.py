@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from pushforward.kernels import serving
 from pushforward.kernels.build import function, library
+from pushforward.recording import recorded
 from pushforward.shapes import multiplied_in
 
 STORED = (torch.float32, torch.float64, torch.bfloat16)  # dtypes of the copied weights
@@ -99,7 +100,7 @@ class Weights(NamedTuple):
 
 def serves(weights: Weights, rows: int) -> bool:
     """Whether the kernel may decode `rows` sequences. It has no gradients."""
-    if weights.positions is None or serving.recorded() or torch.is_grad_enabled():
+    if weights.positions is None or recorded() or torch.is_grad_enabled():
         return False
     tokens, width = weights.positions.shape
     return (

@@ -21,7 +21,7 @@ from pushforward.conditions import Label, NoiseLevel
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Affine
-from pushforward.networks import CausalTransformer, LabelEmbedding, Learned, NoiseEmbedding, Summed
+from pushforward.networks import CausalTransformer, LabelEmbedding, LayerOptions, Learned, NoiseEmbedding, Summed
 from pushforward.objectives import NoiseLevels
 from pushforward.transform import Chain
 from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
@@ -45,13 +45,11 @@ class ITARFlow(Model):
     objective: ClassVar = NoiseLevels()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def build(self) -> Flow:
-        channels, height, width = self.image
-        tokens, features = height * width // self.patch**2, channels * self.patch**2
+        patches = Patchify(self.image, self.patch)
+        tokens, features = patches.latent_shape(self.image)
         label = {"label": Label(self.classes)} if self.classes else {}
         return Flow(
-            Chain(
-                Patchify(self.image, self.patch), *(self._step(i, tokens, features) for i in range(len(self.depths)))
-            ),
+            Chain(patches, *(self._step(i, tokens, features) for i in range(len(self.depths)))),
             StandardNormal(tokens, features),
             event=self.image,
             conditions={**label, "noise": NoiseLevel(*self.noise)},
@@ -69,7 +67,7 @@ class ITARFlow(Model):
             positions=Learned(tokens, self.width),
             width=self.width,
             depth=self.depths[index],
-            heads=1 if self.width % 64 else self.width // 64,
+            heads=LayerOptions().heads(self.width),
             context_encoder=self._encoder(),
         )
         step = Autoregressive(net, move)

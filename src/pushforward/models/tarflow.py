@@ -18,7 +18,7 @@ from pushforward.conditions import Label
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Affine, Move
-from pushforward.networks import CausalTransformer, LabelEmbedding, Learned
+from pushforward.networks import CausalTransformer, LabelEmbedding, LayerOptions, Learned
 from pushforward.transform import Chain
 from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
 
@@ -41,11 +41,11 @@ class TarFlow(Model):
     move: Move = Affine()  # or Shift(): volume-preserving
 
     def build(self) -> Flow:
-        channels, height, width = self.image
-        tokens, features = height * width // self.patch**2, channels * self.patch**2
+        patches = Patchify(self.image, self.patch)
+        tokens, features = patches.latent_shape(self.image)
         base = ObservedNormal if self.move.volume_preserving else StandardNormal
         return Flow(
-            Chain(Patchify(self.image, self.patch), *(self._step(i, tokens, features) for i in range(self.transforms))),
+            Chain(patches, *(self._step(i, tokens, features) for i in range(self.transforms))),
             base(tokens, features),
             event=self.image,
             conditions={"label": Label(self.classes)} if self.classes else {},
@@ -62,7 +62,7 @@ class TarFlow(Model):
             positions=Learned(tokens, self.width),
             width=self.width,
             depth=self.depth,
-            heads=1 if self.width % 64 else self.width // 64,
+            heads=LayerOptions().heads(self.width),
             context_encoder=LabelEmbedding(self.classes, self.width) if self.classes else None,
         )
         step = Autoregressive(net, self.move)

@@ -28,12 +28,6 @@ from pushforward.shapes import at_least_float32
 LEAST = 1e-6  # the part of the probability at zero that every bin keeps
 
 
-class Masses(NamedTuple):
-    """Log-probabilities of the lower tail, of the bins and of the upper tail, (*, bins + 2)."""
-
-    log_mass: Tensor
-
-
 class Sums(NamedTuple):
     """The log-probability of each tail and bin, and the probabilities of all below it and of all above it."""
 
@@ -94,7 +88,8 @@ class Histogram(Elementwise):
     def params_per_element(self) -> int:
         return (len(self.knots) - 1 if self.knots else self.bins) + 2
 
-    def params(self, raw: Tensor) -> Masses:
+    def params(self, raw: Tensor) -> Tensor:
+        """Log-probabilities of the lower tail, of the bins and of the upper tail, (*, bins + 2)."""
         raw, edges = at_least_float32(raw), self.edges(raw)
         tails = 0.5 * torch.special.erfc(edges.abs() / math.sqrt(2))
         middle = (edges[1:] > 0) & (edges[:-1] < 0)
@@ -102,7 +97,7 @@ class Histogram(Elementwise):
         prior = torch.cat([tails[:1], between, tails[-1:]])
         weight = prior * (raw - raw.detach().amax(-1, keepdim=True)).exp()
         mass = weight / weight.sum(-1, keepdim=True)  # not a softmax, whose gradient torch 2.13 compiles wrongly
-        return Masses(((1 - LEAST) * mass + LEAST * prior).log())
+        return ((1 - LEAST) * mass + LEAST * prior).log()
 
     def edges(self, like: Tensor) -> Tensor:
         """The knots, (bins + 1), on a tensor's device and in its dtype or float32."""
@@ -152,14 +147,14 @@ class Histogram(Elementwise):
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
         x, edges = at_least_float32(x), self.edges(x)
         place = _place(x, edges)
-        log_mass = self.params(raw).log_mass.gather(-1, place[..., None]).squeeze(-1)
+        log_mass = self.params(raw).gather(-1, place[..., None]).squeeze(-1)
         return log_mass + _log_density(x, _slots(place, edges))
 
 
-def _sums(masses: Masses) -> Sums:
-    mass = masses.log_mass.exp()
+def _sums(log_mass: Tensor) -> Sums:
+    mass = log_mass.exp()
     below, above = mass.cumsum(-1)[..., :-1], mass.flip(-1).cumsum(-1).flip(-1)[..., 1:]
-    return Sums(masses.log_mass, F.pad(below, (1, 0)), F.pad(above, (0, 1)))
+    return Sums(log_mass, F.pad(below, (1, 0)), F.pad(above, (0, 1)))
 
 
 def _place(x: Tensor, edges: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ the transform returned for the token. TarFlowLM, 2025, arXiv:2507.00425.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,6 @@ from pushforward.moves.bracketed import check_searches
 from pushforward.moves.mixture import Gaussian, MixtureParams, log_mixture, mixture_forward, mixture_inverse
 from pushforward.moves.move import Move
 from pushforward.shapes import at_least_float32
-
-
-class Given(NamedTuple):
-    """What the network inside the token is conditioned on, (*, width)."""
-
-    features: Tensor
 
 
 class Mix1(nn.Module, Move):
@@ -49,8 +43,9 @@ class Mix1(nn.Module, Move):
     def raw_shape(self, features: int) -> tuple[int, ...]:
         return (self.width,)
 
-    def params(self, raw: Tensor) -> Given:
-        return Given(at_least_float32(raw))
+    def params(self, raw: Tensor) -> Tensor:
+        """What `net` is conditioned on, (*, width)."""
+        return at_least_float32(raw)
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         x = at_least_float32(x)

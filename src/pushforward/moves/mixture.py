@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -177,15 +177,12 @@ class Mixture(Elementwise):
     network's last layer must not start at zero.
     """
 
+    component: ClassVar[type[Component]]
+
     components: int = 8
 
     def __post_init__(self):
         check_number(self.components, "components", least=1)
-
-    @property
-    @abstractmethod
-    def component(self) -> type[Component]:
-        """The components' common distribution."""
 
     @property
     def params_per_element(self) -> int:
@@ -212,9 +209,7 @@ class LogisticMixture(Mixture):
     tensor(0.5000)
     """
 
-    @property
-    def component(self) -> type[Component]:
-        return Logistic
+    component = Logistic
 
 
 @dataclass(frozen=True)
@@ -227,9 +222,7 @@ class GaussianMixture(Mixture):
     tensor(0.5000)
     """
 
-    @property
-    def component(self) -> type[Component]:
-        return Gaussian
+    component = Gaussian
 
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
         return log_mixture(at_least_float32(x), self.params(raw), Gaussian)

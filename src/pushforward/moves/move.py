@@ -26,7 +26,7 @@ class Move(ABC):
 
     @abstractmethod
     def params(self, raw: Tensor) -> Any:
-        """Raw parameters, named and bounded: a NamedTuple. For guidance, checks and pictures."""
+        """Raw parameters, bounded: a NamedTuple, or a tensor where there is one. For guidance, checks and pictures."""
 
     @abstractmethod
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:

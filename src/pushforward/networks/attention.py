@@ -12,6 +12,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pushforward.recording import differentiated
 
 
+def check_heads(width: int, heads: int) -> None:
+    """Raise ValueError where heads cannot share the width equally."""
+    if width % heads:
+        raise ValueError(f"{heads} attention heads share the width equally, and {width} is no multiple of {heads}.")
+
+
 def attended(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
     """torch's attention of queries, keys and values (B, H, T, D), with its options. Where operations are differentiated
     in forward mode or by torch.func its plain formula serves: its fused kernels have no such derivatives."""

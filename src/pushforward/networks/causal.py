@@ -30,6 +30,11 @@ class CausalNetwork(nn.Module, ABC):
     def forward(self, x: Tokens, context: Context | None = None) -> Tensor:
         """(B, T, *token) -> (B, T, *raw)."""
 
+    def check_length(self, x: Tokens) -> None:
+        """Raise ValueError where a sequence is longer than the network's longest."""
+        if self.tokens is not None and x.shape[1] > self.tokens:
+            raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
+
     def start(self, rows: int, context: Context | None = None) -> Decoder:
         """A decoder of `rows` sequences under this context, before their first token.
 

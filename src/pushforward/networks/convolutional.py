@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context, find
-from pushforward.networks.attention import attended
+from pushforward.networks.attention import attended, check_heads
 from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution, rectified
 
 
@@ -177,8 +177,7 @@ class GatedAttention(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        if width % 4:
-            raise ValueError(f"four attention heads share the width; {width} is not a multiple of 4.")
+        check_heads(width, 4)
         self.qkv = SpreadConvolution(width, 3 * width, kernel=1)
         self.out = SpreadConvolution(width, 2 * width, kernel=1, spread=0.1)
         self.norm = nn.LayerNorm(width)

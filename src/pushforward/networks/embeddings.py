@@ -115,5 +115,6 @@ class VectorEmbedding(nn.Module):
 
     def forward(self, context: Context | None) -> Tensor:
         condition = find(context, self.name)
-        vector = self.units(condition).to(self.null.dtype)
-        return torch.where(condition.null[:, None], self.null, self.linear(vector))
+        null = condition.null[:, None]
+        vector = self.units(condition).to(self.null.dtype).masked_fill(null, 0)  # else NaN there, in gradients too
+        return torch.where(null, self.null, self.linear(vector))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pushforward.conditions import Context
+from pushforward.networks.layers import LayerOptions
 from pushforward.networks.prefix import LabelPrefix, TextPrefix
 from pushforward.networks.transformer import Layer
 from pushforward.plain import computes_in
@@ -42,7 +43,7 @@ class InverseTransformer(nn.Module):
         prefix: TextPrefix | LabelPrefix | None = None,
     ):
         super().__init__()
-        heads = 1 if width % 64 else width // 64
+        heads = LayerOptions().heads(width)
         self.prefix = prefix
         self.read = nn.Linear(features, width)
         self.positions = nn.Parameter(torch.randn(tokens, width) / math.sqrt(width))

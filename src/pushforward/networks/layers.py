@@ -42,6 +42,8 @@ class LayerOptions:
     def __post_init__(self):
         if self.norm not in ("layer", "rms"):
             raise ValueError(f'the norm of a layer is "layer" or "rms"; got norm={self.norm!r}.')
+        if self.silu and not self.gated:
+            raise ValueError("silu=True is of a gated MLP: give gated=True too.")
 
     def heads(self, width: int) -> int:
         """The number of heads of a residual stream of this width: one where a head does not divide it."""

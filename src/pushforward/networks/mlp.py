@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from pushforward.conditions import Context
 from pushforward.kernels import perceptron as kernel
 from pushforward.plain import computes_in, is_watched
+from pushforward.recording import recorded
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -69,7 +70,7 @@ class Layers(nn.Module):
 
     def _suits_kernel(self, x: Tensor) -> bool:
         """Whether the activation is the kernel's and there is enough work."""
-        if kernel.serving.recorded() or self.activation is not F.relu:
+        if recorded() or self.activation is not F.relu:
             return False
         return kernel.pays(x.shape[0], self.multiplications, masked=self.kinds[-1] is not nn.Linear)
 

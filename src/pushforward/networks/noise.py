@@ -22,8 +22,8 @@ class NoiseTransformer(nn.Module):
     Tokens are patches: `patches` are their channels and their side. Every token attends to all; in a video with a
     `window` (before, after) those of frame q attend to frames q − before … q + after in each layer, so that n layers
     look n · after frames ahead. `prefix` is a context encoder, whose tokens come first and are seen by all; without one
-    the context is ignored. `positions` are laid on the grid of what is read: any height and width will do. With
-    `frames=None` they tell the frames of a video of any length. At the start the output is zero.
+    the context is ignored. `positions` are laid on the grid of what is read: any height and width that patches tile
+    will do. With `frames=None` they tell the frames of a video of any length. At the start the output is zero.
 
     >>> net = NoiseTransformer((3, 2), positions=ScaledRotary((4, 4)), width=64, depth=2)
     >>> net(torch.zeros(5, 3, 8, 8)).shape

@@ -76,7 +76,7 @@ class NumberPrefix(nn.Module):
 
     def forward(self, context: Context | None) -> Tensor:
         number = find(context, self.name)
-        value = at_least_float32(number.value)[:, None]
+        value = at_least_float32(number.value).masked_fill(number.null, 0)[:, None]  # else NaN there, in gradients too
         angles = (
             value * 1000 * 10000 ** -(torch.arange(self.waves, device=value.device, dtype=value.dtype) / self.waves)
         )
@@ -151,8 +151,7 @@ class PrefixTransformer(GroupedTransformer):
     def forward(
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Tensor:
-        if self.tokens is not None and x.shape[1] > self.tokens:
-            raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
+        self.check_length(x)
         before = self._before(x.shape[0], context)
         h = torch.cat([before, self.embedded(x[:, :-1])], 1)
         return self._following(h, attention_temperature, 1 - before.shape[1])[:, before.shape[1] - 1 :]

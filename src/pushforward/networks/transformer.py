@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from pushforward.conditions import Context
 from pushforward.kernels import transformer as kernel
 from pushforward.networks import graph
-from pushforward.networks.attention import attended
+from pushforward.networks.attention import attended, check_heads
 from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.decoder import Decoder, KernelDecoder
@@ -27,6 +27,7 @@ from pushforward.networks.graph import GraphDecoder, aligned
 from pushforward.networks.memory import Memory
 from pushforward.networks.positions import Learned, Positions, Rotary, Rotation
 from pushforward.plain import computes_in, is_plain, is_unchanged, keeps_forward
+from pushforward.recording import recorded
 from pushforward.shapes import Tokens
 
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # new keys and values -> all so far
@@ -44,6 +45,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, *, causal: bool = True):
         super().__init__()
+        check_heads(width, heads)
         self.heads, self.causal = heads, causal
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
@@ -172,8 +174,7 @@ class CausalTransformer(CausalNetwork):
     def forward(
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
     ) -> Tensor:
-        if self.tokens is not None and x.shape[1] > self.tokens:
-            raise ValueError(f"this network reads {self.tokens} tokens at most; got {x.shape[1]}.")
+        self.check_length(x)
         following = self._following(x[:, :-1], self._added(context), attention_temperature)
         return F.pad(following, (0, 0) * len(self.raw) + (1, 0))
 
@@ -234,7 +235,7 @@ class CausalTransformer(CausalNetwork):
 
     def _weights(self) -> kernel.Weights | None:
         """All weights; None where gradients are needed or parts are hooked, wrapped or replaced."""
-        if torch.is_grad_enabled() or kernel.serving.recorded():
+        if torch.is_grad_enabled() or recorded():
             return None
         layers: list[Any] = list(self.layers)
         plain = (

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
+from pushforward.networks.attention import check_heads
 from pushforward.networks.velocity import WAVES, Velocity, waves
 from pushforward.plain import computes_in
 from pushforward.shapes import Events, PerSample, patchify, unpatchify
@@ -82,6 +83,7 @@ class ModulatedLayer(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
+        check_heads(width, heads)
         self.heads = heads
         self.modulation = nn.Linear(width, 6 * width)
         self.qkv, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
