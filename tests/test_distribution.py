@@ -65,6 +65,18 @@ def test_expand(flow, shape):
         assert wide.log_prob(x).shape == (5, *shape)
 
 
+def test_it_says_what_it_is_and_what_it_lacks(flow):
+    distribution = flow(torch.zeros(4, 2))
+    assert repr(distribution) == f"FlowDistribution(event_shape={tuple(flow.event)}, batch_shape=(4,))"
+    for asked in ("mean", "variance", "stddev"):
+        with pytest.raises(NotImplementedError, match=r"draws: sample\(\(10_000,\)\)"):
+            getattr(distribution, asked)
+    with pytest.raises(NotImplementedError, match="Average over draws"):
+        distribution.entropy()
+    with pytest.raises(ValueError, match=r"batch shape \(4,\), and the value is of events in the shape \(3,\)"):
+        distribution.log_prob(torch.zeros(3, *flow.event))
+
+
 def test_it_goes_inside_torch_s_own_distributions():
     flow = randomised(vector(3)).double()
     independent = torch.distributions.Independent(flow().expand((4,)), 1)

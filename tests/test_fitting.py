@@ -600,7 +600,8 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         ),
         (lambda: pf.fit(maf(supports=SUPPORTS), X), "column 1 is of integers; row 0 holds -"),
         (lambda: pf.fit(maf(supports=SUPPORTS), X[:, :1]), "are of integers; the data have 1 columns"),
-        (lambda: pf.fit(maf(), X, validation=1.0), r"in \[0, 1\); got 1.0"),
+        (lambda: pf.fit(maf(), X[:, None]), r"x has shape \(40, 1, 2\)"),
+        (lambda: pf.fit(maf(), X, validation=1.0), "of at least 0 and below 1; got 1.0"),
         (lambda: pf.fit(maf(), X, patience=0), "patience is at least 1; got 0"),
         (lambda: pf.fit(maf(), X, measure_every=0), "measure_every"),
         (lambda: pf.fit(maf(), X, measure_every=0, patience=0), "at least 1; got 0"),
@@ -617,6 +618,15 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
 def test_what_cannot_be_used_is_said(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_batch_is_at_most_all_rows(monkeypatch):
+    made = []
+    monkeypatch.setattr(pf.fitting, "begin", lambda _, data, plan: made.append((plan.batch, len(data))) or 1 / 0)
+    for given, rows in ((10**9, 36), (20, 20)):
+        with pytest.raises(ZeroDivisionError):
+            pf.fit(maf(), X, batch=given)
+        assert made.pop() == (rows, 36)
 
 
 def banana(x: Tensor) -> Tensor:

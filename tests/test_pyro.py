@@ -179,7 +179,9 @@ def test_nuts_draws_from_the_posterior(supports):
 
 
 @pytest.mark.parametrize("supports", SUPPORTS)
-@pytest.mark.parametrize("kind", ["AutoNormal", "AutoMultivariateNormal", "AutoDelta", "AutoIAFNormal"])
+@pytest.mark.parametrize(
+    "kind", ["AutoNormal", "AutoMultivariateNormal", "AutoDelta", "AutoIAFNormal", "AutoStructured"]
+)
 def test_autoguides_draw_inside_the_support(kind, supports):
     flow, x = gaussian(*supports), torch.tensor(1.5)
     model = prior_and_observation(flow)
@@ -191,6 +193,15 @@ def test_autoguides_draw_inside_the_support(kind, supports):
     z = guide(x)["z"]
     assert z.shape == (2,)
     assert flow().support.check(z)
+
+
+def test_bijections_have_the_event_dimension_of_the_support():
+    """AutoStructured and AutoGaussian ask for it."""
+    for supports in SUPPORTS:
+        support = gaussian(*supports)().support
+        bijection = torch.distributions.biject_to(support)
+        assert bijection.codomain.event_dim == support.event_dim == 1
+        assert bijection.log_abs_det_jacobian(torch.zeros(3, 2), bijection(torch.zeros(3, 2))).shape == (3,)
 
 
 @pytest.mark.parametrize("parallel", [False, True])

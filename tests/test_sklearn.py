@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -41,6 +42,14 @@ def test_the_density_is_that_of_the_rows(rows):
     assert fitted.score(x) == pytest.approx(true.mean(), abs=0.05)
     assert fitted.score_samples(x) == pytest.approx(fitted.flow_.log_prob(torch.from_numpy(x)).detach().numpy())
     assert fitted.sample(2000, random_state=0).mean(0) == pytest.approx([3, 3], abs=0.3)
+
+
+def test_arrays_that_cannot_be_written_are_read(rows):
+    fitted, kept = FlowDensity(steps=2, random_state=0).fit(rows), rows.copy()
+    kept.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(fitted.score_samples(kept), fitted.score_samples(rows))
 
 
 def test_weights_choose_rows(rows):

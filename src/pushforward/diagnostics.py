@@ -155,7 +155,7 @@ def _mean(t: Tensor | None) -> float:
 
 def jacobian_log_det(transform: Transform, x: Events, context: Context | None, *, row: int) -> Tensor:
     """log|det dz/dx| of one row of x from its autograd Jacobian, in float64: a backward pass for each element."""
-    context = each(context or {}, lambda t: t[row : row + 1])
-    with torch.enable_grad():
-        jacobian = torch.autograd.functional.jacobian(lambda t: transform(t, context)[0].flatten(), x[row : row + 1])
-    return torch.linalg.slogdet(jacobian.reshape(x[0].numel(), -1).double()).logabsdet
+    with torch.inference_mode(False), torch.enable_grad():
+        x, context = x[row : row + 1].clone(), each(context or {}, lambda t: t[row : row + 1].clone())
+        jacobian = torch.autograd.functional.jacobian(lambda t: transform(t, context)[0].flatten(), x)
+    return torch.linalg.slogdet(jacobian.reshape(x.numel(), -1).double()).logabsdet

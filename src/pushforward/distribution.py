@@ -51,6 +51,25 @@ class FlowDistribution(Distribution):
             "pushforward.interop.pyro.to_pyro(flow(context))). For draws call its sample or rsample."
         )
 
+    def __repr__(self) -> str:
+        shapes = f"event_shape={tuple(self.event_shape)}, batch_shape={tuple(self.batch_shape)}"
+        return f"{type(self).__name__}({shapes})"
+
+    @property
+    def mean(self) -> Tensor:
+        raise NotImplementedError("a flow has no mean in closed form. Average draws: sample((10_000,)).mean(0).")
+
+    @property
+    def variance(self) -> Tensor:
+        raise NotImplementedError(
+            "a flow has no variance in closed form. Take that of draws: sample((10_000,)).var(0)."
+        )
+
+    def entropy(self) -> Tensor:
+        raise NotImplementedError(
+            "a flow has no entropy in closed form. Average over draws: −rsample_and_log_prob((10_000,))[1].mean(0)."
+        )
+
     @property
     def support(self) -> constraints.Constraint:
         """The support of samples."""
@@ -88,5 +107,12 @@ class FlowDistribution(Distribution):
             raise ValueError(
                 f"events of this distribution have shape {tuple(self.event_shape)}; the value has {tuple(value.shape)}."
             )
-        batch = broadcast_shapes(value.shape[: value.dim() - events], self.batch_shape)
+        given = value.shape[: value.dim() - events]
+        try:
+            batch = broadcast_shapes(given, self.batch_shape)
+        except RuntimeError:
+            raise ValueError(
+                f"this distribution has batch shape {tuple(self.batch_shape)}, and the value is of events in the shape "
+                f"{tuple(given)}, which do not broadcast. Give a context for each row, or one for all."
+            ) from None
         return value.expand((*batch, *self.event_shape))

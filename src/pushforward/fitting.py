@@ -11,7 +11,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,7 +137,8 @@ def fit(
     times in it, and the best weights are kept; training stops after 10 evaluations in a row without improvement. With
     validation=0 nothing is held out, and all steps are made. Where supports are `Integers`, x is dequantised by
     `codec_of(flow)`, and scores are bounds. `changes` are fields of a `training.Plan`, such as steps, batch, lr,
-    patience or log_every; `plan_for` chooses the rest. Progress is written to stderr, or nowhere with progress=False.
+    patience or log_every; `plan_for` chooses the rest. A batch is at most all rows. Progress is written to stderr, or
+    nowhere with progress=False.
 
     `embedding` is a network that maps contexts (n, *shape), standardised, to the vectors (n, C) that the flow is
     conditioned on. It is trained with the flow, of which it becomes part: then flow.log_prob(x, context) and all other
@@ -160,6 +161,7 @@ def fit(
     training, held_out = data.split(validation, seed=changes.get("seed", 0))
     config = flow.objective or MaximumLikelihood()
     plan = plan_for(len(training), **{**config.plan, **changes, **({} if held_out else {"patience": 0})})
+    plan = replace(plan, batch=min(plan.batch, len(training)))
     if held_out:
         check_looks(plan, " Or give validation=0.")
     measure = None if held_out is None else looking_at(held_out, codec)

@@ -22,6 +22,7 @@ from pushforward.denoising import Denoiser, Score, noise_levels
 from pushforward.distribution import FlowDistribution
 from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source, drawing
+from pushforward.recording import recorded
 from pushforward.shapes import Events, PerSample, fits, spread
 from pushforward.statistics import narrowed
 from pushforward.transform import Solver, Traced, Transform, mapped, mapped_alone, solved_by, trace
@@ -338,7 +339,9 @@ class Flow(nn.Module):
 
 
 def _warn_if_not_finite(x: Events, axes: int) -> None:
-    """Warn where a draw, whose event has so many axes, is not finite."""
+    """Warn where a draw, whose event has so many axes, is not finite; not where values are recorded or absent."""
+    if x.is_meta or recorded(x.device.type):
+        return
     lost = ~x.flatten(x.dim() - axes).isfinite().all(-1)
     if lost.any():
         warnings.warn(f"{lost.sum().item()} of {lost.numel()} samples are not finite", RuntimeWarning, stacklevel=4)

@@ -56,6 +56,11 @@ def check_rows(coded: CodedFlow, data: Arrays, names: Sequence[str] = ()) -> Non
     are those of the columns.
     """
     flow = coded.flow
+    if data.events.dim() != 1 + len(flow.event):
+        raise ValueError(
+            f"a fit takes events of shape (n, {', '.join(map(str, flow.event))}), and one row of the context for each; "
+            f"x has shape {tuple(data.events.shape)}."
+        )
     x = coded.codec.encode(data.events, keyed(0))[0]
     with torch.no_grad():  # raises ValueError where the flow does not take them
         flow.log_prob(x[:1].to(flow.device), data.fetch([0])[1])

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import biject_to, transform_to
-from torch.distributions.transforms import CatTransform
+from torch.distributions.transforms import CatTransform, IndependentTransform
 
 from pushforward.conditions import Context
 from pushforward.distribution import Density, FlowDistribution
@@ -53,5 +53,6 @@ def to_pyro(distribution: FlowDistribution) -> PyroFlow:
 
 @transform_to.register(ProductSupport)
 @biject_to.register(ProductSupport)
-def _biject_to_product(support: ProductSupport) -> CatTransform:
-    return CatTransform([biject_to(part.constraint) for part in support.supports], dim=-support.event_dim)
+def _biject_to_product(support: ProductSupport) -> IndependentTransform:
+    columns = CatTransform([biject_to(part.constraint) for part in support.supports], dim=-support.event_dim)
+    return IndependentTransform(columns, support.event_dim)

@@ -16,11 +16,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from pushforward.arrays import as_tensor
 from pushforward.codecs import CodedFlow, codec_of
 from pushforward.evaluation import held_out
 from pushforward.fitting import fit
@@ -71,7 +71,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
     def score_samples(self, X: Any) -> np.ndarray:  # noqa: N803
         """log p of each row in nats, (n,); a lower bound on it where features are integers."""
         check_is_fitted(self)
-        return held_out(self._coded, torch.from_numpy(self._rows(X, reset=False))).double().numpy()
+        return held_out(self._coded, as_tensor(self._rows(X, reset=False))).double().numpy()
 
     def score(self, X: Any, y: None = None) -> float:  # noqa: N803  # pyright: ignore[reportIncompatibleMethodOverride]
         """The mean of log p over rows, in nats: what a search maximises."""

@@ -58,12 +58,25 @@ def minimise(
     return state.flow
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def begin(objective: Objective, data: Data, plan: Plan, *, checkpoints: Checkpoints | None = None) -> State:
-    """The state that a training starts from: initialised from data, or restored from the newest checkpoint."""
+    """The state that a training starts from: initialised from data, or restored from the newest checkpoint.
+
+    Raises ValueError where nothing can be learned: weights that require no gradient, or that were made for inference.
+    """
     if not isinstance(data, Data):
         raise ValueError(
             f"a training takes data.Data, such as data.Arrays(x, labels); got {type(data).__name__}. Of a torch "
             "Dataset make it by data.FromTorch(dataset)."
+        )
+    if any(p.is_inference() for p in objective.parameters()):
+        raise ValueError(
+            "the flow was built under torch.inference_mode(), whose tensors cannot be trained. Build it outside."
+        )
+    if not any(p.requires_grad for p in objective.parameters()):
+        raise ValueError(
+            "no weight of the flow requires a gradient, so there is nothing to learn. Give flow.requires_grad_(True)."
         )
     with float32_by(tf32=plan.precision == "tf32"):
         initialize(objective, data, plan)
@@ -74,6 +87,8 @@ def begin(objective: Objective, data: Data, plan: Plan, *, checkpoints: Checkpoi
     return state
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def proceed(
     state: State,
     data: Data,
