@@ -7,6 +7,7 @@ function that mixes devices fails here. Where it waits for the GPU, the line of 
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,11 @@ from tests.tape import waits
 aten = torch.ops.aten
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 HOME = str(Path(pushforward.__file__).parent)
-MIXED = {aten.copy_, aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
+MIXED = {aten.copy_, aten.fill_, aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
+NOTHING = [  # functions of torch.cuda that do nothing here
+    *("_lazy_init", "set_device", "current_stream", "synchronize", "set_sync_debug_mode"),
+    *("empty_cache", "reset_peak_memory_stats", "memory_allocated", "max_memory_allocated"),
+]
 
 
 class OnGPU(Tensor):
@@ -165,10 +170,19 @@ class Plain(Recorder):
 
 
 class Event:
+    """A moment, by the host's clock."""
+
+    def __init__(self, **_: Any):
+        self.moment = 0.0
+
     def record(self, *_: Any) -> None:
+        self.moment = time.perf_counter()
+
+    def synchronize(self) -> None:
         pass
 
-    synchronize = record
+    def elapsed_time(self, other: Event) -> float:
+        return 1e3 * (other.moment - self.moment)
 
 
 def _on_gpu(t: Tensor) -> bool:
@@ -212,8 +226,8 @@ def pretended(monkeypatch) -> Iterator[Pretence]:
         patch.setattr(Tensor, "pin_memory", lambda t: t, raising=False)
         patch.setattr(Tensor, "type_as", lambda t, other: t.to(other), raising=False)
         patch.setattr(optimiser, "_group_tensors_by_device_and_dtype", staticmethod(groups))
-        for name in ("_lazy_init", "set_device", "current_stream", "synchronize"):
-            patch.setattr(torch.cuda, name, lambda *_: None)
+        for name in NOTHING:
+            patch.setattr(torch.cuda, name, lambda *_: 0)
         patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
         patch.setattr(torch.cuda, "Event", Event)
         patch.setattr(torch._C, "_len_torch_dispatch_stack", lambda: depth() - 1)  # the package does not see it

@@ -181,7 +181,7 @@ def _why(graphed: pf.Flow) -> str:
 
 
 PARTS = {
-    "laws": Part("Laws on the device", "| law | error", 35, laws, check=True),
+    "laws": Part("Laws on the device", "| law | error", 75, laws, check=True),
     "decoders": Part("Decoders and solvers", "| network, decoder | largest error", 25, decoders, check=True),
     "captured": Part("Captured calls", "| call | how", 20, captured, check=True),
 }

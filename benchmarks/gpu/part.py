@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import torch
 
@@ -68,15 +71,21 @@ class Report:
         return "\n".join([*lines, *(["", f"**{self.ended}**"] if self.ended else [])])
 
 
-class OverrunError(Exception):
-    """A part took longer than it may."""
+class OverrunError(BaseException):
+    """A part took longer than it may. No part takes it for a failure of what it checks."""
 
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raises OverrunError in this thread after so many seconds, between two operations of Python."""
+    """Raises OverrunError in this thread after so many seconds, between two operations of Python. An import is first
+    brought to its end: later parts could not use half a module."""
 
-    def stop(*_: object) -> None:
+    def stop(_: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                return
+            frame = frame.f_back
         raise OverrunError(f"stopped after {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, stop)
@@ -98,14 +107,27 @@ def run(name: str, part: Part, machine: Machine, seconds: float | None) -> Repor
             for row in part.rows(machine, 0.9 * allowed):
                 rows.append(row)
                 print(row, flush=True)
+    except OverrunError as error:
+        ended = str(error)
     except Exception as error:
         ended = f"{type(error).__name__}: {error}".splitlines()[0]
-        if not isinstance(error, OverrunError):
-            traceback.print_exc()
+        traceback.print_exc()
+    if ended:
         print(ended, flush=True)
-    if machine.device.type == "cuda":
-        torch.cuda.empty_cache()
+    gc.collect()
     return Report(name, part, rows, ended, time.monotonic() - start)
+
+
+def lost(device: torch.device) -> bool:
+    """Whether the device is of no more use to this process, as after an illegal access. Frees unused memory there."""
+    try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+    except RuntimeError as error:
+        print(f"the device is lost: {error}", file=sys.stderr, flush=True)
+        return True
+    return False
 
 
 def this_machine(device: torch.device, *, small: bool) -> Machine:
