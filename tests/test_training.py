@@ -10,11 +10,19 @@ import torch
 from safetensors.torch import load_file
 
 import pushforward as pf
-from pushforward.codecs import GaussianNoise, TrainedAutoencoder, UniformDequantization
+from pushforward.codecs import (
+    FrozenAutoencoder,
+    GaussianNoise,
+    TokenCodebook,
+    TrainedAutoencoder,
+    UniformDequantization,
+)
 from pushforward.data import Arrays, Order, digits
 from pushforward.data.data import listed
+from pushforward.models.tarflowlm import MixDOptions
 from pushforward.randomness import Keyed
-from pushforward.training import Average, Checkpoints, Likelihood, Look, Plan, minimise
+from pushforward.training import Average, Checkpoints, Likelihood, Look, Plan, State, begin, minimise
+from pushforward.training.prepare import initialize
 from tests.toys import picture
 
 
@@ -179,6 +187,75 @@ def test_weights_reach_the_variances_that_a_base_observes():
     minimise(Likelihood(flow), Arrays(x, weights=weights), Plan(steps=1, batch=6, precision="float32"))
     expected = 0.9 + 0.1 * (weights[:, None, None] * z.square()).mean(0)
     torch.testing.assert_close(flow.base.variance, expected)
+
+
+IMAGES = torch.arange(8 * 64).reshape(8, 1, 8, 8) % 17
+IN_LATENTS = {"image": (1, 4, 4), "patch": 2, "transforms": 1, "width": 16, "depth": 1}
+LEARNED_CODECS = {
+    "autoencoder": lambda: (
+        pf.models.TarFlow(**IN_LATENTS),
+        TrainedAutoencoder(image=(1, 8, 8), latent=1, levels=17, width=4).build(),
+        IMAGES,
+    ),
+    "dequantiser": lambda: (
+        pf.models.TarFlow(**(IN_LATENTS | {"image": (1, 8, 8)})),
+        pf.models.Dequantiser(image=(1, 8, 8), levels=17, width=8, blocks=1, components=3).build(),
+        IMAGES,
+    ),
+    "tuned decoder": lambda: (
+        pf.models.TarFlow(**(IN_LATENTS | {"image": (3, 8, 8)})),
+        FrozenAutoencoder(torch.nn.Identity(), torch.nn.Conv2d(3, 3, 1), levels=17, sigma=0.3, tuned=True),
+        IMAGES.expand(-1, 3, -1, -1),
+    ),
+    "codebook shared by the flow": lambda: (
+        pf.models.TarFlowLM(tokens=4, features=2, width=16, depths=(1, 1), first=MixDOptions(5)),
+        TokenCodebook(vocabulary=5, features=2).build(),
+        torch.arange(32).reshape(8, 4) % 5,
+    ),
+}
+
+
+@pytest.mark.parametrize("make", LEARNED_CODECS.values(), ids=LEARNED_CODECS)
+def test_a_codec_that_learns_is_averaged_with_the_flow(make, tmp_path):
+    """After its first step an average holds nine tenths of it."""
+
+    def trained(decay: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], pf.Flow]:
+        torch.manual_seed(0)
+        model, codec, data = make()
+        objective = Likelihood(model.build(), codec)
+        initialize(objective, Arrays(data), Plan(steps=1))
+        before = {name: p.detach().clone() for name, p in codec.named_parameters()}
+        plan = Plan(steps=1, batch=8, lr=1e-2, warmup=0, average_decay=decay, precision="float32")
+        flow = minimise(objective, Arrays(data), plan, checkpoints=Checkpoints(tmp_path / str(decay)), progress=False)
+        return before, dict(codec.named_parameters()), flow
+
+    before, last, _ = trained(0.0)
+    _, averaged, flow = trained(0.99)
+    saved = load_file(tmp_path / "0.99" / "codec.safetensors")
+    assert any(not torch.equal(last[name], before[name]) for name in last)
+    for name, tensor in averaged.items():
+        torch.testing.assert_close(tensor, torch.lerp(before[name], last[name], 0.9), msg=name)
+        assert torch.equal(saved[name], tensor)
+    for part in flow.modules():
+        if isinstance(part, pf.moves.MixD):
+            assert torch.equal(part.gaussians.mean, averaged["gaussians.mean"])
+
+
+def test_a_checkpoint_without_the_average_of_a_codec_begins_it_anew(tmp_path, monkeypatch):
+    """Older versions averaged none."""
+
+    def state() -> State:
+        model, codec, data = LEARNED_CODECS["autoencoder"]()
+        plan = Plan(steps=1, batch=8, warmup=0, precision="float32")
+        return begin(Likelihood(model.build(), codec), Arrays(data), plan, checkpoints=Checkpoints(tmp_path))
+
+    older, tensors = state(), State.tensors
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "tensors", lambda s: {k: t for k, t in tensors(s).items() if "codec_average" not in k})
+        Checkpoints(tmp_path).save(older)
+    now = state()
+    for averaged, learned in zip(now.averaged_codec.parameters(), older.objective.codec.parameters(), strict=True):
+        assert torch.equal(averaged, learned)
 
 
 def test_early_stopping_keeps_the_codec_of_the_best_evaluation(tmp_path):

@@ -18,7 +18,7 @@ OLD_NAMES = (  # of weights: a pattern, and what replaces it
     (r"\bpositions\b(?!\.weight)", "positions.weight"),
     (r"^((?:optimiser\.)?)lift\.", r"\1codec."),
 )
-NEW_NAMES = ("best.start",)  # of tensors that older checkpoints do not have; they stay as they begin
+NEW_NAMES = ("best.start", "codec_average.")  # how names begin of tensors that older checkpoints do not have
 OLD_FILES = {"codec.safetensors": "lift.safetensors"}
 OLD_KINDS = {
     "Uniform": "UniformDequantization",

@@ -28,7 +28,7 @@ def shakespeare_characters() -> Recipe:
             steps=1000,
             batch=16,
             lr=2e-3,
-            average_decay=0,  # the codebook, which the flow shares, is not averaged
+            average_decay=0,
             precision="float32",
             checkpoint_every=100,
         ),

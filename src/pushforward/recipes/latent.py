@@ -44,7 +44,7 @@ def digits_autoencoder() -> Recipe:
             steps=1000,
             lr=3e-3,
             weight_decay=0.1,
-            average_decay=0.0,  # nor are the codec's weights averaged
+            average_decay=0.0,
             precision="float32",
             checkpoint_every=100,
         ),

@@ -26,7 +26,7 @@ from pushforward.files import begun_at, remove, replacing
 from pushforward.migrations import NEW_NAMES, renamed
 from pushforward.training import ranks
 from pushforward.training.sharding import full
-from pushforward.training.state import State
+from pushforward.training.state import OF_CODEC, State
 
 WEIGHTS, CODEC = "model.safetensors", "codec.safetensors"
 SUMS = "sums.json"
@@ -157,14 +157,16 @@ def _call(verb: Literal["save", "load"], state: State, place: Path) -> None:
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.filesystem import FileSystemReader
 
-    tensors = state.tensors()
+    tensors, lacking = state.tensors(), False
     if verb == "load":
         saved = FileSystemReader(place).read_metadata().state_dict_metadata
         old = {new: name for name, new in renamed(saved, known=tensors).items()}
-        tensors = {
-            old.get(name, name): tensor for name, tensor in tensors.items() if name in old or name not in NEW_NAMES
-        }
+        names = [name for name in tensors if name in old or not name.startswith(NEW_NAMES)]
+        lacking = any(name.startswith(OF_CODEC) and name not in old for name in tensors)
+        tensors = {old.get(name, name): tensors[name] for name in names}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is .*uninitialized")
         warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch 2.6's own use of it
         getattr(dcp, verb)(tensors, checkpoint_id=place)
+    if lacking:
+        state.restart_codec_average()

@@ -33,7 +33,6 @@ class EarlyStopping:
         self.patience = patience
         self.flow = copied(flow, mesh).eval()  # with the best weights
         self.codec = None if codec is None else copied(codec, mesh)  # with those of the same evaluation
-        self._codec = codec  # as it learns
         self._looks, self._best_look = torch.zeros(2, dtype=torch.int64, device="cpu").unbind()
         # cost and standard error, of the best evaluation and of the start
         self._best, self._start = torch.full((2, 2), torch.inf, dtype=torch.float64, device="cpu").unbind()
@@ -68,21 +67,16 @@ class EarlyStopping:
             self._start.copy_(torch.tensor([cost, standard_error], dtype=torch.float64, device="cpu"))
 
     @torch.no_grad()
-    def add(self, flow: Flow, cost: float, standard_error: float) -> None:
-        """Count an evaluation of this flow, with its codec, and keep their weights if it is the best so far."""
+    def add(self, flow: Flow, codec: nn.Module | None, cost: float, standard_error: float) -> None:
+        """Count an evaluation of this flow with this codec, and keep their weights if it is the best so far."""
         self._looks += 1
         if cost < self.best[0]:
             self.flow.load_state_dict(flow.state_dict())
-            if self.codec and self._codec:
-                self.codec.load_state_dict(self._codec.state_dict())
+            if self.codec and codec:
+                self.codec.load_state_dict(codec.state_dict())
         if cost < self._best[0]:
             self._best_look.copy_(self._looks)
             self._best.copy_(torch.tensor([cost, standard_error], dtype=torch.float64, device="cpu"))
-
-    def restore_codec(self) -> None:
-        """Give the codec that learned with the flow the weights that are kept."""
-        if self.codec and self._codec:
-            self._codec.load_state_dict(self.codec.state_dict())
 
     def tensors(self) -> dict[str, Tensor]:
         weights = {f"weights.{name}": tensor for name, tensor in self.flow.state_dict().items()}

@@ -43,12 +43,13 @@ def minimise(
 ) -> Flow:
     """Train the objective's flow, in place, and return the flow with averaged weights.
 
-    Where the plan has patience, it returns the best average that `measure` evaluated, and a codec that learns ends with
-    the weights of that evaluation. All randomness is a function of (plan.seed, step, row): a training that resumes from
-    a checkpoint ends with the weights of an uninterrupted one, and processes that share a batch take the same steps as
-    one, where the loss is a mean over rows. A flow that needs data-dependent initialisation, and had none, is
-    initialised from the first events. A step whose loss or gradient is not finite changes nothing; where the plan does
-    not skip it, FloatingPointError is raised, and names the module where it arose. Progress is written to stderr.
+    A codec that learns is averaged with the flow, and ends with its average. Where the plan has patience, they are the
+    best averages that `measure` evaluated. All randomness is a function of (plan.seed, step, row): a training that
+    resumes from a checkpoint ends with the weights of an uninterrupted one, and processes that share a batch take the
+    same steps as one, where the loss is a mean over rows. A flow that needs data-dependent initialisation, and had
+    none, is initialised from the first events. A step whose loss or gradient is not finite changes nothing; where the
+    plan does not skip it, FloatingPointError is raised, and names the module where it arose. Progress is written to
+    stderr.
 
     With `checkpoints`, Ctrl-C and SIGTERM save the state before they end the training. Your own code is called by
     `measure`, with the flow, and by a `log` of yours, whose `write` has the step and its values.
@@ -122,8 +123,7 @@ def proceed(
         raise FloatingPointError(
             f"held-out events had no finite density in any of {stopping.looks} evaluations. Lower lr."
         )
-    if stopping:
-        stopping.restore_codec()
+    state.keep_codec()
 
 
 def _train(
@@ -211,7 +211,7 @@ def _record(
         if look:
             numbers = {**numbers, look.name: look.cost}
         if state.early_stopping:
-            state.early_stopping.add(state.average.module, cost, standard_error)  # pyright: ignore[reportArgumentType]
+            state.early_stopping.add(state.averaged_flow, state.averaged_codec, cost, standard_error)
     if log and first and (not values.taken or _due(done, plan, plan.log_every, plan.measure_every)):
         skipped = {} if values.taken else {"skipped": values.skipped, "skipped rows": batch.rows}
         how = {"lr": plan.lr_at(batch.step), "precision": plan.precision_on(state.objective.flow.device)}
@@ -233,8 +233,9 @@ def _record(
 def _evaluated(state: State, measure: Measure) -> tuple[Look | None, float, float]:
     """The first process's evaluation of the averaged weights; and in every process its cost and standard error, where
     training may stop early."""
-    average: Flow = sharding.whole(state.average.module)  # pyright: ignore[reportAssignmentType]
-    look = measure(average) if ranks.rank() == 0 else None
+    average = sharding.whole(state.averaged_flow)
+    with state.averaging_codec():
+        look = measure(average) if ranks.rank() == 0 else None
     told = (look.cost, look.standard_error) if look else (math.inf, 0.0)
     cost, standard_error = ranks.from_first(told) if state.early_stopping else told
     return look, cost, standard_error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -12,13 +15,14 @@ from pushforward.training.early_stopping import EarlyStopping
 from pushforward.training.plan import Plan
 from pushforward.training.sharding import mesh_of, shard, whole
 
+OF_CODEC = "codec_average."  # what the names of these tensors begin with
+
 
 class State:
     """The weights, AdamW's moments, the averaged weights, the best of these, and the number of steps.
 
-    Only the flow's weights are averaged. A codec that learns keeps its own, those of the last step or of the best
-    evaluation: each evaluation measures the averaged flow with the codec as it is then. Of weights that both share the
-    flow has the average.
+    A codec that learns is averaged with the flow, and so are weights that both share: each evaluation measures the
+    averaged flow with the averaged codec, and the result is a pair of these.
 
     `tensors()` is all of it, by name: a checkpoint saves it, and loads it in place. It has no learning rate and no
     random state: both are functions of the plan and the step. Where the plan shards weights, the objective is sharded
@@ -28,12 +32,14 @@ class State:
     def __init__(self, objective: Objective, plan: Plan):
         self.objective, mesh = objective, mesh_of(plan, objective.flow.device)
         self.sharded = mesh is not None
-        self.average = Average(objective.flow, plan.average_decay, mesh)
         codec = getattr(objective, "codec", None)
         self._codec = codec if isinstance(codec, nn.Module) else None
-        learns = self._codec and any(p.requires_grad for p in self._codec.parameters())
-        kept = self._codec if learns else None
-        self.early_stopping = EarlyStopping(objective.flow, plan.patience, mesh, kept) if plan.patience else None
+        learns = self._codec if self._codec and any(p.requires_grad for p in self._codec.parameters()) else None
+        averaged = nn.ModuleDict({"flow": objective.flow})
+        if learns is not None:
+            averaged["codec"] = learns
+        self.average = Average(averaged, plan.average_decay, mesh)
+        self.early_stopping = EarlyStopping(objective.flow, plan.patience, mesh, learns) if plan.patience else None
         if mesh is not None:
             shard(objective, mesh)
         self.optimiser = torch.optim.AdamW(
@@ -63,13 +69,47 @@ class State:
     def result(self) -> Flow:
         """The best averaged weights that were evaluated, or the averaged weights so far; sharded as the plan says."""
         stopping = self.early_stopping
-        return stopping.flow if stopping and stopping.best_look else self.average.module  # pyright: ignore[reportReturnType]
+        return stopping.flow if stopping and stopping.best_look else self.averaged_flow  # pyright: ignore[reportReturnType]
+
+    @property
+    def averaged_flow(self) -> Flow:
+        """The averaged weights so far; sharded as the plan says."""
+        return self.average.module.flow  # pyright: ignore[reportReturnType]
+
+    @property
+    def averaged_codec(self) -> nn.Module | None:
+        """The codec of the averaged flow. None: it does not learn."""
+        return getattr(self.average.module, "codec", None)
 
     @property
     def codec(self) -> nn.Module | None:
-        """The codec of the result: that of the best evaluation, or as it is now. None: it has no weights."""
+        """The codec of the result: that of the best evaluation, or the average so far. None: it has no weights."""
         stopping = self.early_stopping
-        return stopping.codec if stopping and stopping.codec and stopping.best_look else self._codec
+        best = stopping.codec if stopping and stopping.best_look else None
+        return best or self.averaged_codec or self._codec
+
+    @contextmanager
+    def averaging_codec(self) -> Iterator[None]:
+        """A block in which the objective's codec has its averaged weights, where it learns."""
+        if self._codec is None or self.averaged_codec is None:
+            yield
+            return
+        before = {name: tensor.clone() for name, tensor in self._codec.state_dict().items()}
+        self._codec.load_state_dict(self.averaged_codec.state_dict())
+        try:
+            yield
+        finally:
+            self._codec.load_state_dict(before)
+
+    def keep_codec(self) -> None:
+        """Give the objective's codec the weights of the result, where it learns."""
+        if self._codec is not None and self.codec is not None:
+            self._codec.load_state_dict(self.codec.state_dict())
+
+    def restart_codec_average(self) -> None:
+        """Let the average of the codec begin at its weights, as where a checkpoint has none."""
+        if self._codec is not None and self.averaged_codec is not None:
+            self.averaged_codec.load_state_dict(self._codec.state_dict())
 
     @property
     def enough(self) -> bool:
@@ -96,7 +136,9 @@ class State:
             for name, p in self.objective.named_parameters()
             for moment, tensor in self.optimiser.state[p].items()
         }
-        average = {f"average.{name}": tensor for name, tensor in self.average.module.state_dict().items()}
+        average = {f"average.{name}": tensor for name, tensor in self.averaged_flow.state_dict().items()}
+        if self.averaged_codec is not None:
+            average |= {f"{OF_CODEC}{name}": tensor for name, tensor in self.averaged_codec.state_dict().items()}
         best = {} if self.early_stopping is None else self.early_stopping.tensors()
         best = {f"best.{name}": tensor for name, tensor in best.items()}
         return {
