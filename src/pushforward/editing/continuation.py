@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pushforward.arrays import tensor_for
+from pushforward.arrays import check_real, tensor_for
 from pushforward.bases import StandardNormal
 from pushforward.flow import Flow
 from pushforward.moves import Categorical, MixD, Tempered
@@ -45,7 +45,8 @@ def continued(flow: Flow, known: Events, *, candidates: int = 32, generator: Sou
     base is not standard normal.
     """
     known, (tokens, *token) = tensor_for(flow, known, "known"), flow.event
-    n, k = known.shape[:2]
+    check_real(known, "known")
+    n, k = (*known.shape, 0, 0)[:2]
     if [*known.shape[2:]] != token or not 0 < k < tokens:
         raise ValueError(
             f"an event has {tokens} tokens of shape {tuple(token)}, and some are known but not all; got known tokens "

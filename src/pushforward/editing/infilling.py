@@ -19,7 +19,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_tensor, tensor_for
+from pushforward.arrays import as_tensor, check_real, tensor_for
 from pushforward.editing.continuation import Continued, check_candidates, chosen
 from pushforward.flow import Flow
 from pushforward.moves.mixture import Gaussian
@@ -45,6 +45,7 @@ def infilled(
             f"missing is a bool for each of {flow.event[0]} tokens, true for one at least; got {missing.dtype} of "
             f"shape {tuple(missing.shape)}, {int(missing.count_nonzero())} of it not zero."
         )
+    check_real(events, "events")
     if events.shape[1:] != flow.event:
         raise ValueError(f"this flow takes events of shape {tuple(flow.event)}; got {tuple(events.shape)}.")
     steps = [*takewhile(lambda part: part.causal and isinstance(part, Triangular), flattened(flow.transform))]
