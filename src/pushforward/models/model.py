@@ -83,7 +83,7 @@ def check_class(model: Any) -> None:
 def _check_names(kind: type, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
     """Raise TypeError where a model is given fields without their names, or fields that it does not have."""
     known = [field.name for field in fields(kind)]
-    if given:
+    if given and fields(kind)[0].kw_only:
         raise TypeError(f"{kind.__name__} takes its fields by name, {known[0]}= first; got {given[0]!r} without one.")
     for name in named:
         if name not in known:
