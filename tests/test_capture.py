@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pushforward.capture import Captured
+from pushforward.capture import MOST, Captured
 
 CPU = torch.device("cpu")
 
@@ -118,6 +118,32 @@ def test_what_cannot_be_recorded_is_called_and_says_why(function, reason):
         x = torch.full((2,), float(value))
         assert torch.equal(captured(x), function(x.clone()))
     assert reason in captured.why
+    assert captured.refused == captured.why
+
+
+def test_no_record_has_weights_that_autocast_cast_before_it():
+    """Their memory would be freed at the end of the block, and replays would read it."""
+    weight, x = torch.ones(2, 2, requires_grad=True), torch.ones(2, 2)
+    captured = Captured(lambda x: (x @ weight).detach(), CPU)
+    with torch.autocast("cpu", torch.bfloat16):
+        captured(x)
+        x @ weight
+        captured(x)
+    weight.data.fill_(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert captured(x).eq(6).all()
+    assert captured.why is None
+
+
+def test_the_keys_that_were_used_last_have_records():
+    captured = Captured(lambda x, scale: x * scale, CPU)
+    for scale in (*range(MOST), 0, *range(MOST, MOST + 9)):
+        assert captured(torch.ones(1), scale).item() == scale
+    assert len(captured._records) == MOST
+    for scale, why in {0: None, 1: "first calls"}.items():  # the first was used again
+        captured(torch.ones(1), scale)
+        assert captured.why is why or why in captured.why
+        assert captured.refused is None
 
 
 def test_a_function_being_recorded_is_part_of_the_record():

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from pushforward.recording import recorded
 
 Call = Callable[[], Any]
+MOST = 64  # records of one function: each has memory of its own for arguments and results
 _inside: ContextVar[bool] = ContextVar("inside a captured function", default=False)
 
 
@@ -53,7 +54,8 @@ class Captured:
 
     Results are tensors, or nested tuples, lists and dicts of them, in memory that all records share: the next call, of
     any key, overwrites them, so clone what must live longer. `why` says why the last call ran the function, and is None
-    where a record was replayed. A function that could not be recorded is not tried again for this key.
+    where a record was replayed. A function that could not be recorded is not tried again for this key, and `refused`
+    says so. The 64 keys that were used last have records.
 
     >>> double = Captured(lambda x: 2 * x, torch.device("cpu"))
     >>> double(torch.ones(2)), double.why
@@ -64,15 +66,16 @@ class Captured:
         assert warmups >= 1, "kernels are loaded, and results looked at, in a call that is not recorded"
         self.function, self.device, self.warmups = function, device, warmups
         self.why: str | None = None
+        self.refused: str | None = None
         self._records: dict[Hashable, _Record] = {}
         self._recorder = RECORDERS[device.type](device, large) if device.type in RECORDERS else None
 
     def __call__(self, *arguments: Any) -> Any:
-        self.why = hindrance(self.device)
+        self.why, self.refused = hindrance(self.device), None
         if self.why is not None or self._recorder is None:
             return self.function(*arguments)
         leaves, tree = pytree.tree_flatten(arguments)
-        record = self._records.setdefault(_key(leaves, tree), _Record())
+        record = self._record_of(_key(leaves, tree))
         record.calls += 1
         if record.replay is not None:
             return record.replayed(leaves)
@@ -81,7 +84,7 @@ class Captured:
             if record.replay is not None:
                 return record.replayed(leaves)
         if record.refused is not None:
-            self.why = record.refused
+            self.why = self.refused = record.refused
             return self.function(*arguments)
         self.why = f"the first calls of a shape, {self.warmups}, are not recorded"
         with _captured():
@@ -90,13 +93,23 @@ class Captured:
             record.refused = "its results require gradients, and nothing is differentiated through a replay"
         return results
 
+    def _record_of(self, key: Hashable) -> _Record:
+        """The record of a key, which is now the last that was used."""
+        record = self._records[key] = self._records.pop(key, None) or _Record()
+        if len(self._records) > MOST:
+            del self._records[next(iter(self._records))]
+        return record
+
     def _prepare(self, record: _Record, recorder: Recorder, leaves: list[Any], tree: Any) -> None:
         """Record the function for memory of these shapes."""
         static = [leaf.detach().clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         try:
-            record.replay, record.results = recorder.record(lambda: self.function(*pytree.tree_unflatten(static, tree)))
+            with _captured():
+                made = recorder.record(lambda: self.function(*pytree.tree_unflatten(static, tree)))
         except RuntimeError as error:
             record.refused = f"it could not be recorded: {str(error).splitlines()[0]}"
+            return
+        record.replay, record.results = made
         record.inputs = [leaf for leaf in static if isinstance(leaf, Tensor)]
 
 
@@ -121,7 +134,7 @@ class _Record:
 
 @contextmanager
 def _captured() -> Iterator[None]:
-    """What is called here is part of a captured function, also in the calls before it is recorded.
+    """What is called here is part of a captured function, while it is recorded and in the calls before.
 
     Weights that autocast has cast are kept neither from before nor for later: their memory would not outlast a record.
     """

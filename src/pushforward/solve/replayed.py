@@ -85,16 +85,17 @@ class Lagging:
     the work since goes on."""
 
     def __init__(self, device: torch.device):
-        self.graphs = device.type == "cuda"
-        self.values = [torch.zeros(1, dtype=torch.long, pin_memory=self.graphs) for _ in range(2)]
-        self.events = [torch.cuda.Event() for _ in range(2)] if self.graphs else []
+        graphs = device.type == "cuda"
+        self.device = device
+        self.values = [torch.zeros(1, dtype=torch.long, device="cpu", pin_memory=graphs) for _ in range(2)]
+        self.events = [torch.cuda.Event() for _ in range(2)] if graphs else []
 
     def __call__(self, value: Tensor) -> int:
         self.values.reverse()
         self.events.reverse()
         self.values[0].copy_(value, non_blocking=True)
-        if self.graphs:
-            self.events[0].record()
+        if self.events:
+            self.events[0].record(torch.cuda.current_stream(self.device))
             self.events[1].synchronize()
         return int(self.values[1])
 

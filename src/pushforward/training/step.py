@@ -154,7 +154,7 @@ class Step:
         self.device = self.objective.flow.device
         self._update = Update(network, state, plan)
         self._captured = Captured(self._update, self.device, warmups=WARMUPS, large=True)
-        self._hindrance, self._calls = self._why_not_captured(), 0
+        self._hindrance = self._why_not_captured()
 
     @property
     def why(self) -> str | None:
@@ -166,11 +166,10 @@ class Step:
         given = self._moved(batch)
         self.objective.begin(batch.step / self.plan.steps)
         values = self._update(*given) if self._hindrance else self._captured(*given)
-        self._calls += 1
         if not values.is_cuda:
             return Launched(batch, values, None)
-        if self._calls > WARMUPS and not self._hindrance and self._captured.why:
-            self._hindrance = self._captured.why
+        if not self._hindrance and self._captured.refused:
+            self._hindrance = self._captured.refused
             warnings.warn(f"training steps are not captured as a CUDA graph: {self._hindrance}.", stacklevel=2)
         values, arrived = values.to("cpu", non_blocking=True), torch.cuda.Event()
         arrived.record(torch.cuda.current_stream(self.device))
@@ -206,6 +205,8 @@ class Step:
             return "the plan has captured=False"
         if ranks.size() > 1:
             return "processes average their gradients"
+        if self.plan.recomputed:
+            return "networks that recompute activations read the state of torch's generators"
         if self.objective.scores and not self.objective.flow.exact:
             return "log-dets are estimated by terms whose number is drawn on the host"
         if self.objective.changes:
