@@ -24,7 +24,7 @@ LAYERS = [
     {"arrays", "computed", "fields", "plain", "recording", "statistics"},
     {"shapes", "files", "version", "optional", "migrations", "named"},
     {"kernels", "conditions"},
-    {"randomness"},
+    {"randomness", "infinities"},
     {"moves", "transform", "capture", "initialization"},
     {"networks"},
     {"solve", "bases"},

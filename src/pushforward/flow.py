@@ -20,12 +20,13 @@ from pushforward.computed import complete
 from pushforward.conditions import Condition, Context, Given, Kind, Label
 from pushforward.denoising import Denoiser, Score, noise_levels
 from pushforward.distribution import FlowDistribution
+from pushforward.infinities import mapped, mapped_alone
 from pushforward.initialization import initializing, needs_data
 from pushforward.randomness import Source, drawing
 from pushforward.recording import recorded
 from pushforward.shapes import Events, PerSample, fits, spread
 from pushforward.statistics import narrowed
-from pushforward.transform import Solver, Traced, Transform, mapped, mapped_alone, solved_by, trace
+from pushforward.transform import Solver, Traced, Transform, solved_by, trace
 
 Shape = int | tuple[int, ...]  # of draws
 

@@ -182,6 +182,20 @@ def second_derivatives_are_differences(case: Case) -> None:
         assert close(found, difference / (2 * step), 1e-5)
 
 
+def frozen_weights_leave_other_gradients_alone(case: Case) -> None:
+    """Where every other weight is frozen, the gradients of the others are what they were."""
+    transform, context, found = case.build(), case.context(N), []
+    frozen = [*transform.parameters()][::2]
+    for trained in (True, False):
+        for weight in frozen:
+            weight.requires_grad_(trained)
+        x = case.x(N).requires_grad_()
+        z, log_det = transform(x, context)
+        wanted = [x, *[*transform.parameters()][1::2]]
+        found.append(torch.autograd.grad(z.square().sum() + log_det.sum(), wanted, materialize_grads=True))
+    assert all(close(a, b) for a, b in zip(*found, strict=True))
+
+
 def state_dict(case: Case) -> None:
     transform, context = case.build(), case.context(N)
     weights = {name for name, _ in transform.named_parameters()}
@@ -406,6 +420,7 @@ LAWS = (
     pure,
     either_direction_first,
     gradients,
+    frozen_weights_leave_other_gradients_alone,
     gradients_are_differences,
     second_derivatives_are_differences,
     state_dict,

@@ -107,8 +107,8 @@ class VectorModel(Model):
         return Autoregressive(net, move)
 
     def warn_of_one_feature(self) -> None:
-        """Warn, while affine autoregressive steps are built, that one feature can only be a Gaussian; not where a flow
-        without weights is built, to look at."""
+        """Warn that affine autoregressive steps over one feature make a Gaussian. On the meta device, where flows have
+        no weights, there is no warning."""
         if self.features == 1 and torch.get_default_device().type != "meta":
             warnings.warn(
                 f"a {type(self).__name__} of one feature is an affine map of its base, however many steps it has: it "

@@ -40,7 +40,7 @@ class Guided(CausalNetwork):
 
     `move` names the network's raw parameters; the guided ones are for an `Affine` move without a bound. In the null
     pass the named conditions are null, or all where none are named, and `attention_temperature` divides attention
-    logits. As a context `conditions` has those of the null pass, of one row or of as many as are read.
+    logits. `conditions` may also be the context of the null pass itself, of one row or of as many as are read.
     """
 
     def __init__(

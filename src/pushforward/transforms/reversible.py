@@ -104,7 +104,7 @@ class _Recomputed(torch.autograd.Function):
         slope, log_det_slope = slopes
         value, *fields = ctx.saved_tensors
         leaves = [f if f is None else f.detach().requires_grad_(f.is_floating_point()) for f in fields]
-        sources = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad] + list(ctx.weights)
+        sources = [t for t in (*leaves, *ctx.weights) if t is not None and t.requires_grad]
         context, gradients = _context(ctx.names, leaves), {}
         device, dtype, enabled = ctx.autocast
         with torch.autocast(device, dtype, enabled=enabled):
