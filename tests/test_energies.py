@@ -337,3 +337,9 @@ def test_the_tail_is_that_of_the_weights_above_the_others(other):
         found = Importance(torch.zeros(10_000, 1), weights)
         assert found.reliable == (shape == 0.3)
         assert math.isnan(found.tail) == (count == 3)
+
+
+def test_a_bound_for_one_context_has_no_standard_error():
+    flow = pf.models.MAF(features=2, context=1, hidden=(8,), transforms=1).build()
+    found = pf.fit_density(flow, lambda x, c: normal(x - c), torch.zeros(1, 1), steps=2, progress=False)
+    assert math.isnan(found.standard_error)

@@ -28,7 +28,9 @@ from pushforward.evaluation import (
     save_picture,
     table,
 )
-from pushforward.randomness import Keyed
+from pushforward.evaluation.likelihood import mean_and_error
+from pushforward.randomness import Keyed, keyed
+from pushforward.training import EarlyStopping
 from tests.toys import picture
 
 
@@ -111,7 +113,8 @@ def test_events_of_weight_zero_do_not_count():
     coded = CodedFlow(flow, Identity())
     w[:5] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
     found = held_out_mean(coded, Arrays(x, weights=w))
-    assert found == held_out_mean(coded, Arrays(x[:5], weights=w[:5]))
+    alone = held_out_mean(coded, Arrays(x[:5], weights=w[:5]))
+    assert (found.mean, found.standard_error) == pytest.approx((alone.mean, alone.standard_error))
     assert found.events == 5
     w[1:5] = 0
     with pytest.raises(ValueError, match="at least two events; there are 1"):
@@ -119,12 +122,13 @@ def test_events_of_weight_zero_do_not_count():
     assert math.isnan(mean_cost(coded, x[:1])[1])
 
 
-def test_the_standard_error_of_a_weighted_mean_is_the_deviation_of_means():
-    coded = CodedFlow(pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(1), event=(1,)), Identity())
-    drawn = ((torch.randn(20, 1), torch.rand(20) ** 3) for _ in range(400))
-    found = [mean_cost(coded, Arrays(x, weights=w)) for x, w in drawn]
+def test_the_squared_standard_error_of_a_weighted_mean_is_unbiased():
+    generator = keyed(0)
+    weights = torch.rand(2000, 6, generator=generator) ** 3
+    found = [mean_and_error(torch.randn(6, generator=generator), w) for w in weights]
     means, errors = torch.tensor(found).T
-    assert errors.square().mean().sqrt() == pytest.approx(means.std(), rel=0.12)
+    assert errors.square().mean().item() == pytest.approx(means.square().mean().item(), rel=0.1)
+    assert mean_and_error(torch.tensor([1.0, 3.0, 8.0]))[1] == pytest.approx((13 / 3) ** 0.5)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -135,6 +139,10 @@ def test_a_cost_that_is_not_finite_is_never_the_best(value):
 
     coded = CodedFlow(pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(1), event=(1,)), Lost())
     assert mean_cost(coded, torch.zeros(2, 1))[0] == math.inf
+    stopping = EarlyStopping(coded.flow, patience=1)
+    stopping.add(coded.flow, None, value, 0.0)
+    assert stopping.best_look == 0
+    assert stopping.enough
 
 
 def moments(mean, root, events=500):
@@ -327,8 +335,9 @@ ZEROS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
             "takes 4 events or more of each set; there are 3",
         ),
         (lambda: precision_recall(HOLED, FEATURES), ValueError, "1 of 8 real events"),
+        (lambda: precision_recall(FEATURES, FEATURES, neighbours=0), ValueError, "neighbours is a finite .* least 1"),
         (lambda: compare(FEATURES, FEATURES[:0], features="none"), ValueError, "there are 0 fake ones"),
-        (lambda: compare(FEATURES, FEATURES[:3], features="none"), ValueError, "takes 4 events or more"),
+        (lambda: compare(FEATURES[:, :2], FEATURES[:3, :2], features="none"), ValueError, "takes 4 events or more"),
         (lambda: PIXELS(IMAGES[0]), ValueError, r"images \(n, C, H, W\) with C of 1 or 3; got shape \(1, 4, 4\)"),
         (lambda: PIXELS(IMAGES[:0]), ValueError, r"got shape \(0, 1, 4, 4\)"),
         (lambda: PIXELS(IMAGES.expand(-1, 2, -1, -1)), ValueError, r"got shape \(2, 2, 4, 4\)"),

@@ -7,7 +7,6 @@ of the weights is scored on them; the best weights are kept, and training stops 
 from __future__ import annotations
 
 import difflib
-import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from pushforward.codecs import Codec, CodedFlow, codec_of
 from pushforward.conditions import Values, Vector
 from pushforward.data import Arrays, Data
 from pushforward.evaluation import mean_cost
+from pushforward.evaluation.likelihood import mean_and_error
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, weighted_draws
 from pushforward.networks import Embedded
@@ -219,10 +219,8 @@ def fit_density(
 
     @torch.no_grad()
     def look(flow: Flow) -> Look:
-        log_w = weighted_draws(flow, log_density, n, some, generator=keyed(plan.seed, -2))[1].double()
-        return Look(
-            "minus the bound on log Z", -log_w.mean().item(), log_w.std(correction=0).item() / math.sqrt(len(log_w))
-        )
+        log_w = weighted_draws(flow, log_density, n, some, generator=keyed(plan.seed, -2))[1]
+        return Look("minus the bound on log Z", *mean_and_error(-log_w))
 
     path_gradients = scores_in_one_pass(flow) and not (plan.recomputed or plan.reversible)
     objective = ReverseKL(flow, log_density, anneal, path_gradients=path_gradients)

@@ -14,6 +14,7 @@ from pushforward.codecs import CodedFlow
 from pushforward.data import Document, Documents
 from pushforward.data.data import evenly_spread
 from pushforward.document_flow import DocumentFlow
+from pushforward.evaluation.likelihood import mean_and_error
 from pushforward.evaluation.text import Retrieval, how_many, to_compare
 from pushforward.objectives import nats_per_token
 from pushforward.randomness import Keyed
@@ -93,12 +94,12 @@ def document_costs(coded: CodedFlow, documents: Documents, *, batch: int = 64, s
 
 
 def mean_document_costs(coded: CodedFlow, documents: Documents) -> DocumentCosts:
-    """The means of `document_costs` over the documents whose images or texts are not given, two or more of either, with
-    their standard errors."""
+    """The means of `document_costs` over the documents whose images or texts are not given, with their standard errors;
+    NaN of fewer than two."""
     costs = document_costs(coded, documents)
     costs[0] /= math.prod(document_flow(coded).net.token)  # elements of a patch
     found = [kind[kind != 0] for kind in costs]  # 0: all of it is given
-    images, texts = ((kind.mean().item(), kind.std().item() / math.sqrt(len(kind))) for kind in found)
+    images, texts = map(mean_and_error, found)
     return DocumentCosts(*images, *texts, len(documents))
 
 

@@ -60,7 +60,8 @@ def held_out_mean(
     FloatingPointError where the bound of an event is not finite.
     """
     data = _as_rows(data)
-    events = len(data) if isinstance(data, Tensor) or data.weights is None else int(data.weights.count_nonzero())
+    weights = _weights(data)
+    events = len(data) if weights is None else int(weights.count_nonzero())
     if events < 2:
         raise ValueError(f"a standard error takes at least two events; there are {events}.")
     log_p, costs = _by_batches(coded, data, context, samples, batch, seed)
@@ -69,7 +70,7 @@ def held_out_mean(
         raise FloatingPointError(
             f"the bound on log P of {len(lost)} of {len(data)} events is not finite; the first is event {lost[0]}."
         )
-    mean, standard_error = _mean(costs, data)
+    mean, standard_error = mean_and_error(costs, weights)
     return HeldOut(
         mean=mean,
         standard_error=standard_error,
@@ -86,11 +87,15 @@ def mean_cost(coded: CodedFlow, data: Tensor | Data, *, batch: int = 1024) -> tu
     event."""
     data = _as_rows(data)
     costs = _by_batches(coded, data, None, 1, batch, 0)[1]
-    return _mean(costs, data) if costs.isfinite().all() else (math.inf, math.nan)
+    return mean_and_error(costs, _weights(data)) if costs.isfinite().all() else (math.inf, math.nan)
 
 
 def _as_rows(data: Tensor | Data) -> Tensor | Data:
     return data if isinstance(data, Data) else as_tensor(data, "the data")
+
+
+def _weights(data: Tensor | Data) -> Tensor | None:
+    return data.weights if isinstance(data, Data) else None
 
 
 @torch.no_grad()
@@ -114,14 +119,15 @@ def _by_batches(
     return torch.cat(log_p), torch.cat(costs)
 
 
-def _mean(costs: Tensor, data: Tensor | Data) -> tuple[float, float]:
-    """The weighted mean of costs (n,), and its standard error: with weights w of sum 1,
+def mean_and_error(values: Tensor, weights: Tensor | None = None) -> tuple[float, float]:
+    """The weighted mean of values (n,), and its standard error, NaN where one alone counts: with weights w of sum 1,
 
-    mean = Σ w · cost        error² = Σ w² (cost − mean)² / (1 − Σ w²)
+        mean = Σ w · value        error² = Σ w² (value − mean)² / (1 − 2 w + Σ w²)
+
+    error² is unbiased where all values have one variance; where all weights are equal it is the variance over n.
     """
-    costs = costs.double().cpu()
-    weights = None if isinstance(data, Tensor) else data.weights
-    w = torch.ones_like(costs) if weights is None else weights.to(costs)
-    mean, w = (w * costs).sum() / w.sum(), w / w.sum()
-    error = (w * (costs - mean)).square().sum() / (1 - w.square().sum())
-    return mean.item(), error.sqrt().item()
+    values = values.double().cpu()
+    w = torch.ones_like(values) if weights is None else weights.to(values)
+    mean, w = (w * values).sum() / w.sum(), w / w.sum()
+    error = ((w * (values - mean)).square() / (1 - 2 * w + w.square().sum())).sum().sqrt()
+    return mean.item(), error.item()

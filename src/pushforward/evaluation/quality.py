@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_number
 from pushforward.randomness import keyed
 
 
@@ -135,14 +135,15 @@ def precision_recall(real: Tensor, fake: Tensor, *, neighbours: int = 3, chunk: 
     samples that look real, recall the share of the data that the samples cover. `chunk` rows of distances are in memory
     at once. Kynkäänniemi et al. 2019, arXiv:1904.06991.
     """
+    check_number(neighbours, "neighbours", least=1)
     real, fake = _checked(real, fake, least=neighbours + 1)
-    real_reach, fake_reach = _reach(real, neighbours, chunk), _reach(fake, neighbours, chunk)
+    real_radii, fake_radii = _radii(real, neighbours, chunk), _radii(fake, neighbours, chunk)
     precise = []
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    for events, reach in zip(fake.split(chunk), fake_reach.split(chunk), strict=True):
+    for events, radii in zip(fake.split(chunk), fake_radii.split(chunk), strict=True):
         distance = torch.cdist(events, real)
-        precise.append((distance <= real_reach).any(1))
-        recalled |= (distance <= reach[:, None]).any(0)
+        precise.append((distance <= real_radii).any(1))
+        recalled |= (distance <= radii[:, None]).any(0)
     return PrecisionRecall(torch.cat(precise).double().mean().item(), recalled.double().mean().item())
 
 
@@ -194,7 +195,7 @@ def _discrepancy(x: Tensor, y: Tensor) -> Tensor:
     return within(x) + within(y) - 2 * kernel(x, y).mean()
 
 
-def _reach(events: Tensor, neighbours: int, chunk: int) -> Tensor:
+def _radii(events: Tensor, neighbours: int, chunk: int) -> Tensor:
     """The distance from each event to its k-th nearest neighbour, (n,), where the 0-th is the event itself."""
     return torch.cat([torch.cdist(part, events).kthvalue(neighbours + 1).values for part in events.split(chunk)])
 

@@ -14,6 +14,7 @@ from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.data import Arrays, Data, Documents, Images, ImageSource, prepared
 from pushforward.data.data import Part, evenly_spread
 from pushforward.evaluation import document_costs
+from pushforward.evaluation.likelihood import mean_and_error
 from pushforward.files import RemovedError, alone_in, cache_folder, write
 from pushforward.fitting import Fit, looking_at, score_name
 from pushforward.flow import Flow
@@ -169,8 +170,7 @@ def _looking_at_documents(documents: Documents, codec: Codec) -> Callable[[Flow]
     some = Documents([documents.documents[row] for row in evenly_spread(len(documents), EVALUATED)])
 
     def look(flow: Flow) -> Look:
-        costs = document_costs(CodedFlow(flow, codec), some).sum(0)
-        return Look("held-out nats/token", costs.mean().item(), costs.std().item() / len(costs) ** 0.5)
+        return Look("held-out nats/token", *mean_and_error(document_costs(CodedFlow(flow, codec), some).sum(0)))
 
     return look
 

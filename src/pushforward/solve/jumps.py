@@ -10,18 +10,19 @@ from torch import Tensor
 
 from pushforward.solve.ode import Field, Solution
 from pushforward.solve.ode_fixed import FixedSteps
-from pushforward.solve.tableaux import EULER
 
 
 @dataclass(frozen=True)
 class Jumps(FixedSteps):
     """`steps` equal jumps of the flow map that the network has learned (`models.FlowMap`), each one pass of it.
 
-    As accurate as the map is. Raises ValueError where the network has learned none. Boffi et al. 2025,
-    arXiv:2505.18825.
+    As accurate as the map is, and without integrals along the trajectory, so without a log-determinant. Raises
+    ValueError where these are wanted, or the network has learned no map. Boffi et al. 2025, arXiv:2505.18825.
     """
 
-    method = EULER
+    @property
+    def least_evaluations(self) -> float:
+        return 0  # of the velocity
 
     def integrate(
         self, field: Field, y: Tensor, start: float, stop: float, *, controlled: tuple[int, ...] = ()
@@ -32,7 +33,8 @@ class Jumps(FixedSteps):
             moved = jump and jump(a, b, y)
             if moved is None:
                 raise ValueError(
-                    "this network has learned no flow map to jump by: train a models.FlowMap, or use Euler."
+                    "jumps are those of a flow map that the network has learned, and give no integrals along the "
+                    "trajectory: train a models.FlowMap, or use Euler."
                 )
             y = moved
         count = torch.full(y.shape[:1], self.steps, dtype=torch.int64, device=y.device)

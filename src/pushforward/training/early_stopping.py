@@ -68,8 +68,12 @@ class EarlyStopping:
 
     @torch.no_grad()
     def add(self, flow: Flow, codec: nn.Module | None, cost: float, standard_error: float) -> None:
-        """Count an evaluation of this flow with this codec, and keep their weights if it is the best so far."""
+        """Count an evaluation of this flow with this codec, and keep their weights if it is the best so far.
+        A cost that is not finite never is.
+        """
         self._looks += 1
+        if not math.isfinite(cost):
+            return
         if cost < self.best[0]:
             self.flow.load_state_dict(flow.state_dict())
             if self.codec and codec:
