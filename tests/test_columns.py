@@ -205,6 +205,49 @@ def test_a_run_on_a_table_is_evaluated_and_drawn(tmp_path, monkeypatch, capsys):
     assert {path.name for path in run.glob("*.png")} == {"loss.png", "corner.png"}
 
 
+def test_data_that_are_read_are_not_written_over(tmp_path):
+    """Those that the run learned, and those that a command is given."""
+    run, new, learned = small(tmp_path), tmp_path / "new.csv", tmp_path / "table.csv"
+    new.write_text("mass,angle,energy,weight\n1,2,3,4\n")
+    before = learned.read_text(), new.read_text()
+    for write in (
+        lambda: pf.sample(run, out=learned, n=2, given=("mass=1", "angle=2")),
+        lambda: pf.sample(run, out=new, n=2, given=(str(new),)),
+        lambda: pf.runs.score(run, out=learned),
+        lambda: pf.runs.score(run, str(new), new),
+    ):
+        with pytest.raises(ValueError, match=r"csv holds data that are read, and would be written over"):
+            write()
+    assert (learned.read_text(), new.read_text()) == before
+
+
+def test_held_out_rows_are_those_of_the_training(tmp_path):
+    """In a file of other rows they are others, and the training may have seen them."""
+    run = small(tmp_path)
+    names, *rows = (tmp_path / "table.csv").read_text().splitlines()
+    in_csv(tmp_path, "\n".join([names, *reversed(rows)]))
+    with pytest.raises(ValueError, match=r"are not those that .*run was begun with: there are other values in its"):
+        pf.evaluate(run)
+    in_csv(tmp_path, "\n".join([names, *rows, *rows[:10]]))
+    with pytest.raises(ValueError, match=r"there are 279 rows in place of 270. Restore them"):
+        pf.evaluate(run)
+    assert pf.evaluate(run, data=str(tmp_path / "table.csv"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "told"),
+    [
+        (lambda path: pf.recipes.table(path, model="mafff"), ValueError, "no model 'mafff' of tables; did you mean"),
+        (lambda path: pf.recipes.table(path, model=pf.models.MAF(features=4)), TypeError, "takes a class of"),
+        (lambda path: pf.recipes.table(path, stepz=3), TypeError, "no option 'stepz': it is called steps"),
+        (lambda _: pf.recipes.table(np.zeros((30, 2))), TypeError, "a table in a file; got a ndarray.*pf.fit"),
+    ],
+)
+def test_a_recipe_of_a_table_says_what_it_takes(asked, error, told, tmp_path):
+    with pytest.raises(error, match=told):
+        asked(in_csv(tmp_path))
+
+
 def recipe(folder: Path, **plan) -> pf.Recipe:
     made = pf.recipes.table(in_npz(folder), weights="weight", model="maf", steps=30)
     quick = {

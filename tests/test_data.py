@@ -656,6 +656,8 @@ def test_another_path_is_held_out_and_its_labels_are_those_of_the_training_set(t
     assert source.held_out(TAKES._replace(classes=0)).labels is None
     with pytest.raises(NoSplitError, match="Give the held-out set's path, or a share"):
         ImageSource(place).held_out(TAKES)
+    with pytest.raises(ValueError, match="are those that are learned. Give the held-out set's path, or a share"):
+        ImageSource(place, validation=str(folder(tmp_path / "a copy"))).held_out(TAKES)
 
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
@@ -930,9 +932,12 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
     "npz, corrupt": (spoilt, r"set\.npz: .*CRC"),
     "npz of other arrays": (in_npz(data=ZEROS), r"a\.npz: it holds data \(2, 8, 8\)"),
     "npz, no split": (arrays, "split 'test', expected images_test or x_test", {"split": "test"}),
-    "npz of objects": (in_npz(images=np.array([{}])), r"a\.npz: Object arrays"),
+    "npz of objects": (in_npz(images=np.array([{}])), r"a\.npz: Object arrays, .* store numbers by astype"),
     "npz, empty": (in_npz(images=ZEROS[:0]), r"a\.npz: .* with n at least 1"),
-    "npz, real pixels": (in_npz(x=ZEROS / 255), r"images are integers; these are float64\."),
+    "npz, real pixels": (in_npz(x=ZEROS + 7.5), r"images are integers; these are float64\. Store them as uint8"),
+    "npz, pixels 0 … 1": (in_npz(x=ZEROS / 255 + [0.0, 1.0] * 4), r"from 0 to 1: store \(255 \* x\)\.round\(\)"),
+    "npz, pixels −1 … 1": (in_npz(x=ZEROS / 255 + [-1.0, 1.0] * 4), r"from -1 to 1: store \(127\.5 \* \(x \+ 1\)\)"),
+    "npz, black and white": (in_npz(x=ZEROS < 1), r"these are bool\. They go from 1 to 1: store \(255 \* x\)"),
     "npz, pixels NaN": (in_npz(x=ZEROS + np.nan), "these are float64, some of them NaN"),
     "npz, great pixels": (in_npz(x=ZEROS + np.int64(256)), "0 … 255; these go from 256 to 256"),
     "npz, pixels below zero": (in_npz(x=ZEROS - np.int64(1)), "these go from -1 to -1"),

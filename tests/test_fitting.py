@@ -571,6 +571,15 @@ def test_an_embedding_is_trained_with_the_flow_and_belongs_to_it():
         pf.fit(maf(features=1, context=5), y, series, embedding=net())
 
 
+def test_an_embedding_may_have_a_batch_norm_and_is_a_module():
+    net = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.BatchNorm1d(3))
+    flow, series = maf(context=3), torch.randn(40, 5)
+    pf.fit(flow, X, series, embedding=net, steps=2, progress=False)
+    assert flow.sample(2, series[0]).shape == (2, 2)
+    with pytest.raises(TypeError, match="an embedding is a torch.nn.Module"):
+        pf.fit(maf(context=3), X, series, embedding=torch.nn.Flatten)  # pyright: ignore[reportArgumentType]
+
+
 X = gaussian(40)
 FITTED = maf()
 pf.fit(FITTED, X, steps=1, progress=False)
@@ -702,7 +711,7 @@ def test_a_check_looks_at_splines_beside_circular_ones():
     supports = (pf.transforms.Interval(), pf.transforms.Circle())
     flow = pf.models.CircularNSF(features=2, supports=supports, transforms=2, hidden=(8,)).build()
     x = torch.tensor([[4.0, 3.0], [6.0, 3.0]])
-    with pytest.warns(RuntimeWarning, match="as they are: 50.0% in step 3 Coupling"):
+    with pytest.warns(RuntimeWarning, match="50.0% in step 3 Coupling"):
         found = flow.check(x)
     assert [step.name for step in found.steps if not math.isnan(step.outside)] == ["3 Coupling"]
 

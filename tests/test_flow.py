@@ -592,6 +592,10 @@ def test_log_probs_of_a_stream():
     assert drawn == [0], "the next batch is not asked for before its turn"
     assert not first.requires_grad
     log_p = torch.cat([first, *stream])
+    plain = pf.models.MAF(features=2, hidden=(8,)).build()
+    rows = torch.randn(2, 2)
+    for batch in (rows, rows.numpy(), (rows,), [rows], (rows, None)):
+        torch.testing.assert_close(next(plain.log_probs([batch])), plain.log_prob(rows))
     x = torch.arange(3.0).repeat_interleave(2)[:, None, None, None].expand(-1, 1, 8, 8)
     torch.testing.assert_close(log_p, flow.log_prob(x, torch.arange(3).repeat_interleave(2)))
 

@@ -123,6 +123,8 @@ def test_texts_of_files_and_folders(tmp_path, monkeypatch):
     assert len(joined) > len(apart)
     assert (apart.fetch(range(len(apart)))[0].diff(dim=1) == 0).all()
     assert replace(source, validation=str(tmp_path / "0.txt")).texts()[1] == ["aaaaaa"]
+    with pytest.raises(ValueError, match="is that which is learned. Give the held-out set's path, or a share"):
+        replace(source, validation="play").texts()
     with pytest.raises(FileNotFoundError, match="there is no text poems.*set PUSHFORWARD_DATA"):
         source.at("poems").training(takes)
     with pytest.raises(ValueError, match="codec.vocabulary is 20, and the tokenizer has 27 tokens"):

@@ -159,10 +159,12 @@ def test_the_same_data_at_another_path_are_the_same_recipe_and_others_are_told(t
     pf.train(replace(here, data=ImageSource("a/set.npz")), tmp_path / "run")
     pf.train(of_stripes(tmp_path / "b" / "same.npz"), tmp_path / "run")
     moved = of_stripes(tmp_path / "c.npz", first=4)
-    with pytest.raises(ValueError, match=r"the data in .*c.npz are not those that .*: 40 rows in .*same.npz, and now"):
+    with pytest.raises(
+        ValueError, match=r"the data in .*c.npz are not those that .*: there are other values in its rows"
+    ):
         pf.train(moved, tmp_path / "run")
     of_stripes(tmp_path / "b" / "same.npz", first=3)
-    with pytest.raises(ValueError, match=r"the data in .*same.npz are not those that .*run was begun with: 40 rows in"):
+    with pytest.raises(ValueError, match=r"the data in .*same.npz are not those that .*run was begun with: there are"):
         pf.train(replace(here, data=ImageSource(str(tmp_path / "b" / "same.npz"))), tmp_path / "run")
     with pytest.raises(ValueError, match=r"another recipe:\n    train.seed: then 0, now 1\n"):
         pf.train(replace(moved, train=replace(moved.train, seed=1)), tmp_path / "run")

@@ -98,6 +98,7 @@ READ = {  # text -> its columns
     "missing values": ("a,b\nNA,2\n3,\nn/a,#N/A\n1,null\n", {"a": [NAN, 3.0, NAN, 1.0], "b": [2.0, NAN, NAN, NAN]}),
     "other missing values": ("a,b\n?,2\n3,-\nNone,<NA>\n1,.\n", {"a": [NAN, 3.0, NAN, 1.0], "b": [2.0, NAN, NAN, NAN]}),
     "true and false": ("a,b\nTrue,1\nfalse,2\n", {"a": [1.0, 0.0], "b": [1.0, 2.0]}),
+    "exponents of Fortran": ("a,b\n1.5D+00,2d+0\n.3D+1,42.5d-01\n", AB),
     "signs and points": ("a,b\n+1.,-.5\n-0,1.5E+3\n", {"a": [1.0, 0.0], "b": [-0.5, 1500.0]}),
 }
 
@@ -166,7 +167,10 @@ USED = {  # text of columns a and b -> what is said when b is used; a can be use
     "points and commas": ("a;b\n1;1,5\n2;2.5\n", "column 'b' holds '1,5', and elsewhere a decimal point, at line 2"),
     "underscores": ("a,b\n1,1_000\n", "column 'b' holds '1_000', .* without separators of thousands"),
     "blanks in numbers": ("a,b\n1,1 000\n", "column 'b' holds '1 000', .* without separators of thousands"),
-    "percent": ("a,b\n1,5%\n2,6%\n", "column 'b' holds '5%', which is no number, at line 2"),
+    "percent": ("a,b\n1,5%\n2,6%\n", "column 'b' holds '5%', which is no number, at line 2. Write numbers without"),
+    "currency": ("a,b\n1,$5.1\n2,\n3,$6\n", r"column 'b' holds '\$5.1', .* Write numbers without their unit"),
+    "units": ("a,b\n1,5 GeV\n2,6e1 GeV\n", "column 'b' holds '5 GeV', .* Write numbers without their unit"),
+    "codes of digits and letters": ("a,b\n1,1d5\n2,2c\n", "column 'b' holds '1d5', .* For a category"),
     "missing": (
         "a,b\n1,2\n\n3,NA\n5,\n",
         "column 'b' has no value at line 4 and 1 other row. .*--missing drop.*--drop b",
@@ -204,6 +208,25 @@ def test_rows_with_missing_values_can_be_left_out(tmp_path):
         pf.recipes.table(write(tmp_path, "a,b\n1,\n2,\n", "empty.csv"), missing="drop")
     with pytest.raises(ValueError, match=r"column 'a' is 7 at line 5, outside of Interval\(low=0.0, high=6.0\)"):
         pf.recipes.table(path, missing="drop", drop=["c"], supports=pf.recipes.tables.read_supports(["a=interval:0:6"]))
+
+
+def test_a_column_has_one_support():
+    with pytest.raises(ValueError, match=r"column 'a' has one support; got 'a=circle:0:9' beside Interval\(low=0.0"):
+        pf.recipes.tables.read_supports(["a=interval:0:6", "a=circle:0:9"])
+
+
+@pytest.mark.parametrize(
+    ("column", "remedy"),
+    [
+        (np.arange(2).astype("datetime64[s]"), "holds timestamp.*Give dates and times as numbers"),
+        (np.arange(2).astype("datetime64[D]"), "holds date32.*Give dates and times as numbers"),
+        (np.arange(2).astype("timedelta64[s]"), "holds duration.*Give dates and times as numbers"),
+        ([[1.0, 2.0], [3.0, 4.0]], "holds list<.*Write each element of it as a column"),
+        (["u", "v"], "holds string.*For a category number its values"),
+    ],
+)
+def test_columns_of_parquet_that_are_no_numbers_say_what_to_do(column, remedy, tmp_path):
+    assert re.search(remedy, read_table(in_parquet(tmp_path, a=[1.0, 2.0], b=column)).faults["b"])
 
 
 def in_parquet(folder: Path, **columns) -> Path:

@@ -174,11 +174,13 @@ def embed(flow: Flow, net: nn.Module, context: Tensor) -> None:
 
     Raises ValueError where the flow does not take one vector of that size, or has an embedding.
     """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"an embedding is a torch.nn.Module, such as nn.Linear(20, 3); got {net!r}.")
     kinds, shape = flow.conditions, tuple(context.shape[1:])
     if flow.embedding is not None or [type(kind) for kind in kinds.values()] != [Vector]:
         raise ValueError("an embedding is for a flow that is conditioned on one vector and has no embedding yet.")
     ((name, kind),) = kinds.items()
-    made = Embedded(net, shape).to(flow.device)
+    made = Embedded(net, shape).to(flow.device).eval()
     with torch.no_grad():
         found = tuple(made(Values(shape).read(moved(context[:2], flow.device))).value.shape[1:])
     if found != kind.shape:  # pyright: ignore[reportAttributeAccessIssue]

@@ -127,10 +127,11 @@ class Flow(nn.Module):
         return _unflattened(self.base.log_prob(z, rows) + log_det, batch), _unflattened(z, batch)
 
     @torch.no_grad()
-    def log_probs(self, batches: Iterable[tuple[Events, Given]]) -> Iterator[PerSample]:
-        """log_prob in nats, (*batch), of each batch (x, context) in turn: one batch is in memory at a time."""
-        for x, context in batches:
-            yield self.log_prob(moved(as_tensor(x), self.device), context)
+    def log_probs(self, batches: Iterable[Events | Sequence[Any]]) -> Iterator[PerSample]:
+        """log_prob in nats, (*batch), of each batch in turn, (x, context) or x: one batch is in memory at a time."""
+        for batch in batches:
+            x, *context = batch if isinstance(batch, tuple | list) else (batch,)
+            yield self.log_prob(moved(as_tensor(x), self.device), *context)
 
     def encode(self, x: Events, context: Given = None) -> Events:
         """x -> z, (*batch, *latent)."""

@@ -62,6 +62,7 @@ def check_rows(coded: CodedFlow, data: Arrays, names: Sequence[str] = ()) -> Non
             f"x has shape {tuple(data.events.shape)}."
         )
     x = coded.codec.encode(data.events, keyed(0))[0]
+    flow.eval()  # a batch norm takes no statistics of one row
     with torch.no_grad():  # raises ValueError where the flow does not take them
         flow.log_prob(x[:1].to(flow.device), data.fetch([0])[1])
     support = flow.support

@@ -11,7 +11,9 @@ import numpy as np
 
 from pushforward.arrays import EXACT, NEARER, rounded
 
-NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
+DIGITS = r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+|d[+-]\d+)?"  # Fortran writes 1.5D-01
+NUMBER = re.compile(rf"{DIGITS}|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
+WITH_UNIT = re.compile(rf"(?P<before>[^\w\s.,+-]*) ?{DIGITS} ?(?P<after>%|[^\W\d_]+)?", re.IGNORECASE)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+", re.ASCII)  # 1,234: this could be 1234
 GROUPED = re.compile(r"[+-]?\d{1,3}([., '’_\u00a0\u202f]\d{3})+([.,]\d*)?", re.ASCII)  # 1,234.5 and its like
@@ -85,9 +87,12 @@ def _read(column: Sequence[str], commas: bool) -> np.ndarray | Fault:
         return Fault(row, f"{cell!r}, and elsewhere a decimal point", "Write all numbers of a column alike")
     if doubtful and len(doubtful) == len(marked) and both == ({"."} if commas else {","}):
         return Fault(doubtful[0][0], f"{doubtful[0][1]!r}, which can be read in two ways", SEPARATORS_OF_THOUSANDS)
-    return _exact(
-        np.array([math.nan if is_missing(cell) else float(cell.replace(",", ".")) for cell in column]), column
-    )
+    return _exact(np.array([math.nan if is_missing(cell) else float(_plain(cell)) for cell in column]), column)
+
+
+def _plain(number: str) -> str:
+    """A number as Python reads it."""
+    return number.replace(",", ".").replace("d", "e").replace("D", "e")
 
 
 def _exact(numbers: np.ndarray, column: Sequence[str]) -> np.ndarray | Fault:
@@ -109,6 +114,14 @@ def _fault(row: int, cell: str, column: Sequence[str]) -> Fault:
         return Fault(row, what, SEPARATORS_OF_THOUSANDS)
     if DATE.fullmatch(cell):
         return Fault(row, what, "Write dates and times as numbers, such as days since the first of them")
+    if len(units := _units(column)) == 1 and None not in units:
+        return Fault(row, what, "Write numbers without their unit, which may stand in the name of the column")
     if 2 * sum(is_number(other) for other in column) > len(column):
         return Fault(row, what, "Correct it, or write NA and leave such rows out by --missing drop")
     return Fault(row, what, "For a category number its values 0, 1, …, and give --supports NAME=integers:0:LAST")
+
+
+def _units(column: Sequence[str]) -> set[str | None]:
+    """What stands before or after the numbers of a column, None where a cell has no number; missing values apart."""
+    found = [WITH_UNIT.fullmatch(cell) for cell in column if not is_missing(cell)]
+    return {match and (match["before"] or match["after"]) for match in found}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.arrays import check_exact
+from pushforward.arrays import DATES, check_exact
 from pushforward.data.cells import Fault, read_numbers
 from pushforward.data.data import naming
 from pushforward.data.delimited import read_delimited
@@ -295,10 +295,12 @@ def _numbers(column: np.ndarray, name: str) -> np.ndarray:
 
 
 def _no_numbers(name: str, kind: Any) -> str:
-    return (
-        f"column {name!r} holds {kind}, and a flow takes numbers. For a category number its values 0, 1, …, and give "
-        "--supports NAME=integers:0:LAST."
-    )
+    remedy = "For a category number its values 0, 1, …, and give --supports NAME=integers:0:LAST."
+    if re.match("(timestamp|date|time|duration)", str(kind)):
+        remedy = DATES
+    elif re.match("(fixed_size_|large_)?list|struct|map", str(kind)):
+        remedy = "Write each element of it as a column."
+    return f"column {name!r} holds {kind}, and a flow takes numbers. {remedy}"
 
 
 def _whole(column: np.ndarray) -> np.ndarray:

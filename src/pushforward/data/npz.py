@@ -169,8 +169,17 @@ def _fitted(images: Tensor, image: Shape) -> Tensor:
 def _integers(name: str, values: np.ndarray) -> Tensor:
     if values.dtype.kind not in "iu":
         nan = ", some of them NaN" if values.dtype.kind == "f" and np.isnan(values).any() else ""
-        raise ValueError(f"{name} are integers; these are {values.dtype}{nan}. Store them as uint8 or int64.")
+        raise ValueError(f"{name} are integers; these are {values.dtype}{nan}. {_as_stored(name, values)}")
     return torch.from_numpy(values if values.dtype == np.uint8 and name == "images" else values.astype(np.int64))
+
+
+def _as_stored(name: str, values: np.ndarray) -> str:
+    """How to store what is not of an integer type, as a sentence."""
+    least, most = (float(values.min()), float(values.max())) if values.dtype.kind in "fb" and values.size else (0, 255)
+    if name != "images" or not (-1 <= least <= most <= 1):
+        return "Store them as uint8 or int64."
+    scaled = "255 * x" if least >= 0 else "127.5 * (x + 1)"
+    return f"They go from {least:g} to {most:g}: store ({scaled}).round().astype('uint8')."
 
 
 def _real(values: np.ndarray) -> Tensor:
@@ -200,4 +209,7 @@ def reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     except NoSplitError as error:
         raise NoSplitError(f"{path}: {error}") from error
     except (OSError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: {error}") from error
+        objects = (
+            "Object arrays, of Python's objects, are not read: store numbers by astype(float), text by astype(str)"
+        )
+        raise ValueError(f"{path}: {objects if 'allow_pickle' in str(error) else error}") from error

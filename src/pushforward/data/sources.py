@@ -16,7 +16,7 @@ from pushforward.data.catalogue import find
 from pushforward.data.columns import Table, others, quoted, read_table
 from pushforward.data.data import Arrays, Data, check_several, naming
 from pushforward.data.images import Cropped, Images, Mirrored, Shifted
-from pushforward.data.splits import NoSplitError
+from pushforward.data.splits import REMEDY, NoSplitError
 from pushforward.statistics import narrowed
 
 Self = TypeVar("Self", bound="Source")
@@ -95,9 +95,12 @@ class ImageSource(Source):
             if held_out is None:
                 raise ValueError(f"no image of {self.name} is held out: data.validation is 0.")
             return held_out
-        if self.validation is not None:
-            return self.at(self.validation).whole(takes, self.names(takes))
-        return self._split("test", takes)
+        if self.validation is None:
+            return self._split("test", takes)
+        learned, held_out = self._split("train", takes), self.at(self.validation).whole(takes, self.names(takes))
+        if len(held_out) == len(learned) and held_out.fingerprint() == learned.fingerprint():
+            raise ValueError(f"the held-out images, of {self.validation}, are those that are learned. {REMEDY}")
+        return held_out
 
     def labelled(self, takes: Takes) -> Images:
         """The images to learn, with their labels, if they have some, also where the flow is not conditioned on them."""

@@ -15,6 +15,7 @@ from pushforward.data.data import Data, Rows, naming, row_numbers
 from pushforward.data.delimited import read_text
 from pushforward.data.folders import files_of
 from pushforward.data.sources import Source, Takes
+from pushforward.data.splits import REMEDY
 from pushforward.data.tokenizers import Bytes, Tokenizer
 from pushforward.files import data_folder
 from pushforward.optional import require
@@ -98,7 +99,10 @@ class TextSource(Source):
         """The documents to learn, and those to hold out."""
         documents = read_texts(self.name, self.column)
         if isinstance(self.validation, str):
-            return documents, read_texts(self.validation, self.column)
+            held_out = read_texts(self.validation, self.column)
+            if held_out == documents:
+                raise ValueError(f"the held-out text, {self.validation}, is that which is learned. {REMEDY}")
+            return documents, held_out
         check_number(self.validation, "the share of a text to hold out", above=0, below=1)
         if len(documents) >= 10:
             some = max(1, round(self.validation * len(documents)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from pushforward.codecs import codec_of
 from pushforward.data import TableSource
 from pushforward.data.columns import Table, others, read_table
 from pushforward.data.data import check_several, naming
-from pushforward.fitting import plan_for
+from pushforward.fitting import check_options, plan_for
 from pushforward.models import BY_WORD, VectorModel
+from pushforward.models.model import check_class
 from pushforward.objectives import MaximumLikelihood
-from pushforward.recipe import Recipe
+from pushforward.recipe import Recipe, nearest
 from pushforward.transforms import Circle, Integers, Interval, Support
 from pushforward.transforms.supports import ProductSupport
 
@@ -54,6 +56,13 @@ def table(
     """
     for name, words in {"columns": columns, "drop": drop, "context": context}.items():
         check_several(words, name)
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"a recipe is for a table in a file; got a {type(path).__name__}. For rows in memory: pf.fit.")
+    check_options({name: value for name, value in changes.items() if name not in READING})
+    if isinstance(model, str) and model not in BY_WORD:
+        raise ValueError(f"there is no model {model!r} of tables{nearest(model, set(BY_WORD))}")
+    make = BY_WORD[model] if isinstance(model, str) else model
+    check_class(make)
     apart = tuple(name for name in (*context, weights, *drop) if name is not None)
     both = sorted(set(columns).intersection(apart))
     if both:
@@ -69,7 +78,6 @@ def table(
     with naming(path):
         found.check(source.used)
         _check_supports(found, learned, places)
-    make = BY_WORD[model] if isinstance(model, str) else model
     config = make(features=len(learned), context=len(context), supports=places)
     with torch.device("meta"):
         codec = codec_of(config.build())
@@ -116,6 +124,8 @@ def read_supports(words: Sequence[str]) -> dict[str, Support]:
                 f"a support is COLUMN=KIND:LOW:HIGH, of a kind ({', '.join(SUPPORTS)}), as mass=interval:0: for "
                 f"positive numbers; got {word!r}."
             )
+        if name in found:
+            raise ValueError(f"column {name!r} has one support; got {word!r} beside {found[name]}.")
         make, number = SUPPORTS[kind]
         found[name] = make(**{end: number(text) for end, text in zip(("low", "high"), ends, strict=True) if text})
     return found

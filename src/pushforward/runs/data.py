@@ -41,6 +41,24 @@ def note_data(run: Path, recipe: Recipe, data: Data, fingerprint: str) -> None:
     write(run / NOTE, json.dumps(found, indent=2) + "\n")
 
 
+def check_learned(run: str | PathLike[str], recipe: Recipe, rows: int, fingerprint: str) -> None:
+    """Raise ValueError where data of so many rows are not those that the run learned."""
+    known = read_note(run)
+    if known.get("sha256", fingerprint) != fingerprint:
+        told = f"{rows:,} rows in place of {known['rows']:,}" if rows != known["rows"] else "other values in its rows"
+        raise ValueError(
+            f"the data in {recipe.data} are not those that {run} was begun with: there are {told}. Restore them, or "
+            "give another folder to train, and --data to evaluate."
+        )
+
+
+def check_apart(out: Path, run: str | PathLike[str], *read: str | PathLike[str]) -> None:
+    """Raise ValueError where a file that would be written is one that the run learned, or that is read."""
+    for each in (_path(recipe_of(run).data), *map(Path, read)):
+        if each and each.exists() and out.exists() and out.samefile(each):
+            raise ValueError(f"{out} holds data that are read, and would be written over. Give another name.")
+
+
 def recipe_of(run: str | PathLike[str]) -> Recipe:
     """The recipe of a run. A relative path that leads nowhere from here is one in the run, or where the data were."""
     recipe, known = read_recipe(run), read_note(run).get("path")

@@ -38,7 +38,7 @@ from pushforward.evaluation import (
 )
 from pushforward.randomness import keyed
 from pushforward.recipe import Recipe
-from pushforward.runs.data import images_of, read_note, recipe_of
+from pushforward.runs.data import check_learned, images_of, read_note, recipe_of
 from pushforward.runs.documents import held_out_pairs, measured_documents
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
@@ -143,6 +143,9 @@ def _measured(
     source, takes = recipe.data if data is None else recipe.data.at(data), recipe.takes()
     match source:
         case TableSource():
+            if data is None:
+                learned = source.training(takes)
+                check_learned(run, recipe, len(learned), learned.fingerprint())
             rows = source.held_out(takes) if data is None else source.rows(source.table())
             yield from _measured_table(coded, rows, source.columns, samples)
         case TextSource():

@@ -18,7 +18,7 @@ from pushforward.data.data import digest
 from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.runs.clips import sample_clips
-from pushforward.runs.data import class_names
+from pushforward.runs.data import check_apart, class_names
 from pushforward.runs.folder import load_coded, read_json, read_recipe
 from pushforward.runs.given import Given, read_given
 from pushforward.runs.null import check_sampling
@@ -73,6 +73,7 @@ def sample(
         return sample_text(run, out, n, sampling, device)
     clips = isinstance(source, SourceOfClips)
     out = Path(out or ("samples.csv" if source.columns else "samples.gif" if clips else "samples.png"))
+    check_apart(out, run, *given)
     if source.columns:
         return _sample_table(run, source, out, n, read_given(source, given), sampling, device)
     if clips:

@@ -14,7 +14,7 @@ from pushforward.data import Arrays, TableSource
 from pushforward.data.columns import Table, check_writable, others, write_table
 from pushforward.data.data import naming
 from pushforward.evaluation import held_out
-from pushforward.runs.data import recipe_of
+from pushforward.runs.data import check_apart, recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.transforms import Integers, ProductSupport
 
@@ -43,6 +43,7 @@ def score(
         device: cpu, cuda, mps, or auto.
     """
     check_writable(out)
+    check_apart(out, run, *([] if data is None else [data]))
     source = recipe_of(run).data
     if not isinstance(source, TableSource):
         raise ValueError(f"score is for tables, and {run} learned {source}. For images: pushforward evaluate {run}.")

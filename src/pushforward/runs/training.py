@@ -21,7 +21,7 @@ from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
 from pushforward.recipe import Recipe, differences, from_json, to_json
 from pushforward.rows import check_rows
-from pushforward.runs.data import note_data, read_note
+from pushforward.runs.data import check_learned, note_data, read_note
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
 from pushforward.runs.pace import within
 from pushforward.runs.pictures import drawing
@@ -195,11 +195,7 @@ def _check_recipe(recipe: Recipe, folder: Path, rows: int, fingerprint: str) -> 
     if others or (changed and "sha256" not in known):
         told = "".join(f"\n    {name}: then {was!r}, now {now!r}" for name, was, now in others or changed)
         raise ValueError(f"{folder} is a run of another recipe:{told}\nGive another folder, or the same recipe.")
-    if known.get("sha256", fingerprint) != fingerprint:
-        raise ValueError(
-            f"the data in {recipe.data} are not those that {folder} was begun with: {known['rows']:,} rows in "
-            f"{read_recipe(folder).data}, and now there are {rows:,}. Restore them, or give another folder."
-        )
+    check_learned(folder, recipe, rows, fingerprint)
 
 
 def _warn_of_other_noise(folder: Path) -> None:
