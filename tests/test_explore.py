@@ -714,6 +714,31 @@ def test_a_job_in_parts_takes_turns_tells_its_share_and_ends_when_nobody_waits()
     asyncio.run(requests())
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "in a later part"])
+@pytest.mark.parametrize(
+    "error", [ValueError, StopIteration, GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError]
+)
+def test_whatever_a_job_raises_answers_its_request(error, late):
+    """Of these a future takes no StopIteration, and a request would wait for ever."""
+
+    def parts():
+        yield 0.5
+        failing()
+
+    def failing():
+        raise error
+
+    async def answered():
+        worker = Worker()
+        with pytest.raises((ValueError, RuntimeError)) as told:
+            await asyncio.wait_for(worker.run(parts if late else failing), timeout=20)
+        assert error.__name__ in repr(told.value) + repr(told.value.__cause__)
+        assert not worker.jobs
+        assert await worker.run(lambda: "next") == "next"
+
+    asyncio.run(answered())
+
+
 def test_parts_grow_however_long_other_jobs_take(monkeypatch):
     monkeypatch.setattr("pushforward.explore.worker.LONG", 0.1)
     sizes = []

@@ -44,7 +44,18 @@ class Job:
         self.came, self.ended = time.monotonic(), False
 
     def turn(self) -> tuple[bool, Any]:
-        """Compute the next part. Whether it was the last, and the answer. Raises SupersededError once it has ended."""
+        """Compute the next part. Whether it was the last, and the answer. Raises SupersededError once it has ended.
+
+        What a future cannot carry to the request, or what would end the server, is raised as a RuntimeError.
+        """
+        try:
+            return self._turn()
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            raise RuntimeError(f"a job raised {error!r}") from error
+
+    def _turn(self) -> tuple[bool, Any]:
         if self.ended:
             raise SupersededError
         if self.parts is None:
