@@ -38,7 +38,9 @@ from pushforward.data import (
     digits,
     find,
 )
+from pushforward.data.captioned_tars import find_tars
 from pushforward.data.captions import read_metadata
+from pushforward.data.columns import read_table
 from pushforward.data.splits import is_held_out
 from pushforward.randomness import keyed
 from pushforward.training import ranks
@@ -471,6 +473,47 @@ def test_captioned_tars_are_laid_out_as_the_documentation_shows(tmp_path):
     laid_out(tmp_path, *re.findall(r"```text\n(0[^`]*)\n```", PAGE)[0].partition(": ")[::2])
     found = Captioned((str(tmp_path),), Codes()).training(LARGER).fetch([0, 1])[1]
     assert torch.equal(found, Codes()(["a_red_heart", "a_smiling_cat"]))
+
+
+@pytest.mark.parametrize("place", ["{0}/x.tar", "x/{0}.tar", "a/{0}/b/x.tar"])
+def test_wildcards_in_folders_find_parts_and_their_splits(place, tmp_path):
+    """A split named by a folder that a wildcard matched is one: rows of a test are never learned."""
+    for split, png in (("train", PNGS[0]), ("test", PNGS[1])):
+        write_tar(tmp_path / place.format(split), {"0.png": png})
+    pattern = tmp_path / place.format("*").replace("a/", "*/")
+    assert torch.equal(find(pattern).fetch([0])[0], IMAGES[:1])
+    assert torch.equal(find(pattern, "test").fetch([0])[0], IMAGES[1:2])
+    write_tar(tmp_path / place.format("other"), {"0.png": PNGS[2]})
+    with pytest.raises(ValueError, match=r"no clear split.*other.*\(no split\)"):
+        find(pattern)
+
+
+def test_wildcards_in_folders_find_captioned_tars_and_one_table(tmp_path):
+    shards(tmp_path)
+    assert len(find_tars(tmp_path / "*" / "ants-*.tar")) == 3
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "train.csv").write_text("x,y\n1,2\n3,4\n")
+    assert read_table(tmp_path / "*" / "train.csv").take(["y"]).tolist() == [[2], [4]]
+    (tmp_path / "b" / "train.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(ValueError, match="a table is one file, and .* matches 2, .*Join them first"):
+        read_table(tmp_path / "*" / "train.csv")
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        read_table(tmp_path / "*" / "none.csv")
+
+
+def test_labels_of_the_library_datasets_may_be_words(tmp_path):
+    """The classes are those of all splits, in the order of their names."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+
+    def part(*words):
+        rows = by_datasets(LABELS[: len(words)]).remove_columns("label")
+        return rows.add_column("label", list(words))
+
+    datasets.DatasetDict(train=part("bee", "cow"), test=part("ant")).save_to_disk(tmp_path)
+    train, test = (find(f"hf:{tmp_path}", split) for split in ("train", "test"))
+    assert train.names == test.names == ("ant", "bee", "cow")
+    assert (train.labels.tolist(), test.labels.tolist()) == ([1, 2], [0])
 
 
 def test_captions_of_shards_are_held_out_as_those_of_packs(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import glob, has_magic
 from pathlib import Path
 
 
@@ -116,6 +117,27 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path is that of no file, and has wildcards, in its name or in the names of folders."""
+    return not path.exists() and has_magic(str(path))
+
+
+def matching(pattern: Path) -> list[Path]:
+    """The files and folders that a pattern matches, in order."""
+    return sorted(map(Path, glob(str(pattern), recursive=True)))
+
+
+def fixed_part(pattern: Path) -> Path:
+    """The folder of a pattern in which all that it matches is; a path without wildcards itself.
+
+    >>> fixed_part(Path("data/*/train-?.tar")).as_posix()
+    'data'
+    """
+    if not is_pattern(pattern):
+        return pattern
+    return next(folder for folder in pattern.parents if not has_magic(str(folder)))
 
 
 def data_folder() -> Path:

@@ -20,6 +20,7 @@ from pushforward.data.folders import ENDINGS, Stretch, is_image
 from pushforward.data.recordings import MOVIES, Recording, recorded
 from pushforward.data.splits import is_held_out
 from pushforward.data.tars import Members, Shards, files_in, found_once, key_of
+from pushforward.files import matching
 
 FIELD = "caption"  # of a .json
 VIDEOS = (*MOVIES, ".gif", ".webp")  # of the videos in tars
@@ -78,7 +79,7 @@ def find_tars(place: str | Path) -> list[Path]:
         return sorted(path.glob("*.tar"))
     if path.suffix != ".tar":
         return []
-    found = [path] if path.exists() else sorted(path.parent.glob(path.name))
+    found = [path] if path.exists() else matching(path)
     if not found:
         raise FileNotFoundError(f"there is no tar {path}.")
     return found

@@ -22,7 +22,7 @@ from pushforward.data.npz import read_images_npz, read_npz, read_packs
 from pushforward.data.splits import KNOWN, REMEDY, WORDS, NoSplitError, chosen, split_in
 from pushforward.data.tables import read_hugging_face, read_parquet
 from pushforward.data.tars import read_tars
-from pushforward.files import data_folder
+from pushforward.files import data_folder, fixed_part, is_pattern, matching
 
 PACKS = ("mnist", "fashion_mnist", "cifar10")
 NAMED = ("digits", *PACKS)  # sets that are found by name
@@ -36,7 +36,7 @@ def find(name_or_path: str | Path, split: str = "train", *, image: Sequence[int]
         set.npz                                 arrays `images` and `labels`, or `x` and `y`; or a pack
         set.tar, set.parquet                    encoded images and labels
         folder                                  of images, of folders (one a class), of .tar or of .parquet files
-        shards/*.tar                            the .tar or .parquet files that a pattern matches
+        shards/*.tar, */train.tar               the .tar or .parquet files that a pattern matches
         hf:owner/name, hf:folder                by the Hugging Face library `datasets`, from the hub or a folder
 
     The splits of a folder are its subfolders of those names, or its files with those words in their names; "val" and
@@ -101,8 +101,8 @@ def _named(name: str, split: str, image: Shape | None) -> Images:
 def _read(path: Path, split: str, image: Shape | None) -> Data:
     if path.is_dir():
         return _read_folder(path, split, image)
-    if not path.exists() and set(path.name) & set("*?["):
-        return _read_parts(sorted(path.parent.glob(path.name)), split, path, image)
+    if is_pattern(path):
+        return _read_parts(matching(path), split, path, image)
     if not path.exists():
         near = difflib.get_close_matches(path.name, NAMED, 1)
         raise FileNotFoundError(
@@ -150,18 +150,21 @@ def _read_folder(path: Path, split: str, image: Shape | None) -> Images:
 
 
 def _split(parts: list[Path], split: str, whole: Path) -> tuple[list[Path], list[Path]]:
-    """The parts with the split's name in theirs, and the others. Where no part names a split, all are "train"."""
-    names = {part: split_in(part.stem) for part in parts}
+    """The parts with the split's name in theirs, or in a folder that a pattern matched, and the others. Where no part
+    names a split, all are "train"."""
+    root = fixed_part(whole)
+    names = {part: split_in(str(part.relative_to(root).with_suffix(""))) for part in parts}
     if not any(names.values()):
         _check_only_train(whole, split)
         return parts, []
     if not all(name in WORDS for name in names.values()):
-        listed = ", ".join(f"{part.name} ({name or 'no split'})" for part, name in names.items())
+        listed = ", ".join(f"{part.relative_to(root)} ({name or 'no split'})" for part, name in names.items())
         raise ValueError(f"{whole} has no clear split {split!r}; it holds {listed}. Name each part after its split.")
     found = chosen(split, names.values())
     if found is None:
         raise NoSplitError(
-            f"{whole} has no split {split!r}; it holds {', '.join(part.name for part in parts)}. {REMEDY}"
+            f"{whole} has no split {split!r}; it holds {', '.join(str(part.relative_to(root)) for part in parts)}. "
+            f"{REMEDY}"
         )
     return [part for part in parts if names[part] == found], [part for part in parts if names[part] != found]
 

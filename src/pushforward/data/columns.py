@@ -18,7 +18,7 @@ from pushforward.data.cells import Fault, read_numbers
 from pushforward.data.data import naming
 from pushforward.data.delimited import read_delimited
 from pushforward.data.npz import reading
-from pushforward.files import replacing
+from pushforward.files import is_pattern, matching, replacing
 from pushforward.optional import require
 
 DELIMITED = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
@@ -121,9 +121,11 @@ def read_table(path: str | Path, header: bool | None = None) -> Table:
         .npy                            an array (n, k) is the columns x0, x1, …; or fields of a structured array (n,)
 
     Text without names of columns gets x0, x1, …; `header` says whether its first row is of names, where that is not
-    clear. Cells that are empty or hold words such as NA are missing values.
+    clear. Cells that are empty or hold words such as NA are missing values. A path may be a pattern of one file.
     """
     path = Path(path)
+    if is_pattern(path):
+        path = _only_one(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}.")
     readers = {".parquet": _parquet, ".pq": _parquet, ".npz": _npz, ".npy": _npy}
@@ -133,6 +135,18 @@ def read_table(path: str | Path, header: bool | None = None) -> Table:
         raise ValueError(f"{path} ends in {suffix!r}; a table is a file that ends in {kinds}, or in .csv.gz.")
     with naming(path):
         return readers[suffix](path) if suffix in readers else _delimited(path, header)
+
+
+def _only_one(pattern: Path) -> Path:
+    """The file that a pattern matches. Raises FileNotFoundError for none, ValueError for several."""
+    found = matching(pattern)
+    if not found:
+        raise FileNotFoundError(f"no file matches {pattern}.")
+    if len(found) > 1:
+        raise ValueError(
+            f"a table is one file, and {pattern} matches {len(found)}, {found[0]} … {found[-1]}. Join them first."
+        )
+    return found[0]
 
 
 def write_table(columns: Mapping[str, np.ndarray], path: Path) -> None:

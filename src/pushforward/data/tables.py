@@ -8,9 +8,9 @@ open Parquet files larger than memory as hf:folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -67,32 +67,47 @@ def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:
     """The images of a set that the library `datasets` opens: "owner/name" on the hub, or a local folder."""
-    return _images(hugging_face_table(name, split), f"hf:{name}", image, None)
+    table = hugging_face_table(name, split)
+    label, beside = _label(table), []
+    if label and _are_words(table.schema.field(label).type):
+        splits = _splits(name)
+        others = (splits.open(word) for word in splits.names if word != chosen(split, splits.names))
+        beside = [rows.select_columns(label).with_format("arrow")[:] for rows in others if label in rows.column_names]
+    return _images(table, f"hf:{name}", image, beside)
 
 
 def hugging_face_table(name: str, split: str) -> Any:
     """A split of a set that the library `datasets` opens, as an Arrow table."""
-    datasets = require("datasets", "data")
     try:
-        if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
-            found = datasets.load_from_disk(name)
-            found = found if isinstance(found, datasets.DatasetDict) else {"train": found}
-            names = list(found)
-        else:
-            found, names = None, datasets.get_dataset_split_names(name)
-        word = chosen(split, names)
+        splits = _splits(name)
+        word = chosen(split, splits.names)
         if word is None:
-            raise NoSplitError(f"hf:{name} has no split {split!r}; it has {', '.join(names)}. {REMEDY}")
-        rows = datasets.load_dataset(name, split=word) if found is None else found[word]
+            raise NoSplitError(f"hf:{name} has no split {split!r}; it has {', '.join(splits.names)}. {REMEDY}")
+        return splits.open(word).with_format("arrow")[:]
     except NoSplitError:
         raise
     except (OSError, ValueError) as error:
         raise ValueError(f"the library datasets cannot open hf:{name}, split {split!r}: {error}") from error
-    return rows.with_format("arrow")[:]
 
 
-def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any] | None) -> Images:
-    """The images of a table; `beside` are those of the other splits, which share its classes: None, if not known."""
+class _Splits(NamedTuple):
+    """The splits of a set of the library `datasets`: their names, and how one is opened."""
+
+    names: list[str]
+    open: Callable[[str], Any]
+
+
+def _splits(name: str) -> _Splits:
+    datasets = require("datasets", "data")
+    if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
+        found = datasets.load_from_disk(name)
+        found = found if isinstance(found, datasets.DatasetDict) else {"train": found}
+        return _Splits(list(found), found.__getitem__)
+    return _Splits(datasets.get_dataset_split_names(name), lambda word: datasets.load_dataset(name, split=word))
+
+
+def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any]) -> Images:
+    """The images of a table; `beside` are those of the other splits, which share its classes."""
     types = require("pyarrow", "data").types
     columns = dict(zip(table.column_names, table.schema.types, strict=True))
     cells = (
@@ -113,13 +128,13 @@ def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any] 
     if label is None:
         return Images(images)
     kind = columns[label].value_type if types.is_dictionary(columns[label]) else columns[label]
-    by_name = beside is not None and (types.is_string(kind) or types.is_large_string(kind))
+    by_name = _are_words(columns[label])
     if not (types.is_integer(kind) or by_name) or table[label].null_count:
         raise ValueError(
             f"in {source} the column {label} is of {columns[label]}, {table[label].null_count} of them missing; "
-            f"labels are integers{'' if beside is None else ' or names'}, one for each image."
+            "labels are integers or names, one for each image."
         )
-    others = [other[label].to_pylist() for other in beside or () if label in other.column_names]
+    others = [other[label].to_pylist() for other in beside if label in other.column_names]
     elsewhere: list[Any] = [each for part in others for each in part if isinstance(each, str if by_name else int)]
     with naming(source):
         if by_name:
@@ -129,6 +144,13 @@ def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any] 
             labels, names = from_zero(labels, elsewhere)
         names = _names(table, label) or names
         return Images(images, labels, classes=len(names), names=names)
+
+
+def _are_words(kind: Any) -> bool:
+    """Whether cells of this Arrow type are strings, or numbers of strings."""
+    types = require("pyarrow", "data").types
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_string(kind) or types.is_large_string(kind)
 
 
 def _label(table: Any) -> str | None:
