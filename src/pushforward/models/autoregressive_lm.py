@@ -21,6 +21,7 @@ from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Categorical
 from pushforward.networks import LayerOptions, PrefixTransformer, Rotary
+from pushforward.randomness import normal
 from pushforward.shapes import Tokens
 from pushforward.transforms import Autoregressive
 
@@ -67,8 +68,7 @@ class CellEmbedding(nn.Module):
     def __init__(self, cells: int, width: int):
         super().__init__()
         self.cells = cells
-        self.table = nn.Embedding(cells + 1, width)
-        nn.init.normal_(self.table.weight, std=0.1)
+        self.table = nn.Embedding.from_pretrained(normal(0.1, cells + 1, width), freeze=False)
 
     def forward(self, x: Tokens) -> Tensor:
         place = (x[..., 0] + 1) * (self.cells / 2)

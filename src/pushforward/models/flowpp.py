@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from pushforward.bases import StandardNormal
@@ -28,6 +27,7 @@ from pushforward.models.vector import VectorModel
 from pushforward.models.vector_or_image import VectorOrImage
 from pushforward.moves import Affine, Composed, LogisticMixture, Tanh
 from pushforward.networks import GatedAttentionNet, GatedConvolution, SpreadConvolution
+from pushforward.randomness import normal
 from pushforward.transform import Chain, Inverse, Transform
 from pushforward.transforms import (
     LU,
@@ -80,7 +80,8 @@ class VectorFlowPlusPlus(FlowPlusPlus, VectorModel):
         for i in range(self.transforms):
             yield LU(self.features)
             step = self.coupling_step(move(self.components), halves(self.features, swapped=i % 2 == 1), residual=True)
-            nn.init.normal_(step.net.layers.answer.bias, std=0.5)  # pyright: ignore - components start different
+            bias: Tensor = step.net.layers.answer.bias  # pyright: ignore
+            bias.data = normal(0.5, len(bias))  # components start different
             yield step
             yield ActNorm(self.features)
 
@@ -185,7 +186,8 @@ class Dequantiser(CodecConfig):
 def step(net: nn.Module, image: Shape, i: int, components: int) -> list[Transform]:
     """Actnorm of every element -> mixing of the channels of each half -> coupling of the halves."""
     half = image[0] // 2
-    near_identity = torch.eye(half) + 0.001 * torch.randn(2, half, half)
+    near_identity = normal(0.001, 2, half, half)
+    near_identity.diagonal(dim1=1, dim2=2).add_(1)
     split = halves(image[0], swapped=i % 2 == 1)
     return [ActNorm(*image), Matrix(near_identity), Coupling(net, move(components), split)]
 

@@ -23,6 +23,7 @@ from pushforward.arrays import check_number
 from pushforward.moves.bracketed import check_searches
 from pushforward.moves.mixture import Gaussian, MixtureParams, mixture_forward, mixture_inverse
 from pushforward.moves.move import Move
+from pushforward.randomness import normal
 from pushforward.shapes import at_least_float32
 
 
@@ -38,7 +39,7 @@ class Gaussians(nn.Module):
     def __init__(self, components: int, features: int, *, scale: float = 0.5):
         super().__init__()
         check_number(scale, "scale", above=0, below=1)  # the whole has variance 1
-        self.mean = nn.Parameter(math.sqrt(1 - scale**2) * torch.randn(components, features))
+        self.mean = nn.Parameter(normal(math.sqrt(1 - scale**2), components, features))
         self.log_scale = nn.Parameter(torch.full((components, 1), math.log(scale)))
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushforward.randomness import normal
 from pushforward.recording import recorded
 from pushforward.shapes import at_least_float32, multiplied_in
 from pushforward.statistics import moments
@@ -26,7 +27,7 @@ class SpreadConvolution(nn.Module):
     def __init__(self, channels: int, answers: int, *, kernel: int = 3, spread: float = 1.0):
         super().__init__()
         self.spread = spread
-        self.weight = nn.Parameter(0.05 * torch.randn(answers, channels, kernel, kernel))
+        self.weight = nn.Parameter(normal(0.05, answers, channels, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(answers))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,8 +52,8 @@ class ScaledConvolution(nn.Module):
 
     def __init__(self, channels: int, answers: int, *, kernel: int = 3):
         super().__init__()
-        self.weight = nn.Parameter(0.05 * torch.randn(answers, channels, kernel, kernel))
-        self.border = nn.Parameter(0.05 * torch.randn(answers, 1, kernel, kernel)) if kernel > 1 else None
+        self.weight = nn.Parameter(normal(0.05, answers, channels, kernel, kernel))
+        self.border = nn.Parameter(normal(0.05, answers, 1, kernel, kernel)) if kernel > 1 else None
         self.shift = nn.Parameter(torch.zeros(answers))
         self.log_scale = nn.Parameter(torch.zeros(answers))
 

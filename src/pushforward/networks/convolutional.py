@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from pushforward.conditions import Context, find
 from pushforward.networks.attention import attended, check_heads
 from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution, rectified
+from pushforward.randomness import normal
 
 
 class ConvNet(nn.Module):
@@ -135,7 +136,7 @@ class GatedAttentionNet(nn.Module):
     ):
         super().__init__()
         self.raw, self.given, self.context_encoder = raw, given, context_encoder
-        self.positions = nn.Parameter(0.01 * torch.randn(width, *size))
+        self.positions = nn.Parameter(normal(0.01, width, *size))
         self.read = SpreadConvolution(channels, width)
         self.blocks = nn.ModuleList(
             nn.ModuleList([GatedConvolution(width, given=given), GatedAttention(width)]) for _ in range(blocks)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pushforward.conditions import Condition, Context, find
 from pushforward.plain import computes_in
+from pushforward.randomness import normal
 from pushforward.shapes import at_least_float32
 from pushforward.statistics import Measured, central, moments
 
@@ -22,7 +23,7 @@ class LabelEmbedding(nn.Module):
     def __init__(self, classes: int, width: int, *, name: str = "label"):
         super().__init__()
         self.name = name
-        self.table = nn.Parameter(0.01 * torch.randn(classes, width))
+        self.table = nn.Parameter(normal(0.01, classes, width))
 
     def forward(self, context: Context | None) -> Tensor:
         label = find(context, self.name)

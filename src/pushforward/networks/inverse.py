@@ -5,8 +5,6 @@ Lu et al. 2025 (BiFlow), arXiv:2512.10953.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
@@ -15,6 +13,7 @@ from pushforward.networks.layers import LayerOptions
 from pushforward.networks.prefix import LabelPrefix, TextPrefix
 from pushforward.networks.transformer import Layer
 from pushforward.plain import computes_in
+from pushforward.randomness import normal
 from pushforward.shapes import Tokens
 
 
@@ -46,7 +45,7 @@ class InverseTransformer(nn.Module):
         heads = LayerOptions().heads(width)
         self.prefix = prefix
         self.read = nn.Linear(features, width)
-        self.positions = nn.Parameter(torch.randn(tokens, width) / math.sqrt(width))
+        self.positions = nn.Parameter(normal(width**-0.5, tokens, width))
         self.steps, self.answers = nn.ModuleList(), nn.ModuleList()
         for _ in range(steps):
             answer = nn.Linear(width, 2 * features)

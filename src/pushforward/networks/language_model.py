@@ -14,6 +14,7 @@ from pushforward.networks.language_files import LanguageModelSizes, language_fil
 from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.positions import Rotary, Rotation
 from pushforward.networks.transformer import KeysAndValues, Recall, through
+from pushforward.randomness import normal
 
 TOGETHER = 256  # texts whose beginnings are read in one pass
 
@@ -47,8 +48,7 @@ class FrozenLanguageModel(nn.Module):
         )
         self.sizes = sizes
         self.positions = Rotary(None, base=sizes.rotary_base)
-        self.embedding = nn.Embedding(sizes.vocabulary, sizes.width)
-        nn.init.normal_(self.embedding.weight, std=sizes.width**-0.5)
+        self.embedding = nn.Embedding.from_pretrained(normal(sizes.width**-0.5, sizes.vocabulary, sizes.width))
         self.layers = nn.ModuleList(GroupedLayer(sizes.width, options) for _ in range(sizes.depth))
         self.norm = RMSNorm(sizes.width, eps=sizes.rms_eps)
         self.head = None if sizes.tied else nn.Linear(sizes.width, sizes.vocabulary, bias=False)

@@ -14,6 +14,7 @@ from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.positions import Positions
 from pushforward.networks.transformer import Attention, Layer
 from pushforward.plain import computes_in
+from pushforward.randomness import normal
 from pushforward.shapes import Tokens
 
 
@@ -136,9 +137,9 @@ class GroupedTransformer(CausalNetwork):
     ):
         super().__init__()
         self.token, self.raw, self.head = (features,), raw, width // options.heads(width)
-        positions.rotation(0, 1, self.head, torch.device("meta"))  # raises if it cannot rotate heads
+        positions.rotation(0, 1, self.head, torch.device("cpu"))  # raises if it cannot rotate heads
         self.positions = positions
-        self.first = nn.Parameter(torch.randn(features))
+        self.first = nn.Parameter(normal(1, features))
         self.read = nn.Linear(features, width)
         self.layers = nn.ModuleList(GroupedLayer(width, options) for _ in range(depth))
         self.norm = RMSNorm(width)

@@ -45,7 +45,7 @@ class NoiseTransformer(nn.Module):
         options = options or LayerOptions()
         channels, self.patch = patches
         self.head, self.window = width // options.heads(width), window
-        positions.rotation(0, 1, self.head, torch.device("meta"))  # raises if it cannot rotate heads
+        positions.rotation(0, 1, self.head, torch.device("cpu"))  # raises if it cannot rotate heads
         self.positions, self.prefix = positions, prefix
         self.read = nn.Linear(channels * self.patch**2, width)
         self.layers = nn.ModuleList(GroupedLayer(width, options, causal=False) for _ in range(depth))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pushforward.randomness import normal
+
 
 class Rotation(NamedTuple):
     """Cosines and sines, (T, features / 2) each, of the angles by which pairs of features are rotated."""
@@ -49,7 +51,7 @@ class Learned(Positions):
     def __init__(self, tokens: int, width: int, *, prefix: int = 0):
         super().__init__()
         self.tokens, self.prefix = tokens, prefix
-        self.weight = nn.Parameter(0.01 * torch.randn(prefix + tokens, width))
+        self.weight = nn.Parameter(normal(0.01, prefix + tokens, width))
 
     def forward(self, h: Tensor, start: int = 0) -> Tensor:
         start = start + self.prefix

@@ -18,6 +18,7 @@ from pushforward.networks.layers import GroupedTransformer, LayerOptions
 from pushforward.networks.positions import Positions
 from pushforward.networks.transformer import KeysAndValues, Recall, reads_token_by_token, through
 from pushforward.plain import computes_in
+from pushforward.randomness import normal
 from pushforward.shapes import Tokens, at_least_float32
 
 
@@ -72,7 +73,7 @@ class NumberPrefix(nn.Module):
         super().__init__()
         self.name = name
         self.linear = nn.Linear(2 * self.waves, width)
-        self.null = nn.Parameter(torch.randn(width))
+        self.null = nn.Parameter(normal(1, width))
 
     def forward(self, context: Context | None) -> Tensor:
         number = find(context, self.name)

@@ -161,7 +161,7 @@ class CausalTransformer(CausalNetwork):
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        positions.rotation(0, 1, width // heads, torch.device("meta"))  # raises if it cannot rotate heads
+        positions.rotation(0, 1, width // heads, torch.device("cpu"))  # raises if it cannot rotate heads
         self.tokens, self.token, self.raw, self.head = positions.tokens, (features,), raw, width // heads
         self.positions = positions  # first: the order of parameters in saved optimisers
         self.read = nn.Linear(features, width)

@@ -14,6 +14,7 @@ from pushforward.conditions import Context
 from pushforward.networks.attention import check_heads
 from pushforward.networks.velocity import WAVES, Velocity, waves
 from pushforward.plain import computes_in
+from pushforward.randomness import normal
 from pushforward.shapes import Events, PerSample, patchify, unpatchify
 
 
@@ -59,7 +60,7 @@ class VelocityViT(Velocity):
         features = channels * patch**2
         self.embedding = TimeEmbedding(width, times=times, context_encoder=context_encoder)
         self.read = nn.Linear(features, width)
-        self.positions = nn.Parameter(torch.randn(math.prod(self.grid), width) / math.sqrt(width))
+        self.positions = nn.Parameter(normal(width**-0.5, math.prod(self.grid), width))
         self.layers = nn.ModuleList(ModulatedLayer(width, heads) for _ in range(depth))
         self.answer = nn.Linear(width, features)
         nn.init.zeros_(self.answer.weight)

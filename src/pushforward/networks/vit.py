@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
 from pushforward.networks.transformer import Layer
 from pushforward.plain import computes_in
+from pushforward.randomness import normal
 
 
 class ViT(nn.Module):
@@ -38,7 +38,7 @@ class ViT(nn.Module):
         super().__init__()
         self.raw, self.context_encoder = raw, context_encoder
         self.read = nn.Linear(features, width)
-        self.positions = nn.Parameter(torch.randn(tokens, width) / math.sqrt(width))
+        self.positions = nn.Parameter(normal(width**-0.5, tokens, width))
         self.layers = nn.ModuleList(Layer(width, heads, causal=False) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.answer = nn.Linear(width, math.prod(raw))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pushforward.computed import Computed
 from pushforward.conditions import Context
-from pushforward.randomness import keyed
+from pushforward.randomness import keyed, normal
 from pushforward.shapes import Events, PerSample, at_least_float32, without_autocast
 from pushforward.transform import Diagnosis, Transform
 
@@ -161,7 +161,7 @@ class Rotation(Linear):
 
     def __init__(self, features: int):
         super().__init__()
-        self.generator = nn.Parameter(torch.randn(features, features))
+        self.generator = nn.Parameter(normal(1, features, features))
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         rotation = self._rotation(x)
