@@ -18,8 +18,7 @@ def recorded(default: str | None = None) -> bool:
     A default device is a function mode, too. One of the kind `default`, "cuda", counts as none.
     """
     return (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
+        written()
         or torch._C._len_torch_dispatch_stack() > 0
         or (torch._C._len_torch_function_stack() > 0 and not _only_defaults(default))
         or differentiated()
@@ -35,6 +34,11 @@ def _only_defaults(kind: str | None) -> bool:
 def differentiated() -> bool:
     """Whether operations are differentiated in forward mode, or by torch.func."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def written() -> bool:
+    """Whether operations are written into a program: by torch.compile, torch.export or torch.jit.trace."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 def hidden() -> bool:
