@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.bases import StandardNormal
 from pushforward.conditions import Condition, Label, read
 from pushforward.denoising import Score
 from pushforward.guidance import Linear
 from pushforward.randomness import Keyed
+from pushforward.solve import Tsit5, jacobi
 from tests.laws.cases import CASES
 from tests.laws.laws import causal_says_the_truth, known_prefixes_are_kept, streams_are_decoded
 from tests.toys import picture, plane, randomised, vector
@@ -265,6 +268,37 @@ def test_a_reversible_chain_of_causal_steps_is_causal(law):
     reversible = replace(case, make=lambda: pf.transforms.Reversible(case.make()))
     assert reversible.make().causal
     law(reversible)
+
+
+class Wide(StandardNormal):
+    """Of deviation 2."""
+
+    def log_prob(self, z, context=None):
+        return super().log_prob(z / 2, context) - math.log(2) * z[0].numel()
+
+
+@pytest.mark.parametrize("name", ["autoregressive/gaussian mixture", "autoregressive/mix-d", "permuted"])
+def test_a_subclass_of_the_normal_base_has_its_own_density(name):
+    """Some steps compute the density under a standard normal base without z."""
+    case = CASES[name]
+    flow, x = pf.Flow(case.build(), Wide(*case.latent), event=case.event).double(), case.x(3)
+    z, log_det = flow.transform(x)
+    torch.testing.assert_close(flow.log_prob(x), flow.base.log_prob(z) + log_det)
+
+
+@pytest.mark.parametrize(("name", "solve"), [("masked", jacobi), ("continuous", Tsit5())])
+def test_another_solver_changes_nothing_else_of_a_step(name, solve):
+    class Own(type(CASES[name].make())):
+        pass
+
+    step, called = CASES[name].build().eval(), []
+    step.__class__ = Own
+    step.register_forward_hook(lambda *_: called.append(1))
+    solved = pf.transform.solved_by(step, solve)
+    assert (type(solved), solved.training, solved.solve) == (Own, False, solve)
+    assert step.solve is not solve
+    solved(CASES[name].x(1), CASES[name].context(1))
+    assert called
 
 
 def sequence() -> pf.Flow:

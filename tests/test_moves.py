@@ -229,6 +229,18 @@ def test_a_histogram_has_the_density_that_its_bins_say(knots):
     torch.testing.assert_close(inside, inside[:1].expand_as(inside))
 
 
+@pytest.mark.parametrize("kind", [Affine, RationalQuadraticSpline])
+def test_a_subclass_moves_by_its_own_parameters_however_many_elements(kind):
+    """So kernels, which serve many elements, are for the moves that they know."""
+
+    class Halved(kind):
+        def params(self, raw):
+            return super().params(raw / 2)
+
+    raw = torch.randn(5000, kind().params_per_element, dtype=torch.float64)
+    torch.testing.assert_close(Halved().forward(raw[:, 0], raw), kind().forward(raw[:, 0], raw / 2))
+
+
 WRONG = [
     *((Histogram, knots) for knots in ({"bins": 0}, *({"knots": k} for k in ((-1.0,), (-1.0, 2.0, 1.0), (0.5, 1.0))))),
     *((RationalQuadraticSpline, sizes) for sizes in ({"bins": 0}, {"bound": -1.0}, {"contrast": 1.0})),

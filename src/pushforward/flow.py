@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -26,7 +25,7 @@ from pushforward.randomness import Source, drawing
 from pushforward.recording import recorded
 from pushforward.shapes import Events, PerSample, fits, spread
 from pushforward.statistics import narrowed
-from pushforward.transform import Solver, Traced, Transform, solved_by, trace
+from pushforward.transform import Solver, Traced, Transform, solved_by, trace, twin
 
 Shape = int | tuple[int, ...]  # of draws
 
@@ -294,9 +293,7 @@ class Flow(nn.Module):
 
     def with_transform(self, transform: Transform) -> Flow:
         """The flow with another transform, of the same weights."""
-        twin = copy.copy(self)
-        twin._modules = {**self._modules, "transform": transform}
-        return twin
+        return twin(self, _modules={**self._modules, "transform": transform})
 
     def embedded(self, context: Context) -> Context:
         """The context as networks read it."""

@@ -19,7 +19,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from pushforward.shapes import Events, PerSample, sum_event
 
 Base = Any  # of `pushforward.bases`: the distribution of z
 Solver = Any  # of `pushforward.solve`: each kind of transform has its own kinds
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Transform(nn.Module, ABC):
@@ -106,13 +107,15 @@ class Transform(nn.Module, ABC):
 class Solving(Transform):
     """A transform that is computed by a solver, in one direction or in both."""
 
+    solve: Solver
+
     @abstractmethod
     def accepts(self, solve: Solver) -> bool:
         """Whether this is a solver of this kind of transform."""
 
-    @abstractmethod
     def solved_by(self, solve: Solver) -> Transform:
-        """The same transform, of the same weights, with another solver."""
+        """The same transform, of the same weights and hooks, with another solver."""
+        return twin(self, solve=solve)
 
 
 class Triangular(Transform):
@@ -322,6 +325,11 @@ def replaced(module: nn.Module, kind: type | tuple[type, ...], change: Callable)
     children = {name: child and replaced(child, kind, change) for name, child in module._modules.items()}
     if all(child is module._modules[name] for name, child in children.items()):
         return module
-    twin = copy.copy(module)
-    twin._modules = children  # pyright: ignore[reportAttributeAccessIssue]
-    return twin
+    return twin(module, _modules=children)
+
+
+def twin(module: Module, **attributes: Any) -> Module:
+    """A copy of the module, with the same parts, weights and hooks, but for these attributes."""
+    copied = copy.copy(module)
+    vars(copied).update(attributes)
+    return copied

@@ -68,7 +68,9 @@ class Affine(Elementwise):
         return self._map(y, raw, inverse=True)
 
     def _map(self, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        raw, bound = at_least_float32(raw), BOUNDS.get(type(self.bound)) if self.soft_clip is None else None
+        raw, bound = at_least_float32(raw), None
+        if self.soft_clip is None and type(self) is Affine:  # a subclass may have other parameters
+            bound = BOUNDS.get(type(self.bound))
 
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
             log_scale, shift = self.params(raw)

@@ -97,8 +97,8 @@ class RationalQuadraticSpline(Elementwise):
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
             return by_knots(given, self.params(raw), self.bound, inverse=inverse)
 
-        if not kernel.serves(given, raw, spline):
-            return tensors(given, raw)
+        if type(self) is not RationalQuadraticSpline or not kernel.serves(given, raw, spline):
+            return tensors(given, raw)  # a subclass may have other parameters
         return kernel.moved(given, raw, spline, inverse=inverse, tensors=tensors)
 
 

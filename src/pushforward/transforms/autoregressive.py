@@ -37,15 +37,12 @@ class Autoregressive(Triangular, Solving):
     def accepts(self, solve: object) -> bool:
         return callable(solve)
 
-    def solved_by(self, solve: Solve) -> Autoregressive:
-        return Autoregressive(self.net, self.move, solve=solve)
-
     def slopes(self, x: Tokens, context: Context | None = None) -> tuple[Tokens, Tokens]:
         return self.move.forward(x, self.net(x, context))
 
     def log_prob(self, x: Tokens, base: Base, context: Context | None = None) -> PerSample:
         own = type(self.move).log_density is not Move.log_density  # else it is computed from z
-        if not (own and isinstance(base, StandardNormal) and is_unchanged(self, Autoregressive)):
+        if not (own and type(base) is StandardNormal and is_unchanged(self, Autoregressive)):
             return super().log_prob(x, base, context)
         return sum_event(self.move.log_density(x, self.net(x, context)))
 

@@ -24,7 +24,7 @@ from pushforward.networks import Velocity
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import Divergence, Dopri5, ExactDivergence, ODESolver
-from pushforward.transform import Diagnosis, Solving
+from pushforward.transform import Diagnosis, Solving, twin
 
 LEAST = 64  # evaluations on a fixed grid for a log-determinant
 
@@ -66,13 +66,11 @@ class Continuous(Solving):
         return isinstance(solve, ODESolver | Divergence)
 
     def solved_by(self, solve: ODESolver | Divergence) -> Continuous:
-        if isinstance(solve, Divergence):
-            return Continuous(self.net, solve=self.solve, divergence=solve)
-        return Continuous(self.net, solve=solve, divergence=self.divergence)
+        return twin(self, **{"divergence" if isinstance(solve, Divergence) else "solve": solve})
 
     def of(self, net: Velocity) -> Continuous:
         """The flow of another velocity, solved alike."""
-        return Continuous(net, solve=self.solve, divergence=self.divergence)
+        return twin(self, _modules={**self._modules, "net": net})
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return self._scored(x, context, 1.0, 0.0)

@@ -32,6 +32,8 @@ class MultiScale(Transform):
 
     def __init__(self, image: tuple[int, int, int], levels: list[Transform]):
         super().__init__()
+        if not levels:
+            raise ValueError("a multi-scale transform has at least one level.")
         self.image, self.steps = image, nn.ModuleList(levels)
 
     @property
