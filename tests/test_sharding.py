@@ -23,7 +23,8 @@ from tests.sharded import CASES, FIRST, LABELS, RUN, X, trained
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="this build of torch has no gloo")
 ROOT = Path(__file__).parents[1]
-QUICK = [name for name in CASES if name not in ("hybrid", "compiled")]
+HYBRID = {"hybrid": FIRST, "hybrid documents": "documents"}
+QUICK = [name for name in CASES if name not in (*HYBRID, "compiled")]
 
 
 class Scaled(pf.Transform):
@@ -111,8 +112,9 @@ def test_a_sharded_run_is_continued_by_any_number_of_processes(before, after, al
 
 @pytest.mark.slow
 def test_two_groups_of_two_processes_compute_what_one_process_does(alone, tmp_path):
-    together(4, tmp_path, "hybrid")
-    same("hybrid", torch.load(tmp_path / "hybrid.pt"), alone[FIRST])
+    together(4, tmp_path, *HYBRID)
+    for name, like in HYBRID.items():
+        same(name, torch.load(tmp_path / f"{name}.pt"), alone[like])
 
 
 @pytest.mark.slow
@@ -159,5 +161,5 @@ def test_what_cannot_be_sharded_is_refused():
         with pytest.raises(ValueError, match=f"{told}, which cannot be sharded. Give parallel='replicated'"):
             shard(Likelihood(flow), None)
     twice = pf.models.RectifiedFlow(features=2).build()
-    with pytest.raises(ValueError, match="a round of reflow begins with a copy of the flow"):
+    with pytest.raises(ValueError, match="sharded in one round; this objective has 2"):
         shard(Matching(reflows=1).build(twice, pf.codecs.Identity()), None)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pushforward.networks import TwoStreams
 from pushforward.objectives import Objective
 from pushforward.training import ranks
 from pushforward.training.plan import Plan
@@ -49,7 +50,8 @@ def shard(objective: Objective, mesh: Mesh) -> None:
         weight.data = weight.data.contiguous()  # those of convolutions may lie otherwise
     for network in networks(objective):
         for block in blocks(network):
-            fully_shard(block, mesh=mesh)
+            if not isinstance(block, TwoStreams):  # whose parts are called, by documents, and not the whole
+                fully_shard(block, mesh=mesh)
     fully_shard(objective, mesh=mesh)
 
 
@@ -57,8 +59,8 @@ def _check(objective: Objective) -> None:
     """Raise ValueError where weights cannot be sharded."""
     if objective.rounds > 1:
         raise ValueError(
-            "a round of reflow begins with a copy of the flow, and sharded ones cannot be copied. Give "
-            "parallel='replicated', or objective.reflows=0."
+            f"weights are sharded in one round; this objective has {objective.rounds}, as reflow and stages have. Give "
+            "parallel='replicated', or an objective of one."
         )
     names: dict[int, str] = {}
     for name, weight in objective.named_parameters(remove_duplicate=False):
