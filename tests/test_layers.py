@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from pushforward.kernels import serving
 from pushforward.models import ContinuousModel
@@ -221,6 +222,42 @@ def test_low_rank_adapters_are_what_they_are_once_merged(name):
         z = flow.encode(x, context)
         torch.testing.assert_close(flow.decode(z, context), x, rtol=1e-5, atol=1e-5)  # solves stop at a tolerance
         torch.testing.assert_close(flow.decode(z, context), other.decode(z, context), rtol=1e-5, atol=1e-5)
+
+
+class LowRank(nn.Module):
+    """A weight plus a learned matrix of low rank, as a parametrisation of torch."""
+
+    def __init__(self, weight: torch.Tensor):
+        super().__init__()
+        self.down = nn.Parameter(0.1 * torch.randn(2, weight[0].numel(), dtype=weight.dtype))
+        self.up = nn.Parameter(0.1 * torch.randn(len(weight), 2, dtype=weight.dtype))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + (self.up @ self.down).view_as(weight)
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_parametrised_weights_are_what_they_are_once_merged(name):
+    """Those of every layer: masks, bounds and convolutions of the package's own too, which no `nn.Linear` has."""
+    torch.manual_seed(0)
+    flow, x, context = case(name, 8)
+    if isinstance(FIRST[name], ContinuousModel):
+        flow = flow.solved_by(RK4(16))
+    before, z = flow.log_prob(x, context), flow.encode(x, context).detach()
+    parts = [part for part in flow.modules() if isinstance(getattr(part, "weight", None), nn.Parameter)]
+    parts = [part for part in parts if part.weight.dim() > 1]
+    for part in parts:
+        parametrize.register_parametrization(part, "weight", LowRank(part.weight))
+    told = []
+    for merged in (False, True):
+        for part in parts if merged else ():
+            parametrize.remove_parametrizations(part, "weight")
+        scored = flow.log_prob(x, context).detach()
+        with torch.no_grad():
+            torch.testing.assert_close(flow.log_prob(x, context), scored)
+            told.append((scored, flow.encode(x, context), flow.decode(z, context)))
+    torch.testing.assert_close(*told, rtol=1e-5, atol=1e-5)  # solves stop at a tolerance
+    assert not torch.allclose(scored, before)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, of its older quantisation
