@@ -99,6 +99,16 @@ def test_bins_that_do_not_divide_the_ranks_are_expected_to_hold_what_they_do():
         Calibration(ranks[:, None], ranks, draws=9).histogram(11)
 
 
+@pytest.mark.parametrize(
+    ("draws", "told"), [(1, "50% cover 50.0%"), (9, "50%, 90% cover 50.0%, 90.0%"), (24, "48%, 88%, 96% cover 48.0%")]
+)
+def test_regions_have_the_contents_that_draws_tell(draws, told):
+    even = torch.arange(draws + 1).repeat(30)
+    assert str(Calibration(even[:, None], even, draws)).startswith(f"regions of {told}")
+    with pytest.raises(ValueError, match="content is a finite number of at least 0 and at most 1; got 95"):
+        Calibration(even[:, None], even, draws).coverage(95)
+
+
 def test_what_cannot_be_ranked_is_refused():
     for events, draws in ((0, 9), (3, 0)):
         with pytest.raises(ValueError, match=f"got {events} and draws={draws}"):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_number
 from pushforward.conditions import Given
 from pushforward.flow import Flow
 from pushforward.randomness import Keyed, draw
@@ -31,7 +31,8 @@ from pushforward.shapes import Events
 class Calibration:
     """The rank of each event among the draws for its context, 0 … draws. Printed, it is one line.
 
-    There, p is the p-value of the least uniform element, times the number of elements of an event.
+    There, p is the p-value of the least uniform element, times the number of elements of an event, and the contents of
+    regions are 50%, 90% and 95%, `rounded`, but for those that would be 100%.
 
     >>> even = torch.arange(100)
     >>> print(Calibration(even[:, None], even, draws=99))
@@ -43,12 +44,17 @@ class Calibration:
     draws: int
 
     def coverage(self, content: float) -> float:
-        """The share of events inside their regions of highest density of that content, a multiple of 1 / (draws + 1).
+        """The share of events inside their regions of highest density of that content, 0 … 1, `rounded`.
 
         For an exact flow it is the content, with a standard error of sqrt(content · (1 − content) / events). Below it,
         the flow is overconfident; above it, underconfident.
         """
+        check_number(content, "content", least=0, most=1)
         return (self.density_ranks < round(content * (self.draws + 1))).double().mean().item()
+
+    def rounded(self, content: float) -> float:
+        """The content that so many draws tell: the nearest multiple of 1 / (draws + 1)."""
+        return round(content * (self.draws + 1)) / (self.draws + 1)
 
     def histogram(self, bins: int = 10) -> tuple[Tensor, Tensor]:
         """The number of ranks in each bin: counted (*event, bins), and expected for an exact flow (bins,)."""
@@ -72,7 +78,7 @@ class Calibration:
         return torch.special.gammaincc(torch.full_like(statistic, (bins - 1) / 2), statistic / 2)
 
     def __str__(self) -> str:
-        contents = (0.5, 0.9, 0.95)
+        contents = [c for c in dict.fromkeys(map(self.rounded, (0.5, 0.9, 0.95))) if c < 1]
         claimed = ", ".join(f"{content:.0%}" for content in contents)
         covered = ", ".join(f"{self.coverage(content):.1%}" for content in contents)
         p_values = self.p_values(min(10, self.draws + 1))

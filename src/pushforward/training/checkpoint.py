@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from pushforward.arrays import check_number
 from pushforward.files import begun_at, remove, replacing
 from pushforward.migrations import NEW_NAMES, renamed
 from pushforward.training import ranks
@@ -39,6 +40,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | PathLike[str], kept: int = 2, *, held: Callable[[], None] | None = None):
+        check_number(kept, "kept", least=1)
         self.run, self.kept, self.held = Path(folder), kept, held
         self.folder = self.run / "checkpoints"
 
