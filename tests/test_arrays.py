@@ -68,7 +68,7 @@ DOORS = {
     "check": lambda x: torch.tensor(flow().check(x).finite),
     "initialize": lambda x: (made := flow(), made.initialize(x), made.log_prob(x))[-1],
     "denoise": lambda x: flow().denoise(x, 0.1),
-    "sigma": lambda x: flow().denoise(ROWS, [row[0] for row in x]),
+    "sigma": lambda x: flow().denoise(ROWS, [abs(row[0]) for row in x]),
     "context": lambda x: flow(context=4).log_prob(ROWS, x),
     "distribution": lambda x: flow()().log_prob(x),
     "distribution's transform": lambda x: flow()().transform(x),
@@ -168,6 +168,38 @@ def test_a_column_that_cannot_be_read_is_told_by_its_name(kind):
         with pytest.raises(ValueError, match=f"column 'b' of x {message}"):
             door()
     assert as_tensor(table[["a"]]).tolist() == [[0.5], [1.5], [2.5]]
+
+
+TABLES = {  # columns by name -> a table; the library is that before the first point
+    "pandas.DataFrame": lambda kind, columns: kind(columns),
+    "pyarrow.Table": lambda kind, columns: kind.from_pydict(columns),
+    "pyarrow.RecordBatch": lambda kind, columns: kind.from_pydict(columns),
+    "polars.DataFrame": lambda kind, columns: kind(columns),
+    "astropy.table.Table": lambda kind, columns: kind(columns),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_of_every_library_are_read_by_column(kind):
+    module, _, name = kind.rpartition(".")
+    table, real = getattr(pytest.importorskip(module), name), np.linspace(0, 1, 60)
+    make = TABLES[kind]
+    found = as_tensor(make(table, {"a": real, "b": np.arange(60)}), "x")
+    assert torch.equal(found, torch.stack([torch.from_numpy(real), torch.arange(60).double()], 1))
+    for column, message in (
+        (np.arange(60).astype("datetime64[ms]"), "column 'b' of x holds .*Give dates and times as numbers"),
+        (np.arange(60) + 2**60, "column 'b' of x holds integers beyond"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            as_tensor(make(table, {"a": real, "b": column}), "x")
+    with pytest.warns(UserWarning, match="^column b holds 1 in all rows"):
+        pf.fit(pf.models.NICE(features=2).build(), make(table, {"a": real, "b": np.ones(60)}), steps=1, progress=False)
+
+
+def test_what_is_masked_in_a_column_is_no_data():
+    table = pytest.importorskip("astropy.table").Table({"a": np.ma.masked_greater(np.arange(3.0), 1)})
+    with pytest.raises(ValueError, match="column 'a' of x is a masked array, and 1 of its entries"):
+        as_tensor(table, "x")
 
 
 def test_arrays_keep_their_dtype_and_lists_have_float64():

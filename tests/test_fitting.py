@@ -591,7 +591,7 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
     ("call", "message"),
     [
         (lambda: pf.fit(maf(), HOLED), "rows 3, 7 of the events hold values that are not finite"),
-        (lambda: pf.fit(maf(), X[:, :1]), r"of shape \(batch, 2\); x has shape \(1, 1\)"),
+        (lambda: pf.fit(maf(), X[:, :1]), r"of shape \(n, 2\).*; x has shape \(40, 1\)"),
         (lambda: pf.fit(maf(), X[:, 0]), r"these have \(40,\)"),
         (lambda: pf.fit(maf(), X.long()), "takes real events; x is torch.int64"),
         (lambda: pf.fit(maf(), X, X), "this flow is unconditional"),
@@ -608,7 +608,7 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
             r"feature 1 of row [0-9]+ is -[0-9]+, outside of Integers\(low=-6, high=-4\); [0-9]+ of 40 rows",
         ),
         (lambda: pf.fit(maf(supports=SUPPORTS), X), "column 1 is of integers; row 0 holds -"),
-        (lambda: pf.fit(maf(supports=SUPPORTS), X[:, :1]), "are of integers; the data have 1 columns"),
+        (lambda: pf.fit(maf(supports=SUPPORTS), X[:, :1]), r"of shape \(n, 2\).*; x has shape \(40, 1\)"),
         (lambda: pf.fit(maf(), X[:, None]), r"x has shape \(40, 1, 2\)"),
         (lambda: pf.fit(maf(), X, validation=1.0), "of at least 0 and below 1; got 1.0"),
         (lambda: pf.fit(maf(), X, patience=0), "patience is at least 1; got 0"),

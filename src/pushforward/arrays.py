@@ -50,8 +50,8 @@ def as_tensor(values: Any, name: str = "the array") -> Tensor:
             values = np.ma.stack(values)
     if isinstance(values, np.ma.MaskedArray):
         values = _unmasked(values, name)
-    if hasattr(values, "iloc") and hasattr(values, "columns"):
-        values = _of_table(values, name)
+    if (columns := columns_of(values)) is not None:
+        values = _of_columns(columns, name) if columns else np.empty((len(values), 0))
     try:
         array = np.asarray(values)
     except ValueError:
@@ -110,13 +110,26 @@ def _unmasked(values: np.ma.MaskedArray, name: str) -> np.ndarray:
     return values.data
 
 
-def _of_table(table: Any, name: str) -> np.ndarray:
-    """The columns of a table of pandas, (n, columns), of one type."""
-    columns = [_numbers(np.asarray(table.iloc[:, i]), f"column {label!r} of {name}") for i, label in enumerate(table)]
-    if len({column.dtype.kind for column in columns}) > 1:
-        for label, column in zip(table, columns, strict=True):
-            check_exact(column, f"column {label!r} of {name}")
-    return np.stack(columns, -1) if columns else np.empty(table.shape)
+def columns_of(table: Any) -> list[tuple[Any, Any]] | None:
+    """The columns of a table of pandas, polars, pyarrow or astropy, with their labels; None of what is no table."""
+    names = getattr(table, "colnames", getattr(table, "column_names", None))  # of astropy, of pyarrow
+    if names is None and hasattr(table, "columns"):
+        if hasattr(table, "iloc"):  # pandas, where labels may repeat
+            return [(label, table.iloc[:, i]) for i, label in enumerate(table)]
+        names = table.columns if hasattr(table, "get_column") else None  # polars
+    return None if names is None else [(label, table[label]) for label in names]
+
+
+def _of_columns(columns: Sequence[tuple[Any, Any]], name: str) -> np.ndarray:
+    """The columns of a table, (n, columns), of one type."""
+    named = [(f"column {label!r} of {name}", column) for label, column in columns]
+    found = [_numbers(np.asarray(_unmasked(c, of) if isinstance(c, np.ma.MaskedArray) else c), of) for of, c in named]
+    for (of, _), column in zip(named, found, strict=True):
+        if column.ndim != 1:
+            raise ValueError(f"{of} has elements of shape {column.shape[1:]}. Give each of their elements a column.")
+        if len({each.dtype.kind for each in found}) > 1:
+            check_exact(column, of)
+    return np.stack(found, -1)
 
 
 def check_exact(integers: np.ndarray | Tensor, name: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pushforward.arrays import as_tensor, moved
+from pushforward.arrays import as_tensor, columns_of, moved
 from pushforward.codecs import Codec, CodedFlow, codec_of
 from pushforward.conditions import Values, Vector
 from pushforward.data import Arrays, Data
@@ -157,7 +157,7 @@ def fit(
     if embedding is not None:
         embed(flow, embedding, as_tensor(context, "the context"))
     data = rows_of(flow, x, context, weights).counted()
-    check_rows(CodedFlow(flow, codec), data, list(getattr(x, "columns", ())))
+    check_rows(CodedFlow(flow, codec), data, [label for label, _ in columns_of(x) or ()])
     training, held_out = data.split(validation, seed=changes.get("seed", 0))
     config = flow.objective or MaximumLikelihood()
     plan = plan_for(len(training), **{**config.plan, **changes, **({} if held_out else {"patience": 0})})

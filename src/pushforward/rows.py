@@ -14,6 +14,7 @@ from pushforward.data import Arrays
 from pushforward.data.data import named
 from pushforward.flow import Flow
 from pushforward.randomness import keyed
+from pushforward.shapes import fits
 from pushforward.statistics import SORTED, Measured, central, moments, narrowed
 from pushforward.transforms import Circle, Integers, Interval, ProductSupport, Support
 
@@ -56,7 +57,7 @@ def check_rows(coded: CodedFlow, data: Arrays, names: Sequence[str] = ()) -> Non
     are those of the columns.
     """
     flow = coded.flow
-    if data.events.dim() != 1 + len(flow.event):
+    if not fits(data.events.shape[1:], flow.event):
         raise ValueError(
             f"a fit takes events of shape (n, {', '.join(map(str, flow.event))}), and one row of the context for each; "
             f"x has shape {tuple(data.events.shape)}."
