@@ -286,6 +286,20 @@ def test_a_subclass_of_the_normal_base_has_its_own_density(name):
     torch.testing.assert_close(flow.log_prob(x), flow.base.log_prob(z) + log_det)
 
 
+class Doubled(pf.transforms.Autoregressive):
+    def slopes(self, x, context=None):
+        z, log_slopes = super().slopes(x, context)
+        return 2 * z, log_slopes + math.log(2)
+
+
+def test_a_subclass_of_a_step_has_the_density_of_its_own_slopes():
+    case = CASES["autoregressive/mix-d"]
+    step, x, base = case.build(), case.x(3), StandardNormal(*case.latent)
+    step.__class__ = Doubled
+    z, log_det = step(x)
+    torch.testing.assert_close(step.log_prob(x, base), base.log_prob(z) + log_det)
+
+
 @pytest.mark.parametrize(("name", "solve"), [("masked", jacobi), ("continuous", Tsit5())])
 def test_another_solver_changes_nothing_else_of_a_step(name, solve):
     class Own(type(CASES[name].make())):

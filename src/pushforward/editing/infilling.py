@@ -22,7 +22,7 @@ from torch import Tensor
 from pushforward.arrays import as_tensor, check_real, tensor_for
 from pushforward.editing.continuation import Continued, check_candidates, chosen
 from pushforward.flow import Flow
-from pushforward.moves.mixture import Gaussian
+from pushforward.moves.distributions import Gaussian
 from pushforward.randomness import Source, draw, drawing
 from pushforward.shapes import Events, PerSample, sum_event
 from pushforward.transform import Chain, Triangular, flattened, trace

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.arrays import check_number
-from pushforward.moves.mixture import Gaussian
+from pushforward.moves.distributions import Gaussian
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 

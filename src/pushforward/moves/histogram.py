@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.moves.mixture import Gaussian
+from pushforward.moves.distributions import Gaussian
 from pushforward.moves.move import Elementwise
 from pushforward.shapes import at_least_float32
 

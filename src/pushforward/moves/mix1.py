@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from pushforward.moves.bounds import SoftClip
 from pushforward.moves.bracketed import check_searches
-from pushforward.moves.mixture import Gaussian, MixtureParams, log_mixture, mixture_forward, mixture_inverse
+from pushforward.moves.distributions import Gaussian
+from pushforward.moves.mixture import MixtureParams, log_mixture, mixture_forward, mixture_inverse
 from pushforward.moves.move import Move
 from pushforward.shapes import at_least_float32
 

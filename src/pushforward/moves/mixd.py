@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from pushforward.arrays import check_number
 from pushforward.moves.bracketed import check_searches
-from pushforward.moves.mixture import Gaussian, MixtureParams, mixture_forward, mixture_inverse
+from pushforward.moves.distributions import Gaussian
+from pushforward.moves.mixture import MixtureParams, mixture_forward, mixture_inverse
 from pushforward.moves.move import Move
 from pushforward.randomness import normal
 from pushforward.shapes import at_least_float32

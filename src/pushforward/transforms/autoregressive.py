@@ -42,7 +42,8 @@ class Autoregressive(Triangular, Solving):
 
     def log_prob(self, x: Tokens, base: Base, context: Context | None = None) -> PerSample:
         own = type(self.move).log_density is not Move.log_density  # else it is computed from z
-        if not (own and type(base) is StandardNormal and is_unchanged(self, Autoregressive)):
+        unchanged = is_unchanged(self, Autoregressive) and type(self).slopes is Autoregressive.slopes
+        if not (own and unchanged and type(base) is StandardNormal):
             return super().log_prob(x, base, context)
         return sum_event(self.move.log_density(x, self.net(x, context)))
 
