@@ -42,8 +42,8 @@ class Flow(nn.Module):
 
     Methods take events x (*batch, *event), a tensor, an array of any kind or a list. The batch shapes of x and of the
     context broadcast, and answers have the shape that they broadcast to, here written (*batch). A row with an infinite
-    element has a density of 0 and an infinite latent; on a CPU so has a finite row so far out that arithmetic overflows
-    to NaN. Where an element is NaN, so is the answer.
+    element has a density of 0 and an infinite latent. On a CPU so has a finite row that overflows to NaN. A row with a
+    NaN has answers of NaN.
 
     >>> from pushforward.bases import StandardNormal
     >>> from pushforward.transforms import Flip

@@ -23,8 +23,8 @@ def mapped(
 ) -> tuple[Events, PerSample]:
     """door(x, context), where a row with an infinite element has an infinite value and a log-det of −inf.
 
-    With the `weights` of the door so has a finite row whose value or log-det overflows to NaN, if all weights are
-    finite, and where values can be read, as on a CPU. A row that has a NaN, in x or in its context, keeps it.
+    So has a finite row that overflows to NaN, where the `weights` of the door are given and finite, and where values
+    can be read, as on a CPU. A row with a NaN, in x or in its context, stays NaN.
     """
     looks, lost = readable(x), None
     if not (looks and math.isfinite(x.detach().sum())):  # else some may be infinite

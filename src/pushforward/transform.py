@@ -53,8 +53,10 @@ class Transform(nn.Module, ABC):
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
 
     def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
-        """log p(x) in nats, (batch,), where z has the distribution `base`. Some transforms compute it without z; those
-        that have hooks are called."""
+        """log p(x) in nats, (batch,), where z has the distribution `base`.
+
+        Some transforms compute it without z, but not where they have hooks: then they are called.
+        """
         z, log_det = self(x, context)
         return base.log_prob(z, context) + log_det
 
@@ -299,7 +301,7 @@ def flattened(transform: Transform) -> Iterator[Transform]:
 def solved_by(transform: Transform, solve: Solver | Sequence[Solver] | None) -> Transform:
     """The transform with other solvers: each `Solving` step has the solver that it accepts; itself where it is None.
 
-    Raises ValueError where a solver is of a kind that no step accepts.
+    Raises ValueError where there are such steps and none accepts a solver.
     """
     for each in () if solve is None else solve if isinstance(solve, Sequence) else (solve,):
         steps = [part for part in transform.modules() if isinstance(part, Solving)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.networks.velocity import Velocity
 from pushforward.networks.velocity_images import TimeEmbedding, normalised
@@ -41,6 +42,7 @@ class VelocityUNet(Velocity):
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
+        check_number(levels, "levels", least=1)
         channels, *size = image
         if any(side % 2 ** (levels - 1) for side in size):
             raise ValueError(

@@ -66,7 +66,7 @@ class Continuous(Solving):
         return isinstance(solve, ODESolver | Divergence)
 
     def solved_by(self, solve: ODESolver | Divergence) -> Continuous:
-        return twin(self, **{"divergence" if isinstance(solve, Divergence) else "solve": solve})
+        return twin(self, divergence=solve) if isinstance(solve, Divergence) else twin(self, solve=solve)
 
     def of(self, net: Velocity) -> Continuous:
         """The flow of another velocity, solved alike."""
