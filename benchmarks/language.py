@@ -1,6 +1,6 @@
 """TarFlowLM against the autoregressive language model of the same layers, on Shakespeare by characters.
 
-    PUSHFORWARD_DATA=DIR python -m benchmarks.language baseline affine mix1 mixd --out runs
+    PUSHFORWARD_DATA=DIR python -m benchmarks.language baseline affine mix1 mixd mixd_of_two --out runs
 
 Each model is trained for the same steps on the same windows, and continued where it was interrupted. Prints a table of
 bits/char of the held-out tenth, with the bound's terms.
@@ -27,7 +27,7 @@ FLOWS = {
     "affine": TarFlowLM(**WINDOW, features=5, depths=(1, 1, 2), move=Affine()),
     "mix1": TarFlowLM(**WINDOW, features=5, depths=(1, 1, 2), move=Mix1Options(16, (32,))),
     "mixd": TarFlowLM(**WINDOW, features=5, depths=(2, 1, 1), move=Mix1Options(4, (32,)), first=MixDOptions(65)),
-    "mixd_of_two": TarFlowLM(**WINDOW, features=5, depths=(3, 1), move=Mix1Options(4, (32,)), first=MixDOptions(65)),
+    "mixd_of_two": shakespeare_characters().model,
 }
 NAMES = ("baseline", *FLOWS, "progressive")
 
