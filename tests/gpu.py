@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo.variables import builder  # noqa: F401 - its import fails where functions of torch are replaced
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import pushforward
@@ -210,7 +211,7 @@ def _moving(to: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def pretended(monkeypatch) -> Iterator[Pretence]:
     """In this block there is a GPU, `GPU`, where nothing is recorded."""
     mode, depth, lifted = Pretence(), torch._C._len_torch_dispatch_stack, torch._C._only_lift_cpu_tensors()
-    optimiser = torch.optim.Optimizer
+    optimiser, alike = torch.optim.Optimizer, torch._has_compatible_shallow_copy_type
     grouped, device = optimiser._group_tensors_by_device_and_dtype, Tensor.device
 
     def groups(tensors, with_indices=False):
@@ -228,6 +229,11 @@ def pretended(monkeypatch) -> Iterator[Pretence]:
         patch.setattr(optimiser, "_group_tensors_by_device_and_dtype", staticmethod(groups))
         for name in NOTHING:
             patch.setattr(torch.cuda, name, lambda *_: 0)
+        patch.setattr(
+            torch,
+            "_has_compatible_shallow_copy_type",
+            lambda one, other: _on_gpu(one) == _on_gpu(other) and alike(one, other),
+        )
         patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
         patch.setattr(torch.cuda, "Event", Event)
         patch.setattr(torch._C, "_len_torch_dispatch_stack", lambda: depth() - 1)  # the package does not see it

@@ -21,17 +21,23 @@ from torch.overrides import TorchFunctionMode
 import pushforward as pf
 from pushforward import evaluation as ev
 from pushforward.arrays import check_finite
-from pushforward.codecs import CodedFlow, GaussianNoise, Identity, codec_of
-from pushforward.data import Arrays, Order, digits
+from pushforward.codecs import CodedFlow, GaussianNoise, Identity, TokenCells, codec_of
+from pushforward.compression import compress, decompress
+from pushforward.data import Arrays, Document, Documents, Order, digits
+from pushforward.denoising import Iterative
+from pushforward.document_flow import DocumentFlow
 from pushforward.editing import Langevin, RandomWalk, hole
 from pushforward.evaluation.importance import Importance
 from pushforward.fitting import looking_at
 from pushforward.models import MAF, Dequantiser, FlowMatching
 from pushforward.objectives import (
     Coupling,
+    DocumentStages,
+    InverseAlignment,
     Matching,
     MaximumLikelihood,
     MinibatchOT,
+    Progressive,
     Reflowed,
     SemidiscreteOT,
     TrainedFlow,
@@ -79,6 +85,7 @@ CONTEXT = ROWS.flip(0)[:, :1]
 FEATURES = torch.linspace(-1, 1, 200).reshape(50, 4).square()
 MEANS = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 HOLE = hole("left", (8, 8))
+STEPS = Iterative(2)
 PLAN = Plan(steps=1, batch=4, precision="float32")
 
 
@@ -96,7 +103,7 @@ def rows() -> pf.Flow:
 @cache
 def free() -> pf.Flow:
     """A flow of vectors, conditioned on nothing."""
-    return MAF(features=2, transforms=1, hidden=(8,)).build()
+    return MAF(features=2, transforms=2, hidden=(8,)).build()
 
 
 @cache
@@ -109,6 +116,43 @@ def learned_noise() -> CodedFlow:
 @cache
 def velocity() -> pf.Flow:
     return FlowMatching(features=2, hidden=(8,)).build()
+
+
+@cache
+def noisy() -> pf.Flow:
+    """A flow that is told the level of noise."""
+    return models.FIRST["ITARFlow"].build()
+
+
+@cache
+def mixed() -> DocumentFlow:
+    """A flow of documents."""
+    return models.FIRST["STARFlow2"].build()
+
+
+@cache
+def texts() -> CodedFlow:
+    return CodedFlow(models.FIRST["AutoregressiveLM"].build(), TokenCells(5))
+
+
+def document(flow: DocumentFlow) -> Document:
+    return Document([[1, 2, 3], torch.linspace(-1, 1, 32, device="cpu").reshape(flow.event)])
+
+
+def documents_trained() -> None:
+    minimise(DocumentStages(stages=("both",)).build(mixed(), Identity()), Documents([document(mixed())] * 4), PLAN)
+
+
+def compressed() -> None:
+    tokens = torch.arange(6 * 6, device=INTEGERS.device).reshape(6, 6) % 5
+    decompress(texts(), compress(texts(), tokens))
+
+
+def inverse_learned() -> None:
+    with torch.device("cpu"):
+        inverse = pf.LearnedInverse(images().flow, width=16, depth=1)
+    objective = InverseAlignment(inverse, images().codec)
+    minimise(objective, digits("train"), PLAN).sample((), LABELS)
 
 
 def matched(coupling: Callable[[], Coupling]) -> None:
@@ -142,6 +186,15 @@ CALLS: dict[str, Callable[[], object]] = {
     "trace": lambda: list(images().flow.trace(IMAGES, 1)),
     "guided": lambda: images().flow.guided(1.0, attention_temperature=0.5).sample((), LABELS),
     "denoise": lambda: images().flow.denoise(IMAGES, 0.1, LABELS),
+    "denoise by iteration": lambda: noisy().denoise(
+        torch.zeros(2, *noisy().event, device=LABELS.device), 0.1, by=STEPS
+    ),
+    "jacobi": lambda: images().flow.sample((), LABELS, solve=pf.solve.jacobi),
+    "graphed": lambda: [pf.graphed(rows()).sample((), CONTEXT) for _ in range(3)],
+    "document_log_prob": lambda: mixed().document_log_prob([document(mixed())]),
+    "write_text": lambda: mixed().write_text([document(mixed())], end=0, most=2),
+    "draw_image": lambda: mixed().draw_image([document(mixed())]),
+    "compression": compressed,
     "classify": lambda: images().flow.classify(IMAGES),
     "check": lambda: str(images().flow.check(IMAGES, LABELS)),
     "distribution": lambda: rows()(CONTEXT).log_prob(rows()(CONTEXT).rsample((2,))),
@@ -174,6 +227,9 @@ CALLS: dict[str, Callable[[], object]] = {
         Likelihood(images().flow, images().codec, condition_dropout=0.5), digits("train"), PLAN
     ),
     **{f"coupling: {name}": partial(matched, coupling) for name, coupling in COUPLINGS.items()},
+    "progressive": lambda: minimise(Progressive().build(free(), Identity()), Arrays(ROWS), PLAN),
+    "documents": documents_trained,
+    "inverse": inverse_learned,
     "reverse KL": lambda: minimise(ReverseKL(free(), energy), Arrays(torch.empty(8, 0, device="cpu")), PLAN),
     "fit": lambda: pf.fit(free(), np.random.default_rng(0).normal(size=(40, 2)), weights=np.ones(40), steps=2),
     "fit_density": lambda: pf.fit_density(free(), energy, steps=2, batch=8),
@@ -182,7 +238,7 @@ CALLS: dict[str, Callable[[], object]] = {
 }
 
 
-MADE = (images, rows, free, velocity, learned_noise)
+MADE = (images, rows, free, velocity, learned_noise, noisy, mixed, texts)
 
 
 @pytest.fixture

@@ -54,9 +54,10 @@ class LearnedInverse(nn.Module):
         tokens, features = patches.latent_shape(tuple(flow.event))
         count = sum(not rearranges(step) for step in steps)
         self.flow = copy.deepcopy(flow).eval().requires_grad_(False)
-        self.net = InverseTransformer(
+        net = InverseTransformer(
             features, tokens=tokens, width=width, depth=depth, steps=count + 1, prefix=_prefix(flow, width)
         )
+        self.net = net.to(flow.device)
 
     @property
     def device(self) -> torch.device:

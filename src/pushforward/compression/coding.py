@@ -62,7 +62,7 @@ class BitsBack:
         stack.push_normal(x.reshape(-1).numpy(), *self._base(x))
 
     def decode(self, rows: int, stack: Stack) -> Tensor:
-        blank = torch.zeros(rows, *self.latent, dtype=torch.int64)
+        blank = torch.zeros(rows, *self.latent, dtype=torch.int64, device="cpu")
         z = torch.from_numpy(stack.pop_normal(*self._base(blank))).view(blank.shape)
         for step in reversed(self.steps):
             z = step.decode(z, stack, self.grid)
@@ -174,7 +174,7 @@ def _decoded(coder: BitsBack | Direct, header: Header, words: np.ndarray) -> Ten
         parts = [coder.decode(rows, stack) for rows in reversed(header.batches)]
     except (ExhaustedError, ValueError):
         return None
-    data = torch.cat([torch.zeros(0, dtype=torch.float64), *(part.flatten() for part in reversed(parts))])
+    data = torch.cat([torch.zeros(0, dtype=torch.float64, device="cpu"), *(part.flatten() for part in reversed(parts))])
     return data[: math.prod(header.shape)].reshape(header.shape).to(getattr(torch, header.dtype))
 
 

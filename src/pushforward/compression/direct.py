@@ -42,7 +42,7 @@ class Direct:
             stack.push_choice(token.reshape(-1).numpy(), table)
 
     def decode(self, rows: int, stack: Stack) -> Tensor:
-        places, found = self._tokens(torch.zeros(rows, *self.event, dtype=torch.long)), []
+        places, found = self._tokens(torch.zeros(rows, *self.event, dtype=torch.long, device="cpu")), []
         decoder = self.step.net.start(rows, None)
         for place in places:
             if found:
@@ -68,7 +68,7 @@ class Direct:
 
     def _table(self, raw: Tensor) -> np.ndarray:
         """(elements, levels) for the raw parameters of a token, (rows, 1, …, parameters)."""
-        edges = 2 * torch.arange(1, self.levels, dtype=torch.float64) / self.levels - 1
+        edges = 2 * torch.arange(1, self.levels, dtype=torch.float64, device=raw.device) / self.levels - 1
         if isinstance(self.step.move, Categorical) and self.step.move.cells == self.levels:
             return self.step.move.params(raw).exp().reshape(-1, self.levels).numpy()
         shape = (*raw.shape[:-1], len(edges))

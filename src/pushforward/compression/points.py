@@ -107,7 +107,7 @@ class Decimals(Cells):
     """Columns of decimal numbers, each with its own number of decimals, in the units of a flow's first `ActNorm`."""
 
     def __init__(self, decimals: list[int], units: ActNorm | None):
-        self._scale = 10.0 ** torch.tensor(decimals, dtype=torch.float64)
+        self._scale = 10.0 ** torch.tensor(decimals, dtype=torch.float64, device="cpu")
         self._units = units
 
     def ends(self, data: Tensor) -> tuple[Tensor, Tensor]:

@@ -121,5 +121,5 @@ def check_calibration(
 def _ranks(before: Tensor, equal: Tensor, source: Keyed) -> Tensor:
     """How many draws come before each event, of (draws, events, …) bool; equal ones do so in a random number."""
     equal = equal.sum(0).cpu()
-    u = draw(torch.rand, equal.shape, torch.empty((), dtype=torch.float64), source)
+    u = draw(torch.rand, equal.shape, torch.empty((), dtype=torch.float64, device="cpu"), source)
     return before.sum(0).cpu() + (u * (equal + 1)).long()
