@@ -300,6 +300,15 @@ def test_a_subclass_of_a_step_has_the_density_of_its_own_slopes():
     torch.testing.assert_close(step.log_prob(x, base), base.log_prob(z) + log_det)
 
 
+def test_what_a_hook_changes_of_a_chain_is_in_every_answer():
+    case, base = CASES["chain/causal"], StandardNormal(*CASES["chain/causal"].latent)
+    chain, x, context = case.build(), case.x(2), case.context(2)
+    chain.register_forward_hook(lambda *call: (2 * call[-1][0], call[-1][1] + 1))
+    z, log_det = chain(x, context)
+    torch.testing.assert_close(chain.encode(x, context), z)
+    torch.testing.assert_close(chain.log_prob(x, base, context), base.log_prob(z) + log_det)
+
+
 @pytest.mark.parametrize(("name", "solve"), [("masked", jacobi), ("continuous", Tsit5())])
 def test_another_solver_changes_nothing_else_of_a_step(name, solve):
     class Own(type(CASES[name].make())):

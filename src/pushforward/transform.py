@@ -204,6 +204,8 @@ class Chain(Transform):
         return z, reduce(torch.add, log_dets)
 
     def encode(self, x: Events, context: Context | None = None) -> Events:
+        if not is_unchanged(self, Chain):
+            return super().encode(x, context)
         for part in self:
             x = part.encode(x, context)
         return x
