@@ -58,7 +58,7 @@ def test_a_folder_without_splits_is_trained_and_evaluated(typed, tmp_path, monke
         for place in ("letters", "others"):
             file = tmp_path / place / "ab"[i % 2] / f"{i}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((9, 8), 20 * i, np.uint8)).save(file)
+            Image.fromarray(np.full((9, 8), 20 * i + (place == "others"), np.uint8)).save(file)
     small = [
         "--model.width",
         16,
@@ -250,13 +250,13 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("train digits --out x --train.steps many", "many"),
         ("train digits --out x --train.steps 0", "steps is a finite number of at least 1; got 0"),
         ("train digits --out x --train.lr -1", "lr is a finite number above 0"),
-        ("train digits --out x --train.batch 0", "batch of at least 1"),
-        ("train digits --out x --train.accumulate 0", "accumulate of at least 1"),
+        ("train digits --out x --train.batch 0", "batch is a finite number of at least 1"),
+        ("train digits --out x --train.accumulate 0", "accumulate is a finite number of at least 1"),
         ("train digits --out x --train.precision float16", "float16"),
         ("train digits --out x --train.average-decay 1", "a decay of betas and average_decay is"),
-        ("train digits --out x --train.warmup -1", "warmup of at least 0"),
+        ("train digits --out x --train.warmup -1", "warmup is a finite number of at least 0"),
         ("train digits --out x --train.patience 3", "give measure_every too"),
-        ("train digits --out x --objective.condition-dropout 1.5", "condition_dropout is a probability"),
+        ("train digits --out x --objective.condition-dropout 1.5", "condition_dropout, a probability, is a finite number"),
         ("train digits --out x --data nowhere", "there is no file or folder nowhere"),
         ("train digits --out x --data mnst", "Did you mean mnist"),
         ("train digits --out x --codec.levels 256", "codec.levels is 256, and the images of digits have 17"),
@@ -268,7 +268,7 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("sample RUN --n 0", "draw at least one sample"),
         ("sample RUN --label 10", "the flow has 10 classes: give 0 … 9, or −1; got label 10"),
         ("sample RUN --label -2", "got label -2"),
-        ("sample RUN --temperature -1", "temperature of at least 0; got -1"),
+        ("sample RUN --temperature -1", "temperature is a finite number of at least 0; got -1"),
         ("sample RUN --guide 2", "--guidance"),
         ("evaluate RUN --features nothing.pt", "there is no file"),
         ("evaluate RUN --samples 0", "got samples=0"),
