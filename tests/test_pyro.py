@@ -48,6 +48,9 @@ def log_prob_of(model) -> torch.Tensor:
 def test_a_bare_distribution_says_what_to_do(flow):
     with pytest.raises(TypeError, match=r"interop\.pyro\.to_pyro\(flow\(context\)\)"):
         pyro.sample("z", flow())
+    for other in (flow, Normal(0.0, 1.0), pf.models.MAF(features=2)):
+        with pytest.raises(TypeError, match=r"to_pyro takes the distribution of a flow, flow\(context\) or flow\(\)"):
+            to_pyro(other)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_sample_and_its_density_outside_of_inference(flow):

@@ -155,8 +155,22 @@ def test_every_estimator_has_an_embedding_of_its_own():
 
 @pytest.mark.parametrize("model", ["nsf", pf.models.NSF(features=2)])
 def test_what_is_no_class_of_models_is_refused_before_sbi_calls_it(model):
-    with pytest.raises(TypeError, match=r"takes a class of pushforward.models, such as pf.models.NSF; got"):
+    with pytest.raises(
+        TypeError, match=r"takes a class of pushforward.models, such as pf.models.NSF, or functools.partial"
+    ):
         pf.interop.sbi.estimator(model)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"features": 2}, "sizes are those of the parameters and outcomes that sbi passes: leave out features"),
+        ({"embedding": torch.nn.Linear}, "an embedding is a torch.nn.Module"),
+    ],
+)
+def test_options_that_an_estimator_does_not_take_are_refused(options, told):
+    with pytest.raises(TypeError, match=told):
+        pf.interop.sbi.estimator(**options)
 
 
 def test_what_it_cannot_be_of_is_refused():

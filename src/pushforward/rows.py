@@ -164,6 +164,7 @@ def _tell(told: list[str]) -> None:
     """Warn of these columns, if there are any."""
     if told:
         others = [f"and {len(told) - TOLD} more columns"] if len(told) > TOLD else []
-        why = " A density has no limit at values that repeat." if any(" holds " in each for each in told) else ""
-        why += " Nor has it one on a surface." if any(" surface" in each for each in told) else ""
+        where = {" holds ": "at values that repeat", " surface": "on a surface"}
+        places = " or ".join(place for word, place in where.items() if any(word in each for each in told))
+        why = f" A density has no limit {places}." if places else ""
         warnings.warn(f"{'; '.join(told[:TOLD] + others)}.{why}", UserWarning, stacklevel=4)

@@ -47,7 +47,11 @@ class PyroFlow(FlowDistribution, TorchDistributionMixin):  # pyright: ignore[rep
 
 
 def to_pyro(distribution: FlowDistribution) -> PyroFlow:
-    """What `flow(context)` returns, as a distribution of Pyro."""
+    """What `flow(context)` returns, as a distribution of Pyro. Raises TypeError for anything else."""
+    if not isinstance(distribution, FlowDistribution):
+        raise TypeError(
+            f"to_pyro takes the distribution of a flow, flow(context) or flow(); got a {type(distribution).__name__}."
+        )
     return PyroFlow(distribution.flow, distribution.context, distribution.batch_shape)
 
 

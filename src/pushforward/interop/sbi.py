@@ -52,6 +52,12 @@ def estimator(
     autoregressive=True. Raises TypeError where the model is no class or function.
     """
     check_class(model)
+    if not isinstance(embedding, nn.Module | None):
+        raise TypeError(f"an embedding is a torch.nn.Module, such as nn.Linear(20, 3); got {embedding!r}.")
+    if sizes := {"features", "context", "classes"} & options.keys():
+        raise TypeError(
+            f"sizes are those of the parameters and outcomes that sbi passes: leave out {', '.join(sizes)}."
+        )
     if of not in ("posterior", "likelihood"):
         raise ValueError(f'an estimator is of the "posterior" (NPE) or of the "likelihood" (NLE); got {of!r}.')
 
