@@ -609,6 +609,8 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         ),
         (lambda: pf.fit(maf(supports=SUPPORTS), X), "column 1 is of integers; row 0 holds -"),
         (lambda: pf.fit(maf(supports=SUPPORTS), X[:, :1]), r"of shape \(n, 2\).*; x has shape \(40, 1\)"),
+        (lambda: pf.fit(maf(), X[:, 0]), r"these have \(40,\). Give those of one feature as x\[:, None\]"),
+        (lambda: importance(maf(), banana, n=1e3), "n is an integer.*got 1000.0"),
         (lambda: pf.fit(maf(), X[:, None]), r"x has shape \(40, 1, 2\)"),
         (lambda: pf.fit(maf(), X, validation=1.0), "of at least 0 and below 1; got 1.0"),
         (lambda: pf.fit(maf(), X, patience=0), "patience is at least 1; got 0"),
@@ -627,6 +629,13 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
 def test_what_cannot_be_used_is_said(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_arguments_of_another_kind_are_refused():
+    with pytest.raises(TypeError, match=r"log_density is a function of events; got a Tensor. For rows: pf.fit"):
+        pf.fit_density(maf(), X)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"anneal takes training.Annealing\(width\).*got 5.0"):
+        pf.fit_density(maf(), banana, anneal=5.0)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_batch_is_at_most_all_rows(monkeypatch):

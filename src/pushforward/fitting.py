@@ -210,6 +210,10 @@ def fit_density(
     that is not that of its values, or does not depend on a feature; FloatingPointError where it is not finite later.
     """
     check_options(changes)
+    if not callable(log_density):
+        raise TypeError(f"log_density is a function of events; got a {type(log_density).__name__}. For rows: pf.fit.")
+    if not isinstance(anneal, Annealing | None):
+        raise TypeError(f"anneal takes training.Annealing(width), such as Annealing(width=5.0); got {anneal!r}.")
     if anneal:
         changes = {"patience": LOOKS, **changes}
     given = None if context is None else moved(real_rows(flow, context, "the context"), flow.device)

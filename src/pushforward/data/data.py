@@ -82,6 +82,7 @@ class Arrays(Data):
         if self.events.dim() < 2 or not len(self.events):
             raise ValueError(
                 f"events have shape (n, *event), with n at least 1; these have {tuple(self.events.shape)}."
+                f"{' Give those of one feature as x[:, None].' if self.events.dim() == 1 else ''}"
             )
         for name, values in named(self.context):
             if values.shape[:1] != self.events.shape[:1]:

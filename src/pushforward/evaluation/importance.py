@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.arrays import sizes
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, weighted_draws
 from pushforward.randomness import keyed
@@ -106,6 +107,7 @@ def importance(flow: Flow, log_density: LogDensity, n: int = 10_000, *, batch: i
     """
     if not flow.exact:
         raise ValueError("weights need exact log-dets, and this flow estimates them. Set log_det=Exact() for that.")
+    n, batch = (sizes(size, name)[0] for size, name in ((n, "n"), (batch, "batch")))
     if n < 1 or batch < 1:
         raise ValueError(f"importance sampling takes one draw or more, in batches of one or more; got {n=}, {batch=}.")
     generator = keyed(seed)
