@@ -67,7 +67,7 @@ class Cells(Points):
             return NARROWEST
         low, high = self.ends(data)
         width, largest = (high - low).min().item(), high.abs().max().item()
-        if not width > LARGEST * largest:
+        if not min(width, NARROWEST) > LARGEST * largest:
             raise ValueError(
                 f"values up to {largest:.3g}, in the flow's units, have cells of {width:.1g} there, which float64 does "
                 "not tell apart well enough to code: subtract a number near them all, or round them."

@@ -107,7 +107,7 @@ def _by_batches(
         raise ValueError(f"a bound takes one draw of the codec or more for each event; got samples={samples}.")
     flow = coded.flow
     rows = None if context is None else conditions.rows(flow.context(context), (len(data),))
-    log_p, costs = ([torch.empty(0, device=flow.device)] for _ in range(2))
+    log_p, costs = [torch.empty(0, device=flow.device)], [torch.empty(0, device=flow.device)]
     for start in range(0, len(data), batch):
         part = torch.arange(start, min(start + batch, len(data)), device="cpu")
         events, own = (data[part], None) if isinstance(data, Tensor) else data.fetch(part)

@@ -129,7 +129,8 @@ def with_dropout(flow: Flow, x: Events, context: Given, dropout: Dropout, genera
     rows = conditions.expand(flow.context(context), x.shape[:1])
     if not rows or not dropout:
         return rows
-    for names, probability in [((name,), p) for name, p in dropout] if isinstance(dropout, tuple) else [((), dropout)]:
+    dropped = [((name,), p) for name, p in dropout] if isinstance(dropout, tuple) else [((), dropout)]
+    for names, probability in dropped:
         rows = conditions.drop(rows, draw(torch.rand, x.shape[:1], x, generator) < probability, *names)
     return rows
 
