@@ -521,7 +521,7 @@ def test_what_could_not_be_read_again_is_refused_before_the_first_step(tmp_path,
         (of_model(Local()), "model cannot be saved: .*Local, defined in tests.test_run.*top level of a module"),
         (of_model(Mine()), "model cannot be saved: Mine is defined in the script .*Move it into a file of its own"),
         (replace(twin(), train=plan), "train cannot be saved: .*LocalPlan"),
-        (of_model(replace(twin().model, width=torch.tensor(16))), "model.width is of Tensor; the fields"),
+        (of_model(replace(twin().model, move=torch.ones(2))), "model.move is of Tensor; the fields"),
     ):
         with pytest.raises(ValueError, match=told):
             pf.train(refused, tmp_path / "run")
