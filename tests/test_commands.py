@@ -256,7 +256,10 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("train digits --out x --train.average-decay 1", "a decay of betas and average_decay is"),
         ("train digits --out x --train.warmup -1", "warmup is a finite number of at least 0"),
         ("train digits --out x --train.patience 3", "give measure_every too"),
-        ("train digits --out x --objective.condition-dropout 1.5", "condition_dropout, a probability, is a finite number"),
+        (
+            "train digits --out x --objective.condition-dropout 1.5",
+            "condition_dropout, a probability, is a finite number",
+        ),
         ("train digits --out x --data nowhere", "there is no file or folder nowhere"),
         ("train digits --out x --data mnst", "Did you mean mnist"),
         ("train digits --out x --codec.levels 256", "codec.levels is 256, and the images of digits have 17"),
