@@ -30,7 +30,7 @@ def test_a_part_yields_its_rows(name):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:training steps are not captured")
+@pytest.mark.filterwarnings("default")  # peers warn of what torch deprecates
 @pytest.mark.parametrize("name", command.parts())
 def test_every_part_runs_on_a_gpu_that_is_not_there(name, monkeypatch):
     part, machine = command.parts()[name], Machine(GPU, "none", RATES, 1e10, small=True)
