@@ -124,6 +124,33 @@ def test_an_exported_flow_takes_batches_of_any_size(name, kind):
         torch.testing.assert_close(loaded(*rows(n)), kind(flow)(*rows(n)), rtol=1e-4, atol=1e-4)
 
 
+AT_ONCE = ("NICE", "VectorRealNVP", "MAF", "ITARFlow", "TarFlow", "AutoregressiveLM")  # traced in 1 or 2 s each
+GENERATED = ("MAF", "NSF", "VectorFlowPlusPlus", "TarFlow")  # by a C++ compiler, in a minute or more
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *(
+            pytest.param(name, "aot_eager", marks=[pytest.mark.slow] * (name not in AT_ONCE))
+            for name in FIRST
+            if name not in SOLVED  # their solvers are not compiled
+        ),
+        *(pytest.param(name, "inductor", marks=pytest.mark.slow) for name in GENERATED),
+    ],
+)
+def test_compiled_flows_give_the_same_log_p_and_gradients(name, backend):
+    torch.compiler.reset()
+    flow = randomised(FIRST[name].build(), 0.1).double()
+    x, *context = given(flow, FIRST[name], 6)
+    answers, learned = [], [parameter for parameter in flow.parameters() if parameter.requires_grad]
+    for score in (flow.log_prob, torch.compile(flow.log_prob, fullgraph=True, backend=backend)):
+        leaf = x.double().requires_grad_()
+        log_p = score(leaf, *context)
+        answers.append((log_p, *torch.autograd.grad(log_p.sum(), [leaf, *learned], materialize_grads=True)))
+    torch.testing.assert_close(*answers)
+
+
 SEARCHED = {  # flows whose decoding is a loop
     "fixed point": lambda: models.ResidualFlow(features=2, transforms=1, hidden=(8,), limit=0.3).build(),
     "fixed steps": lambda: models.FlowMatching(features=2, hidden=(8,)).build().solved_by(solve.RK4(2)),
