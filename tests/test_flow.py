@@ -443,6 +443,17 @@ ERRORS = {
         lambda: pf.models.TarFlow(image=(1, 9, 8), patch=4).build(),
         "patches of side 4 do not tile an image of 9 × 8",
     ),
+    "patches of images without a side": (
+        lambda: pf.models.STARFlow(image=(4, 8, 8), patch=0).build(),
+        "of side 0 do not",
+    ),
+    "patches of no tokens": (lambda: pf.models.TarFlowLM(patch=0, move=pf.moves.Affine()), "patches of 0 do not tile"),
+    "patches of velocities": (
+        lambda: pf.models.ImageFlowMatching(
+            image=(1, 8, 8), net=pf.networks.ViTOptions(patch=0, width=8, depth=1)
+        ).build(),
+        "patches of 0 × 0 pixels do not divide",
+    ),
 }
 
 

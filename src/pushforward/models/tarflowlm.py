@@ -70,7 +70,7 @@ class TarFlowLM(Model):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tokens % self.patch:
+        if self.patch < 1 or self.tokens % self.patch:
             raise ValueError(f"patches of {self.patch} do not tile a window of {self.tokens} tokens.")
         if self.first and self.patch > 1:
             raise ValueError("Mix-d moves single tokens: give patch=1, or first=None.")

@@ -54,7 +54,7 @@ class VelocityViT(Velocity):
     ):
         super().__init__()
         channels, *size = image
-        if any(side % patch for side in size):
+        if patch < 1 or any(side % patch for side in size):
             raise ValueError(f"patches of {patch} × {patch} pixels do not divide an image of {size[0]} × {size[1]}.")
         self.patch, self.grid = patch, [side // patch for side in size]
         features = channels * patch**2

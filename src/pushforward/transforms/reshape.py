@@ -74,7 +74,7 @@ class Patchify(Rearrangement):
 
     def __init__(self, image: tuple[int, int, int], patch: int):
         super().__init__()
-        if image[1] % patch or image[2] % patch:
+        if patch < 1 or image[1] % patch or image[2] % patch:
             raise ValueError(
                 f"patches of side {patch} do not tile an image of {image[1]} × {image[2]}. Choose a divisor of both."
             )
