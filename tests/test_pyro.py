@@ -231,4 +231,4 @@ def test_unconstrained_space_is_mapped_onto_the_support():
     x = there(u)
     assert support.check(x).all()
     torch.testing.assert_close(there.inv(x), u)
-    assert there.log_abs_det_jacobian(u, x).shape == (4, 3)  # of events, one for each event
+    assert there.log_abs_det_jacobian(u, x).shape == (4, 3)  # one for each event
