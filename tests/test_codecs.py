@@ -50,6 +50,20 @@ def test_there_and_back(codec):
     assert [t.shape for t in codec.encode(data[:0])] == [(0, 100), (0,)]
 
 
+@pytest.mark.parametrize(
+    "codec",
+    [
+        codecs.TokenCodebook(vocabulary=5, features=2),
+        TrainedAutoencoder(image=(1, 8, 8), latent=4, levels=17),
+        pf.models.Dequantiser(image=(1, 8, 8), width=8, blocks=1, components=2),
+    ],
+    ids=lambda codec: type(codec).__name__,
+)
+def test_a_codec_with_weights_prints_on_one_line(codec):
+    """As it stands in results."""
+    assert "\n" not in repr(codec.build())
+
+
 def test_uniform_noise_fills_the_bins_of_the_definition():
     """x = 2 (v + u) / levels − 1, so that 256 levels are bins of 2/256 on [−1, 1]."""
     x, log_q = UniformDequantization(256).encode(torch.full((1, 1000), 255), torch.Generator().manual_seed(0))

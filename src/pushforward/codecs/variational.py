@@ -46,5 +46,5 @@ class VariationalDequantization(nn.Module, IntegerCodec):
         with initializing(self):
             self.encode(data, generator)
 
-    def extra_repr(self) -> str:
-        return f"levels={self.levels}"
+    def __repr__(self) -> str:
+        return f"VariationalDequantization(levels={self.levels})"

@@ -104,8 +104,8 @@ class VariationalAutoencoder(nn.Module, IntegerCodec):
         images = placed(as_real(data, self.levels), self.levels)
         return at_least_float32(self.encoder(images.to(self.log_scale)))
 
-    def extra_repr(self) -> str:
-        return f"levels={self.levels}, sigma={self.sigma:g}"
+    def __repr__(self) -> str:
+        return f"VariationalAutoencoder(levels={self.levels}, sigma={self.sigma:g})"
 
 
 def _convolution(features: int, outputs: int) -> nn.Conv2d:
