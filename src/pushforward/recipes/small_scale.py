@@ -40,8 +40,8 @@ def digits_denoiser() -> Recipe:
 
     pushforward train digits_denoiser --out runs/digits_denoiser
     pushforward denoise runs/digits_denoiser --by learned
-    For one CPU core.
-    Expect no result yet: it has not been run to its end.
+    Four minutes of one CPU core.
+    Expect a signal-to-noise ratio that rises from 16 to 20 dB, by the flow's score to 21.
     """
     recipe = digits()
     return replace(
