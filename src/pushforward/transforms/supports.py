@@ -54,12 +54,10 @@ class Support(ABC):
 
 @dataclass(frozen=True)
 class Interval(Support):
-    """The open interval (low, high); None stands for infinity, and infinities are read as None.
+    """The open interval (low, high); None stands for infinity.
 
     `Interval()` is the real line, `Interval(0)` the positive half-line.
 
-    >>> Interval(0, float("inf"))
-    Interval(low=0, high=None)
     >>> Interval(0).to_line(torch.tensor([1.0, -1.0]))
     (tensor([0., 0.]), tensor([0., -inf]))
     """
@@ -69,13 +67,11 @@ class Interval(Support):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, infinity in (("low", -math.inf), ("high", math.inf)):
-            if getattr(self, name) == infinity:
-                object.__setattr__(self, name, None)
         if self.high is not None:
-            check_number(self.high, "the high end of an interval")
+            check_number(self.high, "the high end of an interval, None where it has none,")
         if self.low is not None:
-            check_number(self.low, "the low end of an interval", below=math.inf if self.high is None else self.high)
+            high = math.inf if self.high is None else self.high
+            check_number(self.low, "the low end of an interval, None where it has none,", below=high)
 
     @property
     def constraint(self) -> constraints.Constraint:
