@@ -424,8 +424,11 @@ def test_the_scores_of_another_image_are_not_shown(page, address):
 
 def test_a_request_without_an_answer_says_why(page, address):
     ready(page, address, "#digits", "#amounts .reading")
-    page.route("**/line?*", lambda route: route.fulfill(status=422, content_type="text/plain", body="no token"))
-    page.locator("#gallery button").nth(7).click()
+    held = []
+    page.route("**/line?*", lambda route: held.append(route))
+    with page.expect_response("**/edited?*"):  # after which the page has nothing else to say
+        page.locator("#gallery button").nth(7).click()
+    held[0].fulfill(status=422, content_type="text/plain", body="no token")
     page.wait_for_function("() => document.querySelector('#status').innerText === 'no token'")
     page.goto(f"{address}/#moons?x=1")
     page.wait_for_function("() => document.querySelector('#logp')?.innerText.includes('.')")
@@ -433,6 +436,13 @@ def test_a_request_without_an_answer_says_why(page, address):
     page.evaluate("() => { fetch = async () => { throw new TypeError('Failed to fetch'); }; }")
     page.keyboard.press("ArrowRight")
     page.wait_for_function("() => document.querySelector('#status').innerText.includes('still running?')")
+
+
+def test_an_address_is_followed_while_what_is_shown_changes(page, address):
+    ready(page, address, "#digits", "#amounts .reading")
+    page.evaluate("() => { location.hash = '#moons'; document.querySelectorAll('#gallery button')[7].click(); }")
+    page.wait_for_selector("#data")
+    assert page.evaluate("location.hash").startswith("#moons")
 
 
 def test_with_motion_stages_and_blocks_play(browser, address):

@@ -15,6 +15,7 @@ const VIEWS = { plane, images, clips, texts, documents, vectors, training };
 const main = document.getElementById("main");
 const runs = await ask("runs").catch((error) => { say(error.message); return []; });
 let leaving = []; // what ends when another run is shown
+let address; // of what is shown
 
 function state() {
   const [name, query] = location.hash.slice(1).split("?");
@@ -40,10 +41,12 @@ function linked(list, links) {
   });
 }
 
-// Write the state of the shown run into the address, without a step of the history.
+// Write the state of the shown run into the address, without a step of the history; not where another address was given.
 function keep(name, values) {
+  if (location.hash !== address) return;
   const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== "" && value !== null);
   history.replaceState(null, "", `#${name}?${new URLSearchParams(given)}`);
+  address = location.hash;
 }
 
 // The transforms from data to latent; one opens to say who moves, how, and which network says by how much.
@@ -60,6 +63,7 @@ function parts(run) {
 }
 
 async function show() {
+  address = location.hash;
   const { name, query } = state();
   const run = runs.find((run) => run.name === name) ?? runs[0];
   leaving.forEach((end) => end());
