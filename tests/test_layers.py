@@ -42,6 +42,13 @@ def case(name: str, rows: int = MANY):
     return flow, x, context_of(model, rows)
 
 
+def few(name: str):
+    """A case of few rows, whose flow is solved by fixed steps where it is continuous."""
+    torch.manual_seed(0)
+    flow, x, context = case(name, 8)
+    return flow.solved_by(RK4(16)) if isinstance(FIRST[name], ContinuousModel) else flow, x, context
+
+
 def layers(flow: nn.Module) -> dict[str, nn.Module]:
     """The modules with weights of their own that are no transforms."""
     parts = flow.named_modules()
@@ -203,10 +210,7 @@ def adapted(flow: nn.Module) -> int:
 @pytest.mark.parametrize("name", FIRST)
 def test_low_rank_adapters_are_what_they_are_once_merged(name):
     """In scoring, in sampling and in gradients. Layers with a mask or a bound of their own are none of torch's."""
-    torch.manual_seed(0)
-    flow, x, context = case(name, 8)
-    if isinstance(FIRST[name], ContinuousModel):
-        flow = flow.solved_by(RK4(16))
+    flow, x, context = few(name)
     before = flow.log_prob(x, context)
     replaced, other = adapted(flow), copy.deepcopy(flow)
     for layer, part in [*other.named_modules()]:
@@ -239,10 +243,7 @@ class LowRank(nn.Module):
 @pytest.mark.parametrize("name", FIRST)
 def test_parametrised_weights_are_what_they_are_once_merged(name):
     """Those of every layer: masks, bounds and convolutions of the package's own too, which no `nn.Linear` has."""
-    torch.manual_seed(0)
-    flow, x, context = case(name, 8)
-    if isinstance(FIRST[name], ContinuousModel):
-        flow = flow.solved_by(RK4(16))
+    flow, x, context = few(name)
     before, z = flow.log_prob(x, context), flow.encode(x, context).detach()
     parts = [part for part in flow.modules() if isinstance(getattr(part, "weight", None), nn.Parameter)]
     parts = [part for part in parts if part.weight.dim() > 1]

@@ -8,7 +8,6 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-import torch
 from torch import Tensor
 
 WORDS = {int: "an integer", float: "a number", bool: "True or False"}  # of the types that are checked
@@ -18,14 +17,11 @@ def check_types(config: Any) -> None:
     """Give the fields of a frozen dataclass Python's own values: of numpy's numbers, of lists and of arrays.
 
     A whole number may stand for an integer, 1e3 for 1000. Raises ValueError, by the field, where a value is not of the
-    type of its field, for fields that are integers, numbers, truth values, or tuples of them. What is made while
-    torch.compile traces is taken as it is.
+    type of its field, for fields that are integers, numbers, truth values, or tuples of them.
 
     >>> pf.training.Plan(steps=1e3, seed=np.int64(3)).steps
     1000
     """
-    if torch.compiler.is_compiling():
-        return
     for name, value in list(vars(config).items()):
         plain = _plain(value)
         if (wanted := _types(type(config)).get(name)) is not None:

@@ -36,6 +36,11 @@ def differentiated() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def differentiable() -> bool:
+    """Whether derivatives may be wanted: gradients are recorded, or operations are `differentiated`."""
+    return torch.is_grad_enabled() or differentiated()
+
+
 def written() -> bool:
     """Whether operations are written into a program: by torch.compile, torch.export or torch.jit.trace."""
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None

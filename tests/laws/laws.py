@@ -149,16 +149,22 @@ def gradients(case: Case) -> None:
             assert leaf.grad.abs().max() > 0, name
 
 
-def gradients_are_differences(case: Case) -> None:
-    """Along a random direction of the input, through both doors."""
-    transform, context, step = case.build(), case.context(N), 1e-5
+def totals(case: Case):
+    """For both doors a scalar function of the input, an input, and a random direction."""
+    transform, context = case.build(), case.context(N)
     for door, given in doors(transform, case):
-        direction = torch.randn(given.shape, dtype=given.dtype, generator=torch.Generator().manual_seed(3))
 
         def total(t: Tensor, door=door) -> Tensor:
             value, log_det = door(t, context)
             return value.square().sum() + log_det.sum()
 
+        yield total, given, torch.randn(given.shape, dtype=given.dtype, generator=torch.Generator().manual_seed(3))
+
+
+def gradients_are_differences(case: Case) -> None:
+    """Along a random direction of the input, through both doors."""
+    step = 1e-5
+    for total, given, direction in totals(case):
         (gradient,) = torch.autograd.grad(total(leaf := given.clone().requires_grad_()), leaf)
         difference = (total(given + step * direction) - total(given - step * direction)) / (2 * step)
         assert close((gradient * direction).sum(), difference, 1e-6)
@@ -166,18 +172,14 @@ def gradients_are_differences(case: Case) -> None:
 
 def second_derivatives_are_differences(case: Case) -> None:
     """Of the input: the derivative of the gradient along a random direction, through both doors."""
-    transform, context, step = case.build(), case.context(N), 1e-5
-    for door, given in doors(transform, case):
-        direction = torch.randn(given.shape, dtype=given.dtype, generator=torch.Generator().manual_seed(3))
-
-        def gradient(t: Tensor, door=door) -> Tensor:
-            value, log_det = door(t, context)
-            return torch.autograd.grad(value.square().sum() + log_det.sum(), t, create_graph=True)[0]
-
-        low, middle, high = (given + sign * step * direction for sign in (-1, 0, 1))
-        (found,) = torch.autograd.grad((gradient(middle.requires_grad_()) * direction).sum(), middle)
-        difference = gradient(high.requires_grad_()) - gradient(low.requires_grad_())
-        assert close(found, difference / (2 * step), 1e-5)
+    step = 1e-5
+    for total, given, direction in totals(case):
+        low, middle, high = ((given + sign * step * direction).requires_grad_() for sign in (-1, 0, 1))
+        before, gradient, after = (
+            torch.autograd.grad(total(leaf), leaf, create_graph=True)[0] for leaf in (low, middle, high)
+        )
+        (found,) = torch.autograd.grad((gradient * direction).sum(), middle)
+        assert close(found, (after - before) / (2 * step), 1e-5)
 
 
 def frozen_weights_leave_other_gradients_alone(case: Case) -> None:

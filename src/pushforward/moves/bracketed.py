@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pushforward.recording import differentiated
+from pushforward.recording import differentiable
 
 # for raw parameters N(0, 1) 10 steps reach the last bits of float64, for N(0, 3²) 20, for N(0, 10²) 30; in float32 22
 STEPS = {torch.float32: 22, torch.float64: 30}
@@ -35,7 +35,7 @@ def inverted(y: Tensor, forward: Pair, newton: Pair, ends: Pair) -> tuple[Tensor
     """
     with torch.no_grad():
         x = _solve(newton, *ends(y))
-    for _ in range(2 if torch.is_grad_enabled() or differentiated() else 0):
+    for _ in range(2 if differentiable() else 0):
         value, log_slopes = forward(x)
         step = (y - value) * torch.exp(-log_slopes.detach().clamp(min=FLATTEST))
         x = x + (step - step.detach())

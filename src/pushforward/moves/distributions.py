@@ -85,7 +85,8 @@ class Gaussian(Component):
 
     @staticmethod
     def quantile(log_p: Tensor) -> Tensor:
-        """A first guess, asymptotic for small p, then two Newton steps of first derivatives, and one of second ones."""
+        """A first guess, asymptotic for small p, then Newton steps. The second has the derivative, the third the second
+        derivative too."""
         with torch.no_grad():
             square = -2 * log_p.clamp(max=FAR) - math.log(2 * math.pi)
             t = torch.where(log_p > FAR, torch.special.ndtri(log_p.exp()), -(square - square.log()).sqrt())

@@ -24,7 +24,7 @@ from torch._higher_order_ops import while_loop
 from pushforward.conditions import Context
 from pushforward.networks import ContractiveMLP, Push
 from pushforward.randomness import draw, keyed
-from pushforward.recording import hidden
+from pushforward.recording import differentiable, hidden
 from pushforward.shapes import Events, PerSample, at_least_float32
 from pushforward.transform import Transform
 
@@ -111,7 +111,7 @@ class Residual(Transform):
         z = at_least_float32(z)
         x = self._fixed_point(z, context)
         slope = _one_plus(self.net.linearised(x, context)[1], x).detach()
-        for _ in range(2):
+        for _ in range(2 if differentiable() else 1):
             x = x - torch.linalg.solve(slope, (x + self.net(x, context) - z)[..., None])[..., 0]
         return x, -self.log_det(self.net.linearised(x, context)[1], x).to(x.dtype)
 

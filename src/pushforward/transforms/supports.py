@@ -85,30 +85,10 @@ class Interval(Support):
         return self.low is not None and self.high is not None and _is_narrow_beside_its_size(self.low, self.high)
 
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.low is None and self.high is None:
-            return x, torch.zeros_like(x)
-        above = torch.ones_like(x) if self.low is None else x - self.low
-        below = torch.ones_like(x) if self.high is None else self.high - x
-        inside = ~((above <= 0) | (below <= 0))  # or NaN, which stays NaN
-        above, below = torch.where(inside, above, 1).log(), torch.where(inside, below, 1).log()
-        span = 0.0 if self.low is None or self.high is None else math.log(self.high - self.low)
-        return above - below, torch.where(inside, span - above - below, -math.inf)
+        return _to_line(x, self.low, self.high)
 
     def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        low, high = self.low, self.high
-        if low is not None and high is not None:
-            x = low + (high - low) * z.sigmoid()
-            log_slopes = math.log(high - low) + F.logsigmoid(z) + F.logsigmoid(-z)
-        elif low is not None:
-            x, log_slopes = low + _exp(z), z
-        elif high is not None:
-            x, log_slopes = high - _exp(-z), -z
-        else:
-            return z, torch.zeros_like(z)
-        least = z.new_full((), -math.inf if low is None else low)
-        most = z.new_full((), math.inf if high is None else high)
-        inside = x.clamp(torch.nextafter(least, most), torch.nextafter(most, least))  # rounding may reach an end
-        return inside, log_slopes
+        return _from_line(z, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -173,7 +153,11 @@ class Integers(Support):
 
     @property
     def dequantised(self) -> Interval:
-        return Interval(self.low, None if self.high is None else self.high + 1)
+        return Interval(self.low, self._end)
+
+    @property
+    def _end(self) -> int | None:
+        return None if self.high is None else self.high + 1
 
     @property
     def constraint(self) -> constraints.Constraint:
@@ -184,10 +168,39 @@ class Integers(Support):
         return max(abs(end or 0) for end in (self.low, self.high)) > INTEGERS
 
     def to_line(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.dequantised.to_line(x)
+        return _to_line(x, self.low, self._end)
 
     def from_line(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self.dequantised.from_line(z)
+        return _from_line(z, self.low, self._end)
+
+
+def _to_line(x: Tensor, low: float | None, high: float | None) -> tuple[Tensor, Tensor]:
+    """x in (low, high) -> z, and log-slopes."""
+    if low is None and high is None:
+        return x, torch.zeros_like(x)
+    above = torch.ones_like(x) if low is None else x - low
+    below = torch.ones_like(x) if high is None else high - x
+    inside = ~((above <= 0) | (below <= 0))  # or NaN, which stays NaN
+    above, below = torch.where(inside, above, 1).log(), torch.where(inside, below, 1).log()
+    span = 0.0 if low is None or high is None else math.log(high - low)
+    return above - below, torch.where(inside, span - above - below, -math.inf)
+
+
+def _from_line(z: Tensor, low: float | None, high: float | None) -> tuple[Tensor, Tensor]:
+    """z -> x in (low, high), and log-slopes."""
+    if low is not None and high is not None:
+        x = low + (high - low) * z.sigmoid()
+        log_slopes = math.log(high - low) + F.logsigmoid(z) + F.logsigmoid(-z)
+    elif low is not None:
+        x, log_slopes = low + _exp(z), z
+    elif high is not None:
+        x, log_slopes = high - _exp(-z), -z
+    else:
+        return z, torch.zeros_like(z)
+    least = z.new_full((), -math.inf if low is None else low)
+    most = z.new_full((), math.inf if high is None else high)
+    inside = x.clamp(torch.nextafter(least, most), torch.nextafter(most, least))  # rounding may reach an end
+    return inside, log_slopes
 
 
 def _exp(z: Tensor) -> Tensor:
