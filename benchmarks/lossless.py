@@ -28,7 +28,7 @@ from pushforward.models import AutoregressiveLM
 
 
 def small() -> pf.Recipe:
-    large = recipe("baseline", 1000)
+    large = recipe("shakespeare", "baseline")
     model = AutoregressiveLM(tokens=128, width=64, vocabulary=65, depth=2)
     return replace(large, model=model, train=replace(large.train, lr=4e-3))
 

@@ -245,6 +245,15 @@ def test_a_categorical_move_goes_there_and_back(dtype):
     torch.testing.assert_close(slopes.log(), log_slopes, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_categorical_move_keeps_points_of_an_improbable_last_cell_apart(side):
+    """Their y are beyond 6 deviations, where torch's own distribution function has no digits."""
+    move, x = Categorical(5), -side * torch.linspace(0.61, 0.99, 9)
+    raw = torch.zeros(9, 5)
+    raw[:, 0 if side > 0 else -1] = -25
+    torch.testing.assert_close(move.inverse(move.forward(x, raw)[0], raw)[0], x, rtol=0, atol=1e-5)
+
+
 def test_a_categorical_move_has_finite_gradients_where_a_side_has_all_of_the_probability():
     torch.manual_seed(0)
     move, raw = Categorical(5), (30 * torch.randn(500, 5)).requires_grad_()

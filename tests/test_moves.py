@@ -124,6 +124,15 @@ def test_log_slopes_are_of_an_increasing_derivative(move):
         torch.testing.assert_close(slopes.log(), log_slopes, rtol=1e-8, atol=1e-8)
 
 
+def test_a_point_far_outside_leaves_the_others_as_they_are(move):
+    """Mixtures sum logarithms where a point is in a far tail, and else probabilities."""
+    x, raw = given(move, 100, 1.0)
+    for door in doors(move):
+        alone = door(x, raw)
+        together = door(torch.cat([x, x.new_tensor([-300.0, 300.0])]), torch.cat([raw, raw[:2]]))
+        torch.testing.assert_close([t[:-2] for t in together], [*alone], rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_never_falls(move, dtype):
     """A thousand steps and steps of one ulp, over the whole line: equal answers where rounding makes them equal."""

@@ -80,6 +80,23 @@ def test_log_slopes_are_those_of_a_triangular_jacobian(move):
         torch.testing.assert_close(slopes.log(), log_slopes, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("i", range(FEATURES))
+def test_a_feature_after_those_before_it_moves_as_in_the_whole(move, i):
+    x, raw = given(move, 50)
+    y, log_slopes = move.forward(x, raw)
+    forward, inverse = move.after(x[..., :i], raw)
+    here = slice(i, i + 1)
+    torch.testing.assert_close(forward(x[..., here]), (y[..., here], log_slopes[..., here]))
+    torch.testing.assert_close(inverse(y[..., here]), (x[..., here], -log_slopes[..., here]))
+
+
+def test_a_point_far_outside_leaves_the_others_as_they_are(move):
+    x, raw = given(move, 50)
+    for door in (move.forward, move.inverse):
+        together = door(torch.cat([x, torch.full_like(x[:1], 100.0)]), torch.cat([raw, raw[:1]]))
+        torch.testing.assert_close([t[:-1] for t in together], [*door(x, raw)], rtol=1e-9, atol=1e-9)
+
+
 def test_the_log_density_without_distribution_functions_is_that_of_the_map(move):
     x, raw = given(move, 200)
     y, log_slopes = move.forward(x, raw)

@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.compression.stack import Stack
-from pushforward.moves import Elementwise, Move
+from pushforward.moves import Elementwise, Move, TokenMixture
+from pushforward.networks import CausalNetwork
 from pushforward.transform import Inverse, Transform, flattened
 from pushforward.transforms import ActNorm, Autoregressive, Coupling, Permuted, Rearrangement
 
@@ -106,9 +106,8 @@ class Sequential(Step):
     A token is coded whole where its move is elementwise, else feature by feature.
     """
 
-    def __init__(self, step: Autoregressive):
-        self.net, self.move = step.net, step.move
-        self.whole = isinstance(step.move, Elementwise)
+    def __init__(self, net: CausalNetwork, move: Elementwise | TokenMixture):
+        self.net, self.move = net, move
 
     def encode(self, x: Tensor, stack: Stack, grid: Grid) -> Tensor:
         decoder, tokens = self.net.start(len(x), None), x.split(1, 1)
@@ -134,13 +133,13 @@ class Sequential(Step):
 
     def _parts(self, token: Tensor) -> Sequence[Tensor]:
         """What is coded at once."""
-        return (token,) if self.whole else token.split(1, -1)
+        return token.split(1, -1) if isinstance(self.move, TokenMixture) else (token,)
 
     def _doors(self, raw: Tensor, before: Sequence[Tensor], token: Tensor, grid: Grid) -> Doors:
         """The maps of the part after these of a token."""
-        if self.whole:
-            return _given(self.move, raw)
-        return _conditional(self.move, raw, grid.real(torch.cat([token[..., :0], *before], -1)), token.shape[-1])
+        if isinstance(self.move, TokenMixture):
+            return self.move.after(grid.real(torch.cat([token[..., :0], *before], -1)), raw)
+        return _given(self.move, raw)
 
 
 def steps_of(transform: Transform) -> Iterator[Step]:
@@ -161,8 +160,8 @@ def steps_of(transform: Transform) -> Iterator[Step]:
                 yield Coupled(part)
             case Inverse(transform=Coupling(move=Elementwise()) as coupling):
                 yield Coupled(coupling, inverted=True)
-            case Autoregressive():
-                yield Sequential(part)
+            case Autoregressive(net=net, move=Elementwise() | TokenMixture() as move):
+                yield Sequential(net, move)
             case _:
                 raise ValueError(
                     f"this flow has a step {type(part).__name__}, which cannot be coded. Those that can: couplings "
@@ -172,26 +171,6 @@ def steps_of(transform: Transform) -> Iterator[Step]:
 
 def _given(move: Move, raw: Tensor) -> Doors:
     return lambda x: move.forward(x, raw), lambda z: move.inverse(z, raw)
-
-
-def _conditional(move: Move, raw: Tensor, before: Tensor, features: int) -> Doors:
-    """The maps of one feature of a token, given the features x before it (*, i)."""
-    i = before.shape[-1]
-
-    def whole(*parts: Tensor) -> Tensor:
-        known = torch.cat(parts, -1)
-        return F.pad(known, (0, features - known.shape[-1]))
-
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        y, log_slopes = move.forward(whole(before, x), raw)
-        return y[..., i : i + 1], log_slopes[..., i : i + 1]
-
-    def inverse(z: Tensor) -> tuple[Tensor, Tensor]:
-        y = move.forward(whole(before), raw)[0][..., :i]
-        x, log_slopes = move.inverse(whole(y, z), raw)
-        return x[..., i : i + 1], log_slopes[..., i : i + 1]
-
-    return forward, inverse
 
 
 def _encoded(x: Tensor, doors: Doors, stack: Stack, grid: Grid) -> Tensor:

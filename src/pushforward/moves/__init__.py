@@ -8,7 +8,7 @@ from pushforward.moves.concatenated import Concatenated
 from pushforward.moves.histogram import Histogram
 from pushforward.moves.mix1 import Mix1
 from pushforward.moves.mixd import Gaussians, MixD
-from pushforward.moves.mixture import GaussianMixture, LogisticMixture
+from pushforward.moves.mixture import GaussianMixture, LogisticMixture, TokenMixture
 from pushforward.moves.monotone import MonotoneNetwork
 from pushforward.moves.move import Elementwise, Move
 from pushforward.moves.spline import CircularSpline, RationalQuadraticSpline
@@ -39,4 +39,5 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Tempered",
+    "TokenMixture",
 ]

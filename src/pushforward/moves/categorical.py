@@ -60,7 +60,7 @@ class Categorical(Elementwise):
         y, log_w = at_least_float32(y), self.params(raw)
         side = 1 - 2 * (y > 0).to(y.dtype)  # where y > 0 all is mirrored, so that F is at most a half
         log_w = torch.where((y > 0)[..., None], log_w.flip(-1), log_w)
-        level, ends = torch.special.ndtr(-y.abs()), log_w.exp().cumsum(-1)
+        level, ends = Gaussian.cdf(-y.abs()), log_w.exp().cumsum(-1)
         k = (ends[..., :-1] <= level[..., None]).sum(-1)
         w, edge = _at(log_w, k).exp(), self.cells * torch.finfo(y.dtype).eps
         share = (level - (_at(ends, k) - w)) / w

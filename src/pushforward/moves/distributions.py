@@ -18,7 +18,7 @@ class Component(ABC):
     @staticmethod
     @abstractmethod
     def cdf(t: Tensor) -> Tensor:
-        """G(t)."""
+        """G(t), in full precision where it is near 0."""
 
     @staticmethod
     @abstractmethod
@@ -67,7 +67,7 @@ class Logistic(Component):
 class Gaussian(Component):
     @staticmethod
     def cdf(t: Tensor) -> Tensor:
-        return torch.special.ndtr(t)
+        return 0.5 * torch.special.erfc(t * -math.sqrt(0.5))  # torch's own ndtr loses all digits far below
 
     @staticmethod
     def log_pdf(t: Tensor) -> Tensor:

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from pushforward.moves.bounds import SoftClip
 from pushforward.moves.bracketed import check_searches
 from pushforward.moves.distributions import Gaussian
-from pushforward.moves.mixture import MixtureParams, log_mixture, mixture_forward, mixture_inverse
-from pushforward.moves.move import Move
+from pushforward.moves.mixture import MixtureParams, TokenMixture, log_mixture, mixture_forward, mixture_inverse
 from pushforward.shapes import at_least_float32
 
 
-class Mix1(nn.Module, Move):
+class Mix1(nn.Module, TokenMixture):
     """A move of a whole token, feature by feature: raw (*, width) conditions `net`, which reads the features in order.
 
     `net` is a causal network over the features of a token, whose context is raw, and whose answers have shape
@@ -64,6 +63,14 @@ class Mix1(nn.Module, Move):
             found.append(mixture_inverse(y_i, self._mixture(decoder.answer), Gaussian))
         x, log_slopes = (torch.cat(parts, -1).view(y.shape) for parts in zip(*found, strict=True))
         return x, log_slopes
+
+    def following(self, before: Tensor, raw: Tensor) -> MixtureParams:
+        net: Any = self.net
+        given = self._given(raw)
+        decoder = net.start(len(given), given)
+        if before.shape[-1]:
+            decoder.read(before.reshape(-1, before.shape[-1]))
+        return self._mixture(decoder.answer.view(*raw.shape[:-1], -1))
 
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
         x = at_least_float32(x)

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from pushforward.arrays import check_number
 from pushforward.moves.bracketed import check_searches
 from pushforward.moves.distributions import Gaussian
-from pushforward.moves.mixture import MixtureParams, mixture_forward, mixture_inverse
-from pushforward.moves.move import Move
+from pushforward.moves.mixture import MixtureParams, TokenMixture, mixture_forward
 from pushforward.randomness import normal
 from pushforward.shapes import at_least_float32
 
@@ -48,7 +47,7 @@ class Gaussians(nn.Module):
         return f"components={components}, features={features}"
 
 
-class MixD(nn.Module, Move):
+class MixD(nn.Module, TokenMixture):
     """A move of a whole token by the mixture of `gaussians` whose weights have the logits raw, (*, components).
 
     `gaussians` is any module with `mean` (components, features) and `log_scale` (components, 1): `Gaussians`, or those
@@ -88,13 +87,18 @@ class MixD(nn.Module, Move):
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         check_searches(type(self).__name__)
-        log_weight, means, log_scale = self.params(raw)
-        found = []
-        for y_i, mean in zip(at_least_float32(y).unbind(-1), means, strict=True):
-            found.append(mixture_inverse(y_i, MixtureParams(log_weight, mean, log_scale), Gaussian))
-            log_weight = (log_weight + _log_normal(found[-1][0], mean, log_scale)).log_softmax(-1)
-        x, log_slopes = (torch.stack(parts, -1) for parts in zip(*found, strict=True))
-        return x, log_slopes
+        y = at_least_float32(y)
+        x, log_slopes = y[..., :0], []
+        for y_i in y.split(1, -1):
+            x_i, log_slope = self.after(x, raw)[1](y_i)
+            x = torch.cat([x, x_i], -1)
+            log_slopes.append(log_slope)
+        return x, torch.cat(log_slopes, -1)
+
+    def following(self, before: Tensor, raw: Tensor) -> MixtureParams:
+        i, (log_weight, mean, log_scale) = before.shape[-1], self.params(raw)
+        log_weight = log_weight + _log_normal(before, mean[:i], log_scale).sum(-2)
+        return MixtureParams(log_weight.log_softmax(-1), mean[i], log_scale)
 
     def log_density(self, x: Tensor, raw: Tensor) -> Tensor:
         log_weight, mean, log_scale = self.params(raw)

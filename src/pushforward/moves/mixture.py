@@ -6,8 +6,8 @@ If x has the mixture's distribution, y has distribution function G, the standard
 mean 0 and scale 1 give the identity. Component k alone would map mean_k + scale_k y to y, so the inverse lies between
 the least and the greatest of these.
 
-Where F is above a half, all signs are mirrored, so that F is never near 1 and both tails keep their precision. With the
-hazard h = G'/G the log-slope has no difference of large terms either,
+Where F is above a half, all signs are mirrored, so that F is never near 1 and both tails keep their precision. In far
+tails logarithms are summed; with the hazard h = G'/G the log-slope has no difference of large terms there either,
 
     log dy/dx = log sum_k r_k h((x − mean_k) / scale_k) / scale_k − log h(y)        r_k = softmax of log w_k G(…)
 
@@ -18,6 +18,7 @@ follows.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -26,9 +27,10 @@ from torch import Tensor
 
 from pushforward.arrays import check_number
 from pushforward.moves.bounds import SoftClip
-from pushforward.moves.bracketed import inverted
+from pushforward.moves.bracketed import Pair, inverted
 from pushforward.moves.distributions import Component, Gaussian, Logistic
-from pushforward.moves.move import Elementwise
+from pushforward.moves.move import Elementwise, Move
+from pushforward.recording import readable
 from pushforward.shapes import at_least_float32
 
 
@@ -46,27 +48,23 @@ def mixture_forward(x: Tensor, params: MixtureParams, component: type[Component]
     place = (x[..., None] - mean) * torch.exp(-log_scale)
     upper = (log_weight.detach().exp() * component.cdf(place.detach())).sum(-1) > 0.5
     side = 1 - 2 * upper.to(place.dtype)
-    place = place * side[..., None]
-    log_cdfs, log_hazards = component.log_cdf_and_hazard(place)
-    log_cdfs = log_weight + log_cdfs
-    y = component.quantile(log_cdfs.logsumexp(-1))
-    slopes = log_cdfs.log_softmax(-1) + log_hazards - log_scale
-    return side * y, slopes.logsumexp(-1) - component.log_hazard(y)
+    log_cdf, log_hazard = _log_cdf_and_hazard(place * side[..., None], params, component)
+    y = component.quantile(log_cdf)
+    return side * y, log_hazard - component.log_hazard(y)
 
 
 def mixture_inverse(y: Tensor, params: MixtureParams, component: type[Component]) -> tuple[Tensor, Tensor]:
     """y (*) -> x and log dx/dy (*), for parameters (*, components)."""
     y = at_least_float32(y)
-    log_weight, mean, log_scale = params
+    mean, log_scale = params.mean, params.log_scale
+    side, level = 1 - 2 * (y > 0).to(y.dtype), component.log_cdf(-y.abs())
 
     def newton(x: Tensor) -> tuple[Tensor, Tensor]:
         """On the scale of log G, or of log (1 − G) where y > 0."""
-        side = 1 - 2 * (y > 0).to(y.dtype)
         place = (x[..., None] - mean) * torch.exp(-log_scale) * side[..., None]
-        tail = (log_weight + component.log_cdf(place)).logsumexp(-1)
-        density = (log_weight + component.log_pdf(place) - log_scale).logsumexp(-1)
-        residual = side * (component.log_cdf(-y.abs()) - tail)
-        return residual, residual * torch.exp(tail - density)
+        log_cdf, log_hazard = _log_cdf_and_hazard(place, params, component)
+        residual = side * (level - log_cdf)
+        return residual, residual * torch.exp(-log_hazard)
 
     def ends(y: Tensor) -> tuple[Tensor, Tensor]:
         alone = mean + log_scale.exp() * y[..., None]
@@ -75,11 +73,39 @@ def mixture_inverse(y: Tensor, params: MixtureParams, component: type[Component]
     return inverted(y, lambda x: mixture_forward(x, params, component), newton, ends)
 
 
+def _log_cdf_and_hazard(place: Tensor, params: MixtureParams, component: type[Component]) -> tuple[Tensor, Tensor]:
+    """log F and log F'/F of a mixture (*) at the places (*, components) in its components.
+
+    Where no F is in a far tail a sum of probabilities is as precise as one of logarithms, in a fraction of the time.
+    """
+    log_weight, _, log_scale = params
+    cdf = (log_weight.exp() * component.cdf(place)).sum(-1)
+    if readable(cdf) and cdf.numel() and cdf.min() > torch.finfo(cdf.dtype).tiny ** 0.5:
+        log_cdf = cdf.log()
+        return log_cdf, (log_weight + component.log_pdf(place) - log_scale).logsumexp(-1) - log_cdf
+    log_cdfs, log_hazards = component.log_cdf_and_hazard(place)
+    log_cdfs = log_weight + log_cdfs
+    return log_cdfs.logsumexp(-1), (log_cdfs.log_softmax(-1) + log_hazards - log_scale).logsumexp(-1)
+
+
 def log_mixture(x: Tensor, params: MixtureParams, component: type[Component]) -> Tensor:
     """The log-density of the mixture at x (*), in nats, for parameters (*, components)."""
     log_weight, mean, log_scale = params
     place = (x[..., None] - mean) * torch.exp(-log_scale)
     return (log_weight + component.log_pdf(place) - log_scale).logsumexp(-1)
+
+
+class TokenMixture(Move):
+    """A move of a whole token, feature by feature: each has a mixture of Gaussians, given those before it."""
+
+    @abstractmethod
+    def following(self, before: Tensor, raw: Tensor) -> MixtureParams:
+        """The mixture of the feature after the features `before` (*, i) of each token."""
+
+    def after(self, before: Tensor, raw: Tensor) -> tuple[Pair, Pair]:
+        """`forward` and `inverse` of that feature alone, (*, 1)."""
+        params = MixtureParams(*(t.unsqueeze(-2) for t in self.following(before, raw)))
+        return lambda x: mixture_forward(x, params, Gaussian), lambda y: mixture_inverse(y, params, Gaussian)
 
 
 @dataclass(frozen=True)
