@@ -75,7 +75,7 @@ def test_uniform_noise_fills_the_bins_of_the_definition():
 @pytest.mark.parametrize("levels", [2, 17, 256, 1000, 2**16, 2**17, 2**20])
 def test_points_of_a_bin_decode_to_its_integer(levels, u, monkeypatch):
     """Also where rounding would take them to the next one."""
-    monkeypatch.setattr(pf.codecs.dequantization, "draw", lambda _, shape, v, __: torch.full(shape, u, dtype=v.dtype))
+    monkeypatch.setattr(pf.codecs.integers, "draw", lambda _, shape, v, __: torch.full(shape, u, dtype=v.dtype))
     codec, data = UniformDequantization(levels), torch.arange(levels)[None]
     assert torch.equal(codec.decode(codec.encode(data)[0]).long(), data)
 

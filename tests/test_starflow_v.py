@@ -18,7 +18,7 @@ from pushforward.interop import load_ml_starflow
 from pushforward.interop.ml_starflow import configuration, denoiser
 from pushforward.models import STARFlow, STARFlowV
 from pushforward.networks import LayerOptions
-from pushforward.networks.buffer import Buffer
+from pushforward.networks.decoder import Buffer
 from pushforward.randomness import keyed
 from pushforward.solve import blockwise_jacobi, jacobi, sequential
 from tests.toys import randomised

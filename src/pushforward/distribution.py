@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Size, Tensor, broadcast_shapes
 from torch.distributions import Distribution, constraints
 
 from pushforward.arrays import as_tensor, sizes
 from pushforward.conditions import Context, batch_shape, expand
-from pushforward.shapes import Events
-
-
-class Density(Protocol):
-    """The part of a `Flow` that its distribution calls. Contexts are of type `Context`."""
-
-    event: tuple[int, ...]
-
-    @property
-    def support(self) -> constraints.Constraint: ...
-    def log_prob(self, x: Events, context: Any = None) -> Tensor: ...
-    def encode(self, x: Events, context: Any = None) -> Events: ...
-    def sample(self, shape: Any = (), context: Any = None) -> Events: ...
-    def rsample(self, shape: Any = (), context: Any = None) -> Events: ...
-    def rsample_and_log_prob(self, shape: Any = (), context: Any = None) -> tuple[Events, Tensor]: ...
 
 
 class FlowDistribution(Distribution):
@@ -36,7 +21,7 @@ class FlowDistribution(Distribution):
     arg_constraints = {}  # pyright: ignore
     has_rsample = True
 
-    def __init__(self, flow: Density, context: Context, batch: Sequence[int] = ()):
+    def __init__(self, flow: Any, context: Context, batch: Sequence[int] = ()):
         self.flow, self.context = flow, context
         if None in flow.event:
             raise ValueError(

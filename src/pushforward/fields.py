@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
+from collections.abc import Collection, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -11,6 +13,12 @@ import numpy as np
 from torch import Tensor
 
 WORDS = {int: "an integer", float: "a number", bool: "True or False"}  # of the types that are checked
+
+
+def meant(name: str, known: Collection[str], other_words: Mapping[str, str]) -> str:
+    """What may have been meant by an unknown name, for an error: `other_words` are those of other packages."""
+    close = [other_words[name]] if name in other_words else difflib.get_close_matches(name, known, n=1)
+    return f"it is called {close[0]}" if close else f"there are {', '.join(known)}"
 
 
 def check_types(config: Any) -> None:

@@ -6,7 +6,6 @@ of the weights is scored on them; the best weights are kept, and training stops 
 
 from __future__ import annotations
 
-import difflib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from pushforward.conditions import Values, Vector
 from pushforward.data import Arrays, Data
 from pushforward.evaluation import mean_cost
 from pushforward.evaluation.likelihood import mean_and_error
+from pushforward.fields import meant
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, weighted_draws
 from pushforward.networks import Embedded
@@ -312,8 +312,6 @@ def plan_for(rows: int, **changes: Any) -> Plan:
 
 def check_options(changes: dict[str, Any]) -> None:
     """Raise TypeError where a fit has no option of a name, with the one that is meant."""
-    known = {field.name for field in fields(Plan)}
+    known = sorted(field.name for field in fields(Plan))
     for name in changes.keys() - known:
-        close = [OTHER_WORDS[name]] if name in OTHER_WORDS else difflib.get_close_matches(name, known, n=1)
-        meant = f"it is called {close[0]}" if close else f"there are {', '.join(sorted(known))}"
-        raise TypeError(f"a fit has no option {name!r}: {meant}.")
+        raise TypeError(f"a fit has no option {name!r}: {meant(name, known, OTHER_WORDS)}.")

@@ -57,7 +57,7 @@ class Graphed(Transform):
         self._weights: WeakKeyDictionary[nn.Module, list[dict[str, Any]]] = WeakKeyDictionary()
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.transform.causal
 
     def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 
 from pushforward.arrays import check_number, moved
-from pushforward.conditions import Context, Given, each, read
-from pushforward.moves import Affine, AffineParams, Move
-from pushforward.networks.guided import Guided, Rule
-from pushforward.networks.velocity import GuidedVelocity
-from pushforward.transform import replaced
-from pushforward.transforms import Autoregressive, Continuous
+from pushforward.conditions import Given, each, read
+from pushforward.moves import AffineParams, Move
+from pushforward.networks.guided import Rule
+from pushforward.transform import Guidable, Transform, replaced
 
 __all__ = ["GaussianProduct", "Linear", "Rule", "guided"]
 
@@ -49,8 +47,7 @@ class Linear(Rule):
             raise ValueError(f'the guidance schedule is "constant" or "linear"; got {self.schedule!r}.')
 
     @property
-    def plain(self) -> bool:
-        """Whether one weight guides everything."""
+    def plain(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.on == "both" and self.schedule == "constant"
 
     def check(self, move: Move) -> None:
@@ -139,31 +136,14 @@ def guided(
         null = each(read(kinds, conditions), partial(moved, device=own.device))
     rule, numbers = replace(rule, weight=weight), count()  # pyright: ignore[reportArgumentType]
 
-    def change(step: Autoregressive | Continuous) -> Autoregressive | Continuous:
+    def change(step: Guidable) -> Transform:
         number = next(numbers)
-        if transforms is not None and number not in transforms:
-            return step
-        return _guided(step, rule, null, attention_temperature)
+        chosen = transforms is None or number in transforms
+        return step.guided(rule, null, attention_temperature) if chosen else step
 
-    transform, steps = replaced(own.transform, (Autoregressive, Continuous), change), next(numbers)
+    transform, steps = replaced(own.transform, Guidable, change), next(numbers)
     if not steps:
         raise ValueError("guidance acts in autoregressive and continuous steps, and this flow has none.")
     if wrong := sorted(set(transforms or ()) - set(range(steps))):
         raise ValueError(f"this flow has the transforms to guide 0 … {steps - 1}; got {wrong}.")
     return own.with_transform(transform)
-
-
-def _guided(
-    step: Autoregressive | Continuous, rule: Rule, null: tuple[str, ...] | Context, attention_temperature: float
-) -> Autoregressive | Continuous:
-    if isinstance(step, Continuous):
-        if attention_temperature != 1 or not isinstance(rule, Linear) or not rule.plain:
-            raise ValueError(
-                "a velocity is guided by one weight, away from its null context; leave out rule= and "
-                "attention_temperature=."
-            )
-        return step.of(GuidedVelocity(step.net, rule.weight, conditions=null))
-    if not (step.net.conditional or attention_temperature != 1):
-        return step
-    net = Guided(step.net, step.move, rule, conditions=null, attention_temperature=attention_temperature)
-    return Autoregressive(net, Affine(), solve=step.solve)

@@ -1,16 +1,25 @@
-"""Data-dependent initialisation: parts of a module set their state from their inputs.
+"""How modules begin: layers at zero, and parts that set their state from data.
 
-Such a part has a method `initialize_from`, as `ActNorm` has, which takes the inputs of `forward`; until it is called
-the part is the identity.
+A part that is initialised from data has a method `initialize_from`, as `ActNorm` has, which takes the inputs of
+`forward`; until it is called the part is the identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def zeroed(layer: Layer) -> Layer:
+    """The layer, its weights set to zero."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
+    return layer
 
 
 def needs_data(module: nn.Module) -> bool:

@@ -35,7 +35,7 @@ class Keyed:
     def __init__(self, *keys: int, rows: Sequence[int] | Tensor):
         self.key = key(*keys)
         self.rows = (
-            torch.arange(*_ends(rows), device="cpu")
+            torch.arange(rows.start, rows.stop, rows.step, device="cpu")
             if isinstance(rows, range)
             else torch.as_tensor(rows, dtype=torch.int64)
         )
@@ -149,10 +149,6 @@ def seeded(seed: int) -> Iterator[None]:
             yield
     finally:
         torch.default_generator.set_state(before)
-
-
-def _ends(rows: range) -> tuple[int, int, int]:
-    return rows.start, rows.stop, rows.step
 
 
 _SAMPLED = {torch.rand: philox.uniform, torch.randn: philox.normal}

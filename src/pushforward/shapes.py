@@ -10,7 +10,7 @@ The aliases below are documentation: to torch and to the type checker they are t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -21,6 +21,7 @@ from pushforward.recording import recorded
 Events = Tensor  # (batch, *event)
 Tokens = Tensor  # (batch, token, feature)
 PerSample = Tensor  # (batch,)
+InParts = Iterable[Tensor]  # events in parts along their first axis, (batch, n, …) each
 
 WIDE = torch.float32, torch.float64
 
@@ -33,6 +34,12 @@ def at_least_float32(t: Tensor) -> Tensor:
 def without_autocast(t: Tensor) -> AbstractContextManager:
     """A block without autocast: flow arithmetic multiplies matrices in t's own dtype."""
     return torch.autocast(device_type(t), enabled=False)
+
+
+def present_autocast(t: Tensor) -> AbstractContextManager:
+    """A block with the autocast of now, on t's device: for a backward pass."""
+    kind = device_type(t)
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
 
 
 def multiplied_in(t: Tensor) -> torch.dtype:

@@ -8,6 +8,7 @@ first of the next window. Gu et al. 2025 (STARFlow-V), arXiv:2511.20462.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -79,23 +80,14 @@ def known_rows(known: Events, batch: torch.Size, event: tuple[int | None, ...]) 
     check_real(known, "known")
     before, (most, *element) = max(known.dim() - len(event), 0), event
     own = known.shape[before:]
-    if (
-        not fits(own, (None, *element))
-        or not 0 < own[0] <= (most or own[0])
-        or not _spreads(known.shape[:before], batch)
-    ):
-        raise ValueError(
-            f"known= has elements of shape {tuple(element)}, one at least{f', {most} at most' if most else ''}, along "
-            f"its first axis, and before it the axes of the batch {tuple(batch)} or none; it is of shape "
-            f"{tuple(known.shape)}."
-        )
-    return known.expand((*batch, *own)).reshape(batch.numel(), *own)
-
-
-def _spreads(given: torch.Size, batch: torch.Size) -> bool:
-    """Whether an array of this shape can be expanded to the batch."""
-    pairs = zip(reversed(given), reversed(batch), strict=False)
-    return len(given) <= len(batch) and all(n in (1, size) for n, size in pairs)
+    if fits(own, (None, *element)) and 0 < own[0] <= (most or own[0]):
+        with suppress(RuntimeError):  # where it does not expand to the batch
+            return known.expand((*batch, *own)).reshape(batch.numel(), *own)
+    raise ValueError(
+        f"known= has elements of shape {tuple(element)}, one at least{f', {most} at most' if most else ''}, along "
+        f"its first axis, and before it the axes of the batch {tuple(batch)} or none; it is of shape "
+        f"{tuple(known.shape)}."
+    )
 
 
 @torch.no_grad()

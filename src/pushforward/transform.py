@@ -17,8 +17,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -27,10 +27,11 @@ from torch.distributions.constraints import Constraint
 
 from pushforward.conditions import Context
 from pushforward.plain import is_unchanged
-from pushforward.shapes import Events, PerSample, sum_event
+from pushforward.shapes import Events, InParts, PerSample, sum_event
 
 Base = Any  # of `pushforward.bases`: the distribution of z
 Solver = Any  # of `pushforward.solve`: each kind of transform has its own kinds
+Rule = Any  # of `pushforward.guidance`
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -45,6 +46,7 @@ class Transform(nn.Module, ABC):
     """
 
     exact: bool = True  # whether log_det is computed; False where it is an estimate
+    causal: bool = False  # whether z[:, :n] depends on x[:, :n] alone for every n: first tokens can be decoded first
 
     @abstractmethod
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]: ...
@@ -68,9 +70,7 @@ class Transform(nn.Module, ABC):
         """z -> x alone, likewise."""
         return self.inverse(z, context)[0]
 
-    def stream(
-        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
-    ) -> Iterator[Events]:
+    def stream(self, z: InParts, context: Context | None = None, known: Events | None = None) -> Iterator[Events]:
         """z in parts along its first axis -> x in parts: by default one. Steps that decode one part of x before the
         next part of z is taken, as autoregressive ones do, give parts of the same sizes.
 
@@ -83,11 +83,6 @@ class Transform(nn.Module, ABC):
         else:
             n = known.shape[1]
             yield self.decode(torch.cat([self.encode(known, context), z], 1), context)[:, n:]
-
-    @property
-    def causal(self) -> bool:
-        """Whether z[:, :n] depends on x[:, :n] alone, for every n: the first tokens can then be decoded first."""
-        return False
 
     def fitted_to(self, x: Events) -> Transform:
         """The transform of events of x's shape; itself, unless its parts depend on that."""
@@ -118,6 +113,18 @@ class Solving(Transform):
     def solved_by(self, solve: Solver) -> Transform:
         """The same transform, of the same weights and hooks, with another solver."""
         return twin(self, solve=solve)
+
+
+class Guidable(Transform):
+    """A transform whose network reads the context, and can be guided away from its null context."""
+
+    @abstractmethod
+    def guided(self, rule: Rule, null: tuple[str, ...] | Context, attention_temperature: float) -> Transform:
+        """The transform whose network's outputs the rule combines with those of a null pass.
+
+        There the conditions named in `null` are null, or all where none is named, or are those of the context `null`,
+        and attention logits are divided by `attention_temperature`. Raises ValueError where the rule cannot guide it.
+        """
 
 
 class Triangular(Transform):
@@ -168,7 +175,7 @@ class Chain(Transform):
         return len(self.parts)
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return all(part.causal for part in self)
 
     def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
@@ -215,9 +222,7 @@ class Chain(Transform):
             z = part.decode(z, context)  # pyright: ignore[reportCallIssue]
         return z
 
-    def stream(
-        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
-    ) -> Iterator[Events]:
+    def stream(self, z: InParts, context: Context | None = None, known: Events | None = None) -> Iterator[Events]:
         if not self.causal:
             return super().stream(z, context, known)
         given = [known]  # of each part
@@ -308,17 +313,14 @@ def solved_by(transform: Transform, solve: Solver | Sequence[Solver] | None) -> 
     for each in () if solve is None else solve if isinstance(solve, Sequence) else (solve,):
         steps = [part for part in transform.modules() if isinstance(part, Solving)]
         if steps and not any(step.accepts(each) for step in steps):
-            raise ValueError(f"{each} solves no step of this flow, which has {_kinds(steps)}.")
-        transform = replaced(transform, Solving, partial(_solved, solve=each))  # pyright: ignore[reportAssignmentType]
+            kinds = ", ".join(sorted({type(step).__name__ for step in steps}))
+            raise ValueError(f"{each} solves no step of this flow, which has {kinds}.")
+
+        def change(step: Solving, solve: Solver = each) -> Transform:
+            return step.solved_by(solve) if step.accepts(solve) else step
+
+        transform = replaced(transform, Solving, change)  # pyright: ignore[reportAssignmentType]
     return transform
-
-
-def _solved(step: Solving, solve: Solver) -> Transform:
-    return step.solved_by(solve) if step.accepts(solve) else step
-
-
-def _kinds(steps: list[Solving]) -> str:
-    return ", ".join(sorted({type(step).__name__ for step in steps}))
 
 
 def replaced(module: nn.Module, kind: type | tuple[type, ...], change: Callable) -> nn.Module:

@@ -14,45 +14,26 @@ from pushforward.codecs.autoencoder import Autoencoder, FrozenAutoencoder, Image
 from pushforward.codecs.base import Codec, CodecConfig, Identity
 from pushforward.codecs.cells import TokenCells
 from pushforward.codecs.clips import ClipAutoencoder, ClipCodec, FrozenClipAutoencoder
-from pushforward.codecs.coarse import Coarse
 from pushforward.codecs.codebook import GaussianCodebook, Terms, TokenCodebook
 from pushforward.codecs.coded_flow import CodedFlow, DenoiserKind
 from pushforward.codecs.columns import ColumnDequantization, codec_of
-from pushforward.codecs.dequantization import UniformDequantization
 from pushforward.codecs.diffusers_autoencoder import DiffusersAutoencoder
 from pushforward.codecs.diffusers_clips import DiffusersClipAutoencoder
-from pushforward.codecs.integers import IntegerCodec, bits_per_dim, placed
+from pushforward.codecs.integers import (
+    Coarse,
+    IntegerCodec,
+    UniformDequantization,
+    VariationalDequantization,
+    bits_per_dim,
+    placed,
+)
 from pushforward.codecs.noise import GaussianNoise
-from pushforward.codecs.variational import VariationalDequantization
 from pushforward.codecs.variational_autoencoder import TrainedAutoencoder, VariationalAutoencoder
 
 __all__ = [
-    "Autoencoder",
-    "ClipAutoencoder",
-    "ClipCodec",
-    "Coarse",
-    "Codec",
-    "CodecConfig",
-    "CodedFlow",
-    "ColumnDequantization",
-    "DenoiserKind",
-    "DiffusersAutoencoder",
-    "DiffusersClipAutoencoder",
-    "FrozenAutoencoder",
-    "FrozenClipAutoencoder",
-    "GaussianCodebook",
-    "GaussianNoise",
-    "Identity",
-    "ImageAutoencoder",
-    "IntegerCodec",
-    "Terms",
-    "TokenCells",
-    "TokenCodebook",
-    "TrainedAutoencoder",
-    "UniformDequantization",
-    "VariationalAutoencoder",
-    "VariationalDequantization",
-    "bits_per_dim",
-    "codec_of",
-    "placed",
-]
+    "Autoencoder", "ClipAutoencoder", "ClipCodec", "Coarse", "Codec", "CodecConfig", "CodedFlow",
+    "ColumnDequantization", "DenoiserKind", "DiffusersAutoencoder", "DiffusersClipAutoencoder", "FrozenAutoencoder",
+    "FrozenClipAutoencoder", "GaussianCodebook", "GaussianNoise", "Identity", "ImageAutoencoder", "IntegerCodec",
+    "Terms", "TokenCells", "TokenCodebook", "TrainedAutoencoder", "UniformDequantization", "VariationalAutoencoder",
+    "VariationalDequantization", "bits_per_dim", "codec_of", "placed",
+]  # fmt: skip  # fmt: skip

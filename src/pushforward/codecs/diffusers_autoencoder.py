@@ -54,24 +54,29 @@ def read_autoencoder(name: str, kinds: tuple[str, ...], subfolder: str | None = 
         ) from None
 
 
-class _Half(nn.Module):
-    """One of the two networks, and the buffers `shift` and `scale`: scaled = (latent − shift) · scale."""
+class Half(nn.Module):
+    """One of the two networks, and buffers of one value for all channels or one for each, (C, 1, 1):
+
+    scaled = (latent − shift) · scale
+    """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, net: nn.Module, linear: nn.Module | None, config: Any):
+    def __init__(self, config: Any):
         super().__init__()
-        self.net, self.linear = net, linear or nn.Identity()
-        for name, value in shift_and_scale(config).items():
-            self.register_buffer(name, value)
+        shift = torch.tensor(config.get("latents_mean") or config.get("shift_factor") or 0.0)
+        deviation = torch.tensor(config.get("latents_std") or 1.0)
+        self.register_buffer("shift", shift.reshape(-1, 1, 1))
+        self.register_buffer("scale", config.get("scaling_factor", 1.0) / deviation.reshape(-1, 1, 1))
 
 
-class _Encoder(_Half):
+class _Encoder(Half):
     """Images in [0, 1] -> scaled latents."""
 
     def __init__(self, net: Any):
-        super().__init__(net.encoder, getattr(net, "quant_conv", None), net.config)
+        super().__init__(net.config)
+        self.net, self.linear = net.encoder, getattr(net, "quant_conv", None) or nn.Identity()
         self.features = net.config["latent_channels"]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -79,18 +84,12 @@ class _Encoder(_Half):
         return (mean - self.shift) * self.scale
 
 
-class _Decoder(_Half):
+class _Decoder(Half):
     """Scaled latents -> images, to be clamped to [0, 1]."""
 
     def __init__(self, net: Any):
-        super().__init__(net.decoder, getattr(net, "post_quant_conv", None), net.config)
+        super().__init__(net.config)
+        self.net, self.linear = net.decoder, getattr(net, "post_quant_conv", None) or nn.Identity()
 
     def forward(self, latents: Tensor) -> Tensor:
         return (self.net(self.linear(latents / self.scale + self.shift)) + 1) / 2
-
-
-def shift_and_scale(config: Any) -> dict[str, Tensor]:
-    """scaled = (latent − shift) · scale, with one value for all channels or one for each, (C, 1, 1)."""
-    shift = torch.tensor(config.get("latents_mean") or config.get("shift_factor") or 0.0)
-    deviation = torch.tensor(config.get("latents_std") or 1.0)
-    return {"shift": shift.reshape(-1, 1, 1), "scale": config.get("scaling_factor", 1.0) / deviation.reshape(-1, 1, 1)}

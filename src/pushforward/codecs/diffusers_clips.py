@@ -6,10 +6,10 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.codecs.clips import ClipCodec, FrozenClipAutoencoder
-from pushforward.codecs.diffusers_autoencoder import read_autoencoder, shift_and_scale
+from pushforward.codecs.diffusers_autoencoder import Half, read_autoencoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,38 +69,33 @@ class DiffusersClipAutoencoder(ClipCodec):
         return 1 + later
 
 
-class _Half(nn.Module):
-    """One of the two networks of an AutoencoderKLWan, and the buffers `shift` and `scale`, of each channel."""
-
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, net: nn.Module, dropped: tuple[str, str]):
-        super().__init__()
-        self.net: Any = copy.deepcopy(net)
-        for name in dropped:
-            setattr(self.net, name, None)
-        for name, value in shift_and_scale(self.net.config).items():
-            self.register_buffer(name, value)
-
-
-class _Encoder(_Half):
+class _Encoder(Half):
     """Clips (batch, frames, 3, H, W) in [0, 1] -> scaled latents (batch, frames, C, H, W)."""
 
-    def __init__(self, net: nn.Module):
-        super().__init__(net, ("decoder", "post_quant_conv"))
+    def __init__(self, net: Any):
+        super().__init__(net.config)
+        self.net = _without(net, "decoder", "post_quant_conv")
 
     def forward(self, clips: Tensor) -> Tensor:
         mean = self.net.encode(2 * clips.transpose(1, 2) - 1).latent_dist.mode()
         return (mean.transpose(1, 2) - self.shift) * self.scale
 
 
-class _Decoder(_Half):
+class _Decoder(Half):
     """Scaled latents -> clips, to be clamped to [0, 1]."""
 
-    def __init__(self, net: nn.Module):
-        super().__init__(net, ("encoder", "quant_conv"))
+    def __init__(self, net: Any):
+        super().__init__(net.config)
+        self.net = _without(net, "encoder", "quant_conv")
 
     def forward(self, latents: Tensor) -> Tensor:
         raw = (latents / self.scale + self.shift).transpose(1, 2)
         return (self.net.decode(raw).sample.transpose(1, 2) + 1) / 2
+
+
+def _without(net: Any, *parts: str) -> Any:
+    """A copy of the network without these parts."""
+    net = copy.deepcopy(net)
+    for part in parts:
+        setattr(net, part, None)
+    return net

@@ -102,7 +102,7 @@ def compress(model: Model, data: Any, *, verify: bool = True) -> bytes:
         words, batches, initial = _encoded(coder, rows)
         header = Header(
             VERSION, torch.__version__, *_digests(coded), _digest(data), str(data.dtype).removeprefix("torch."),
-            list(data.shape), decimals, *_grid(coder), batches, initial,
+            list(data.shape), decimals, *coder.grid, batches, initial,
         )  # fmt: skip
     file = packed(header, words)
     if verify:
@@ -181,10 +181,6 @@ def _decoded(coder: BitsBack | Direct, header: Header, words: np.ndarray) -> Ten
 def _windows(tokens: Tensor, window: int) -> Tensor:
     """The tokens of a text (n,) as rows of a window each, the last one filled up with zeros."""
     return F.pad(tokens, (0, -len(tokens) % window)).view(-1, window)
-
-
-def _grid(coder: BitsBack | Direct) -> tuple[int, float]:
-    return (0, 0.0) if isinstance(coder, Direct) else (coder.grid.bits, coder.grid.sigma)
 
 
 def _random(words: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from pushforward.codecs import Codec, TokenCells, UniformDequantization
 from pushforward.codecs.integers import bin_centres
 from pushforward.compression.stack import Stack
-from pushforward.compression.steps import Rearranged, Sequential, steps_of
+from pushforward.compression.steps import Grid, Rearranged, Sequential, steps_of
 from pushforward.moves import Categorical
 from pushforward.transform import Transform
 
@@ -35,6 +35,7 @@ class Direct:
     before: Sequence[Rearranged]
     step: Sequential
     event: tuple[int, ...]
+    grid: Grid = Grid(0, 0.0)  # integers need none
 
     def encode(self, data: Tensor, stack: Stack) -> None:
         tokens, tables = self.tables(data)

@@ -20,7 +20,8 @@ from torch.distributions import biject_to, transform_to
 from torch.distributions.transforms import CatTransform, IndependentTransform
 
 from pushforward.conditions import Context
-from pushforward.distribution import Density, FlowDistribution
+from pushforward.distribution import FlowDistribution
+from pushforward.flow import Flow
 from pushforward.transforms import ProductSupport
 
 
@@ -32,7 +33,7 @@ class PyroFlow(FlowDistribution, TorchDistributionMixin):  # pyright: ignore[rep
     torch.Size([3, 2])
     """
 
-    def __init__(self, flow: Density, context: Context, batch: Sequence[int] = ()):
+    def __init__(self, flow: Flow, context: Context, batch: Sequence[int] = ()):
         super().__init__(flow, context, batch)
         self._drawn: tuple[Tensor, Tensor] | None = None  # the last draw and its log p, which inference asks for next
 

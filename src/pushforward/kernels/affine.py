@@ -25,15 +25,13 @@ class Struct(ctypes.Structure):
     ]
 
 
-def serves(x: Tensor, raw: Tensor, *, bound: str) -> bool:
-    """Whether the kernel may move x (*) by raw (*, 2). Without a bound few tensor operations are needed."""
+def moved(x: Tensor, raw: Tensor, *, bound: str, limit: float, inverse: bool, tensors: TensorOperations) -> Values:
+    """Values and log-slopes of x (*), differentiably: by the kernel where it may serve, else `tensors(x, raw)`.
+
+    Without a bound few tensor operations are needed, so the kernel serves only larger tensors.
+    """
     least = "affine"
     if bound == "exp":
         least += ", unbounded, gradients" if serving.records_gradients(x, raw) else ", unbounded"
-    return elementwise.serves("affine", Struct, x, raw, 2, least)
-
-
-def moved(x: Tensor, raw: Tensor, *, bound: str, limit: float, inverse: bool, tensors: TensorOperations) -> Values:
-    """Values and log-slopes of x's shape, differentiably; `tensors(x, raw)` computes the same in tensor operations."""
     move = elementwise.Move("affine", Struct, (BOUNDS.index(bound), inverse, limit))
-    return elementwise.moved(move, x, raw, tensors)
+    return elementwise.moved(move, x, raw, 2, least, tensors)

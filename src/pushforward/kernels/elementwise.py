@@ -32,20 +32,19 @@ class Move(NamedTuple):
     fields: tuple[float, ...]
 
 
-def serves(name: str, struct: type[ctypes.Structure], x: Tensor, raw: Tensor, params: int, least: str) -> bool:
-    """Whether the kernel may move x by raw, which has `params` raw parameters an element; `least` names the work."""
-    return (
+def moved(move: Move, x: Tensor, raw: Tensor, params: int, least: str, tensors: TensorOperations) -> Values:
+    """Values and log-slopes, by the kernel where it may serve: an element has `params` raw parameters, and `least`
+    names the work that is worth it. `tensors` computes the same in tensor operations: elsewhere, for second
+    derivatives, and where the backward pass is recorded."""
+    serves = (
         not recorded()
         and x.numel() >= serving.LEAST[least]
         and raw.shape == (*x.shape, params)  # else the kernel would read outside the tensor
         and serving.are_plain(x, raw)
-        and library(name, (struct,)) is not None
+        and library(move.name, (move.struct,)) is not None
     )
-
-
-def moved(move: Move, x: Tensor, raw: Tensor, tensors: TensorOperations) -> Values:
-    """Values and log-slopes. `tensors` computes the same in tensor operations: for second derivatives, and where the
-    backward pass is recorded."""
+    if not serves:
+        return tensors(x, raw)
     if serving.records_gradients(x, raw):
         return _Moved.apply(move, tensors, x, raw)  # pyright: ignore[reportReturnType]
     return _move(move, x, raw)

@@ -33,18 +33,11 @@ class Spline(NamedTuple):
     bound: float
     contrast: float
 
-    @property
-    def params(self) -> int:
-        """The number of raw parameters of an element."""
-        return 3 * self.bins - (not self.circular)
-
-
-def serves(x: Tensor, raw: Tensor, spline: Spline) -> bool:
-    """Whether the kernel may move x (*) by raw (*, params)."""
-    return spline.bins <= MOST and elementwise.serves("spline", Struct, x, raw, spline.params, "spline")
-
 
 def moved(x: Tensor, raw: Tensor, spline: Spline, *, inverse: bool, tensors: TensorOperations) -> Values:
-    """Values and log-slopes of x's shape, differentiably; `tensors(x, raw)` computes the same in tensor operations."""
+    """Values and log-slopes of x (*), differentiably: by the kernel where it may serve, else `tensors(x, raw)`."""
+    if spline.bins > MOST:
+        return tensors(x, raw)
     fields = spline.bins, spline.circular, inverse, spline.bound, spline.contrast
-    return elementwise.moved(elementwise.Move("spline", Struct, fields), x, raw, tensors)
+    params = 3 * spline.bins - (not spline.circular)
+    return elementwise.moved(elementwise.Move("spline", Struct, fields), x, raw, params, "spline", tensors)

@@ -21,7 +21,7 @@ from pushforward.conditions import Label, NoiseLevel
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Affine
-from pushforward.networks import CausalTransformer, LabelEmbedding, LayerOptions, Learned, NoiseEmbedding, Summed
+from pushforward.networks import CausalTransformer, LabelEmbedding, Learned, NoiseEmbedding, Summed
 from pushforward.objectives import NoiseLevels
 from pushforward.transform import Chain
 from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
@@ -67,7 +67,6 @@ class ITARFlow(Model):
             positions=Learned(tokens, self.width),
             width=self.width,
             depth=self.depths[index],
-            heads=LayerOptions().heads(self.width),
             context_encoder=self._encoder(),
         )
         step = Autoregressive(net, move)

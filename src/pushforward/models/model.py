@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
-from pushforward.fields import check_types
+from pushforward.fields import check_types, meant
 from pushforward.flow import Flow
-from pushforward.objectives import ObjectiveConfig
 
 OTHER_WORDS = {  # for fields of a model, in other packages
     "steps": "transforms; steps are of a training",
@@ -35,7 +33,7 @@ class Model(ABC):
     become tuples, and numbers of numpy Python's own.
     """
 
-    objective: ObjectiveConfig | None = None  # how its flow is trained where nothing else is said; None: by likelihood
+    objective: Any = None  # the `objectives.ObjectiveConfig` by which its flow is trained; None: maximum likelihood
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __new__(cls, *given: Any, **named: Any):
@@ -87,6 +85,4 @@ def _check_names(kind: type, given: tuple[Any, ...], named: Mapping[str, Any]) -
         raise TypeError(f"{kind.__name__} takes its fields by name, {known[0]}= first; got {given[0]!r} without one.")
     for name in named:
         if name not in known:
-            close = [OTHER_WORDS[name]] if name in OTHER_WORDS else difflib.get_close_matches(name, known, n=1)
-            meant = f"it is called {close[0]}" if close else f"there are {', '.join(known)}"
-            raise TypeError(f"{kind.__name__} has no field {name!r}: {meant}.")
+            raise TypeError(f"{kind.__name__} has no field {name!r}: {meant(name, known, OTHER_WORDS)}.")

@@ -18,7 +18,7 @@ from pushforward.conditions import Label
 from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Affine, Move
-from pushforward.networks import CausalTransformer, LabelEmbedding, LayerOptions, Learned
+from pushforward.networks import CausalTransformer, LabelEmbedding, Learned
 from pushforward.transform import Chain
 from pushforward.transforms import Autoregressive, Flip, Patchify, Permuted
 
@@ -62,7 +62,6 @@ class TarFlow(Model):
             positions=Learned(tokens, self.width),
             width=self.width,
             depth=self.depth,
-            heads=LayerOptions().heads(self.width),
             context_encoder=LabelEmbedding(self.classes, self.width) if self.classes else None,
         )
         step = Autoregressive(net, self.move)

@@ -41,7 +41,7 @@ class VectorModel(Model):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.features < 1 or self.context < 0 or self.classes < 0 or (self.context and self.classes):
+        if self.features < 1 or (self.context and self.classes):
             raise ValueError(
                 "a model of vectors has one feature or more, and is conditioned on a vector, a label or nothing; got "
                 f"features={self.features}, context={self.context}, classes={self.classes}."

@@ -68,9 +68,7 @@ class Affine(Elementwise):
         return self._map(y, raw, inverse=True)
 
     def _map(self, given: Tensor, raw: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        raw, bound = at_least_float32(raw), None
-        if self.soft_clip is None and type(self) is Affine:  # a subclass may have other parameters
-            bound = BOUNDS.get(type(self.bound))
+        raw = at_least_float32(raw)
 
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
             log_scale, shift = self.params(raw)
@@ -79,9 +77,9 @@ class Affine(Elementwise):
             log_slopes = -log_scale
             return (given - shift) * log_slopes.exp(), log_slopes
 
-        if bound is None or not kernel.serves(given, raw, bound=bound):
+        bound, limit = BOUNDS.get(type(self.bound)), getattr(self.bound, "limit", 0.0)
+        if bound is None or self.soft_clip is not None or type(self) is not Affine:  # a subclass has other parameters
             return tensors(given, raw)
-        limit = getattr(self.bound, "limit", 0.0)
         return kernel.moved(given, raw, bound=bound, limit=limit, inverse=inverse, tensors=tensors)
 
 

@@ -53,7 +53,21 @@ class CircularKnots(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RationalQuadraticSpline(Elementwise):
+class Spline(Elementwise):
+    """The base class: a rational-quadratic spline of `bins` bins on [−bound, bound]."""
+
+    bins: int = 8
+    bound: float = 1.0
+    contrast: float = 64.0  # bounds slopes, and how many times the widest bin is as wide as the narrowest
+
+    def __post_init__(self):
+        check_number(self.bins, "bins", least=1)
+        check_number(self.bound, "bound", above=0)
+        check_number(self.contrast, "contrast", above=1)
+
+
+@dataclass(frozen=True)
+class RationalQuadraticSpline(Spline):
     """A spline on [−bound, bound], and the identity outside; the slope at the bounds is 1.
 
     raw holds the logits of `bins` widths, those of `bins` heights, and the bins − 1 log-slopes at the inner knots. All
@@ -67,12 +81,7 @@ class RationalQuadraticSpline(Elementwise):
     tensor(0.2500)
     """
 
-    bins: int = 8
     bound: float = 5.0
-    contrast: float = 64.0
-
-    def __post_init__(self):
-        _check(self.bins, self.bound, self.contrast)
 
     @property
     def params_per_element(self) -> int:
@@ -97,13 +106,13 @@ class RationalQuadraticSpline(Elementwise):
         def tensors(given: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
             return by_knots(given, self.params(raw), self.bound, inverse=inverse)
 
-        if type(self) is not RationalQuadraticSpline or not kernel.serves(given, raw, spline):
-            return tensors(given, raw)  # a subclass may have other parameters
+        if type(self) is not RationalQuadraticSpline:  # a subclass has other parameters
+            return tensors(given, raw)
         return kernel.moved(given, raw, spline, inverse=inverse, tensors=tensors)
 
 
 @dataclass(frozen=True)
-class CircularSpline(Elementwise):
+class CircularSpline(Spline):
     """A spline on the circle [−bound, bound), with equal slopes at both ends, and then a rotation.
 
     It is a map of the line with f(x + 2 · bound) = f(x) + 2 · bound: its values are angles that are not wrapped to
@@ -115,12 +124,7 @@ class CircularSpline(Elementwise):
     tensor(7.5000)
     """
 
-    bins: int = 8
     bound: float = math.pi
-    contrast: float = 64.0
-
-    def __post_init__(self):
-        _check(self.bins, self.bound, self.contrast)
 
     @property
     def params_per_element(self) -> int:
@@ -148,8 +152,6 @@ class CircularSpline(Elementwise):
         def tensors(angle: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
             return (_inverse if inverse else _forward)(angle, self._knots(raw))
 
-        if not kernel.serves(angle, raw, spline):
-            return tensors(angle, raw)
         return kernel.moved(angle, raw, spline, inverse=inverse, tensors=tensors)
 
     def _knots(self, raw: Tensor) -> Knots:
@@ -165,12 +167,6 @@ class CircularSpline(Elementwise):
         """x as an angle in [−bound, bound] plus full turns."""
         turns = 2 * self.bound * (x / (2 * self.bound)).round()
         return (x - turns).clamp(-self.bound, self.bound), turns
-
-
-def _check(bins: int, bound: float, contrast: float) -> None:
-    check_number(bins, "bins", least=1)
-    check_number(bound, "bound", above=0)
-    check_number(contrast, "contrast", above=1)
 
 
 def by_knots(given: Tensor, knots: Knots, bound: float, *, inverse: bool) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pushforward.recording import differentiated, written
 
 
+def heads_for(width: int, features: int = 64) -> int:
+    """How many attention heads of so many features share a width: one where they do not divide it."""
+    return 1 if width % features else width // features
+
+
 def check_heads(width: int, heads: int) -> None:
     """Raise ValueError where heads cannot share the width equally."""
     if width % heads:

@@ -42,9 +42,8 @@ class SpreadConvolution(nn.Module):
         self.bias.copy_(-mean * scale)
 
 
-class ScaledConvolution(nn.Module):
-    """(convolution(x) + shift) · exp(3 log_scale), whose outputs begin with mean 0 and standard deviation 1 in every
-    channel: a convolution and an actnorm in one. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+class ZeroConvolution(nn.Module):
+    """(convolution(x) + shift) · exp(3 log_scale), with weights that begin at zero and are not initialised from data.
 
     With a kernel of 3, `border` has the weights of one more input channel, which is 1 on the image's border and 0
     inside: it marks where the image ends.
@@ -52,13 +51,25 @@ class ScaledConvolution(nn.Module):
 
     def __init__(self, channels: int, answers: int, *, kernel: int = 3):
         super().__init__()
-        self.weight = nn.Parameter(normal(0.05, answers, channels, kernel, kernel))
-        self.border = nn.Parameter(normal(0.05, answers, 1, kernel, kernel)) if kernel > 1 else None
+        self.weight = nn.Parameter(torch.zeros(answers, channels, kernel, kernel))
+        self.border = nn.Parameter(torch.zeros(answers, 1, kernel, kernel)) if kernel > 1 else None
         self.shift = nn.Parameter(torch.zeros(answers))
         self.log_scale = nn.Parameter(torch.zeros(answers))
 
     def forward(self, x: Tensor) -> Tensor:
         return _scaled(x, self.weight, self.border, self.shift, self.log_scale)
+
+
+class ScaledConvolution(ZeroConvolution):
+    """The same with random weights, whose outputs begin with mean 0 and standard deviation 1 in every channel: a
+    convolution and an actnorm in one. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
+    """
+
+    def __init__(self, channels: int, answers: int, *, kernel: int = 3):
+        super().__init__(channels, answers, kernel=kernel)
+        for weight in (self.weight, self.border):
+            if weight is not None:
+                weight.data = normal(0.05, *weight.shape)
 
     @torch.no_grad()
     def initialize_from(self, x: Tensor) -> None:
@@ -67,20 +78,6 @@ class ScaledConvolution(nn.Module):
         mean, deviation = moments(_scaled(x, self.weight, self.border, zeros, zeros))
         self.shift.copy_(-mean)
         self.log_scale.copy_(-deviation.log() / FASTER)
-
-
-class ZeroConvolution(nn.Module):
-    """A `ScaledConvolution` of 3 × 3 pixels whose weights begin at zero. It is not initialised from data."""
-
-    def __init__(self, channels: int, answers: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(answers, channels, 3, 3))
-        self.border = nn.Parameter(torch.zeros(answers, 1, 3, 3))
-        self.shift = nn.Parameter(torch.zeros(answers))
-        self.log_scale = nn.Parameter(torch.zeros(answers))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _scaled(x, self.weight, self.border, self.shift, self.log_scale)
 
 
 def _scaled(x: Tensor, weight: Tensor, border: Tensor | None, shift: Tensor, log_scale: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context, find
+from pushforward.initialization import zeroed
 from pushforward.networks.attention import attended, check_heads
 from pushforward.networks.convolution import ScaledConvolution, SpreadConvolution, ZeroConvolution, rectified
 from pushforward.randomness import normal
@@ -95,9 +96,7 @@ class ResNet(nn.Module):
             nn.ModuleList(SpreadConvolution(width, width) for _ in range(2)) for _ in range(blocks)
         )
         self.skips = nn.ModuleList(SpreadConvolution(width, width, kernel=1) for _ in range(blocks + 1))
-        self.answer = nn.Conv2d(width, math.prod(raw), 1)
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)  # pyright: ignore[reportArgumentType]
+        self.answer = zeroed(nn.Conv2d(width, math.prod(raw), 1))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         first, *skips = self.skips

@@ -25,6 +25,9 @@ from pushforward.shapes import Tokens
 class Rule(ABC):
     """Combines the parameters of two Gaussians, with the context and without, into those of one."""
 
+    weight: float
+    plain: bool = False  # whether it is p + weight · (p − p_null) for all parameters p, which guides velocities too
+
     def check(self, move: Move) -> None:
         """Raise TypeError or ValueError where the rule cannot guide this move."""
         if not move.gaussian:

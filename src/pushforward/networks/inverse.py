@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from pushforward.conditions import Context
-from pushforward.networks.layers import LayerOptions
+from pushforward.initialization import zeroed
+from pushforward.networks.attention import heads_for
 from pushforward.networks.prefix import LabelPrefix, TextPrefix
 from pushforward.networks.transformer import Layer
 from pushforward.plain import computes_in
@@ -42,17 +43,13 @@ class InverseTransformer(nn.Module):
         prefix: TextPrefix | LabelPrefix | None = None,
     ):
         super().__init__()
-        heads = LayerOptions().heads(width)
         self.prefix = prefix
         self.read = nn.Linear(features, width)
         self.positions = nn.Parameter(normal(width**-0.5, tokens, width))
         self.steps, self.answers = nn.ModuleList(), nn.ModuleList()
         for _ in range(steps):
-            answer = nn.Linear(width, 2 * features)
-            nn.init.zeros_(answer.weight)
-            nn.init.zeros_(answer.bias)
-            self.steps.append(nn.Sequential(*(Layer(width, heads, causal=False) for _ in range(depth))))
-            self.answers.append(nn.Sequential(nn.LayerNorm(width), answer))
+            self.answers.append(nn.Sequential(nn.LayerNorm(width), zeroed(nn.Linear(width, 2 * features))))
+            self.steps.append(nn.Sequential(*(Layer(width, heads_for(width), causal=False) for _ in range(depth))))
 
     def forward(self, z: Tokens, context: Context | None = None) -> list[Tokens]:
         h, answer, answers = self.read(z.to(computes_in(self.read))) + self.positions, z, []

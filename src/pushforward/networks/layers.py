@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushforward.initialization import zeroed
+from pushforward.networks.attention import heads_for
 from pushforward.networks.causal import CausalNetwork
 from pushforward.networks.positions import Positions
 from pushforward.networks.transformer import Attention, Layer
@@ -47,8 +49,8 @@ class LayerOptions:
             raise ValueError("silu=True is of a gated MLP: give gated=True too.")
 
     def heads(self, width: int) -> int:
-        """The number of heads of a residual stream of this width: one where a head does not divide it."""
-        return 1 if width % self.head else width // self.head
+        """The number of heads of a residual stream of this width."""
+        return heads_for(width, self.head)
 
     def normalisation(self, width: int) -> nn.Module:
         """The norm of the residual stream."""
@@ -109,11 +111,10 @@ class MLP(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         h = self.norm(h)
-        return self.post_norm(self.down(F.gelu(self.up(h)) if self.gate is None else self._gate(h) * self.up(h)))
-
-    def _gate(self, h: Tensor) -> Tensor:
-        assert self.gate is not None
-        return F.silu(self.gate(h)) if self.silu else F.gelu(self.gate(h), approximate="tanh")
+        if self.gate is None:
+            return self.post_norm(self.down(F.gelu(self.up(h))))
+        gate = F.silu(self.gate(h)) if self.silu else F.gelu(self.gate(h), approximate="tanh")
+        return self.post_norm(self.down(gate * self.up(h)))
 
 
 class GroupedLayer(Layer):
@@ -143,9 +144,7 @@ class GroupedTransformer(CausalNetwork):
         self.read = nn.Linear(features, width)
         self.layers = nn.ModuleList(GroupedLayer(width, options) for _ in range(depth))
         self.norm = RMSNorm(width)
-        self.answer = nn.Linear(width, math.prod(raw))
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        self.answer = zeroed(nn.Linear(width, math.prod(raw)))
 
     def embedded(self, x: Tokens) -> Tensor:
         """Tokens (…, D) -> what the residual stream reads, (…, W)."""

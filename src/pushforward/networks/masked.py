@@ -23,9 +23,8 @@ from pushforward.computed import Computed
 from pushforward.conditions import Context
 from pushforward.kernels import masked as kernel
 from pushforward.networks import graph
-from pushforward.networks.buffer import Buffer
 from pushforward.networks.causal import CausalNetwork
-from pushforward.networks.decoder import Decoder, KernelDecoder
+from pushforward.networks.decoder import Buffer, Decoder, KernelDecoder
 from pushforward.networks.graph import GraphDecoder
 from pushforward.networks.mlp import Activation, Layers, widths
 from pushforward.plain import is_unchanged

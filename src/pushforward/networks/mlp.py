@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
+from pushforward.initialization import zeroed
 from pushforward.kernels import perceptron as kernel
 from pushforward.plain import computes_in, is_watched
 from pushforward.recording import recorded
@@ -42,13 +43,11 @@ class Layers(nn.Module):
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        *maps, self.answer = maps
-        self.maps = nn.ModuleList(maps)
+        *maps, answer = maps
+        self.answer, self.maps = zeroed(answer), nn.ModuleList(maps)
         self.residual, self.activation, self.context_encoder = residual, activation, context_encoder
         self.kinds = tuple(type(layer) for layer in self)
-        self.multiplications = sum(layer.weight.numel() for layer in [*maps, self.answer])
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        self.multiplications = sum(layer.weight.numel() for layer in [*maps, answer])
 
     def __iter__(self) -> Iterator[nn.Module]:
         yield from self.maps

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
+from pushforward.initialization import zeroed
 from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.positions import ScaledRotary
 from pushforward.networks.prefix import LabelPrefix, TextPrefix
@@ -50,9 +51,7 @@ class NoiseTransformer(nn.Module):
         self.read = nn.Linear(channels * self.patch**2, width)
         self.layers = nn.ModuleList(GroupedLayer(width, options, causal=False) for _ in range(depth))
         self.norm = RMSNorm(width)
-        self.answer = nn.Linear(width, channels * self.patch**2)
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        self.answer = zeroed(nn.Linear(width, channels * self.patch**2))
 
     def forward(self, x: Events, context: Context | None = None) -> Events:
         video = x if x.dim() == 5 else x[:, None]

@@ -16,7 +16,7 @@ from pushforward.networks.decoder import Decoder
 from pushforward.networks.embeddings import VectorEmbedding
 from pushforward.networks.layers import GroupedTransformer, LayerOptions
 from pushforward.networks.positions import Positions
-from pushforward.networks.transformer import KeysAndValues, Recall, reads_token_by_token, through
+from pushforward.networks.transformer import AttentionDecoder, KeysAndValues, Recall, reads_token_by_token, through
 from pushforward.plain import computes_in
 from pushforward.randomness import normal
 from pushforward.shapes import Tokens, at_least_float32
@@ -162,7 +162,15 @@ class PrefixTransformer(GroupedTransformer):
     ) -> Decoder:
         if not reads_token_by_token(self, PrefixTransformer):
             return self.whole(rows, context, attention_temperature=attention_temperature)
-        return PrefixDecoder(self, self._before(rows, context), attention_temperature)
+        before = self._before(rows, context)
+        n = before.shape[1]
+        memory = KeysAndValues(len(self.layers), None if self.tokens is None else n + self.tokens)
+
+        def following(x: Tokens, start: int, recalls: list[Recall]) -> Tensor:
+            return self._following(self.embedded(x), attention_temperature, start + 1, recalls)
+
+        answer = self._following(before, attention_temperature, 1 - n, memory.recalls(0))[:, -1:]
+        return AttentionDecoder(following, memory, answer, self.tokens, n)
 
     def _before(self, rows: int, context: Context | None) -> Tensor:
         """What stands before x_0: the prefix and the first token, (B, n, W)."""
@@ -179,22 +187,3 @@ class PrefixTransformer(GroupedTransformer):
         h = self.positions(h, start)
         rotation = self.positions.rotation(start, start + h.shape[1], self.head, h.device)
         return self.answers(self.norm(through(self.layers, h, temperature, rotation, recalls)))
-
-
-class PrefixDecoder(Decoder):
-    """Keeps, for each layer, the keys and values of the prefix and of the tokens that were read."""
-
-    kind = "tensors"
-
-    def __init__(self, net: PrefixTransformer, before: Tensor, temperature: Tensor | None):
-        """`before` (B, n, W) stands before x_0, embedded."""
-        self._net, self._temperature, self._before = net, temperature, before.shape[1]
-        self._memory = KeysAndValues(len(net.layers), None if net.tokens is None else self._before + net.tokens)
-        super().__init__(self._after(before, 0)[:, -1:], net.tokens)
-
-    def _read(self, x: Tensor) -> Tensor:
-        return self._after(self._net.embedded(x), self._before + self.length)
-
-    def _after(self, h: Tensor, seen: int) -> Tensor:
-        """Embedded tokens that come after the first `seen` -> raw parameters of the tokens after them."""
-        return self._net._following(h, self._temperature, seen + 1 - self._before, self._memory.recalls(seen))

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
+from pushforward.initialization import zeroed
 from pushforward.kernels import transformer as kernel
 from pushforward.networks import graph
-from pushforward.networks.attention import attended, check_heads
-from pushforward.networks.buffer import Buffer
+from pushforward.networks.attention import attended, check_heads, heads_for
 from pushforward.networks.causal import CausalNetwork
-from pushforward.networks.decoder import Decoder, KernelDecoder
+from pushforward.networks.decoder import Buffer, Decoder, KernelDecoder
 from pushforward.networks.graph import GraphDecoder, aligned
 from pushforward.networks.memory import Memory
 from pushforward.networks.positions import Learned, Positions, Rotary, Rotation
@@ -139,8 +139,9 @@ class CausalTransformer(CausalNetwork):
     """(B, T, D) -> (B, T, *raw): raw parameters of shape `raw` for each token, from the tokens before it.
 
     `positions` encodes the places of tokens, and limits their number: `Learned(tokens, width)`, or `Rotary(None)` for
-    sequences of any length. `context_encoder` turns the context into a vector that is added to every token; without it
-    the context is ignored. At the start the output is zero, which for an elementwise move is the identity.
+    sequences of any length. Heads have 64 features by default, or there is one where 64 does not divide the width.
+    `context_encoder` turns the context into a vector that is added to every token; without it the context is ignored.
+    At the start the output is zero, which for an elementwise move is the identity.
 
     >>> net = CausalTransformer(3, (3, 2), positions=Learned(16, 32), width=32, depth=2)
     >>> net(torch.zeros(5, 16, 3)).shape
@@ -157,19 +158,18 @@ class CausalTransformer(CausalNetwork):
         positions: Positions,
         width: int,
         depth: int,
-        heads: int = 1,
+        heads: int | None = None,
         context_encoder: nn.Module | None = None,
     ):
         super().__init__()
+        heads = heads or heads_for(width)
         positions.rotation(0, 1, width // heads, torch.device("cpu"))  # raises if it cannot rotate heads
         self.tokens, self.token, self.raw, self.head = positions.tokens, (features,), raw, width // heads
         self.positions = positions  # first: the order of parameters in saved optimisers
         self.read = nn.Linear(features, width)
         self.context_encoder, self.conditional = context_encoder, context_encoder is not None
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(depth))
-        self.answer = nn.Linear(width, math.prod(raw))
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        self.answer = zeroed(nn.Linear(width, math.prod(raw)))
 
     def forward(
         self, x: Tokens, context: Context | None = None, *, attention_temperature: Tensor | None = None
@@ -202,7 +202,7 @@ class CausalTransformer(CausalNetwork):
             )
             return GraphDecoder(memory.advance, first, self.tokens)
         following = partial(self._following, added=added, temperature=attention_temperature)
-        return AttentionDecoder(following, len(self.layers), first, self.tokens)
+        return AttentionDecoder(following, KeysAndValues(len(self.layers), self.tokens), first, self.tokens)
 
     def _following(
         self,
@@ -286,13 +286,20 @@ def _extended(pair: tuple[Buffer, Buffer], start: int, keys: Tensor, values: Ten
 
 
 class AttentionDecoder(Decoder):
-    """Keeps, for each layer, the keys and values of the tokens that were read."""
+    """Keeps, for each layer, the keys and values of `before` tokens of a prefix and of the tokens that were read."""
 
     kind = "tensors"
 
-    def __init__(self, following: Callable[..., Tensor], depth: int, answer: Tensor, tokens: int | None):
+    def __init__(
+        self,
+        following: Callable[..., Tensor],
+        memory: KeysAndValues,
+        answer: Tensor,
+        tokens: int | None,
+        before: int = 0,
+    ):
         super().__init__(answer, tokens)
-        self._following, self._memory = following, KeysAndValues(depth, tokens)
+        self._following, self._memory, self._before = following, memory, before
 
     def _read(self, x: Tensor) -> Tensor:
-        return self._following(x, start=self.length, recalls=self._memory.recalls(self.length))
+        return self._following(x, start=self.length, recalls=self._memory.recalls(self._before + self.length))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context, find
+from pushforward.initialization import zeroed
 from pushforward.networks.decoder import Decoder
 from pushforward.networks.interleaved import IMAGE, PADDING, Interleaved, along, interleave
 from pushforward.networks.language_model import FrozenLanguageModel
@@ -45,7 +46,7 @@ class LanguageStream(nn.Module):
     def __init__(self, model: FrozenLanguageModel, features: int, *, sees: bool):
         super().__init__()
         self.model, self.width = model, model.sizes.width
-        self.see = zero_linear(features, self.width) if sees else None
+        self.see = zeroed(nn.Linear(features, self.width, bias=False)) if sees else None
 
     def seen(self, latents: Tensor) -> Tensor:
         """What the model reads at patches (B, n, D), in place of embeddings, (B, n, width)."""
@@ -106,7 +107,8 @@ class TwoStreams(GroupedTransformer):
         self.language = language
         self.tokens = self.patches = math.prod(positions.grid)  # of an image
         self.hear = nn.Linear(language.width, width)
-        self.to_image, self.to_text = zero_linear(language.width, width), zero_linear(width, language.width)
+        self.to_image = zeroed(nn.Linear(language.width, width, bias=False))
+        self.to_text = zeroed(nn.Linear(width, language.width, bias=False))
 
     @property
     def adapters(self) -> list[nn.Module]:
@@ -262,10 +264,3 @@ class PatchDecoder(Decoder):
 def texts_alone(tokens: Tensor) -> Tensor:
     """Slots (B, T) -> the tokens of the texts of each row, one after another, negative after the last, (B, T)."""
     return tokens.gather(1, (tokens < 0).int().argsort(dim=1, stable=True))
-
-
-def zero_linear(features: int, width: int) -> nn.Linear:
-    """A linear map without a bias that is zero at the start."""
-    linear = nn.Linear(features, width, bias=False)
-    nn.init.zeros_(linear.weight)
-    return linear

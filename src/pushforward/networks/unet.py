@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pushforward.arrays import check_number
 from pushforward.conditions import Context
+from pushforward.initialization import zeroed
 from pushforward.networks.velocity import Velocity
 from pushforward.networks.velocity_images import TimeEmbedding, normalised
 from pushforward.plain import computes_in
@@ -59,9 +60,7 @@ class VelocityUNet(Velocity):
         self.down = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2) for w in widths[:-1])
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.before, self.after = nn.ModuleList(map(stack, widths)), nn.ModuleList(map(stack, widths[:-1]))
-        self.answer = nn.Conv2d(width, channels, 3, padding=1)
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)  # pyright: ignore[reportArgumentType]
+        self.answer = zeroed(nn.Conv2d(width, channels, 3, padding=1))
 
     @property
     def context_encoder(self) -> nn.Module | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -88,10 +87,8 @@ class ModulatedConvolutions(nn.Module):
 
     def __init__(self, width: int, embedded: int):
         super().__init__()
-        self.modulation = nn.Linear(embedded, 3 * width)
+        self.modulation = zeroed(nn.Linear(embedded, 3 * width))
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         shift, scale, gate = self.modulation(e)[..., None, None].chunk(3, 1)

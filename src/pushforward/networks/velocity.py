@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
+from pushforward.initialization import zeroed
 from pushforward.networks.guided import with_null
 from pushforward.networks.mlp import widths
 from pushforward.plain import computes_in, is_plain, is_unchanged
@@ -86,9 +87,7 @@ class VelocityMLP(Velocity):
         self.sizes = widths(hidden, residual)
         self.maps = nn.ModuleList(nn.Linear(*size) for size in pairwise((features, *self.sizes)))
         self.times = nn.Linear(times * WAVES, sum(self.sizes), bias=False)
-        self.answer = nn.Linear(self.sizes[-1], features)
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        self.answer = zeroed(nn.Linear(self.sizes[-1], features))
 
     def forward(self, x: Events, t: PerSample, context: Context | None = None) -> Events:
         return self.answer(F.silu(self._hidden(x, t, context)[-1]))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.conditions import Context
+from pushforward.initialization import zeroed
 from pushforward.networks.attention import check_heads
 from pushforward.networks.velocity import WAVES, Velocity, waves
 from pushforward.plain import computes_in
@@ -62,9 +63,7 @@ class VelocityViT(Velocity):
         self.read = nn.Linear(features, width)
         self.positions = nn.Parameter(normal(width**-0.5, math.prod(self.grid), width))
         self.layers = nn.ModuleList(ModulatedLayer(width, heads) for _ in range(depth))
-        self.answer = nn.Linear(width, features)
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        self.answer = zeroed(nn.Linear(width, features))
 
     @property
     def context_encoder(self) -> nn.Module | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -86,11 +85,9 @@ class ModulatedLayer(nn.Module):
         super().__init__()
         check_heads(width, heads)
         self.heads = heads
-        self.modulation = nn.Linear(width, 6 * width)
+        self.modulation = zeroed(nn.Linear(width, 6 * width))
         self.qkv, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         shift, scale, gate, shift2, scale2, gate2 = self.modulation(e)[:, None].chunk(6, 2)

@@ -10,6 +10,7 @@ import math
 from torch import Tensor, nn
 
 from pushforward.conditions import Context
+from pushforward.initialization import zeroed
 from pushforward.networks.transformer import Layer
 from pushforward.plain import computes_in
 from pushforward.randomness import normal
@@ -41,9 +42,7 @@ class ViT(nn.Module):
         self.positions = nn.Parameter(normal(width**-0.5, tokens, width))
         self.layers = nn.ModuleList(Layer(width, heads, causal=False) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.answer = nn.Linear(width, math.prod(raw))
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        self.answer = zeroed(nn.Linear(width, math.prod(raw)))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         h = self.read(x.to(computes_in(self.read))) + self.positions

@@ -5,46 +5,16 @@ yields tokens and their log-slopes, (batch, n, feature) each, from the first to 
 streamed. Of continuous transforms both directions are: by an `ODESolver`, with a `Divergence` for the log-determinant.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-
-from torch import Tensor
-
-from pushforward.conditions import Context
-from pushforward.moves import Move
-from pushforward.networks import CausalNetwork
 from pushforward.solve.autotuned import Autotuned
-from pushforward.solve.blockwise_jacobi import blockwise_jacobi
+from pushforward.solve.blockwise_jacobi import blockwise_jacobi, jacobi
 from pushforward.solve.divergence import Divergence, ExactDivergence, Hutchinson
-from pushforward.solve.jacobi import jacobi
-from pushforward.solve.jumps import Jumps
 from pushforward.solve.ode import ODESolver, Solution
 from pushforward.solve.ode_adaptive import AdaptiveSteps, Bosh3, Dopri5, Tsit5
-from pushforward.solve.ode_fixed import RK4, Euler, FixedSteps, Heun, Midpoint
-from pushforward.solve.sequential import sequential
-
-Solve = Callable[[CausalNetwork, Move, Tensor, Context | None], Iterator[tuple[Tensor, Tensor]]]
+from pushforward.solve.ode_fixed import RK4, Euler, FixedSteps, Heun, Jumps, Midpoint
+from pushforward.solve.sequential import Solve, sequential
 
 __all__ = [
-    "RK4",
-    "AdaptiveSteps",
-    "Autotuned",
-    "Bosh3",
-    "Divergence",
-    "Dopri5",
-    "Euler",
-    "ExactDivergence",
-    "FixedSteps",
-    "Heun",
-    "Hutchinson",
-    "Jumps",
-    "Midpoint",
-    "ODESolver",
-    "Solution",
-    "Solve",
-    "Tsit5",
-    "blockwise_jacobi",
-    "jacobi",
+    "RK4", "AdaptiveSteps", "Autotuned", "Bosh3", "Divergence", "Dopri5", "Euler", "ExactDivergence", "FixedSteps",
+    "Heun", "Hutchinson", "Jumps", "Midpoint", "ODESolver", "Solution", "Solve", "Tsit5", "blockwise_jacobi", "jacobi",
     "sequential",
-]
+]  # fmt: skip  # fmt: skip

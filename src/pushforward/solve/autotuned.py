@@ -15,8 +15,7 @@ from pushforward.conditions import Context
 from pushforward.moves import Move
 from pushforward.networks import CausalNetwork
 from pushforward.shapes import Tokens
-from pushforward.solve.blockwise_jacobi import blockwise_jacobi
-from pushforward.solve.jacobi import jacobi
+from pushforward.solve.blockwise_jacobi import blockwise_jacobi, jacobi
 from pushforward.solve.sequential import sequential
 
 SOLVERS = {

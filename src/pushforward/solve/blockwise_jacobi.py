@@ -101,5 +101,22 @@ def _sweeps(
         decoder.truncate(start)
 
 
+def jacobi(
+    net: CausalNetwork,
+    move: Move,
+    z: Tokens,
+    context: Context | None = None,
+    *,
+    warm: bool = False,
+    tolerance: float | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """`blockwise_jacobi` with the whole sequence as its window, and the same guarantee.
+
+    After k sweeps the first k tokens are exact, so there are at most as many sweeps as tokens. With a `warm` start the
+    first guesses of a frame in `flow.stream` are the frame before it.
+    """
+    yield from blockwise_jacobi(net, move, z, context, size=z.shape[1], warm=warm, tolerance=tolerance)
+
+
 def _distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()

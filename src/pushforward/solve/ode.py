@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pushforward.recording import differentiated
-from pushforward.shapes import PerSample, device_type
+from pushforward.shapes import PerSample, present_autocast
 from pushforward.solve.tableaux import Tableau
 
 
@@ -157,15 +157,12 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, taken: _Taken, solution: Tensor, y: Tensor, *tensors: Tensor) -> Tensor:  # noqa: ARG004
-        ctx.taken, ctx.y = taken, y
-        device = device_type(y)
-        ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        ctx.taken, ctx.y, ctx.autocast = taken, y, present_autocast(y)
         return solution
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        device, dtype, enabled = ctx.autocast
-        with torch.autocast(device, dtype, enabled=enabled):
+        with ctx.autocast:
             if torch.is_grad_enabled():
                 return None, None, *_with_graph(ctx.taken, ctx.y, grads[0])
             return None, None, *_step_by_step(ctx.taken, grads[0])

@@ -120,12 +120,15 @@ class _Walk:
         last = 1.01 * self.h >= left  # rather a slightly longer step than a tiny one after it
         h = torch.where(last, left, self.h)
         y, slopes = stages(self.method, self.field, self.t, self.sign * h, self.y, self.slope)
-        ratio = self._ratio(h[:, None] * combined(self.method.error, slopes), y)
+        error = h[:, None] * combined(self.method.error, slopes)
+        ratio = self._norm(error / (self.atol + self.rtol * torch.maximum(self.y.abs(), y.abs())))
         accepted = (ratio <= 1) & self.going  # not where it is not a number
         refused = ~accepted & self.going
         if steps is not None:
             steps.append(Step(self.rows, self.t, self.sign * torch.where(accepted, h, 0), self.y))
-        self._count(torch.stack([self.going * (len(slopes) - 1), accepted, refused]))
+        self.counts[:, slice(None) if self.rows is None else self.rows] += torch.stack(
+            [self.going * (len(slopes) - 1), accepted, refused]
+        )
         self.y = torch.where(accepted[:, None], y, self.y)
         self.slope = torch.where(accepted[:, None], slopes[-1], self.slope)
         self.t = torch.where(accepted, torch.where(last, self.stop, self.t + self.sign * h), self.t)
@@ -165,19 +168,10 @@ class _Walk:
         h = torch.minimum(100 * h, torch.where(flat, (1e-3 * h).clamp(min=1e-6 * self.length), second))
         return h.nan_to_num(nan=1e-3 * self.length).clamp(self.shortest, self.length)
 
-    def _ratio(self, error: Tensor, y: Tensor) -> PerSample:
-        return self._norm(error / (self.atol + self.rtol * torch.maximum(self.y.abs(), y.abs())))
-
     def _norm(self, t: Tensor) -> PerSample:
         """The largest root mean square of a controlled group of columns, (rows,)."""
         groups = t[:, : sum(self.controlled)].square().split(self.controlled, 1)
         return torch.stack([group.mean(1) for group in groups]).amax(0).sqrt()
-
-    def _count(self, counts: Tensor) -> None:
-        if self.rows is None:
-            self.counts += counts
-        else:
-            self.counts[:, self.rows] += counts
 
     def _leave(self) -> None:
         """Rows that have arrived are left out from now on."""

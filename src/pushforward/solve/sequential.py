@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from pushforward.networks import CausalNetwork, GraphDecoder
 from pushforward.shapes import Tokens
 from pushforward.solve import replayed
 
+Solve = Callable[[CausalNetwork, Move, Tensor, Context | None], Iterator[tuple[Tensor, Tensor]]]  # see `solve`
 FEWEST = 4  # tokens for which a step is not recorded: two steps are run before the first replay
 
 

@@ -9,33 +9,38 @@ the network moves all tokens. From latent to data x_t depends on x_0 … x_{t−
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 
 from pushforward.bases import Base, StandardNormal
 from pushforward.conditions import Context
-from pushforward.moves import Move
-from pushforward.networks import CausalNetwork, Resumed
+from pushforward.moves import Affine, Move
+from pushforward.networks import CausalNetwork, Guided, Resumed, Rule
 from pushforward.plain import is_unchanged
-from pushforward.shapes import PerSample, Tokens, sum_event
+from pushforward.shapes import InParts, PerSample, Tokens, sum_event
 from pushforward.solve import Solve, sequential
-from pushforward.transform import Diagnosis, Solving, Triangular, summed
+from pushforward.transform import Diagnosis, Guidable, Solving, Triangular, summed
 
 
-class Autoregressive(Triangular, Solving):
+class Autoregressive(Triangular, Solving, Guidable):
     """Moves each token of (batch, token, …) by the raw parameters that `net` returns for it from the tokens before."""
+
+    causal = True
 
     def __init__(self, net: CausalNetwork, move: Move, *, solve: Solve = sequential):
         super().__init__()
         self.net, self.move, self.solve = net, move, solve
 
-    @property
-    def causal(self) -> bool:
-        return True
-
     def accepts(self, solve: object) -> bool:
         return callable(solve)
+
+    def guided(self, rule: Rule, null: tuple[str, ...] | Context, attention_temperature: float) -> Autoregressive:
+        """With the parameters of a Gaussian; itself where the null pass would be the same."""
+        if not self.net.conditional and attention_temperature == 1:
+            return self
+        net = Guided(self.net, self.move, rule, conditions=null, attention_temperature=attention_temperature)
+        return Autoregressive(net, Affine(), solve=self.solve)
 
     def slopes(self, x: Tokens, context: Context | None = None) -> tuple[Tokens, Tokens]:
         return self.move.forward(x, self.net(x, context))
@@ -51,9 +56,7 @@ class Autoregressive(Triangular, Solving):
         parts = zip(*self.solve(self.net, self.move, z, context), strict=True)  # tokens, and their log-slopes
         return summed(*(torch.cat(part, dim=1) for part in parts))
 
-    def stream(
-        self, z: Iterable[Tokens], context: Context | None = None, known: Tokens | None = None
-    ) -> Iterator[Tokens]:
+    def stream(self, z: InParts, context: Context | None = None, known: Tokens | None = None) -> Iterator[Tokens]:
         """One decoder reads every token but the last once, those that are known in one pass."""
         decoder, x, unread = None, known, known
         for part in z:

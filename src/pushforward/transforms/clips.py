@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pushforward.conditions import Context
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, InParts, PerSample
 from pushforward.transform import Diagnosis, Triangular
 
 
@@ -17,13 +17,11 @@ class Framewise(Triangular):
     torch.Size([1, 5, 4, 48])
     """
 
+    causal = True
+
     def __init__(self, step: Triangular):
         super().__init__()
         self.step = step
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
         return event[0], *self.step.latent_shape(event[1:])
@@ -36,9 +34,7 @@ class Framewise(Triangular):
         x, log_det = self.step.inverse(z.flatten(0, 1))
         return x.unflatten(0, z.shape[:2]), log_det.unflatten(0, z.shape[:2]).sum(1)
 
-    def stream(
-        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
-    ) -> Iterator[Events]:
+    def stream(self, z: InParts, context: Context | None = None, known: Events | None = None) -> Iterator[Events]:
         return (self.decode(part) for part in z)
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
@@ -53,7 +49,7 @@ class InSequence(Triangular):
         self.step = step
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.step.causal
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
@@ -64,9 +60,7 @@ class InSequence(Triangular):
         x, log_det = self.step.inverse(z.flatten(1, 2), context)
         return x.unflatten(1, z.shape[1:3]), log_det
 
-    def stream(
-        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
-    ) -> Iterator[Events]:
+    def stream(self, z: InParts, context: Context | None = None, known: Events | None = None) -> Iterator[Events]:
         tokens = 0
 
         def sequences() -> Iterator[Events]:

@@ -20,13 +20,11 @@ from pushforward.transform import Triangular, summed
 class ConditionalAffine(Triangular):
     """`net` reads zeros of x's shape and the context, and returns raw parameters for every element of x."""
 
+    causal = True
+
     def __init__(self, net: nn.Module, move: Elementwise):
         super().__init__()
         self.net, self.move = net, move
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         return self.move.forward(x, self.net(torch.zeros_like(x), context))

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from pushforward.conditions import Context, each
-from pushforward.networks import Velocity
+from pushforward.networks import GuidedVelocity, Rule, Velocity
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.solve import Divergence, Dopri5, ExactDivergence, ODESolver
-from pushforward.transform import Diagnosis, Solving, twin
+from pushforward.transform import Diagnosis, Guidable, Solving, twin
 
 LEAST = 64  # evaluations on a fixed grid for a log-determinant
 
@@ -41,7 +41,7 @@ class Integrated(NamedTuple):
     refused: Tensor
 
 
-class Continuous(Solving):
+class Continuous(Solving, Guidable):
     """The flow of the velocity `net` from time 1, data, to time 0, latents.
 
     `solve` solves the differential equation in both directions, and `divergence` says how the log-determinant is
@@ -68,9 +68,14 @@ class Continuous(Solving):
     def solved_by(self, solve: ODESolver | Divergence) -> Continuous:
         return twin(self, divergence=solve) if isinstance(solve, Divergence) else twin(self, solve=solve)
 
-    def of(self, net: Velocity) -> Continuous:
-        """The flow of another velocity, solved alike."""
-        return twin(self, _modules={**self._modules, "net": net})
+    def guided(self, rule: Rule, null: tuple[str, ...] | Context, attention_temperature: float) -> Continuous:
+        """The flow of the guided velocity, solved alike."""
+        if attention_temperature != 1 or not rule.plain:
+            raise ValueError(
+                "a velocity is guided by one weight, away from its null context; leave out rule= and "
+                "attention_temperature=."
+            )
+        return twin(self, _modules={**self._modules, "net": GuidedVelocity(self.net, rule.weight, conditions=null)})
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return self._scored(x, context, 1.0, 0.0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 
 from pushforward.conditions import Context
 from pushforward.networks import ScaledRotary
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, InParts, PerSample
 from pushforward.transform import Transform, replaced
 from pushforward.transforms.reshape import Patchify
 
@@ -24,7 +24,7 @@ class Gridded(Transform):
         self.step = step
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.step.causal
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
@@ -33,9 +33,7 @@ class Gridded(Transform):
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return self.fitted_to(z).inverse(z, context)
 
-    def stream(
-        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
-    ) -> Iterator[Events]:
+    def stream(self, z: InParts, context: Context | None = None, known: Events | None = None) -> Iterator[Events]:
         parts = iter(z)
         first = next(parts)
         return self.fitted_to(first).stream(chain([first], parts), context, known)

@@ -34,6 +34,8 @@ class ActNorm(Measured, Triangular):  # pyright: ignore[reportIncompatibleMethod
     tensor([[1., 1.]])
     """
 
+    causal = True
+
     def __init__(self, *features: int, learned: bool = True, robust: bool = False):
         super().__init__()
         self.statistics = central if robust else moments
@@ -42,10 +44,6 @@ class ActNorm(Measured, Triangular):  # pyright: ignore[reportIncompatibleMethod
                 self.register_parameter(name, nn.Parameter(torch.zeros(features)))
             else:
                 self.register_buffer(name, torch.zeros(features))
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         self.tell_if_rounded(x)
@@ -74,14 +72,12 @@ class BatchNorm(Triangular):
     shift: Tensor
     log_scale: Tensor
 
+    causal = True
+
     def __init__(self, features: int):
         super().__init__()
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("log_scale", torch.zeros(features))
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         return _forward(x, *(_statistics(x) if self.training else (self.shift, self.log_scale)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from pushforward.computed import Computed
 from pushforward.conditions import Context
 from pushforward.plain import is_unchanged
 from pushforward.randomness import keyed
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, InParts, PerSample
 from pushforward.transform import Diagnosis, Triangular
 from pushforward.transforms.reshape import Rearrangement
 
@@ -68,7 +68,7 @@ class Permuted(Triangular):
         self.order, self.step = order, step
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.order.causal and self.step.causal
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
@@ -89,9 +89,7 @@ class Permuted(Triangular):
         x, log_det = self.step.inverse(self.order.arrange(z), context)
         return self.order.restore(x), log_det
 
-    def stream(
-        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
-    ) -> Iterator[Events]:
+    def stream(self, z: InParts, context: Context | None = None, known: Events | None = None) -> Iterator[Events]:
         if not self.causal:
             return super().stream(z, context, known)
         first = None if known is None else self.order.arrange(known)

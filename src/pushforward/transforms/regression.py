@@ -39,15 +39,13 @@ class Regression(Triangular):
     (tensor(True), True)
     """
 
+    causal = True
+
     def __init__(self, features: int, condition: int, *, name: str = "vector"):
         super().__init__()
         self.name, self.units = name, Units(condition)
         self.weight = nn.Parameter(torch.zeros(features, condition))
         self.log_scale = nn.Parameter(torch.zeros(features))
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def slopes(self, x: Events, context: Context | None = None) -> tuple[Events, Events]:
         z = (at_least_float32(x) - self._mean(context)) * torch.exp(-self.log_scale)

@@ -53,7 +53,7 @@ class Flip(Rearrangement):
         self.axis = axis
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.axis > 1
 
     def arrange(self, x: Tokens) -> Tokens:

@@ -11,7 +11,7 @@ Gomez et al. 2017, "The Reversible Residual Network", arXiv:1707.04585; Dinh et 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributions.constraints import Constraint
 
 from pushforward.conditions import Condition, Context
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import Events, InParts, PerSample, present_autocast
 from pushforward.transform import Chain, Transform, replaced
 from pushforward.transforms.multiscale import MultiScale
 from pushforward.transforms.normalise import BatchNorm
@@ -47,7 +47,7 @@ class Reversible(Transform):
         return Chain(*self.parts)  # pyright: ignore[reportArgumentType]
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.chain.causal
 
     def forward(self, x: Events, context: Context | None = None) -> tuple[Events, PerSample]:
@@ -65,9 +65,7 @@ class Reversible(Transform):
     def inverse(self, z: Events, context: Context | None = None) -> tuple[Events, PerSample]:
         return self.chain.inverse(z, context)
 
-    def stream(
-        self, z: Iterable[Events], context: Context | None = None, known: Events | None = None
-    ) -> Iterator[Events]:
+    def stream(self, z: InParts, context: Context | None = None, known: Events | None = None) -> Iterator[Events]:
         return self.chain.stream(z, context, known)
 
 
@@ -94,8 +92,7 @@ class _Recomputed(torch.autograd.Function):
         z, log_det = Chain(*parts)(x, _context(names, fields))
         ctx.save_for_backward(z, *fields)
         ctx.parts, ctx.names, ctx.weights = parts, names, others[count:]
-        device = x.device.type
-        ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        ctx.autocast = present_autocast(x)
         return z, log_det
 
     @staticmethod
@@ -106,8 +103,7 @@ class _Recomputed(torch.autograd.Function):
         leaves = [f if f is None else f.detach().requires_grad_(f.is_floating_point()) for f in fields]
         sources = [t for t in (*leaves, *ctx.weights) if t is not None and t.requires_grad]
         context, gradients = _context(ctx.names, leaves), {}
-        device, dtype, enabled = ctx.autocast
-        with torch.autocast(device, dtype, enabled=enabled):
+        with ctx.autocast:
             for part in reversed(ctx.parts):
                 value = part.inverse(value, context)[0].detach()
                 with torch.enable_grad():

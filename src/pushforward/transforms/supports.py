@@ -257,13 +257,11 @@ class Unconstrain(Triangular):
     tensor([[5., 0., 0., 0.]])
     """
 
+    causal = True
+
     def __init__(self, supports: Sequence[Support]):
         super().__init__()
         self.supports = tuple(supports)
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def support(self, event: tuple[int, ...]) -> constraints.Constraint:
         return ProductSupport(self.supports, event)
