@@ -1036,7 +1036,10 @@ CAPTIONS_REFUSED = {
         r"no images in .*a\.tar",
     ),
     "no tar": (lambda root: Captioned((str(root / "*.tar"),)).training(LARGER), r"no tar .*\*\.tar"),
-    "a folder without tars": (lambda root: Captioned((str(root),)).training(LARGER), r"the folder .* holds no \.tar"),
+    "a folder without tars": (
+        lambda root: Captioned((str(root),)).training(LARGER),
+        r"the folder .* holds no \.tar, and no metadata",
+    ),
     "damaged image": (lambda root: told(a_png=PNGS[0][:60])(root).fetch([0]), r"a\.tar, a\.png is not an image"),
     "damaged tar": (
         lambda root: Captioned((str(cut(tar, 2048)(root)),)).training(LARGER),
@@ -1206,7 +1209,7 @@ def test_a_source_is_the_same_at_another_place(source):
 def test_a_pack_that_is_missing_is_refused_with_the_variable(source, given, monkeypatch):
     monkeypatch.setenv("PUSHFORWARD_DATA", given)
     with pytest.raises(FileNotFoundError, match=rf"no .*{given or 'shared/data'}/none\.npz. Set PUSHFORWARD_DATA"):
-        source.training(Takes((2, 3, 8, 8), levels=256))
+        source.training(Takes((3, 8, 8), levels=256))
 
 
 def test_captions_and_keywords_name_attributes(tmp_path):

@@ -417,7 +417,7 @@ def test_captions_are_held_out_with_all_their_images(tmp_path):
     for path in paths:
         pack(Path(path), captions)
     source = Captioned(paths, Lengths())
-    training, held_out = source.training(None), source.held_out(None)
+    training, held_out = source.training(takes := Takes((3, 8, 8))), source.held_out(takes)
     assert len(training) + len(held_out) == 80
     assert 0 < len(held_out) == 2 * sum(map(is_held_out, captions))
     kept = source.captions(held_out=True)
@@ -583,7 +583,7 @@ def test_errors(tmp_path):
     with pytest.raises(ValueError, match="taef2_encoder.pth does not hold the weights of TAEF2"):
         Autoencoder(folder=str(tmp_path)).build()
     with pytest.raises(FileNotFoundError, match=r"no .*nothing.npz. Set PUSHFORWARD_DATA"):
-        Captioned(("nothing",)).training(None)
+        Captioned(("nothing",)).training(Takes((3, 8, 8)))
     with pytest.raises(ValueError, match="sigma is a finite number above 0"):
         FrozenAutoencoder(nn.Identity(), nn.Identity(), sigma=0)
     pytest.importorskip("transformers", reason="the extra text is not installed")

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tyro
+
 from pushforward.cli.tables import help_on_tables, train_on_table
 from pushforward.cli.words import with_words
 
@@ -58,6 +60,22 @@ def recipes() -> str:
     return "\n\n".join(f"{name}\n{inspect.getdoc(recipe)}" for name, recipe in RECIPES.items())
 
 
+def explore(runs: tyro.conf.Positional[tuple[str, ...]] = (), port: int = 8642, browser: bool = True) -> None:
+    """See flows at work, in the browser: `pushforward explore`, `pushforward explore runs/digits --port 8000`.
+
+    A flow of two features is a plane, whose point is dragged in data and latents at once; a flow of images a gallery,
+    each image encoded and decoded. Only this machine can reach the page.
+
+    Args:
+        runs: Run folders; by default the flows that come with the package.
+        port: Of the page; 0 for a free one.
+        browser: Open the page in the browser.
+    """
+    from pushforward.explore import serve
+
+    serve(runs, port, browser)
+
+
 def build() -> str:
     """Compile the CPU kernels now. Otherwise each is compiled on first use, which takes some seconds."""
     from pushforward.kernels.build import build
@@ -99,8 +117,6 @@ def _spelt_out(word: str, place: str) -> str:
 
 def _train_by(name: str, arguments: list[str]) -> str | None:
     """Train by a named recipe, with its fields overridden."""
-    import tyro
-
     from pushforward.recipe import Recipe
     from pushforward.recipes import RECIPES
 
@@ -131,10 +147,7 @@ def _trained(recipe: object, out: Path, device: str, **options: Any) -> str | No
 
 
 def main() -> None:
-    import tyro
-
     from pushforward import runs
-    from pushforward.cli.exploring import explore
     from pushforward.compression import files
     from pushforward.version import __version__
 

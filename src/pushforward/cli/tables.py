@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+import tyro
+
 from pushforward.cli.words import with_words
 
 OF_THE_TABLE = ("features", "context", "classes", "supports")  # fields of a model that the table says
@@ -53,8 +55,6 @@ class Training:
 
 def train_on_table(arguments: Sequence[str], trained: Callable[..., str | None]) -> str | None:
     """Parse the arguments, make the recipe, and train by it."""
-    import tyro
-
     from pushforward.models import BY_WORD
     from pushforward.recipes.tables import read_supports, table
 

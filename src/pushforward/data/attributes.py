@@ -11,13 +11,12 @@ from torch import Tensor
 from pushforward.data.captions import read_captioned, read_column
 from pushforward.data.data import Data, check_several
 from pushforward.data.images import Images, Mirrored
-from pushforward.data.npz import find_pack
 from pushforward.data.sources import Source, Takes
 from pushforward.data.splits import is_held_out
 
 
 @dataclass(frozen=True)
-class Attributed(Source):
+class Attributed(Source[Data]):
     """Images in packs (`.npz`), and attributes of them, which a flow does not learn: words of their captions.
 
     A pack has the arrays `caption`, and `keywords` with "|" between them, a string for each image. An image has an
@@ -34,25 +33,18 @@ class Attributed(Source):
         check_several(self.packs, "packs")
         check_several(self.attributes, "attributes")
 
-    def __str__(self) -> str:
-        return " and ".join(self.packs)
-
-    def training(self, takes: Takes) -> Data:
-        images = self.images(takes, held_out=False)
-        return Mirrored(images) if self.mirrored else images
-
-    def held_out(self, takes: Takes) -> Images:
-        return self.images(takes, held_out=True)
+    def part(self, takes: Takes, *, held_out: bool) -> Data:
+        images = self.images(takes, held_out=held_out)
+        return Mirrored(images) if self.mirrored and not held_out else images
 
     def images(self, takes: Takes, *, held_out: bool) -> Images:
         """The images of a part. Raises ValueError where the model takes none, or more than 256 levels."""
-        packs = [str(find_pack(pack)) for pack in self.packs]
         if len(takes.event) != 3 or not 2 <= takes.levels <= 256:
             raise ValueError(
                 f"{self} holds images of 256 levels; the model takes {takes.event}, the codec {takes.levels} levels."
             )
-        channels, height, width = takes.event
-        pixels, _ = read_captioned(packs, held_out=held_out, image=(channels, height, width))
+        images, captions, _ = read_captioned(self.packs, takes.image, held_out=held_out)
+        pixels = images[torch.arange(len(captions))]
         return Images((pixels.int() * takes.levels // 256).byte(), levels=takes.levels)
 
     def has(self, *, held_out: bool) -> Tensor:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pushforward.data.encoded import Shape
-from pushforward.data.folders import ENDINGS, Stretch, is_image
+from pushforward.data.encoded import ByteRange, OnDemand, Shape
+from pushforward.data.folders import ENDINGS, is_image
 from pushforward.data.recordings import MOVIES, Recording, recorded
 from pushforward.data.splits import is_held_out
-from pushforward.data.tars import Members, Shards, files_in, found_once, key_of
+from pushforward.data.tars import files_in, found_once, key_of, members, shards
 from pushforward.files import matching
 
 FIELD = "caption"  # of a .json
@@ -27,46 +27,24 @@ VIDEOS = (*MOVIES, ".gif", ".webp")  # of the videos in tars
 
 
 class CaptionedMembers(NamedTuple):
-    """Members of a tar that have captions, as `Members`, and the members that hold these."""
+    """The images or videos of a tar that have captions. Members are those of `tars.members`."""
 
-    names: np.ndarray
-    offsets: np.ndarray
-    sizes: np.ndarray
-    text_names: np.ndarray
-    text_offsets: np.ndarray
-    text_sizes: np.ndarray
+    members: np.ndarray
+    texts: np.ndarray  # the members that hold the captions
     held_out: np.ndarray  # (n,) bool: whether the caption is
     frames: np.ndarray  # (n,) int64: of a video; 1 of an image
 
 
-class Recordings(Sequence[Recording]):
-    """Videos in members of tars, fitted to an image, each opened when it is indexed."""
+class Captions(OnDemand[str]):
+    """Captions in members of tars."""
 
-    def __init__(self, shards: Shards, frames: np.ndarray, image: Shape):
-        self.shards, self.frames, self.image = shards, frames, image
+    def __init__(self, texts: OnDemand[ByteRange]):
+        super().__init__(len(texts), lambda i: _caption(texts[i]))
+        self.texts = texts
 
-    def __len__(self) -> int:
-        return len(self.shards)
-
-    def __getitem__(self, i: int) -> Recording:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        return recorded(self.shards.stretch(i), self.image, int(self.frames[i]))
-
-
-class Captions(Sequence[str]):
-    """Captions in members of tars, each read when it is indexed."""
-
-    def __init__(self, shards: Shards):
-        self.shards, self.name = shards, shards.name
-
-    def __len__(self) -> int:
-        return len(self.shards)
-
-    def __getitem__(self, i: int) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        return _caption(self.shards.stretch(i))
+    def name(self, i: int) -> str:
+        """Where caption i is stored."""
+        return str(self.texts[i])
 
 
 def find_tars(place: str | Path) -> list[Path]:
@@ -85,20 +63,21 @@ def find_tars(place: str | Path) -> list[Path]:
     return found
 
 
-def read_images(paths: Sequence[Path], *, held_out: bool) -> tuple[Shards, Captions]:
+def read_images(paths: Sequence[Path], *, held_out: bool) -> tuple[OnDemand[ByteRange], Captions]:
     """The images of tars that are to be learned, or those held out, and their captions.
 
     Raises ValueError, naming the tar and the image, where one has no caption; and where there are no images.
     """
     kept = _kept(paths, _image_members, held_out, "image", ENDINGS)
-    return _shards(paths, kept, 0), Captions(_shards(paths, kept, 3))
+    return shards(paths, [part.members for part in kept]), Captions(shards(paths, [part.texts for part in kept]))
 
 
-def read_recordings(paths: Sequence[Path], image: Shape, *, held_out: bool) -> tuple[Recordings, Captions]:
+def read_recordings(paths: Sequence[Path], image: Shape, *, held_out: bool) -> tuple[OnDemand[Recording], Captions]:
     """The videos of tars that are to be learned, or those held out, and their captions: as `read_images`."""
     kept = _kept(paths, _video_members, held_out, "video", VIDEOS)
-    frames = np.concatenate([part.frames for part in kept])
-    return Recordings(_shards(paths, kept, 0), frames, image), Captions(_shards(paths, kept, 3))
+    frames, places = np.concatenate([part.frames for part in kept]), shards(paths, [part.members for part in kept])
+    videos = OnDemand(len(places), lambda i: recorded(places[i], image, int(frames[i])))
+    return videos, Captions(shards(paths, [part.texts for part in kept]))
 
 
 def _kept(
@@ -110,18 +89,13 @@ def _kept(
 ) -> list[CaptionedMembers]:
     """What is to be learned of the members of tars, or what is held out. Raises ValueError where there is nothing."""
     parts = [found_once(path, CaptionedMembers, find) for path in paths]
-    if not sum(len(part.names) for part in parts):
+    if not sum(len(part.members) for part in parts):
         whole = ", ".join(map(str, paths))
         raise ValueError(f"there are no {what}s in {whole}: no member ends in {', '.join(endings)}.")
     kept = [CaptionedMembers(*(array[part.held_out == held_out] for array in part)) for part in parts]
-    if not sum(len(part.names) for part in kept):
+    if not sum(len(part.members) for part in kept):
         raise ValueError(f"{paths[0]} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
     return kept
-
-
-def _shards(paths: Sequence[Path], parts: Sequence[CaptionedMembers], first: int) -> Shards:
-    """The members of tars that three arrays tell, from the first on."""
-    return Shards(paths, [Members(*part[first : first + 3]) for part in parts])
 
 
 def _image_members(path: Path) -> CaptionedMembers:
@@ -132,8 +106,7 @@ def _image_members(path: Path) -> CaptionedMembers:
 def _video_members(path: Path) -> CaptionedMembers:
     """Read all headers and captions of a tar of videos, and open each video."""
     found = _members(path, "video", lambda name: name.suffix.lower() in VIDEOS)
-    videos = _shards([path], [found], 0)
-    frames = [len(recorded(videos.stretch(i)).rows) for i in range(len(videos))]
+    frames = [len(recorded(place).rows) for place in shards([path], [found.members])]
     return found._replace(frames=np.array(frames, dtype=np.int64))
 
 
@@ -150,19 +123,18 @@ def _members(path: Path, what: str, is_one: Callable[[PurePath], bool]) -> Capti
         if key_of(name) not in texts:
             key = PurePath(key_of(name)).name
             raise ValueError(f"{path}: the {what} {name} has no caption; expected a member {key}.txt or {key}.json.")
-    told = [texts[key_of(name)] for name, _ in found]
-    captions = (_caption(Stretch(path, member.offset_data, member.size, name)) for name, member in told)
-    held_out = np.array([is_held_out(caption) for caption in captions], dtype=bool)
-    return CaptionedMembers(*Members.of(found), *Members.of(told), held_out, np.ones(len(found), dtype=np.int64))
+    told = members([texts[key_of(name)] for name, _ in found])
+    held_out = np.array([is_held_out(caption) for caption in Captions(shards([path], [told]))], dtype=bool)
+    return CaptionedMembers(members(found), told, held_out, np.ones(len(found), dtype=np.int64))
 
 
-def _caption(stretch: Stretch) -> str:
+def _caption(place: ByteRange) -> str:
     """The caption in a member. Raises ValueError, naming it, where it holds none."""
     try:
-        text = stretch.read().decode()
-        return as_caption(json.loads(text)[FIELD] if stretch.member.endswith(".json") else text.strip())
+        text = place.read().decode()
+        return as_caption(json.loads(text)[FIELD] if place.member.endswith(".json") else text.strip())
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{stretch} holds no caption: {error!r}. Expected UTF-8, in JSON under {FIELD!r}.") from None
+        raise ValueError(f"{place} holds no caption: {error!r}. Expected UTF-8, in JSON under {FIELD!r}.") from None
 
 
 def as_caption(found: object) -> str:

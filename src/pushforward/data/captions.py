@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from pushforward.data.captioned_tars import as_caption, find_tars, read_images
 from pushforward.data.data import Arrays, Data, Rows, check_several, digest, naming, row_numbers, some_of
 from pushforward.data.delimited import read_text
-from pushforward.data.encoded import Encoded, Shape
+from pushforward.data.encoded import Blob, ByteRange, Encoded, Shape
 from pushforward.data.images import Images
 from pushforward.data.npz import as_text, find_pack, read_packs, reading
 from pushforward.data.sources import Source, Takes
 from pushforward.data.splits import is_held_out
+from pushforward.data.tables import cells, hugging_face_table
 from pushforward.data.text import Embedded, TextEncoder, embedded
 
 METADATA = "metadata.jsonl"
@@ -43,68 +45,93 @@ class ImagesWithText(Data):
 
 
 @dataclass(frozen=True)
-class Captioned(Source):
-    """Images with captions, in packs or in tars, and an encoder of text.
+class Captioned(Source[Data]):
+    """Images with captions, which `read_captioned` reads and fits to the model, and an encoder of text.
 
-        pack.npz                     images, and an array `caption` with one for each; or the name of a pack
-        set.tar, folder, 'set-*.tar'   tars whose members are images, `key.jpg`, and captions, `key.txt` or `key.json`
-
-    Images in tars are fitted to the model, and read when they are fetched. Embeddings are in memory where they take
-    1 GB at most, and otherwise made for each batch. So a set in tars may be larger than memory. A tenth of the captions
-    is held out, with all of their images: which one, is a function of the caption alone. Of those in tars the held-out
-    data are 5,000 at most.
+    Embeddings are in memory where they take 1 GB at most, and otherwise made for each batch; images in tars are read
+    when they are fetched. So a set in tars may be larger than memory. Of such a set the held-out data are 5,000 images
+    at most.
     """
 
-    packs: tuple[str, ...]  # paths, or names of packs in the folder that PUSHFORWARD_DATA names; or one path of tars
+    packs: tuple[str, ...]  # the places of images with captions; names are of packs in the folder PUSHFORWARD_DATA
     text: TextEncoder = TextEncoder()
     place: ClassVar[str] = "packs"
 
     def __post_init__(self):
         check_several(self.packs, "packs")
 
-    def __str__(self) -> str:
-        return " and ".join(self.packs)
-
-    def training(self, takes: Takes) -> Data:
-        return self._part(takes, held_out=False)
-
-    def held_out(self, takes: Takes) -> Data:
-        return self._part(takes, held_out=True)
+    def part(self, takes: Takes, *, held_out: bool) -> Data:
+        images, captions, name = read_captioned(self.packs, takes.image, held_out=held_out)
+        text = embedded(captions, self.text, name)
+        if isinstance(images, Tensor) and isinstance(text, Tensor):
+            return Arrays(images, text)
+        both = ImagesWithText(Images(images), text)
+        return some_of(both) if held_out and isinstance(images, Encoded) else both
 
     def captions(self, *, held_out: bool) -> list[str]:
         """The captions of a part of packs, one for each image."""
         return [caption for caption in read_column(self.packs, "caption") if is_held_out(caption) == held_out]
 
-    def _part(self, takes: Takes, *, held_out: bool) -> Data:
-        tars = [tar for place in self.packs for tar in find_tars(place)]
-        if tars:
-            return self._in_tars(tars, takes, held_out=held_out)
-        for place in self.packs:
-            if Path(place).is_dir():
-                raise ValueError(
-                    f"the folder {place} holds no .tar. Give a folder or a pattern of tars, or packs, .npz."
-                )
-        images, captions = read_captioned(self.packs, held_out=held_out)
-        text = embedded(captions, self.text)
-        return Arrays(images, text) if isinstance(text, Tensor) else ImagesWithText(Images(images), text)
 
-    def _in_tars(self, tars: Sequence[Path], takes: Takes, *, held_out: bool) -> Data:
-        channels, height, width = takes.event
-        if channels not in (1, 3):
-            raise ValueError(f"images have 1 or 3 channels, and model.image has {channels}. Set it, or give a codec.")
+class WithCaptions(NamedTuple):
+    """Images and a caption for each."""
+
+    images: Tensor | Encoded
+    captions: Sequence[str]
+    name: Callable[[int], str]  # of a caption, by its number, for errors
+
+
+def read_captioned(places: Sequence[str], image: Shape, *, held_out: bool, column: str = "text") -> WithCaptions:
+    """The images to learn, or those held out, scaled and cropped to one shape, and their captions.
+
+        set                        a pack (`.npz`) whose array `caption` has one for each image, by name or path
+        folder                     with metadata.jsonl, a line {"file_name": "1.png", "text": "a red heart"} an image
+        set.tar, folder, 'set-*.tar'   tars whose members are images, `key.jpg`, and captions, `key.txt` or `key.json`
+        hf:owner/name, hf:folder   what the Hugging Face library `datasets` opens, with columns of images and texts
+
+    A tenth of the captions is held out with all of their images: which one, is a function of the caption alone. Images
+    in tars are decoded when they are indexed, others are in memory. `column` is that of captions in metadata.jsonl and
+    by `datasets`. Raises ValueError, naming the line or member, for what cannot be read.
+    """
+    if tars := [tar for place in places for tar in find_tars(place)]:
         blobs, captions = read_images(tars, held_out=held_out)
-        images = Images(Encoded(blobs, image=(channels, height, width)))
-        both = ImagesWithText(images, embedded(captions, self.text, captions.name))
-        return some_of(both) if held_out else both
+        return WithCaptions(Encoded(blobs, image=image), captions, captions.name)
+    parts = []
+    for place in places:
+        images, told = _read(place, image, column)
+        rows = [row for row, caption in enumerate(told) if is_held_out(caption) == held_out]
+        parts.append((images[torch.tensor(rows, dtype=torch.long)], [told[row] for row in rows]))
+    captions = [caption for _, told in parts for caption in told]
+    if not captions:
+        raise ValueError(
+            f"{' and '.join(places)} has no caption {'to hold out' if held_out else 'to learn'}: add more."
+        )
+    return WithCaptions(torch.cat([images for images, _ in parts]), captions, "caption {}".format)
 
 
-def read_captioned(packs: Sequence[str], *, held_out: bool, image: Shape | None = None) -> tuple[Tensor, list[str]]:
-    """The images (n, C, H, W) of a part of packs, fitted to a shape where one is given, and their captions."""
-    captions, images = read_column(packs, "caption"), read_packs([*map(find_pack, packs)], "train", image=image)
-    if len(captions) != len(images):
-        raise ValueError(f"{' and '.join(packs)}: {len(captions)} captions of {len(images)} images; give one for each.")
-    rows = [row for row, caption in enumerate(captions) if is_held_out(caption) == held_out]
-    return images.fetch(rows)[0], [captions[row] for row in rows]
+def _read(place: str, image: Shape, column: str) -> tuple[Tensor | Encoded, list[str]]:
+    """All images at a place other than tars, and their captions."""
+    if place.startswith("hf:"):
+        blobs, captions = _hugging_face(place, column)
+    elif Path(place).is_dir():
+        files, captions = read_metadata(Path(place), column)
+        blobs = [*map(ByteRange, files)]
+    else:
+        captions, images = read_column([place], "caption"), read_packs([find_pack(place)], "train", image=image).images
+        if len(captions) != images.shape[0]:
+            raise ValueError(f"{place}: {len(captions)} captions of {images.shape[0]} images; give one for each.")
+        return images, captions  # pyright: ignore[reportReturnType] - packs are read into memory
+    return Encoded(blobs, image=image), captions
+
+
+def _hugging_face(name: str, column: str) -> tuple[Sequence[Blob], list[str]]:
+    table = hugging_face_table(name[3:], "train")
+    if lacking := {"image", column} - {*table.column_names}:
+        raise ValueError(f"{name} has the columns {', '.join(table.column_names)}, and no {lacking.pop()}.")
+    try:
+        return cells(table["image"], name), [as_caption(text) for text in table[column].to_pylist()]
+    except TypeError as error:
+        raise ValueError(f"the column {column} of {name} has no captions: {error}.") from None
 
 
 def read_column(packs: Sequence[str], name: str) -> list[str]:
@@ -129,7 +156,9 @@ def read_metadata(folder: Path, column: str = "text") -> tuple[list[Path], list[
     """
     path = folder / METADATA
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}: a line for each file, with its file_name and {column}.")
+        raise FileNotFoundError(
+            f"the folder {folder} holds no .tar, and no {METADATA}: a line for each file, with file_name and {column}."
+        )
     files, captions = [], []
     with naming(path):
         lines = read_text(path).split("\n")

@@ -22,15 +22,16 @@ from pushforward.data.data import (
     context_of,
     digest,
     evenly_spread,
+    located,
     named,
     naming,
     row_numbers,
     some_of,
 )
-from pushforward.data.encoded import Encoded, Shape
+from pushforward.data.encoded import LazyImages, Shape
 from pushforward.data.npz import find_pack
 from pushforward.data.recordings import Recording
-from pushforward.data.sources import Source, Takes
+from pushforward.data.sources import D, Source, Takes
 from pushforward.data.splits import is_held_out
 from pushforward.data.text import Embedded, TextEncoder, embedded
 from pushforward.data.videos import Video, in_memory, open_videos
@@ -85,8 +86,7 @@ class Clips(Data):
 
     def fetch(self, rows: Rows) -> tuple[Tensor, Any]:
         rows = row_numbers(rows, len(self))
-        video = torch.searchsorted(self._ends, rows, right=True)
-        starts = rows - torch.where(video > 0, self._ends[video - 1], 0)
+        video, starts = located(rows, self._ends)
         within = self.every * torch.arange(self.frames, device="cpu")
         pairs = zip(video.tolist(), starts.tolist(), strict=True)
         clips = torch.stack([self.videos[v][start + within] for v, start in pairs]) if len(rows) else self.fetch([0])[0]
@@ -101,7 +101,7 @@ class Clips(Data):
         some = evenly_spread(len(self.videos))
         yield from () if len(some) == len(self.videos) else (len(self.videos), len(self))
         for video in (self.videos[i] for i in some):
-            yield from [video] if isinstance(video, Tensor) else video.spread_blobs()
+            yield from [video] if isinstance(video, Tensor) else video.spread()
         for name, values in named(self.context):
             yield name
             yield from values.spread() if isinstance(values, Embedded) else [values]
@@ -112,12 +112,11 @@ def _as_videos(videos: Any) -> Sequence[Video]:
     if not isinstance(videos, list | tuple | Tensor | np.ndarray):
         return videos
     return [
-        video if isinstance(video, Encoded | Recording) else as_tensor(video, f"video {i}")
-        for i, video in enumerate(videos)
+        video if isinstance(video, LazyImages) else as_tensor(video, f"video {i}") for i, video in enumerate(videos)
     ]
 
 
-class SourceOfClips(Source):
+class SourceOfClips(Source[D]):
     """A source of clips of `frames` frames, given the embeddings of their captions where it has a `text`."""
 
     frames: int
@@ -125,7 +124,7 @@ class SourceOfClips(Source):
 
 
 @dataclass(frozen=True)
-class ClipSource(SourceOfClips):
+class ClipSource(SourceOfClips[Data]):
     """Clips of the videos at a path (`data.videos.read_videos`), or of a pack of the folder PUSHFORWARD_DATA.
 
     The last share `validation` of each video's frames is held out. Given `text`, an encoder, the path is a folder with
@@ -148,33 +147,13 @@ class ClipSource(SourceOfClips):
     def __post_init__(self):
         check_number(self.validation, "the share of frames to hold out", above=0, below=1)
 
-    def __str__(self) -> str:
-        return self.path
-
-    def training(self, takes: Takes) -> Clips:
-        return self._part(takes, held_out=False)
-
-    def held_out(self, takes: Takes) -> Data:
-        clips = self._part(takes, held_out=True)
-        return some_of(clips) if self._tars else clips
-
-    @property
-    def _tars(self) -> list[Path]:
-        return find_tars(self.path) if self.text is not None else []
-
-    def _part(self, takes: Takes, *, held_out: bool) -> Clips:
-        channels, height, width = takes.event[-3:]
-        if channels not in (1, 3):
-            raise ValueError(
-                f"frames have 1 or 3 channels, and model.image has {channels}. For latents give their codec, such as "
-                "ClipAutoencoder."
-            )
+    def part(self, takes: Takes, *, held_out: bool) -> Data:
         if self.text is not None:
-            return self._captioned(self.text, (channels, height, width), held_out=held_out)
+            return self._captioned(self.text, takes.image, held_out=held_out)
         path = find_pack(self.path)
         with naming(path):
             parts = []
-            for video in open_videos(path, image=(channels, height, width)):
+            for video in open_videos(path, image=takes.image):
                 rows = torch.arange(video.shape[0], device="cpu")
                 first = round(len(rows) * (1 - self.validation))  # of those that are held out
                 kept = rows[first:] if held_out else rows[:first]
@@ -182,11 +161,12 @@ class ClipSource(SourceOfClips):
         with naming(f"{path}, of the frames {'held out' if held_out else 'to learn'}"):
             return Clips(_loaded(parts), self.frames, every=self.every)
 
-    def _captioned(self, text: TextEncoder, image: Shape, *, held_out: bool) -> Clips:
-        if tars := self._tars:
+    def _captioned(self, text: TextEncoder, image: Shape, *, held_out: bool) -> Data:
+        if tars := find_tars(self.path):
             videos, captions = read_recordings(tars, image, held_out=held_out)
             context = embedded(captions, text, captions.name)
-            return Clips(videos, self.frames, every=self.every, context=context)
+            clips = Clips(videos, self.frames, every=self.every, context=context)
+            return some_of(clips) if held_out else clips
         with naming(self.path):
             videos, captions = _in_folder(find_pack(self.path), image, held_out=held_out)
             return Clips(_loaded(videos), self.frames, every=self.every, context=embedded(captions, text))

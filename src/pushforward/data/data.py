@@ -166,6 +166,16 @@ def split_rows(n: int, share: float, *, seed: int, most: int) -> tuple[Tensor, T
     return order[some:], order[:some]
 
 
+def located(rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """In which of several parts each row is, and where in it; part i ends before row ends[i].
+
+    >>> located(torch.tensor([0, 2, 3]), torch.tensor([3, 4]))
+    (tensor([0, 0, 1]), tensor([0, 2, 0]))
+    """
+    parts = torch.searchsorted(ends, rows, right=True)
+    return parts, rows - torch.cat([ends.new_zeros(1), ends])[parts]
+
+
 def evenly_spread(n: int, some: int = 1000) -> range:
     """Some rows of n, evenly spread; all where there are no more than that."""
     return range(0, n, max(1, n // some))

@@ -1,94 +1,137 @@
-"""Encoded images: n blobs, decoded when they are indexed, so that a set may be larger than memory.
-
-A blob is a file, a range of bytes in a tar, or a cell of a table: each is a subclass of `Blobs`.
-"""
+"""Encoded images, decoded when they are indexed, so that a set may be larger than memory."""
 
 from __future__ import annotations
 
+import copy
 import io
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Size, Tensor
 
-from pushforward.data.data import naming
+from pushforward.data.data import evenly_spread, naming
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 Shape = tuple[int, int, int]  # channels, height, width
+T = TypeVar("T")
 ORIENTATION = 0x0112  # the EXIF tag, and below its values, as Pillow names the turns
 QUARTERS = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", *QUARTERS), 2))
 
 
-class Blobs(ABC):
-    """Encoded images by index. Reading one does not depend on what was read before."""
+class Blob(Protocol):
+    """The bytes of an encoded image. It prints where they are stored."""
 
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def read(self, i: int) -> bytes: ...
-
-    @abstractmethod
-    def name(self, i: int) -> str:
-        """Where image i is stored, for errors."""
+    def read(self) -> bytes: ...
 
 
-class Chosen(Blobs):
-    """Some of the images of others, by their indices."""
+class ByteRange(NamedTuple):
+    """`size` bytes of a file from `offset` on; a size of −1 is all of it."""
 
-    def __init__(self, blobs: Blobs, rows: list[int]):
-        self.blobs, self.rows = blobs, rows
+    file: Path
+    offset: int = 0
+    size: int = -1
+    member: str = ""  # of a tar
+
+    def read(self) -> bytes:
+        with self.file.open("rb") as opened:  # opened each time, so that threads and processes share no file position
+            opened.seek(self.offset)
+            return opened.read(self.size)
+
+    def parts(self) -> Iterator[bytes]:
+        """The same, a megabyte at a time."""
+        with self.file.open("rb") as opened:
+            left = opened.seek(0, io.SEEK_END) - self.offset if self.size < 0 else self.size
+            opened.seek(self.offset)
+            while left > 0 and (part := opened.read(min(left, 2**20))):
+                left -= len(part)
+                yield part
+
+    def open(self) -> IO[bytes]:
+        """The bytes as a file: where they are all of it, it is not read yet."""
+        return self.file.open("rb") if self.size < 0 else io.BytesIO(self.read())
+
+    def __str__(self) -> str:
+        return f"{self.file}, {self.member}" if self.member else str(self.file)
+
+
+class OnDemand(Sequence[T]):
+    """n elements, of which number i is `make(i)`: made each time that it is indexed, and not kept."""
+
+    def __init__(self, n: int, make: Callable[[int], T]):
+        self.n, self.make = n, make
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.n
 
-    def read(self, i: int) -> bytes:
-        return self.blobs.read(self.rows[i])
+    def __getitem__(self, i: int) -> T:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not 0 <= i < self.n:
+            raise IndexError(i)
+        return self.make(i)
 
-    def name(self, i: int) -> str:
-        return self.blobs.name(self.rows[i])
 
+class LazyImages(ABC):
+    """Images, or the frames of a video, that are decoded when they are indexed.
 
-class Encoded:
-    """Images that are decoded when indexed by rows; they index like a tensor (n, C, H, W) of uint8.
-
-    Given `image`, each is fitted to that shape. Otherwise all must have the same shape: every header is read at
-    construction, which takes as long as reading the set once. Raises ValueError, naming the image, where Pillow cannot
-    decode it or its pixels have more than 8 bits.
+    They index by rows, like a tensor (n, C, H, W) of uint8. Raises ValueError, naming the file, where one cannot be
+    decoded.
     """
 
-    def __init__(self, blobs: Blobs, *, image: Shape | None = None):
-        self.blobs = blobs
-        self.image = image or _common_shape(blobs)
+    image: Shape
+    rows: Tensor  # which of those that are stored
 
     @property
     def shape(self) -> Size:
-        return Size((len(self.blobs), *self.image))
+        return Size((len(self.rows), *self.image))
 
     def __getitem__(self, rows: Tensor) -> Tensor:
+        return self._decode(self.rows[rows].tolist())
+
+    def part(self, rows: Tensor) -> LazyImages:
+        """These images alone, still encoded."""
+        twin = copy.copy(self)
+        twin.rows = self.rows[rows]
+        return twin
+
+    @abstractmethod
+    def spread(self) -> Iterator[bytes | str]:
+        """The shape, and bytes by which the images are known again."""
+
+    @abstractmethod
+    def _decode(self, rows: list[int]) -> Tensor:
+        """The images of these numbers, (n, C, H, W)."""
+
+
+class Encoded(LazyImages):
+    """Images that are blobs: in files, in ranges of bytes of tars, or in cells of tables.
+
+    Given `image`, each is fitted to that shape. Otherwise all must have the same shape: every header is read at
+    construction, which takes as long as reading the set once. Raises ValueError for pixels of more than 8 bits too.
+    """
+
+    def __init__(self, blobs: Sequence[Blob], *, image: Shape | None = None):
+        self.blobs, self.rows = blobs, torch.arange(len(blobs), device="cpu")
+        self.image = image or _common_shape(blobs)
+
+    def spread(self) -> Iterator[bytes | str]:
+        yield str(tuple(self.shape))
+        for i in evenly_spread(len(self.rows)):
+            yield self.blobs[int(self.rows[i])].read()
+
+    def _decode(self, rows: list[int]) -> Tensor:
         images = np.empty((len(rows), *self.image), dtype=np.uint8)
-        for i, row in enumerate(rows.tolist()):
-            with _opened(self.blobs, row) as picture:
+        for i, row in enumerate(rows):
+            with _opened(self.blobs[row]) as picture:
                 images[i] = fitted(picture, self.image)
         return torch.from_numpy(images)
-
-    def spread_blobs(self, some: int = 1000) -> Iterator[bytes | str]:
-        """How many images there are and their shape, and some of them as they are stored, evenly spread."""
-        yield str(tuple(self.shape))
-        for i in range(0, len(self.blobs), max(1, len(self.blobs) // some)):
-            yield self.blobs.read(i)
-
-    def part(self, rows: Tensor) -> Encoded:
-        """These images alone, still encoded."""
-        return Encoded(Chosen(self.blobs, rows.tolist()), image=self.image)
 
 
 def fitted(picture: Picture, image: Shape) -> np.ndarray:
@@ -113,6 +156,16 @@ def fitted(picture: Picture, image: Shape) -> np.ndarray:
     return np.asarray(picture).reshape(height, width, channels).transpose(2, 0, 1)
 
 
+def stacked(pixels: np.ndarray, image: Shape | None) -> Tensor:
+    """Pixels (n, H, W, C) as images (n, C, H, W), `fitted` where a shape is given."""
+    if image is None or (pixels.shape[-1], *pixels.shape[1:3]) == tuple(image):
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    from PIL import Image
+
+    pictures = (Image.fromarray(each.squeeze(-1) if each.shape[-1] == 1 else each) for each in pixels)
+    return torch.from_numpy(np.stack([fitted(picture, image) for picture in pictures]))
+
+
 def as_pixels(picture: Picture, name: str) -> np.ndarray:
     """A picture of Pillow as large as it is, grey or colour: (C, H, W), uint8. Raises ValueError, with the name, for
     pixels of more than 8 bits."""
@@ -131,16 +184,16 @@ def _check_bits(picture: Picture) -> None:
         raise ValueError(f"its pixels have more than 8 bits, Pillow's mode {picture.mode}")
 
 
-def _common_shape(blobs: Blobs) -> Shape:
+def _common_shape(blobs: Sequence[Blob]) -> Shape:
     first: Shape | None = None
-    for i in range(len(blobs)):
-        with _opened(blobs, i) as picture:
+    for blob in blobs:
+        with _opened(blob) as picture:
             width, height = _upright_size(picture)
             shape = (_channels(picture), height, width)
         first = first or shape
         if shape != first:
             raise ValueError(
-                f"all images have one shape (C, H, W); {blobs.name(0)} has {first}, {blobs.name(i)} {shape}. "
+                f"all images have one shape (C, H, W); {blobs[0]} has {first}, {blob} {shape}. "
                 f"Give image=(C, H, W) to fit them all to it, such as image={first}."
             )
     assert first, "a reader gives at least one image"
@@ -164,14 +217,14 @@ def _upright_size(picture: Picture) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(blobs: Blobs, i: int) -> Iterator[Picture]:
+def _opened(blob: Blob) -> Iterator[Picture]:
     from PIL import Image, UnidentifiedImageError
 
-    blob = blobs.read(i)
+    content = blob.read()
     try:
-        with Image.open(io.BytesIO(blob)) as picture:
+        with Image.open(io.BytesIO(content)) as picture:
             _check_bits(picture)
             yield picture
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         why = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{blobs.name(i)} is not an image of 8-bit pixels: {why}. Repair or remove it.") from error
+        raise ValueError(f"{blob} is not an image of 8-bit pixels: {why}. Repair or remove it.") from error

@@ -7,64 +7,16 @@ their folders' names. The splits of a set share their classes, so a reader also 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import IO, NamedTuple
 
 from torch import Tensor
 
 from pushforward.data.data import naming
-from pushforward.data.encoded import Blobs, Encoded, Shape
+from pushforward.data.encoded import ByteRange, Encoded, Shape
 from pushforward.data.images import Images, from_names
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-
-
-class Stretch(NamedTuple):
-    """`size` bytes of a file from `offset` on; a size of −1 is all of it."""
-
-    file: Path
-    offset: int = 0
-    size: int = -1
-    member: str = ""  # of a tar
-
-    def read(self) -> bytes:
-        with self.file.open("rb") as opened:  # opened each time, so that threads and processes share no file position
-            opened.seek(self.offset)
-            return opened.read(self.size)
-
-    def parts(self) -> Iterator[bytes]:
-        """The same, a megabyte at a time."""
-        with self.file.open("rb") as opened:
-            left = opened.seek(0, io.SEEK_END) - self.offset if self.size < 0 else self.size
-            opened.seek(self.offset)
-            while left > 0 and (part := opened.read(min(left, 2**20))):
-                left -= len(part)
-                yield part
-
-    def open(self) -> IO[bytes]:
-        """The bytes as a file: where they are all of it, it is not read yet."""
-        return self.file.open("rb") if self.size < 0 else io.BytesIO(self.read())
-
-    def __str__(self) -> str:
-        return f"{self.file}, {self.member}" if self.member else str(self.file)
-
-
-class Stretches(Blobs):
-    """Encoded images that are ranges of bytes in files."""
-
-    def __init__(self, stretches: Sequence[Stretch]):
-        self.stretches = stretches
-
-    def __len__(self) -> int:
-        return len(self.stretches)
-
-    def read(self, i: int) -> bytes:
-        return self.stretches[i].read()
-
-    def name(self, i: int) -> str:
-        return str(self.stretches[i])
 
 
 def read_images(path: Path, *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
@@ -76,8 +28,7 @@ def read_images(path: Path, *, beside: Sequence[Path] = (), image: Shape | None 
         )
     with naming(path):
         labels, names = numbered(folders, [folder for other in beside for folder in _in_folder(other)[1]])
-    blobs = Stretches([Stretch(file) for file in files])
-    return Images(Encoded(blobs, image=image), labels, classes=len(names), names=names)
+    return Images(Encoded([*map(ByteRange, files)], image=image), labels, classes=len(names), names=names)
 
 
 def _in_folder(path: Path) -> tuple[list[Path], list[PurePath]]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pushforward.arrays import as_tensor
 from pushforward.data.data import HELD_OUT, Data, Rows, digest, row_numbers, split_rows
-from pushforward.data.encoded import Encoded, Shape
+from pushforward.data.encoded import LazyImages, Shape
 
 MOST_CLASSES = 1_000_000  # larger labels are identifiers of something
 
@@ -23,18 +23,18 @@ MOST_CLASSES = 1_000_000  # larger labels are identifiers of something
 class Images(Data):
     """Images (n, C, H, W) of integers 0 … levels − 1, with labels (n,) 0 … classes − 1, or None.
 
-    The images are an array, or `Encoded` images, which are decoded when indexed. `names` are those of the classes: of
+    The images are an array, or `LazyImages`. `names` are those of the classes: of
     their folders, or as a file says.
     """
 
-    images: Tensor | Encoded
+    images: Tensor | LazyImages
     labels: Tensor | None = None  # int64
     levels: int = 256
     classes: int = 0  # 0: without labels
     names: tuple[str, ...] = ()  # of the classes, where they have names
 
     def __post_init__(self):
-        if not isinstance(self.images, Encoded):
+        if not isinstance(self.images, LazyImages):
             object.__setattr__(self, "images", as_tensor(self.images, "the array of images"))
         if self.labels is not None:
             object.__setattr__(self, "labels", as_tensor(self.labels, "the array of labels"))
@@ -68,13 +68,13 @@ class Images(Data):
         return self.images[rows], None if self.labels is None else self.labels[rows]
 
     def fingerprint(self) -> str:
-        blobs = self.images.spread_blobs() if isinstance(self.images, Encoded) else [self.images]
+        blobs = self.images.spread() if isinstance(self.images, LazyImages) else [self.images]
         return digest(chain(blobs, [self.labels, self.names]))
 
     def part(self, rows: Rows) -> Images:
         """These images alone, of the same classes."""
         rows = row_numbers(rows, len(self))
-        images = self.images.part(rows) if isinstance(self.images, Encoded) else self.images[rows]
+        images = self.images.part(rows) if isinstance(self.images, LazyImages) else self.images[rows]
         return replace(self, images=images, labels=None if self.labels is None else self.labels[rows])
 
     def split(self, share: float, *, seed: int = 0, most: int = HELD_OUT) -> tuple[Images, Images | None]:

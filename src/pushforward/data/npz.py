@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from pushforward.arrays import as_tensor
 from pushforward.data.data import Arrays, naming
-from pushforward.data.encoded import Shape, fitted
+from pushforward.data.encoded import Shape, stacked
 from pushforward.data.images import Images, from_names, from_zero
 from pushforward.data.splits import REMEDY, NoSplitError, words_of
 from pushforward.files import data_folder
@@ -126,17 +125,18 @@ def _images(parts: Sequence[Contents], image: Shape | None) -> Images:
     """The images of these parts."""
     pixels = np.concatenate([part.pixels for part in parts])
     labels, names = _classes(parts)
-    images = _integers("images", pixels)
-    if images.dim() == 3:
-        images = images[:, None]
-    elif images.dim() == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-        images = images.permute(0, 3, 1, 2)
-    if images.dim() != 4 or images.shape[1] not in (1, 3):
+    _check_integers("images", pixels)
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    elif pixels.ndim == 4 and pixels.shape[1] in (1, 3):
+        pixels = pixels.transpose(0, 2, 3, 1)
+    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
         raise ValueError(
             f"images are (n, H, W), (n, C, H, W) or (n, H, W, C) with 1 or 3 channels; these are {pixels.shape}."
         )
-    found = Images(images, labels, classes=len(names), names=names)
-    return replace(found, images=_fitted(images.byte(), image or found.image))
+    if pixels.size and not 0 <= pixels.min() <= pixels.max() < 256:
+        raise ValueError(f"pixels are integers 0 … 255; these go from {pixels.min()} to {pixels.max()}.")
+    return Images(stacked(pixels.astype(np.uint8, copy=False), image), labels, classes=len(names), names=names)
 
 
 def _classes(parts: Sequence[Contents]) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -153,24 +153,15 @@ def _classes(parts: Sequence[Contents]) -> tuple[Tensor | None, tuple[str, ...]]
     if labels.dtype.kind == "U" and labels.ndim == 1:
         return from_names(labels.tolist(), [str(name) for found in elsewhere for name in found.tolist()])
     ends = [int(end) for found in elsewhere if found.dtype.kind in "iu" and found.size for end in found[[0, -1]]]
-    found, names = from_zero(_integers("labels", labels), ends)
+    _check_integers("labels", labels)
+    found, names = from_zero(torch.from_numpy(labels.astype(np.int64)), ends)
     return found, parts[0].names or names
 
 
-def _fitted(images: Tensor, image: Shape) -> Tensor:
-    if images.shape[1:] == image:
-        return images.contiguous()
-    from PIL import Image
-
-    pictures = (Image.fromarray(x.squeeze(-1).numpy()) for x in images.permute(0, 2, 3, 1))
-    return torch.from_numpy(np.stack([fitted(picture, image) for picture in pictures]))
-
-
-def _integers(name: str, values: np.ndarray) -> Tensor:
+def _check_integers(name: str, values: np.ndarray) -> None:
     if values.dtype.kind not in "iu":
         nan = ", some of them NaN" if values.dtype.kind == "f" and np.isnan(values).any() else ""
         raise ValueError(f"{name} are integers; these are {values.dtype}{nan}. {_as_stored(name, values)}")
-    return torch.from_numpy(values if values.dtype == np.uint8 and name == "images" else values.astype(np.int64))
 
 
 def _as_stored(name: str, values: np.ndarray) -> str:

@@ -5,24 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pushforward.data.captioned_tars import as_caption
-from pushforward.data.captions import read_captioned, read_metadata
+from pushforward.data.captions import read_captioned
 from pushforward.data.data import check_several
 from pushforward.data.document import Document, Documents
-from pushforward.data.encoded import Blobs, Encoded, Shape
-from pushforward.data.folders import Stretch, Stretches
+from pushforward.data.encoded import Shape
 from pushforward.data.language_tokenizer import LanguageTokenizer
 from pushforward.data.sources import Source, Takes
-from pushforward.data.splits import is_held_out
-from pushforward.data.sprites import CHARACTERS, caption, composed, read_layers
-from pushforward.data.tables import Cells, hugging_face_table
+from pushforward.data.sprites import CHARACTERS, caption, composed, read_layers, size_of
 
 
 class Pairs(ABC):
@@ -37,15 +32,7 @@ class Pairs(ABC):
 
 @dataclass(frozen=True)
 class CaptionedImages(Pairs):
-    """Images with captions, fitted to one shape, from one or several places.
-
-        set                        a pack (`.npz`) whose array `caption` has one for each image, by name or path
-        folder                     with metadata.jsonl, a line {"file_name": "1.png", "text": "a red heart"} an image
-        hf:owner/name, hf:folder   what the Hugging Face library `datasets` opens, with columns of images and texts
-
-    A tenth of the captions is held out with all of their images: which one, is a function of the caption alone. Raises
-    ValueError, naming the line, for what cannot be read.
-    """
+    """Images with captions, of which all are in memory: what `data.captions.read_captioned` reads."""
 
     paths: tuple[str, ...]  # names are of packs in the folder that PUSHFORWARD_DATA names
     image: Shape = (3, 64, 64)  # to which images are scaled and cropped
@@ -55,38 +42,9 @@ class CaptionedImages(Pairs):
     def __post_init__(self):
         check_several(self.paths, "paths")
 
-    def __str__(self) -> str:
-        return " and ".join(self.paths)
-
     def read(self, takes: Takes, *, held_out: bool) -> tuple[Tensor, list[str]]:
-        parts = [self._part(path, held_out) for path in self.paths]
-        captions = [told for _, part in parts for told in part]
-        if not captions:
-            raise ValueError(f"{self} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
-        return torch.cat([images for images, _ in parts]), captions
-
-    def _part(self, path: str, held_out: bool) -> tuple[Tensor, list[str]]:
-        if path.startswith("hf:"):
-            blobs, captions = self._hugging_face(path)
-        elif Path(path).is_dir():
-            blobs, captions = self._folder(Path(path))
-        else:
-            return read_captioned([path], held_out=held_out, image=self.image)
-        rows = [row for row, told in enumerate(captions) if is_held_out(told) == held_out]
-        return Encoded(blobs, image=self.image)[torch.tensor(rows, dtype=torch.long)], [captions[row] for row in rows]
-
-    def _folder(self, folder: Path) -> tuple[Blobs, list[str]]:
-        files, captions = read_metadata(folder, self.column)
-        return Stretches([Stretch(file) for file in files]), captions
-
-    def _hugging_face(self, name: str) -> tuple[Blobs, list[str]]:
-        table = hugging_face_table(name[3:], "train")
-        if lacking := {"image", self.column} - {*table.column_names}:
-            raise ValueError(f"{name} has the columns {', '.join(table.column_names)}, and no {lacking.pop()}.")
-        try:
-            return Cells(table["image"], name), [as_caption(text) for text in table[self.column].to_pylist()]
-        except TypeError as error:
-            raise ValueError(f"the column {self.column} of {name} has no captions: {error}.") from None
+        images, captions, _ = read_captioned(self.paths, self.image, held_out=held_out, column=self.column)
+        return images[torch.arange(len(captions))], [*captions]
 
 
 @dataclass(frozen=True)
@@ -100,22 +58,17 @@ class SpriteFrames(Pairs):
     frame: ClassVar[int] = 4  # of eight
     place: ClassVar[str] = "pack"
 
-    def __str__(self) -> str:
-        return self.pack
-
     def read(self, takes: Takes, *, held_out: bool) -> tuple[Tensor, list[str]]:
-        channels, height, width = takes.event
-        if channels != 3:
-            raise ValueError(f"model.image has {channels} channels, and sprites have 3. Set it to 3, height, width.")
+        size = size_of(takes)
         layers, rows = read_layers(self.pack)
         rows = (rows[CHARACTERS:] if held_out else rows[:CHARACTERS]).flatten(0, 1)
         layers = layers[:, :, self.frame : self.frame + 1]
-        images = torch.cat([composed(layers, part, (height, width))[:, 0] for part in rows.split(256)])
+        images = torch.cat([composed(layers, part, size)[:, 0] for part in rows.split(256)])
         return images, [caption(attributes, action) for *attributes, action in rows.tolist()]
 
 
 @dataclass(frozen=True)
-class CaptionDocuments(Source):
+class CaptionDocuments(Source[Documents]):
     """Documents of an image and its caption: of each pair one with the caption first, and one with the image first.
 
     A text begins with the tokenizer's token for that, and ends with its token for that. A caption that comes first is
@@ -130,14 +83,21 @@ class CaptionDocuments(Source):
     def place(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return f"pairs.{self.pairs.place}"
 
-    def __str__(self) -> str:
-        return str(self.pairs)
-
-    def training(self, takes: Takes) -> Documents:
-        return self._documents(takes, held_out=False)
-
-    def held_out(self, takes: Takes) -> Documents:
-        return self._documents(takes, held_out=True)
+    def part(self, takes: Takes, *, held_out: bool) -> Documents:
+        if takes.vocabulary not in (0, self.tokenizer.vocabulary):
+            raise ValueError(
+                f"data.tokenizer is that of {self.tokenizer.name}, of {self.tokenizer.vocabulary} tokens, and "
+                f"model.language reads {takes.vocabulary}. Name the same language model in both."
+            )
+        images, captions = self.pairs.read(takes, held_out=held_out)
+        texts = {caption: self.tokens(caption) for caption in set(captions)}
+        found = []
+        for image, told in zip(images, captions, strict=True):
+            if self.order != "image first":
+                found.append(Document([texts[told], image], given=[0]))
+            if self.order != "text first":
+                found.append(Document([image, texts[told]]))
+        return Documents(found)
 
     def text(self, captions: Sequence[str]) -> Tensor:
         """The tokens of captions (n, T) int64, with −1 after the shorter ones; none of the empty caption."""
@@ -153,19 +113,3 @@ class CaptionDocuments(Source):
         """The caption of these tokens, without those that begin and end a text."""
         ends = (self.tokenizer.begin, self.tokenizer.end)
         return self.tokenizer.decode([token for token in tokens.tolist() if token not in ends]).strip()
-
-    def _documents(self, takes: Takes, *, held_out: bool) -> Documents:
-        if takes.vocabulary not in (0, self.tokenizer.vocabulary):
-            raise ValueError(
-                f"data.tokenizer is that of {self.tokenizer.name}, of {self.tokenizer.vocabulary} tokens, and "
-                f"model.language reads {takes.vocabulary}. Name the same language model in both."
-            )
-        images, captions = self.pairs.read(takes, held_out=held_out)
-        texts = {caption: self.tokens(caption) for caption in set(captions)}
-        found = []
-        for image, told in zip(images, captions, strict=True):
-            if self.order != "image first":
-                found.append(Document([texts[told], image], given=[0]))
-            if self.order != "text first":
-                found.append(Document([image, texts[told]]))
-        return Documents(found)

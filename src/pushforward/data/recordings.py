@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,58 +10,46 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from pushforward.data.data import naming
-from pushforward.data.encoded import Shape, fitted
-from pushforward.data.folders import Stretch
+from pushforward.data.encoded import ByteRange, LazyImages, Shape, fitted
 from pushforward.optional import require
 
 ANIMATED = (".gif", ".png", ".apng", ".webp")  # what Pillow reads
 MOVIES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg")  # what PyAV reads
 
 
-class Recording(ABC):
-    """A video whose frames are decoded when it is indexed by rows, like a tensor (frames, C, H, W) of uint8.
+class Recording(LazyImages):
+    """The frames of a video.
 
     Given `image`, frames are fitted to it. `frames` is their number, where it is known. Raises ValueError, naming the
-    file, where it cannot be decoded, or has fewer frames than it says.
+    file, where it has fewer frames than it says.
     """
 
-    def __init__(self, stretch: Stretch, image: Shape | None = None, frames: int | None = None):
-        self.stretch = stretch
-        with naming(stretch):
+    def __init__(self, place: ByteRange, image: Shape | None = None, frames: int | None = None):
+        self.place = place
+        with naming(place):
             self.rows = torch.arange(self._count() if frames is None else frames, device="cpu")
             if image is None:
-                channels, height, width = self._decode([0], None).shape[1:]
+                channels, height, width = self._frames([0], None).shape[1:]
                 image = channels, height, width
         self.image = image
 
-    @property
-    def shape(self) -> Size:
-        return Size((len(self.rows), *self.image))
-
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        with naming(self.stretch):
-            return self._decode(self.rows[rows].tolist(), self.image)
-
-    def part(self, rows: Tensor) -> Recording:
-        """These frames alone, still encoded."""
-        twin = copy.copy(self)
-        twin.rows = self.rows[rows]
-        return twin
-
-    def spread_blobs(self) -> Iterator[bytes | str]:
-        """The shape, and the bytes of the file."""
+    def spread(self) -> Iterator[bytes | str]:
         yield str(tuple(self.shape))
-        yield from self.stretch.parts()
+        yield from self.place.parts()
+
+    def _decode(self, rows: list[int]) -> Tensor:
+        with naming(self.place):
+            return self._frames(rows, self.image)
 
     @abstractmethod
     def _count(self) -> int:
         """The number of frames."""
 
     @abstractmethod
-    def _decode(self, rows: list[int], image: Shape | None) -> Tensor:
+    def _frames(self, rows: list[int], image: Shape | None) -> Tensor:
         """The frames of these numbers (n, C, H, W), fitted to the image, or as large as they are."""
 
 
@@ -79,7 +66,7 @@ class Animation(Recording):
             raise ValueError("it is an image of one frame, not an animation. Give a video, or a folder of frames.")
         return frames
 
-    def _decode(self, rows: list[int], image: Shape | None) -> Tensor:
+    def _frames(self, rows: list[int], image: Shape | None) -> Tensor:
         found = {}
         with self._opened() as picture:
             for row in sorted(set(rows)):
@@ -92,7 +79,7 @@ class Animation(Recording):
         from PIL import Image, UnidentifiedImageError
 
         try:
-            with self.stretch.open() as file, Image.open(file) as picture:
+            with self.place.open() as file, Image.open(file) as picture:
                 yield picture
         except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
             raise ValueError(f"it ends early, or is no image that Pillow reads: {error}") from error
@@ -118,7 +105,7 @@ class Movie(Recording):
             raise ValueError(f"it ends early: it says that it has {told} frames, and {frames} can be decoded.")
         return frames
 
-    def _decode(self, rows: list[int], image: Shape | None) -> Tensor:
+    def _frames(self, rows: list[int], image: Shape | None) -> Tensor:
         keys = self.times[rows].tolist() if len(self.times) else rows  # of the frames: times, or numbers
         wanted = set(keys)
         found: dict[int, np.ndarray] = {}
@@ -143,7 +130,7 @@ class Movie(Recording):
         """The file, and its first video stream."""
         av = require("av", "video")
         try:
-            with self.stretch.open() as file, av.open(file) as container:
+            with self.place.open() as file, av.open(file) as container:
                 stream = next(iter(container.streams.video), None)
                 if stream is None:
                     raise ValueError("it has no video stream.")
@@ -152,11 +139,11 @@ class Movie(Recording):
             raise ValueError(f"it ends early, or is no video that FFmpeg reads: {error}") from error
 
 
-def recorded(stretch: Stretch, image: Shape | None = None, frames: int | None = None) -> Recording:
+def recorded(place: ByteRange, image: Shape | None = None, frames: int | None = None) -> Recording:
     """The video in a file, or in a member of a tar, by its ending. Raises ValueError where that is of no video."""
-    ending = (stretch.member or stretch.file.name).lower().rpartition(".")[2]
+    ending = (place.member or place.file.name).lower().rpartition(".")[2]
     if f".{ending}" in ANIMATED:
-        return Animation(stretch, image, frames)
+        return Animation(place, image, frames)
     if f".{ending}" in MOVIES:
-        return Movie(stretch, image, frames)
-    raise ValueError(f"{stretch}: videos are .npz, {', '.join((*ANIMATED, *MOVIES))}, or folders of frames.")
+        return Movie(place, image, frames)
+    raise ValueError(f"{place}: videos are .npz, {', '.join((*ANIMATED, *MOVIES))}, or folders of frames.")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ import torch
 from pushforward.data.catalogue import find
 from pushforward.data.columns import Table, others, quoted, read_table
 from pushforward.data.data import Arrays, Data, check_several, naming
+from pushforward.data.encoded import Shape
 from pushforward.data.images import Cropped, Images, Mirrored, Shifted
 from pushforward.data.splits import REMEDY, NoSplitError
 from pushforward.statistics import narrowed
 
 Self = TypeVar("Self", bound="Source")
+D = TypeVar("D", bound=Data, covariant=True)
 LEAST = 20  # rows to learn from: the held-out ones are then two
 
 
@@ -31,21 +33,39 @@ class Takes(NamedTuple):
     classes: int = 0  # of labels; 0: not conditioned on labels
     vocabulary: int = 0  # of the tokens of texts; 0: not conditioned on tokens
 
+    @property
+    def image(self) -> Shape:
+        """The shape of an image, or of a frame of a clip. Raises ValueError where it has not 1 or 3 channels."""
+        channels, height, width = self.event[-3:]
+        if channels not in (1, 3):
+            raise ValueError(
+                f"images and frames have 1 or 3 channels, and model.image has {channels}. Set it; for latents give "
+                "their codec, such as Autoencoder or ClipAutoencoder."
+            )
+        return channels, height, width
 
-class Source(ABC):
-    """A source of data. `training` and `held_out` raise ValueError where the model cannot take the data."""
+
+class Source(ABC, Generic[D]):
+    """A source of data. `part` raises ValueError where the model cannot take the data."""
 
     columns: tuple[str, ...] = ()  # the names of an event's features, where they have names
     context: tuple[str, ...] = ()  # and of the vector that events are conditioned on
     place: ClassVar[str] = ""  # the dotted name of the field that tells where the data are; "": there is none
 
     @abstractmethod
-    def training(self, takes: Takes) -> Data:
-        """The training data."""
+    def part(self, takes: Takes, *, held_out: bool) -> D:
+        """The held-out data, or those to learn."""
 
-    @abstractmethod
-    def held_out(self, takes: Takes) -> Data:
-        """The held-out data."""
+    def training(self, takes: Takes) -> D:
+        return self.part(takes, held_out=False)
+
+    def held_out(self, takes: Takes) -> D:
+        return self.part(takes, held_out=True)
+
+    def __str__(self) -> str:
+        """Where the data are."""
+        told = attrgetter(self.place)(self) if self.place else repr(self)
+        return " and ".join(told) if isinstance(told, tuple) else str(told)
 
     def at(self: Self, place: str) -> Self:
         """The same source at another name or path. Raises ValueError where it has no place."""
@@ -66,7 +86,7 @@ def _replaced(part: Any, name: str, value: object) -> Any:
 
 
 @dataclass(frozen=True)
-class ImageSource(Source):
+class ImageSource(Source[Data]):
     """Images by name, or in a file or folder: what `pushforward.data.find` reads, fitted to the model's shape.
 
     >>> len(ImageSource("digits").held_out(Takes((1, 8, 8), levels=17, classes=10)))
@@ -80,16 +100,15 @@ class ImageSource(Source):
     validation: float | str | None = None  # the held-out images: a share of all, or another path; None: the test split
     place: ClassVar[str] = "name"
 
-    def __str__(self) -> str:
-        return self.name
-
-    def training(self, takes: Takes) -> Data:
+    def part(self, takes: Takes, *, held_out: bool) -> Data:
+        if held_out:
+            return self._held_out(takes)
         images = self._to_learn(self._split("train", takes))
         data = Shifted(images, self.shifted) if self.shifted else images
         data = Cropped(data, self.cropped) if self.cropped else data
         return Mirrored(data) if self.mirrored else data
 
-    def held_out(self, takes: Takes) -> Images:
+    def _held_out(self, takes: Takes) -> Images:
         if isinstance(self.validation, float | int):
             held_out = self._split("train", takes).split(self.validation)[1]
             if held_out is None:
@@ -148,7 +167,7 @@ class ImageSource(Source):
 
 
 @dataclass(frozen=True)
-class TableSource(Source):
+class TableSource(Source[Arrays]):
     """Columns of a table in a file, which `data.columns.read_table` reads. `seed` chooses the held-out rows."""
 
     path: str  # "": not known
@@ -173,21 +192,16 @@ class TableSource(Source):
                 f'rows with missing values are refused, "refuse", or left out, "drop"; got {self.missing!r}.'
             )
 
-    def __str__(self) -> str:
-        return self.path
-
-    def training(self, takes: Takes) -> Arrays:
-        """The rows to learn. Raises ValueError where they are too few, or a column is constant."""
+    def part(self, takes: Takes, *, held_out: bool) -> Arrays:
+        """Raises ValueError where rows to learn are too few, or a column of them is constant."""
         table = self.table()
-        with naming(self.path):
-            _check_learnable(table if self.weights is None else _counted(table, self.weights), self.columns)
-        return self._split(table, takes)[0]
-
-    def held_out(self, takes: Takes) -> Arrays:
-        held_out = self._split(self.table(), takes)[1]
-        if held_out is None:
+        if not held_out:
+            with naming(self.path):
+                _check_learnable(table if self.weights is None else _counted(table, self.weights), self.columns)
+        found = self._split(table, takes)[held_out]
+        if found is None:
             raise ValueError(f"no row of {self.path} is held out: data.validation is 0.")
-        return held_out
+        return found
 
     @property
     def used(self) -> tuple[str, ...]:

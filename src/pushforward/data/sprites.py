@@ -64,7 +64,7 @@ class SpriteClips(Data):
 
 
 @dataclass(frozen=True)
-class Sprites(SourceOfClips):
+class Sprites(SourceOfClips[SpriteClips]):
     """The pack `sprites_layers.npz`: 1,296 characters of four attributes, and 9 actions of 8 frames each.
 
     Training has 1,000 characters, without ten pairs of an attribute and an action (`PAIRS`); held out are the 296
@@ -77,17 +77,12 @@ class Sprites(SourceOfClips):
     text: PhraseEncoder = PhraseEncoder()  # pyright: ignore[reportIncompatibleVariableOverride]
     place: ClassVar[str] = "pack"
 
-    def __str__(self) -> str:
-        return self.pack
-
-    def training(self, takes: Takes) -> SpriteClips:
+    def part(self, takes: Takes, *, held_out: bool) -> SpriteClips:
         layers, rows = read_layers(self.pack)
+        if held_out:
+            return self._clips(layers, rows[CHARACTERS:].flatten(0, 1), takes)
         rows = rows[:CHARACTERS].flatten(0, 1)
         return self._clips(layers, rows[~has_pair(rows)], takes, told=0.5)
-
-    def held_out(self, takes: Takes) -> SpriteClips:
-        layers, rows = read_layers(self.pack)
-        return self._clips(layers, rows[CHARACTERS:].flatten(0, 1), takes)
 
     def pairs(self, takes: Takes) -> SpriteClips:
         """The clips of characters in training whose attribute and action were never learned together."""
@@ -96,17 +91,22 @@ class Sprites(SourceOfClips):
         return self._clips(layers, rows[has_pair(rows)], takes)
 
     def _clips(self, layers: Tensor, rows: Tensor, takes: Takes, told: float = 1.0) -> SpriteClips:
-        channels, *size = takes.event[-3:]
-        if channels != 3:
-            raise ValueError(f"model.image has {channels} channels, and sprites have 3. Set it to 3, height, width.")
-        generator = keyed(0)
+        size, generator = size_of(takes), keyed(0)
         kept = torch.rand(len(rows), 4, generator=generator, device="cpu") < 0.5
         kept |= torch.rand(len(rows), 1, generator=generator, device="cpu") < told
         captions = [
             caption([v if keep else None for v, keep in zip(values, kept[i].tolist(), strict=True)], action)
             for i, (*values, action) in enumerate(rows.tolist())
         ]
-        return SpriteClips(layers, rows, (size[0], size[1]), captions, self.text)
+        return SpriteClips(layers, rows, size, captions, self.text)
+
+
+def size_of(takes: Takes) -> tuple[int, int]:
+    """The height and width of the model's frames. Raises ValueError unless they have 3 channels."""
+    channels, height, width = takes.event[-3:]
+    if channels != 3:
+        raise ValueError(f"model.image has {channels} channels, and sprites have 3. Set it to 3, height, width.")
+    return height, width
 
 
 def read_layers(pack: str) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pushforward.data.data import naming
-from pushforward.data.encoded import Blobs, Encoded, Shape
+from pushforward.data.encoded import Encoded, OnDemand, Shape
 from pushforward.data.images import Images, from_names, from_zero
 from pushforward.data.splits import REMEDY, NoSplitError, chosen
 from pushforward.optional import require
@@ -23,26 +23,29 @@ from pushforward.optional import require
 LABELS = ("label", "labels")  # names of the column of labels
 
 
-class Cells(Blobs):
-    """Encoded images that are the cells of a column."""
+class Cell(NamedTuple):
+    """An encoded image in a column of a table."""
 
-    def __init__(self, column: Any, source: str):
-        self.column, self.source = column, source
+    column: Any
+    row: int
+    source: str
 
-    def __len__(self) -> int:
-        return len(self.column)
-
-    def read(self, i: int) -> bytes:
-        cell = self.column[i].as_py()
+    def read(self) -> bytes:
+        cell = self.column[self.row].as_py()
         if isinstance(cell, dict):
             path = cell.get("path")
             cell = Path(path).read_bytes() if cell["bytes"] is None and path else cell["bytes"]
         if cell is None:
-            raise ValueError(f"{self.name(i)} holds no image.")
+            raise ValueError(f"{self} holds no image.")
         return cell
 
-    def name(self, i: int) -> str:
-        return f"{self.source}, row {i}"
+    def __str__(self) -> str:
+        return f"{self.source}, row {self.row}"
+
+
+def cells(column: Any, source: str) -> OnDemand[Cell]:
+    """The encoded images that are the cells of a column."""
+    return OnDemand(len(column), lambda row: Cell(column, row, source))
 
 
 def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
@@ -110,12 +113,12 @@ def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any])
     """The images of a table; `beside` are those of the other splits, which share its classes."""
     types = require("pyarrow", "data").types
     columns = dict(zip(table.column_names, table.schema.types, strict=True))
-    cells = (
+    kinds = (
         types.is_binary,
         types.is_large_binary,
         lambda kind: types.is_struct(kind) and kind.get_field_index("bytes") >= 0,
     )
-    blobs = [name for name, kind in columns.items() if any(is_cell(kind) for is_cell in cells)]
+    blobs = [name for name, kind in columns.items() if any(is_cell(kind) for is_cell in kinds)]
     named = [name for name in blobs if name in ("image", "img")] or blobs
     if len(named) != 1 or not len(table):
         listed = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
@@ -123,7 +126,7 @@ def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any])
             f"{source} has {len(table)} rows of {listed}; expected at least one row, and one column of encoded images, "
             "named image where there are several."
         )
-    images = Encoded(Cells(table[named[0]], source), image=image)
+    images = Encoded(cells(table[named[0]], source), image=image)
     label = _label(table)
     if label is None:
         return Images(images)

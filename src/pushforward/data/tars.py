@@ -21,81 +21,57 @@ import numpy as np
 import torch
 
 from pushforward.data.data import naming
-from pushforward.data.encoded import Blobs, Encoded, Shape
-from pushforward.data.folders import ENDINGS, Stretch, is_image, numbered
+from pushforward.data.encoded import ByteRange, Encoded, OnDemand, Shape
+from pushforward.data.folders import ENDINGS, is_image, numbered
 from pushforward.data.images import Images, from_zero
 from pushforward.files import cache_folder, made_once
 
-FORMAT = 1  # of what is kept
+FORMAT = 2  # of what is kept
 LARGE = 10_000_000  # bytes of a tar whose members are kept
 LONGEST = 32  # bytes that are kept of a .cls
 
 M = TypeVar("M", bound=Any)  # a NamedTuple of arrays
 
 
-class Members(NamedTuple):
-    """Members of a tar, in its order."""
-
-    names: np.ndarray  # (n,) bytes, UTF-8
-    offsets: np.ndarray  # (n,) int64, of their first bytes
-    sizes: np.ndarray  # (n,) int64
-
-    @classmethod
-    def of(cls, found: Sequence[tuple[str, tarfile.TarInfo]]) -> Members:
-        return cls(
-            np.array([name.encode(errors="surrogateescape") for name, _ in found], dtype=np.bytes_),
-            np.array([member.offset_data for _, member in found], dtype=np.int64),
-            np.array([member.size for _, member in found], dtype=np.int64),
-        )
-
-
 class Classified(NamedTuple):
-    """The images of a tar, as `Members`, and their classes."""
+    """The images of a tar, and their classes."""
 
-    names: np.ndarray
-    offsets: np.ndarray
-    sizes: np.ndarray
-    numbered: np.ndarray  # (n,) bool: whether the tar has a .cls of the same key
-    numbers: np.ndarray  # (n,) bytes: what it holds
+    members: np.ndarray  # as of `members`
+    numbers: np.ndarray  # (n,) bytes: what the .cls of the same key holds, b"" where the tar has none
 
 
-class Shards(Blobs):
-    """Members of tars, one tar after the other."""
+def members(found: Sequence[tuple[str, tarfile.TarInfo]]) -> np.ndarray:
+    """Members of a tar by name, as an array (n,) with the fields name, in UTF-8, offset of the first byte, and size."""
+    rows = [(name.encode(errors="surrogateescape"), member.offset_data, member.size) for name, member in found]
+    longest = max((len(name) for name, *_ in rows), default=1)
+    return np.array(rows, dtype=[("name", f"S{longest}"), ("offset", np.int64), ("size", np.int64)])
 
-    def __init__(self, paths: Sequence[Path], members: Sequence[Members]):
-        self.paths, self.members = paths, members
-        self.ends = [*accumulate(len(part.names) for part in members)]
 
-    def __len__(self) -> int:
-        return self.ends[-1] if self.ends else 0
+def shards(paths: Sequence[Path], parts: Sequence[np.ndarray]) -> OnDemand[ByteRange]:
+    """The `members` of tars, one tar after the other."""
+    ends = [*accumulate(map(len, parts))]
 
-    def read(self, i: int) -> bytes:
-        return self.stretch(i).read()
+    def member(i: int) -> ByteRange:
+        shard = bisect_right(ends, i)
+        name, offset, size = parts[shard][i - ends[shard] + len(parts[shard])].item()
+        return ByteRange(paths[shard], offset, size, text_of(name))
 
-    def name(self, i: int) -> str:
-        return str(self.stretch(i))
-
-    def stretch(self, i: int) -> Stretch:
-        """Where member i is."""
-        shard = bisect_right(self.ends, i)
-        part = self.members[shard]
-        row = i - self.ends[shard] + len(part.names)
-        return Stretch(self.paths[shard], int(part.offsets[row]), int(part.sizes[row]), text_of(part.names[row]))
+    return OnDemand(ends[-1] if ends else 0, member)
 
 
 def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
     """The images in tars, in the order of the tars and of their members."""
     found, others = ([found_once(path, Classified, _classified) for path in some] for some in (paths, beside))
-    shards, whole = Shards(paths, [Members(*part[:3]) for part in found]), ", ".join(map(str, paths))
-    if not len(shards):
+    blobs, whole = shards(paths, [part.members for part in found]), ", ".join(map(str, paths))
+    if not len(blobs):
         raise ValueError(f"there are no images in {whole}: no member ends in {', '.join(ENDINGS)}.")
     with naming(whole):
-        if any(part.numbered.any() for part in found):
+        if any((part.numbers != b"").any() for part in found):
             labels = torch.tensor([*_classes(found)], device="cpu")
             labels, names = from_zero(labels, [*_classes(others)])
         else:
             labels, names = numbered([*_folders(found)], [*_folders(others)])
-    return Images(Encoded(shards, image=image), labels, classes=len(names), names=names)
+    return Images(Encoded(blobs, image=image), labels, classes=len(names), names=names)
 
 
 def found_once(path: Path, kind: Callable[..., M], find: Callable[[Path], M]) -> M:
@@ -128,14 +104,11 @@ def _classified(path: Path) -> Classified:
     classes: dict[str, bytes] = {}
     for name, member in files_in(path):
         if name.endswith(".cls"):
-            classes[key_of(name)] = Stretch(path, member.offset_data, min(member.size, LONGEST)).read()
+            classes[key_of(name)] = ByteRange(path, member.offset_data, min(member.size, LONGEST)).read()
         elif is_image(PurePath(name)):
             images.append((name, member))
-    numbers = [classes.get(key_of(name)) for name, _ in images]
     return Classified(
-        *Members.of(images),
-        np.array([number is not None for number in numbers], dtype=bool),
-        np.array([number or b"" for number in numbers], dtype=np.bytes_),
+        members(images), np.array([classes.get(key_of(name), b"") for name, _ in images], dtype=np.bytes_)
     )
 
 
@@ -149,7 +122,7 @@ def files_in(path: Path) -> Iterator[tuple[str, tarfile.TarInfo]]:
             members, end = list(archive), archive.offset
     except tarfile.TarError as error:
         raise ValueError(f"{path} is not a complete, uncompressed tar: {error}. Make or download it again.") from error
-    if Stretch(path, end, tarfile.BLOCKSIZE).read() != bytes(tarfile.BLOCKSIZE):
+    if ByteRange(path, end, tarfile.BLOCKSIZE).read() != bytes(tarfile.BLOCKSIZE):
         raise ValueError(f"{path} is not a complete tar: it has no end mark at byte {end}. Make or download it again.")
     named = {member.name: member for member in members}
     for member in members:
@@ -191,15 +164,15 @@ def text_of(name: bytes) -> str:
 def _folders(parts: Sequence[Classified]) -> Iterator[PurePath]:
     """The innermost folder of each image; folders above it name the tar or its split."""
     place: Callable[[str], PurePath] = cache(lambda parent: PurePath(PurePath(parent).name))
-    return (place(text_of(name).rpartition("/")[0]) for part in parts for name in part.names)
+    return (place(text_of(name).rpartition("/")[0]) for part in parts for name in part.members["name"])
 
 
 def _classes(parts: Sequence[Classified]) -> Iterator[int]:
     """The number in the .cls of each image. Raises ValueError where an image has none."""
     for part in parts:
-        for name, has, number in zip(part.names, part.numbered, part.numbers, strict=True):
-            if not has or not number.strip().isdigit():
-                told = f"a .cls of {bytes(number)!r}" if has else "no .cls"
+        for name, number in zip(part.members["name"], part.numbers, strict=True):
+            if not number.strip().isdigit():
+                told = f"a .cls of {bytes(number)!r}" if number else "no .cls"
                 raise ValueError(
                     f"the image {text_of(name)} has {told}; expected a .cls with a number for each image, or for none."
                 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward.arrays import as_tensor, check_number
-from pushforward.data.data import Data, Rows, naming, row_numbers
+from pushforward.data.data import Data, Rows, located, naming, row_numbers
 from pushforward.data.delimited import read_text
 from pushforward.data.folders import files_of
 from pushforward.data.sources import Source, Takes
@@ -46,9 +46,8 @@ class Windows(Data):
                 f"{max(map(len, documents), default=0)}. Set model.tokens lower, or data.across to join documents."
             )
         self.text, self.stride = torch.cat(documents), stride
-        self._ends = counts.cumsum(0)
         lengths = torch.tensor([len(document) for document in documents])
-        self._offsets = lengths.cumsum(0) - lengths - (self._ends - counts) * stride
+        self._ends, self._firsts = counts.cumsum(0), lengths.cumsum(0) - lengths
         self._within = torch.arange(tokens)
 
     def __len__(self) -> int:
@@ -56,12 +55,13 @@ class Windows(Data):
 
     def fetch(self, rows: Rows) -> tuple[Events, None]:
         rows = row_numbers(rows, len(self))
-        starts = rows * self.stride + self._offsets[torch.searchsorted(self._ends, rows, right=True)]
+        document, window = located(rows, self._ends)
+        starts = self._firsts[document] + self.stride * window
         return self.text[starts[:, None] + self._within].long(), None
 
 
 @dataclass(frozen=True)
-class TextSource(Source):
+class TextSource(Source[Windows]):
     """Text by name or path, as windows of tokens.
 
     `name` is a file, in the encodings and compressions of `data.delimited.read_text`; a folder of files `.txt`, `.md`,
@@ -80,16 +80,9 @@ class TextSource(Source):
     column: str = "text"  # of rows of `datasets`
     place: ClassVar[str] = "name"
 
-    def __str__(self) -> str:
-        return self.name
-
-    def training(self, takes: Takes) -> Windows:
-        """Windows at every place of the training text."""
-        return self._windows(self.texts()[0], takes, stride=1)
-
-    def held_out(self, takes: Takes) -> Windows:
-        """Windows of the held-out text that do not overlap."""
-        return self._windows(self.texts()[1], takes, stride=takes.event[0])
+    def part(self, takes: Takes, *, held_out: bool) -> Windows:
+        """Windows at every place of the text to learn; of the held-out text windows that do not overlap."""
+        return self._windows(self.texts()[held_out], takes, stride=takes.event[0] if held_out else 1)
 
     def learned(self) -> TextSource:
         tokenizer = self.tokenizer.learned(self._to_learn())

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from pushforward.arrays import check_number
-from pushforward.data.encoded import Encoded, Shape, fitted
-from pushforward.data.folders import ENDINGS, Stretch, Stretches
+from pushforward.data.encoded import ByteRange, Encoded, LazyImages, Shape, stacked
+from pushforward.data.folders import ENDINGS
 from pushforward.data.npz import reading
 from pushforward.data.recordings import ANIMATED, MOVIES, Recording, recorded
 from pushforward.optional import require
 
-Video = Tensor | Encoded | Recording  # frames in memory, or decoded when they are indexed
+Video = Tensor | LazyImages  # frames in memory, or decoded when they are indexed
 ARRAYS = ("clips", "videos", "frames", "video")  # of a .npz file
 
 
@@ -52,7 +52,7 @@ def open_videos(path: str | Path, *, image: Shape | None = None) -> list[Video]:
     if path.suffix == ".npz":
         with reading(path) as arrays:
             return _in_arrays(arrays, image)
-    return [recorded(Stretch(path), image)]
+    return [recorded(ByteRange(path), image)]
 
 
 def _in_folder(path: Path, image: Shape | None) -> list[Video]:
@@ -64,7 +64,7 @@ def _in_folder(path: Path, image: Shape | None) -> list[Video]:
     if frames and all(_is_animated(frame) for frame in frames):
         return [video for frame in frames for video in open_videos(frame, image=image)]
     if frames:
-        return [Encoded(Stretches([Stretch(frame) for frame in frames]), image=image)]
+        return [Encoded([*map(ByteRange, frames)], image=image)]
     if not others:
         raise ValueError(f"there are no frames in {path}: it holds no image, video or folder of them.")
     return [video for entry in others for video in open_videos(entry, image=image)]
@@ -99,17 +99,7 @@ def _in_arrays(arrays: Mapping[str, np.ndarray], image: Shape | None) -> list[Vi
         found = np.moveaxis(found, -3, -1)
     if found.shape[-1] not in (1, 3):
         raise ValueError(f"frames have 1 or 3 channels, first or last; these are of shape {found.shape[-3:]}.")
-    return [_stacked(video, image) for video in (found if found.ndim == 5 else found[None])]
-
-
-def _stacked(frames: np.ndarray, image: Shape | None) -> Tensor:
-    """Frames (F, H, W, C) as a video."""
-    if image is None or (frames.shape[-1], *frames.shape[1:3]) == tuple(image):
-        return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
-    from PIL import Image
-
-    pictures = (Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in frames)
-    return torch.from_numpy(np.stack([fitted(picture, image) for picture in pictures]))
+    return [stacked(video, image) for video in (found if found.ndim == 5 else found[None])]
 
 
 def write_video(frames: Sequence[Tensor] | Tensor, path: str | Path, *, rate: float = 8.0) -> None:

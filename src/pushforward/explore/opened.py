@@ -115,22 +115,24 @@ class Opened:
         self.saved = _written(self.run, WEIGHTS)
         return load_coded(self.run)
 
+    def _check(self, *kinds: str) -> None:
+        """Raise ValueError where the run is of another kind than these."""
+        if self.kind not in kinds:
+            raise ValueError(f"this is for {' and '.join(kinds)}, and {self.name} is of {self.kind or 'no such kind'}.")
+
     @cached_property
     def plane(self) -> Plane:
-        """Raises ValueError where it is no flow of two features."""
-        if self.kind != "plane":
-            raise ValueError(f"{self.name} is not an unconditional flow of two features.")
-        found = self._rows(ROWS)
-        if found is None:  # samples take the place of the data
-            return Plane(self.coded.flow, self.coded.flow.sample(ROWS, generator=torch.Generator().manual_seed(0)))
-        return Plane(self.coded.flow, found[0])
+        self._check("plane")
+        found, noise = self._rows(ROWS), torch.Generator().manual_seed(0)
+        # samples take the place of data that are not here
+        return Plane(self.coded.flow, found[0] if found else self.coded.flow.sample(ROWS, generator=noise))
 
     @cached_property
     def vectors(self) -> Vectors:
-        """Raises ValueError where it is no such flow, or its data are not here."""
-        found = self._rows(POINTS) if self.kind == "vectors" else None
-        if found is None:
-            raise ValueError(f"{self.name} is not a flow of vectors, or its data are not where they were.")
+        """Raises ValueError where its data are not here, too."""
+        self._check("vectors")
+        if (found := self._rows(POINTS)) is None:
+            raise ValueError(f"the data of {self.name} are not where they were.")
         columns = self.recipe.data.columns or tuple(f"x{i}" for i in range(*self.built.event))
         given = () if found[1] is None else self.recipe.data.context
         return Vectors(self.coded.flow, *found, columns, given)
@@ -145,9 +147,7 @@ class Opened:
 
     @cached_property
     def gallery(self) -> Gallery:
-        """Raises ValueError where it is no flow of images."""
-        if self.kind not in ("images", "documents"):
-            raise ValueError(f"{self.name} is not a flow of images.")
+        self._check("images", "documents")
         source, held_out, captions, text = self.recipe.data, None, [], None
         with suppress(ValueError, OSError):  # the data are not here
             if isinstance(source, CaptionDocuments):
@@ -160,38 +160,27 @@ class Opened:
 
     @cached_property
     def pictures(self) -> Pictures:
-        """Raises ValueError where it is no flow of images alone."""
-        if self.kind != "images":
-            raise ValueError(f"{self.name} is not a flow of images alone.")
+        self._check("images")
         return Pictures(self.gallery)
 
     @cached_property
     def documents(self) -> Documents:
-        """Raises ValueError where it is no flow of documents."""
-        source = self.recipe.data
-        if not isinstance(source, CaptionDocuments):
-            raise ValueError(f"{self.name} is not a flow of images with captions.")
-        return Documents(self.gallery, source)
+        self._check("documents")
+        return Documents(self.gallery, self.recipe.data)  # pyright: ignore[reportArgumentType]
 
     @cached_property
     def clips(self) -> Clips:
-        """Raises ValueError where it is no flow of clips."""
-        source = self.recipe.data
-        if self.kind != "clips" or not isinstance(source, SourceOfClips):
-            raise ValueError(f"{self.name} is not a flow of clips.")
-        return Clips(self.coded, source, self.recipe.codec)
+        self._check("clips")
+        return Clips(self.coded, self.recipe.data, self.recipe.codec)  # pyright: ignore[reportArgumentType]
 
     @cached_property
     def texts(self) -> Texts:
-        """Raises ValueError where it is no flow of texts."""
-        source = self.recipe.data
-        if self.kind != "texts" or not isinstance(source, TextSource):
-            raise ValueError(f"{self.name} is not a flow of texts.")
-        return Texts(self.coded, source.tokenizer)
+        self._check("texts")
+        return Texts(self.coded, self.recipe.data.tokenizer)  # pyright: ignore[reportAttributeAccessIssue]
 
     @cached_property
     def edits(self) -> Edits:
-        """Raises ValueError where it is no flow of images, or never learned the density without a class."""
+        """Raises ValueError where it never learned the density without a class, too."""
         check_null(self.run, self.recipe, "editing", "label")
         return Edits(self.run, self.pictures.gallery)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pushforward.codecs import CodecConfig, CodedFlow, placed
 from pushforward.data import SourceOfClips, write_video
-from pushforward.data.encoded import fitted
+from pushforward.data.encoded import ByteRange, Encoded
 from pushforward.data.videos import check_video
 from pushforward.evaluation import grid, zoomed
 from pushforward.flow import Flow
@@ -142,14 +142,8 @@ def _kept(learned: int) -> int:
 
 def _first(how: Drawing) -> Events:
     """The first frame as an event (1, 1, C, H, W), with the noise of the codec."""
-    from PIL import Image, UnidentifiedImageError
-
-    coded, path = how.coded, str(how.sampling.first_frame)
+    coded = how.coded
     channels, height, width = how.codec.data_shape(tuple(coded.flow.event))[1:]
-    try:
-        with Image.open(path) as picture:
-            pixels = torch.from_numpy(fitted(picture, (channels, height, width)).copy())
-    except (UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"{path} is no image that Pillow reads: {error}") from error
+    first = Encoded([ByteRange(Path(str(how.sampling.first_frame)))], image=(channels, height, width))
     noise = Keyed(how.sampling.seed, -1, rows=[0])
-    return coded.codec.encode(pixels[None, None], noise)[0].to(coded.flow.device)
+    return coded.codec.encode(first[torch.tensor([0])][None], noise)[0].to(coded.flow.device)

@@ -12,8 +12,7 @@ from torch import Tensor
 from pushforward.arrays import check_number
 from pushforward.codecs import CodedFlow
 from pushforward.data import CaptionDocuments, Document, Takes
-from pushforward.data.encoded import Encoded
-from pushforward.data.folders import Stretch, Stretches
+from pushforward.data.encoded import ByteRange, Encoded
 from pushforward.document_flow import DocumentFlow
 from pushforward.evaluation import (
     ORDINARY,
@@ -82,7 +81,7 @@ def _read(coded: CodedFlow, paths: Sequence[Path], seed: int) -> Tensor:
     """The images as events, with the codec's noise."""
     decoded = coded.codec.decode(torch.zeros(1, *coded.flow.event, device=coded.flow.device))
     channels, height, width = decoded.shape[1:]
-    pixels = Encoded(Stretches([*map(Stretch, paths)]), image=(channels, height, width))[torch.arange(len(paths))]
+    pixels = Encoded([*map(ByteRange, paths)], image=(channels, height, width))[torch.arange(len(paths))]
     return coded.codec.encode(pixels.to(coded.flow.device), Keyed(seed, rows=range(len(pixels))))[0]
 
 
