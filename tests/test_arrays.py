@@ -105,6 +105,7 @@ REFUSED = {
     "objects": (np.array([[1.0, object()]]), "holds <object .* in row 0, column 1, which is no number"),
     "nothing": (None, "is of type NoneType"),
     "dict": ({"a": [1.0]}, "is of type dict, and a flow takes arrays"),
+    "distribution": (torch.distributions.Normal(0, 1), "type Normal, .* Draw from it by its sample"),
     "sparse": (torch.eye(2).to_sparse(), "sparse tensor.*to_dense"),
     "ragged": ([[1.0], [1.0, 2.0]], "rows of different lengths"),
 }

@@ -84,6 +84,14 @@ def test_it_goes_inside_torch_s_own_distributions():
     assert plane()().event_shape == (1, 1, 2)
 
 
+@pytest.mark.parametrize("place", [lambda flow: torch.distributions.Independent(flow, 0), lambda flow: flow.stddev])
+def test_a_flow_in_the_place_of_its_distribution_is_told(place):
+    with pytest.raises(AttributeError, match=r"a flow is no distribution, and has no \w+\. flow\(\) is one"):
+        place(vector(2))
+    with pytest.raises(AttributeError, match="'Flow' object has no attribute 'probability'"):
+        vector(2).probability  # noqa: B018  # pyright: ignore
+
+
 def test_lampe_learns_a_posterior():
     """theta ~ N(0, I), x = theta + noise/2: the posterior of theta is N(0.8 x, 0.2 I)."""
     inference = pytest.importorskip("lampe.inference", reason="lampe is not installed")

@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -439,6 +440,10 @@ ERRORS = {
     "a roulette that never ends": (lambda: pf.transforms.Roulette(going_on=1.0), "going_on=1.0"),
     "nothing to check": (lambda: picture().check(X[:0], 0), "no events to check"),
     "empty chain": (lambda: pf.Chain(), "at least one part"),
+    "an inverse of another shape": (
+        lambda: pf.Inverse(pf.transforms.Patchify((1, 4, 4), 2)).latent_shape((1, 4, 4)),
+        "a Patchify changes the shape of events",
+    ),
     "patch": (
         lambda: pf.models.TarFlow(image=(1, 9, 8), patch=4).build(),
         "patches of side 4 do not tile an image of 9 × 8",
@@ -554,13 +559,16 @@ def concrete(kind: type) -> list[type]:
 
 
 BASES = {
-    "Concatenated": lambda: pf.bases.Concatenated(pf.bases.UniformAngle(1), pf.bases.StandardNormal(1)),
+    **{k.__name__: partial(k, 2) for k in concrete(pf.bases.Base) if k.__module__ == "pushforward.bases"},
+    "Concatenated": lambda: pf.bases.Concatenated(pf.bases.UniformAngle(1), StandardNormal(1)),
+    "Concatenated, normal": lambda: pf.bases.Concatenated(StandardNormal(1), StandardNormal(1)),
 }
 
 
-@pytest.mark.parametrize("kind", [k for k in concrete(pf.bases.Base) if k.__module__ == "pushforward.bases"])
-def test_every_base_has_no_density_at_infinity_and_none_of_nan(kind):
-    base = BASES.get(kind.__name__, lambda: kind(2))()
+@pytest.mark.parametrize("name", BASES)
+def test_every_base_has_no_density_at_infinity_and_none_of_nan(name):
+    base = BASES[name]()
+    assert base.standard == (name in ("StandardNormal", "Concatenated, normal"))
     for value in (torch.inf, -torch.inf):
         z = torch.tensor([[value, 0.0], [0.0, value], [value, value]])
         assert base.log_prob(z).eq(-torch.inf).all()

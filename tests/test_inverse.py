@@ -55,6 +55,7 @@ def test_one_learns_the_inverse_and_removes_the_noise():
     codec, inverse = GaussianNoise(levels=17, sigma=0.1), pf.LearnedInverse(flow, width=32, depth=1)
     before = {name: p.clone() for name, p in inverse.flow.named_parameters()}
     objective = InverseAlignment(inverse, codec, condition_dropout=0.1)
+    assert not objective.scores
     start = objective(images, labels, Keyed(0, rows=range(256)))[0].item()
     plan = Plan(steps=150, batch=64, lr=5e-3, average_decay=0.98)
     found = minimise(objective, pf.data.Arrays(images, labels), plan)

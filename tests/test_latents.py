@@ -482,6 +482,10 @@ def test_a_run_on_captions_draws_prompts(tmp_path):
     found = pf.evaluate(tmp_path / "run")
     parts, results = ("held-out", "training"), ("", ", without the caption", ", captions")
     assert found.keys() == {f"{part}{result}" for part in parts for result in results}
+    (tmp_path / "greys.npz").rename(other := tmp_path / "others.npz")
+    of_others = pf.evaluate(tmp_path / "run", data=str(other))
+    assert of_others.keys() == {f"held-out{result}, {other}" for result in results}, "none of them were learned"
+    other.rename(tmp_path / "greys.npz")
     chains = Chains(fills=2, steps=4)
     assert "chains: accepted" in str(pf.runs.inpaint(tmp_path / "run", tmp_path / "b.png", chains=chains)).replace(
         "'", ""
@@ -536,7 +540,9 @@ def test_a_density_given_captions_tells_them_apart():
     means = text.sum((1, 2))[:, None].expand(-1, 3).float()
     found = caption_retrieval(coded, Arrays(means, text.float()))
     assert (found.accuracy, found.candidates) == (1, 6)
-    assert str(found).endswith("of 60 images have their caption as the most probable of 6 (chance: 17%)")
+    assert str(found) == (
+        "100.0% of 60 images (95% interval: 94.0% to 100.0%) have their caption as the most probable of 6 (chance: 17%)"
+    )
     assert caption_retrieval(coded, Arrays(means.roll(1, 0), text.float())).accuracy == 0
     assert caption_retrieval(coded, Arrays(means, text * 0.0 + torch.tensor([1.0, -1.0, 0, 0]) * text)).accuracy == 0
     scores = image_text_score(flow, means[:6], text[:6].float())

@@ -166,6 +166,9 @@ def test_the_same_data_at_another_path_are_the_same_recipe_and_others_are_told(t
     of_stripes(tmp_path / "b" / "same.npz", first=3)
     with pytest.raises(ValueError, match=r"the data in .*same.npz are not those that .*run was begun with: there are"):
         pf.train(replace(here, data=ImageSource(str(tmp_path / "b" / "same.npz"))), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"the data in .*same.npz are not those that .*--data to evaluate"):
+        pf.evaluate(tmp_path / "run")
+    assert "held-out, a/set.npz" in pf.evaluate(tmp_path / "run", data="a/set.npz")
     with pytest.raises(ValueError, match=r"another recipe:\n    train.seed: then 0, now 1\n"):
         pf.train(replace(moved, train=replace(moved.train, seed=1)), tmp_path / "run")
 

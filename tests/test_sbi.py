@@ -183,3 +183,23 @@ def test_matching_that_sbi_does_not_train_is_refused(model):
     build = pf.interop.sbi.estimator(model, hidden=(8,))
     with pytest.raises(ValueError, match="no rounds of reflow and learns no coupling"):
         build(torch.randn(9, 2), torch.randn(9, 3))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "told"),
+    [
+        ("NPE_A", "NPE_A trains mixtures of Gaussians"),
+        ("FMPE", r"33 events and 2 conditions .* give estimator\(pf.models.FlowMatching\) to NPE"),
+        ("NPSE", "FMPE and NPSE ask so, which train networks of their own"),
+        ("NRE_A", "NRE trains classifiers of pairs"),
+        ("NRE_C", "NRE trains classifiers of pairs"),
+        ("BNRE", "NRE trains classifiers of pairs"),
+    ],
+)
+def test_trainers_of_other_networks_are_told_what_a_flow_is(trainer, told):
+    from sbi import inference
+
+    build = pf.interop.sbi.estimator(pf.models.FlowMatching, hidden=(8,))
+    trains = getattr(inference, trainer)(PRIOR, build, show_progress_bars=False)
+    with pytest.raises(TypeError, match=told):
+        trains.append_simulations(*simulated(33)).train(training_batch_size=10, max_num_epochs=1)

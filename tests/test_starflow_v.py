@@ -271,6 +271,11 @@ ERRORS = {
         lambda flow: flow.stream((), text(), size=(3, 2, 2, 2)),
         r"samples of shape \(None, 2, 2, 4",
     ),
+    "a clip without frames to draw": (lambda flow: flow.sample((), text(), size=(0, 2, 2, 4)), r"got \(0, 2, 2, 4\)"),
+    "a clip without frames to score": (
+        lambda flow: flow.log_prob(clip(0), text()),
+        r"batches of shape \(batch, None, 2, 2, 4\); x has shape \(2, 0, 2",
+    ),
     "no frame known": (lambda flow: flow.stream((), text(), size=(3, 2, 2, 4), known=clip(0)), "one at least"),
     "known frames of another size": (
         lambda flow: flow.stream((), text(), size=(3, 2, 2, 4), known=torch.zeros(1, 2, 4, 4)),

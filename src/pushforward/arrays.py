@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Size, Tensor
+from torch.distributions import Distribution
 
 EXACT = 2**53  # the largest of the integers from 0 on that float64 has all of
 NEARER = "Subtract a number near them all"
@@ -149,7 +150,10 @@ def _numbers(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == object and array.ndim:
         array = _real(array, name)
     if array.dtype == object:
-        raise ValueError(f"{name} is of type {type(array.item()).__name__}, and a flow takes arrays of numbers.")
+        remedy = " Draw from it by its sample." if isinstance(array.item(), Distribution) else ""
+        raise ValueError(
+            f"{name} is of type {type(array.item()).__name__}, and a flow takes arrays of numbers.{remedy}"
+        )
     if array.dtype.kind not in "biufc":
         words = array.dtype.kind in "US"
         held = repr(str(array.flat[0])) if words and array.size else str(array.dtype)

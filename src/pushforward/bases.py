@@ -20,6 +20,11 @@ class Base(nn.Module, ABC):
 
     event: tuple[int, ...]  # None where an axis is open
 
+    @property
+    def standard(self) -> bool:
+        """Whether the elements of z are independent and standard normal."""
+        return False
+
     @abstractmethod
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
         """log p(z | context), in nats, (batch,)."""
@@ -77,6 +82,10 @@ class StandardNormal(Fixed):
     tensor([-5.5136])
     """
 
+    @property
+    def standard(self) -> bool:
+        return type(self) is StandardNormal  # a subclass may have another density
+
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
         return -0.5 * sum_event(z.square() + math.log(2 * math.pi))
 
@@ -126,6 +135,10 @@ class Concatenated(Base):
         super().__init__()
         self.first, self.rest = first, rest
         self.event = (first.event[0] + rest.event[0],)
+
+    @property
+    def standard(self) -> bool:
+        return self.first.standard and self.rest.standard
 
     def log_prob(self, z: Events, context: Context | None = None) -> PerSample:
         first, rest = self._apart(z)

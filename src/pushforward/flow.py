@@ -77,6 +77,17 @@ class Flow(nn.Module):
         self.register_buffer("initialized", torch.tensor(False) if needs_data(self) else None)
         self.register_load_state_dict_post_hook(_complete)
 
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            if not hasattr(FlowDistribution, name):
+                raise
+            raise AttributeError(
+                f"a flow is no distribution, and has no {name}. flow() is one, or flow(context) where there are "
+                "conditions; in Pyro pushforward.interop.pyro.to_pyro(flow())."
+            ) from error
+
     @property
     def device(self) -> torch.device:
         return next(chain(self.parameters(), self.buffers())).device

@@ -55,8 +55,10 @@ def device_type(t: Tensor) -> str:
 
 
 def fits(size: Sequence[int], event: Sequence[int | None]) -> bool:
-    """Whether `size` is the shape `event`, in which None stands for any size."""
-    return len(size) == len(event) and all(axis is None or axis == n for n, axis in zip(size, event, strict=True))
+    """Whether `size` is the shape `event`, in which None stands for any size from 1 on."""
+    return len(size) == len(event) and all(
+        n > 0 if axis is None else n == axis for n, axis in zip(size, event, strict=True)
+    )
 
 
 def spread(t: PerSample, x: Events) -> Tensor:

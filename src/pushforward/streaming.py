@@ -80,7 +80,7 @@ def known_rows(known: Events, batch: torch.Size, event: tuple[int | None, ...]) 
     check_real(known, "known")
     before, (most, *element) = max(known.dim() - len(event), 0), event
     own = known.shape[before:]
-    if fits(own, (None, *element)) and 0 < own[0] <= (most or own[0]):
+    if fits(own, (None, *element)) and own[0] <= (most or own[0]):
         with suppress(RuntimeError):  # where it does not expand to the batch
             return known.expand((*batch, *own)).reshape(batch.numel(), *own)
     raise ValueError(

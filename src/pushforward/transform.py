@@ -236,8 +236,7 @@ class Chain(Transform):
 class Inverse(Transform):
     """A transform with forward and inverse exchanged: a MAF becomes an IAF.
 
-    Its `latent_shape` is right for transforms that keep the shape of events. `Unpatchify` undoes a `Patchify`, and
-    `inverted()` a `Regroup`, with the right one.
+    Its `latent_shape` is that of transforms that keep the shape of events; of others it raises ValueError.
     """
 
     def __init__(self, transform: Transform):
@@ -255,6 +254,14 @@ class Inverse(Transform):
 
     def decode(self, z: Events, context: Context | None = None) -> Events:
         return self.transform.encode(z, context)
+
+    def latent_shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        if self.transform.latent_shape(event) != event:
+            raise ValueError(
+                f"a {type(self.transform).__name__} changes the shape of events, and its Inverse does not know how. "
+                "Unpatchify undoes a Patchify, and inverted() a Regroup."
+            )
+        return event
 
     def diagnose(self, x: Events, z: Events, context: Context | None = None) -> Diagnosis | None:
         found = self.transform.diagnose(z, x, context)

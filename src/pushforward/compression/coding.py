@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushforward.arrays import as_tensor
-from pushforward.bases import StandardNormal
 from pushforward.codecs import Codec, CodedFlow, GaussianCodebook, Identity, TokenCells, codec_of
 from pushforward.compression.container import VERSION, Header, digest, packed, unpacked
 from pushforward.compression.direct import Direct, direct
@@ -213,7 +212,7 @@ def _coded(model: Model) -> CodedFlow:
 def _check(flow: Flow, codec: Codec, data: Tensor) -> None:
     if flow.conditions:
         raise ValueError(f"only unconditional flows can code; this one is conditioned on {[*flow.conditions]}.")
-    if type(flow.base) is not StandardNormal:
+    if not flow.base.standard:
         raise ValueError(f"only latents with a standard normal base can be coded; this is {type(flow.base).__name__}.")
     event = flow.event[:-1] if isinstance(codec, TEXT) else flow.event
     if data.shape[1:] != event:

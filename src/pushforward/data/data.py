@@ -177,7 +177,7 @@ def located(rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def evenly_spread(n: int, some: int = 1000) -> range:
-    """Some rows of n, evenly spread; all where there are no more than that."""
+    """Rows of n, evenly spread: all where there are at most `some`, otherwise `some` or up to twice as many."""
     return range(0, n, max(1, n // some))
 
 

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import torch
 
 from pushforward.arrays import check_real, tensor_for
-from pushforward.bases import StandardNormal
 from pushforward.flow import Flow
 from pushforward.moves import Categorical, MixD, Tempered
 from pushforward.randomness import Source, draw, drawing
@@ -69,7 +68,7 @@ def check_candidates(flow: Flow, candidates: int) -> None:
     """Raise ValueError where a flow cannot draw so many candidates."""
     if candidates < 1:
         raise ValueError(f"one of the candidates is chosen, so there is one at least; got candidates={candidates}.")
-    if flow.conditions or not isinstance(flow.base, StandardNormal):
+    if flow.conditions or not flow.base.standard:
         raise ValueError(
             "candidates are drawn by unconditional flows with a standard normal base; this one has a "
             f"{type(flow.base).__name__} and the conditions {[*flow.conditions]}."

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward import conditions
 from pushforward.arrays import as_tensor
-from pushforward.codecs import CodedFlow
+from pushforward.codecs import CodedFlow, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
 from pushforward.randomness import Keyed
@@ -20,8 +20,8 @@ from pushforward.randomness import Keyed
 class HeldOut:
     """The mean of −log P over a data set, in the unit of its codec. Printed, it is one line.
 
-    It is an upper bound, from lower bounds on log P. The standard error is that of the mean over events; it includes
-    the noise of the codec, and of log-dets where they are estimated.
+    It is an upper bound, from lower bounds on log P; without a codec it is minus the log-density itself. The standard
+    error is that of the mean over events; it includes the noise of the codec, and of log-dets where they are estimated.
     """
 
     mean: float
@@ -31,12 +31,15 @@ class HeldOut:
     samples: int  # K: draws of the codec for each event
     codec: str
     exact: bool = True  # whether the flow computes log-dets exactly
+    bound: bool = True  # whether it is one: the codec draws
 
     def __str__(self) -> str:
-        bound = "a bound" if self.exact else "a bound on average, log-dets estimated"
+        told = "" if self.exact else "log-dets estimated; "
+        if self.bound:
+            bound = "a bound" if self.exact else "a bound on average, log-dets estimated"
+            told = f"{bound}: {self.codec}, K = {self.samples}; "
         return (
-            f"{self.mean:.3f} ± {self.standard_error:.3f} {self.unit} "
-            f"({bound}: {self.codec}, K = {self.samples}; mean ± s.e. over {self.events:,} events)"
+            f"{self.mean:.3f} ± {self.standard_error:.3f} {self.unit} ({told}mean ± s.e. over {self.events:,} events)"
         )
 
 
@@ -79,6 +82,7 @@ def held_out_mean(
         samples=samples,
         codec=repr(coded.codec),
         exact=coded.flow.exact,
+        bound=not isinstance(coded.codec, Identity),
     )
 
 

@@ -25,10 +25,10 @@ class Retrieval:
     candidates: int  # captions for each image, the true one among them
 
     def __str__(self) -> str:
+        low, high = _interval(self.accuracy, self.images)
         return (
-            f"{self.accuracy:.1%} ± {math.sqrt(self.accuracy * (1 - self.accuracy) / self.images):.1%} of "
-            f"{self.images:,} images have their caption as the most probable of {self.candidates} "
-            f"(chance: {1 / self.candidates:.0%})"
+            f"{self.accuracy:.1%} of {self.images:,} images (95% interval: {low:.1%} to {high:.1%}) have their caption "
+            f"as the most probable of {self.candidates} (chance: {1 / self.candidates:.0%})"
         )
 
 
@@ -76,6 +76,13 @@ def to_compare(own: Tensor, rows: Tensor, texts: int, candidates: int, seed: int
     shuffled = [torch.randperm(texts - 1, generator=keyed(seed, row), device="cpu") for row in rows.tolist()]
     others = own[rows, None] + 1 + torch.stack(shuffled)[:, : candidates - 1]
     return torch.cat([own[rows, None], others % texts], 1)
+
+
+def _interval(share: float, n: int) -> tuple[float, float]:
+    """Where a proportion lies of which n trials had this share, 95 times of 100: Wilson's interval, for any share."""
+    z2 = 1.96**2 / n
+    centre, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
 
 
 def _name(flow: Flow) -> str:

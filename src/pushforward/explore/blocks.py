@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pushforward.bases import StandardNormal
 from pushforward.conditions import Context, Given, expand
 from pushforward.flow import Flow
 from pushforward.shapes import Events
@@ -91,6 +90,6 @@ def bits(flow: Flow, found: list[Block], log_p: float) -> Events:
     elements are not standard normal is spread evenly.
     """
     nats = -torch.stack([block.log_slopes for block in found]).sum(0)
-    if isinstance(flow.base, StandardNormal):
+    if flow.base.standard:
         nats = nats + 0.5 * found[-1].z.square() + 0.5 * math.log(2 * math.pi)
     return (nats + (-log_p - nats.sum()) / nats.numel()) / math.log(2)

@@ -8,7 +8,9 @@ sbi simulates pairs of parameters θ and outcomes x, passes the first of them to
 trains the estimator itself. Its `ZukoFlow` needs a network for which network(context) is a torch Distribution, as it is
 for a `Flow`. This module standardises both sides from these pairs: `Flow.initialize` the events, and `Summary` what
 they are conditioned on. A model with `Matching` as its objective learns by flow matching, as in sbi's FMPE, and has
-densities by its own solver. The estimator that `train` returns has both:
+densities by its own solver. sbi's other trainers take other networks: NPE_A mixtures of Gaussians, NRE and BNRE
+classifiers, FMPE and NPSE vector fields, MNPE and MNLE estimators of categories too. The estimator that `train` returns
+has both:
 
     check_calibration(trained.net, theta, trained.embedding_net(x))        (pushforward.evaluation)
 
@@ -31,7 +33,7 @@ from pushforward.objectives import Independent, Matching
 from pushforward.transforms import ActNorm
 
 if TYPE_CHECKING:
-    from sbi.neural_nets.estimators import ConditionalDensityEstimator, ZukoFlow
+    from pushforward.interop.sbi_estimators import FlowEstimator
 
 INITIAL = 4096  # rows for data-dependent initialisation, of those that sbi trains on; sbi has shuffled them
 
@@ -42,7 +44,7 @@ def estimator(
     of: Literal["posterior", "likelihood"] = "posterior",
     embedding: nn.Module | None = None,
     **options: object,
-) -> Callable[[Tensor, Tensor], ConditionalDensityEstimator]:
+) -> Callable[[Tensor, Tensor], FlowEstimator]:
     """A `density_estimator` for sbi: it builds a model of random weights, initialised from the pairs (θ, x).
 
     `of` is "posterior", q(θ | x), for NPE, or "likelihood", q(x | θ), for NLE. sbi does not pass this to a builder, and
@@ -61,7 +63,9 @@ def estimator(
     if of not in ("posterior", "likelihood"):
         raise ValueError(f'an estimator is of the "posterior" (NPE) or of the "likelihood" (NLE); got {of!r}.')
 
-    def build(theta: Tensor, x: Tensor) -> ConditionalDensityEstimator:
+    def build(theta: Tensor, x: Tensor, num_components: int | None = None) -> FlowEstimator:
+        if num_components is not None:
+            raise TypeError("sbi's NPE_A trains mixtures of Gaussians, and a flow is none: give its estimator to NPE.")
         pairs = (theta, x) if of == "posterior" else (x, theta)
         events, conditions = (rows[:INITIAL] for rows in pairs)
         summary = Summary(conditions, nn.Identity() if embedding is None else copy.deepcopy(embedding))
@@ -74,23 +78,21 @@ def estimator(
     return build
 
 
-def _kind(flow: Flow) -> type[ZukoFlow]:
-    """The class of sbi's that trains this flow. Imported here, as sbi takes seconds to import.
+def _kind(flow: Flow) -> type[FlowEstimator]:
+    """The class of estimators that trains this flow. Imported here, as sbi takes seconds to import.
 
     Raises ValueError where flow matching has a coupling or rounds of reflow.
     """
-    if isinstance(flow.objective, Matching):
-        if flow.objective.reflows or flow.objective.coupling != Independent():
-            raise ValueError(
-                "sbi trains once, in batches: it makes no rounds of reflow and learns no coupling; got "
-                f"{flow.objective}. Use models.FlowMatching, or another model with objective=Matching()."
-            )
-        from pushforward.interop.sbi_matching import MatchedFlow
+    from pushforward.interop.sbi_estimators import FlowEstimator, MatchedFlow
 
-        return MatchedFlow
-    from sbi.neural_nets.estimators import ZukoFlow
-
-    return ZukoFlow
+    if not isinstance(flow.objective, Matching):
+        return FlowEstimator
+    if flow.objective.reflows or flow.objective.coupling != Independent():
+        raise ValueError(
+            "sbi trains once, in batches: it makes no rounds of reflow and learns no coupling; got "
+            f"{flow.objective}. Use models.FlowMatching, or another model with objective=Matching()."
+        )
+    return MatchedFlow
 
 
 class Summary(nn.Module):

@@ -26,6 +26,7 @@ class InverseAlignment(Objective):
     """
 
     unit = "squared error"
+    scores = False
 
     def __init__(self, inverse: LearnedInverse, codec: Codec = Identity(), *, condition_dropout: float = 0.0):
         super().__init__()

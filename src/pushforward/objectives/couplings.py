@@ -16,7 +16,6 @@ from torch import Generator, Tensor
 
 from pushforward import conditions
 from pushforward.arrays import check_number
-from pushforward.bases import StandardNormal
 from pushforward.conditions import Context
 from pushforward.flow import Flow
 from pushforward.optional import require
@@ -214,13 +213,13 @@ class TrainedFlow(Coupling):
     """Data with their latents in a normalizing flow that has learned them: its own one-to-one map, made continuous.
 
     The better the flow, the closer to normal its latents are. The flow has the conditions of the flow that is trained,
-    or none, and a `StandardNormal` base. Raises ValueError where it has another base, or latents of another size.
+    or none, and a standard normal base. Raises ValueError where it has another base, or latents of another size.
     """
 
     flow: Flow
 
     def __post_init__(self):
-        if not isinstance(self.flow.base, StandardNormal):
+        if not self.flow.base.standard:
             raise ValueError(
                 f"the latents of a coupling are standard normal; this flow's base is a {type(self.flow.base).__name__}."
             )

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
-from pushforward.bases import StandardNormal
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
@@ -84,7 +83,7 @@ class VelocityRegression(Objective):
         *before, last = flattened(flow.transform)
         if not isinstance(last, Continuous) or any(isinstance(part, Continuous) for part in before):
             raise ValueError("flow matching trains a flow whose last transform, and no other, is Continuous.")
-        if not isinstance(flow.base, StandardNormal):
+        if not flow.base.standard:
             raise ValueError(f"flow matching starts from normal noise; the base is a {type(flow.base).__name__}.")
 
     @property

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, distributed
 
-from pushforward.bases import StandardNormal
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context, Given
 from pushforward.data import Data
@@ -43,7 +42,7 @@ class ProgressiveLikelihood(Likelihood):
         super().__init__(flow, codec, condition_dropout=condition_dropout)
         parts = [*flow.transform] if isinstance(flow.transform, Chain) else []
         places = [i for i, part in enumerate(parts) if any(True for _ in part.parameters())]
-        if len(places) < 2 or not isinstance(flow.base, StandardNormal):
+        if len(places) < 2 or not flow.base.standard:
             raise ValueError(
                 "progressive training is of a chain of two parts or more that have weights, with a standard normal "
                 f"base; this flow has {len(places)} and a {type(flow.base).__name__}."

@@ -52,6 +52,13 @@ def check_learned(run: str | PathLike[str], recipe: Recipe, rows: int, fingerpri
         )
 
 
+def check_unchanged(run: str | PathLike[str], recipe: Recipe) -> None:
+    """Raise ValueError where the training data of the recipe are no longer those that the run learned."""
+    if read_note(run):
+        learned = recipe.training_data()
+        check_learned(run, recipe, len(learned), learned.fingerprint())
+
+
 def check_apart(out: Path, run: str | PathLike[str], *read: str | PathLike[str]) -> None:
     """Raise ValueError where a file that would be written is one that the run learned, or that is read."""
     for each in (_path(recipe_of(run).data), *map(Path, read)):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pushforward.codecs import CodedFlow, Identity
+from pushforward.codecs import CodedFlow
 from pushforward.data import (
     Arrays,
     CaptionDocuments,
@@ -38,7 +38,7 @@ from pushforward.evaluation import (
 )
 from pushforward.randomness import keyed
 from pushforward.recipe import Recipe
-from pushforward.runs.data import check_learned, images_of, read_note, recipe_of
+from pushforward.runs.data import check_unchanged, images_of, read_note, recipe_of
 from pushforward.runs.documents import held_out_pairs, measured_documents
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
@@ -123,6 +123,8 @@ def evaluate(
     if features and isinstance(recipe.data, TableSource | TextSource | CaptionDocuments):
         raise ValueError(f"--features is for images, and {run} learned {recipe.data}.")
     check_sampling(run, recipe, sampling)
+    if data is None:
+        check_unchanged(run, recipe)
     coded = load_coded(run, device=device)
     results = _measured(run, coded, recipe, data, samples)
     if features:
@@ -143,9 +145,6 @@ def _measured(
     source, takes = recipe.data if data is None else recipe.data.at(data), recipe.takes()
     match source:
         case TableSource():
-            if data is None:
-                learned = source.training(takes)
-                check_learned(run, recipe, len(learned), learned.fingerprint())
             rows = source.held_out(takes) if data is None else source.rows(source.table())
             yield from _measured_table(coded, rows, source.columns, samples)
         case TextSource():
@@ -154,7 +153,7 @@ def _measured(
         case CaptionDocuments():
             yield from measured_documents(coded, source, takes)
         case Captioned():
-            for name, rows in _captioned(source, takes).items():
+            for name, rows in _captioned(source, takes, learned=data is None).items():
                 for what, result in _of_captions(coded, rows, samples, null=knows_null(recipe, "text")):
                     yield f"{name}{what}", result
         case _:
@@ -169,7 +168,7 @@ def _qualities(
     told = f"samples, guidance {sampling.guidance:g}"
     if isinstance(recipe.data, Captioned):
         source = recipe.data if data is None else recipe.data.at(data)
-        for name, rows in _captioned(source, recipe.takes()).items():
+        for name, rows in _captioned(source, recipe.takes(), learned=data is None).items():
             yield f"{name}, {told}", prompted_quality(coded, rows, extract, n, sampling)
     else:
         yield told, sample_quality(coded, images_of(run, data), extract, n, sampling)
@@ -187,11 +186,14 @@ def _likelihoods(coded: CodedFlow, recipe: Recipe, rows: Data, samples: int) -> 
         yield "unseen pairs", held_out_mean(coded, recipe.data.pairs(recipe.takes()), samples=samples)
 
 
-def _captioned(source: Captioned, takes: Takes) -> dict[str, Data]:
-    """Images whose captions were held out, and as many of the training."""
-    held_out, learned = source.held_out(takes), source.training(takes)
-    some = Order(len(learned), seed=0)[0 : min(len(held_out), len(learned))]
-    return {"held-out": held_out, "training": Arrays(*learned.fetch(some))}
+def _captioned(source: Captioned, takes: Takes, *, learned: bool) -> dict[str, Data]:
+    """Images whose captions are held out, and, where the run learned this source, as many of the training."""
+    held_out = source.held_out(takes)
+    if not learned:
+        return {"held-out": held_out}
+    training = source.training(takes)
+    some = Order(len(training), seed=0)[0 : min(len(held_out), len(training))]
+    return {"held-out": held_out, "training": Arrays(*training.fetch(some))}
 
 
 def _of_captions(
@@ -209,8 +211,10 @@ def _measured_table(
 ) -> Iterator[tuple[str, HeldOutLogProb | ColumnRanks]]:
     """The log-density of rows, and their calibration where they have no weights, by name."""
     mean = held_out_mean(coded, rows, samples=samples)
-    bound = not isinstance(coded.codec, Identity)
-    yield "held-out log p", HeldOutLogProb(-mean.mean, mean.standard_error, mean.events, samples, bound, mean.exact)
+    yield (
+        "held-out log p",
+        HeldOutLogProb(-mean.mean, mean.standard_error, mean.events, samples, mean.bound, mean.exact),
+    )
     if rows.weights is None:
         some = rows.part(range(min(RANKED, len(rows))))
         x = coded.codec.encode(some.events, keyed(0))[0]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pushforward.bases import Base, StandardNormal
+from pushforward.bases import Base
 from pushforward.conditions import Context
 from pushforward.moves import Affine, Move
 from pushforward.networks import CausalNetwork, Guided, Resumed, Rule
@@ -48,7 +48,7 @@ class Autoregressive(Triangular, Solving, Guidable):
     def log_prob(self, x: Tokens, base: Base, context: Context | None = None) -> PerSample:
         own = type(self.move).log_density is not Move.log_density  # else it is computed from z
         unchanged = is_unchanged(self, Autoregressive) and type(self).slopes is Autoregressive.slopes
-        if not (own and unchanged and type(base) is StandardNormal):
+        if not (own and unchanged and base.standard):
             return super().log_prob(x, base, context)
         return sum_event(self.move.log_density(x, self.net(x, context)))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pushforward.bases import Base, StandardNormal
+from pushforward.bases import Base
 from pushforward.computed import Computed
 from pushforward.conditions import Context
 from pushforward.plain import is_unchanged
@@ -80,7 +80,7 @@ class Permuted(Triangular):
         return self.order.restore(z), log_det
 
     def log_prob(self, x: Events, base: Base, context: Context | None = None) -> PerSample:
-        if not (type(base) is StandardNormal and is_unchanged(self, Permuted)):
+        if not (base.standard and is_unchanged(self, Permuted)):
             return super().log_prob(x, base, context)
         # every order has the same density
         return self.step.log_prob(self.order.arrange(x), base, context)

@@ -1,9 +1,11 @@
-"""The estimator of sbi that learns by flow matching: `interop.sbi.estimator` of a model that does.
+"""The estimators of sbi that `interop.sbi.estimator` builds.
 
 Written for sbi 0.27, which is imported here.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sbi.neural_nets.estimators import ZukoFlow
 from torch import Tensor
@@ -13,7 +15,24 @@ from pushforward.objectives import VelocityRegression
 from pushforward.randomness import keyed
 
 
-class MatchedFlow(ZukoFlow):
+class FlowEstimator(ZukoFlow):
+    """A density estimator. Trainers of other kinds of networks are told so when they first call it."""
+
+    def forward(self, *_: Any) -> Tensor:
+        raise TypeError(
+            "sbi's NRE trains classifiers of pairs, and a flow is a density: give its estimator to NPE or NLE."
+        )
+
+    def log_prob(self, input: Tensor, condition: Tensor) -> Tensor:  # noqa: A002
+        if input.dim() == 1 + len(self.input_shape) and len(condition) not in (1, len(input)):
+            raise TypeError(
+                f"{len(input)} events and {len(condition)} conditions are no pairs. sbi's FMPE and NPSE ask so, which "
+                "train networks of their own: for flow matching give estimator(pf.models.FlowMatching) to NPE."
+            )
+        return super().log_prob(input, condition)
+
+
+class MatchedFlow(FlowEstimator):
     """A flow whose loss in sbi's training is the squared error of its velocity; it scores and samples by its solver.
 
     In evaluation its times and noise are the same in every epoch: sbi compares losses to end a training.
