@@ -24,29 +24,45 @@ from pushforward.objectives import Progressive
 from pushforward.recipes import brown_words, shakespeare_characters
 
 TEXTS = {"shakespeare": shakespeare_characters, "brown": brown_words}
-NAMES = ("baseline", "affine", "mix1", "mixd", "mixd_of_two", "progressive")
+NAMES = (
+    "baseline",
+    "affine",
+    "mix1",
+    "mixd",
+    "mixd_of_two",
+    "mixd_progressive",
+    "small_flow",
+    "small_flow_progressive",
+)
 
 
 def recipe(text: str, name: str, steps: int | None = None) -> pf.Recipe:
-    """The recipe of a text with a model of four transformer layers, by name. "progressive" is mixd, step by step."""
+    """The recipe of a text with a model of four transformer layers by name, or with a small flow of two.
+
+    A flow that is "…_progressive" is trained step by step, in as many training steps altogether.
+    """
     ours = TEXTS[text]()
     model, codec = ours.model, ours.codec
     assert isinstance(model, TarFlowLM)
     assert isinstance(codec, TokenCodebook)
-    plan = replace(ours.train, steps=steps or ours.train.steps)
+    ours = replace(ours, train=replace(ours.train, steps=steps or ours.train.steps))
     if name == "baseline":
         model = AutoregressiveLM(tokens=model.tokens, width=model.width, vocabulary=codec.vocabulary, depth=4)
-        return replace(ours, model=model, codec=TokenCells(codec.vocabulary, unit=codec.unit), train=plan)
+        return replace(ours, model=model, codec=TokenCells(codec.vocabulary, unit=codec.unit))
+    if name.endswith("_progressive"):
+        joint = recipe(text, name.removesuffix("_progressive"), steps)
+        plan = replace(joint.train, steps=joint.train.steps // len(joint.model.depths))
+        return replace(joint, objective=Progressive(), train=plan)
+    if name == "small_flow":
+        model = replace(model, features=2, width=64, depths=(1, 1))
+        return replace(ours, model=model, codec=replace(codec, features=2, sigma=0.1))
     flows = {
         "affine": replace(model, depths=(1, 1, 2), move=Affine(), first=None),
         "mix1": replace(model, depths=(1, 1, 2), move=Mix1Options(16, (32,)), first=None),
         "mixd": replace(model, depths=(2, 1, 1)),
         "mixd_of_two": model,
     }
-    if name == "progressive":
-        plan = replace(plan, steps=plan.steps // 3)
-        return replace(ours, model=flows["mixd"], objective=Progressive(), train=plan)
-    return replace(ours, model=flows[name], train=plan)
+    return replace(ours, model=flows[name])
 
 
 def main() -> None:

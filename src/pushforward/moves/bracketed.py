@@ -2,7 +2,8 @@
 
 Each step goes to Newton's point if that lies inside the bracket, else to the middle; every third step goes to the
 middle too, unless Newton's step is at most half as long as the step before. The point with the smallest residual is
-returned. The number of steps is fixed: a loop that depends on values could not be compiled.
+returned. There are fewer steps where values can be read and no point moves; a loop that depends on values could not be
+compiled.
 
 Gradients follow from the implicit function theorem: with f(x; θ) = y, dx = (dy − ∂f/∂θ dθ) / (∂f/∂x). One Newton step
 from the root has length zero and this derivative; a second step has the right second derivatives too.
@@ -16,7 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pushforward.recording import differentiable
+from pushforward.recording import differentiable, readable
 
 # for raw parameters N(0, 1) 10 steps reach the last bits of float64, for N(0, 3²) 20, for N(0, 10²) 30; in float32 22
 STEPS = {torch.float32: 22, torch.float64: 30}
@@ -58,6 +59,8 @@ def _solve(newton: Pair, lower: Tensor, upper: Tensor) -> Tensor:
     for i in range(STEPS[x.dtype]):
         residual, step = newton(x)
         best, least = torch.where(residual.abs() < least, x, best), torch.minimum(residual.abs(), least)
+        if readable(x) and (least <= 16 * torch.finfo(x.dtype).eps).all():
+            break
         lower, upper = torch.where(residual > 0, x, lower), torch.where(residual > 0, upper, x)
         inside = (x + step >= lower) & (x + step <= upper)
         if i % 3 == 2:

@@ -28,7 +28,7 @@ from torch import Tensor
 from pushforward.arrays import check_number
 from pushforward.moves.bounds import SoftClip
 from pushforward.moves.bracketed import Pair, inverted
-from pushforward.moves.distributions import Component, Gaussian, Logistic
+from pushforward.moves.distributions import Component, Gaussian, Logistic, exp
 from pushforward.moves.move import Elementwise, Move
 from pushforward.recording import readable
 from pushforward.shapes import at_least_float32
@@ -46,7 +46,7 @@ def mixture_forward(x: Tensor, params: MixtureParams, component: type[Component]
     """x (*) -> y and log dy/dx (*), for parameters (*, components)."""
     log_weight, mean, log_scale = params
     place = (x[..., None] - mean) * torch.exp(-log_scale)
-    upper = (log_weight.detach().exp() * component.cdf(place.detach())).sum(-1) > 0.5
+    upper = (exp(log_weight.detach()) * component.cdf(place.detach())).sum(-1) > 0.5
     side = 1 - 2 * upper.to(place.dtype)
     log_cdf, log_hazard = _log_cdf_and_hazard(place * side[..., None], params, component)
     y = component.quantile(log_cdf)
@@ -79,7 +79,7 @@ def _log_cdf_and_hazard(place: Tensor, params: MixtureParams, component: type[Co
     Where no F is in a far tail a sum of probabilities is as precise as one of logarithms, in a fraction of the time.
     """
     log_weight, _, log_scale = params
-    cdf = (log_weight.exp() * component.cdf(place)).sum(-1)
+    cdf = (exp(log_weight) * component.cdf(place)).sum(-1)
     if readable(cdf) and cdf.numel() and cdf.min() > torch.finfo(cdf.dtype).tiny ** 0.5:
         log_cdf = cdf.log()
         return log_cdf, (log_weight + component.log_pdf(place) - log_scale).logsumexp(-1) - log_cdf
