@@ -42,4 +42,4 @@ __all__ = [
     "__version__", "bases", "codecs", "compression", "conditions", "data", "editing", "evaluate", "evaluation", "fit",
     "fit_density", "graphed", "hub", "interop", "load", "models", "moves", "networks", "objectives", "pretrained",
     "recipes", "runs", "sample", "save", "solve", "train", "training", "transforms",
-]  # fmt: skip  # fmt: skip
+]  # fmt: skip

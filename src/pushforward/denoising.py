@@ -49,8 +49,7 @@ class Score(Denoiser):
 
     def __init__(self, chunk: int = 64):
         super().__init__()
-        if chunk < 1:
-            raise ValueError(f"a chunk has at least one row; got chunk={chunk}.")
+        check_number(chunk, "chunk, in rows,", least=1)
         self.chunk = chunk
 
     def forward(self, log_prob: LogProb, x: Events, sigma: PerSample, context: Context) -> Events:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Iterator
 from functools import partial
@@ -41,9 +40,7 @@ def graphed(flow: Flow) -> Flow:
     >>> fast.transform.why
     'functions are captured on cuda; this one runs on cpu'
     """
-    twin = copy.copy(flow)
-    twin._modules = {**flow._modules, "transform": Graphed(flow.transform)}
-    return twin
+    return flow.with_transform(Graphed(flow.transform))
 
 
 class Graphed(Transform):

@@ -20,7 +20,7 @@ from pushforward.arrays import sizes
 from pushforward.bases import Base
 from pushforward.conditions import Context, Given, Label, Text
 from pushforward.flow import Flow, Shape
-from pushforward.networks import InverseTransformer, LabelPrefix, TextPrefix
+from pushforward.networks import InverseTransformer, LabelPrefix, Prefix, TextPrefix
 from pushforward.randomness import Source, drawing
 from pushforward.shapes import Events, Tokens
 from pushforward.transform import flattened, trace
@@ -113,7 +113,7 @@ class LearnedInverse(nn.Module):
         return self._patches.restore(self.net(self.tokens(z), context)[-1])
 
 
-def _prefix(flow: Flow, width: int) -> TextPrefix | LabelPrefix | None:
+def _prefix(flow: Flow, width: int) -> Prefix | None:
     match list(flow.conditions.items()):
         case []:
             return None

@@ -36,4 +36,4 @@ __all__ = [
     "FrozenClipAutoencoder", "GaussianCodebook", "GaussianNoise", "Identity", "ImageAutoencoder", "IntegerCodec",
     "Terms", "TokenCells", "TokenCodebook", "TrainedAutoencoder", "UniformDequantization", "VariationalAutoencoder",
     "VariationalDequantization", "bits_per_dim", "codec_of", "placed",
-]  # fmt: skip  # fmt: skip
+]  # fmt: skip

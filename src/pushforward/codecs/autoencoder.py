@@ -18,6 +18,7 @@ from pushforward.files import data_folder
 from pushforward.networks import taef2
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, PerSample
+from pushforward.transform import twin
 
 WEIGHTS = ("taef2_encoder.pth", "taef2_decoder.pth")
 
@@ -127,9 +128,7 @@ class FrozenAutoencoder(nn.Module, Codec):
             raise ValueError(
                 "the autoencoder has no decoder of noisy latents: train with Autoencoder(tuned=True), --codec.tuned."
             )
-        twin = copy.copy(self)
-        twin._modules = {**self._modules, "decoder": self.tuned}
-        return twin
+        return twin(self, _modules={**self._modules, "decoder": self.tuned})
 
     def decoding_error(self, x: Events, data: Tensor) -> PerSample | None:
         """The squared error of the tuned decoder on noisy latents x, an element of the image, (batch,).

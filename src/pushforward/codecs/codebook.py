@@ -37,11 +37,8 @@ class TokenCodebook(CodecConfig):
     unit: str = "nats/token"  # or bits/token, bits/char, bits/byte
 
     def __post_init__(self):
-        if self.vocabulary < 2 or self.features < 1:
-            raise ValueError(
-                f"a codebook has two tokens and one feature at least; got vocabulary={self.vocabulary}, "
-                f"features={self.features}."
-            )
+        check_number(self.vocabulary, "vocabulary", least=2)
+        check_number(self.features, "features", least=1)
         check_number(self.sigma, "sigma", above=0, below=1)
         if self.unit.partition("/")[0] not in ("bits", "nats"):
             raise ValueError(f"a unit is of bits or nats, such as bits/char; got {self.unit!r}.")

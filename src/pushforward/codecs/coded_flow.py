@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from pushforward.arrays import as_tensor, tensor_for
+from pushforward.arrays import as_tensor, check_number, tensor_for
 from pushforward.codecs.autoencoder import FrozenAutoencoder
 from pushforward.codecs.base import Codec
 from pushforward.conditions import Given, NoiseLevel
@@ -40,8 +40,7 @@ class CodedFlow:
         log of the mean over K samples of p(x_k) / q(x_k). Burda et al. 2016, arXiv:1509.00519. Where log-dets are
         estimated, only K = 1 is allowed, and the bound holds on average.
         """
-        if samples < 1:
-            raise ValueError(f"a bound takes at least one draw of the codec; got samples={samples}.")
+        check_number(samples, "samples, draws of the codec,", least=1)
         if samples > 1 and not self.flow.exact:
             raise ValueError(
                 f"with samples={samples} the noise of estimated log-dets would raise the bound. Give samples=1, or "

@@ -67,10 +67,6 @@ class BitsBack:
             z = step.decode(z, stack, self.grid)
         return self.points.push(z, stack, self.grid)
 
-    def bits(self, data: Tensor) -> Tensor:
-        """How many bits the points of the data take from the stack, for each element."""
-        return self.points.bits(data, self.grid)
-
     def _base(self, z: Tensor) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(z.numel()), np.full(z.numel(), 2.0**self.grid.bits)
 
@@ -139,7 +135,7 @@ def _encoded(coder: BitsBack | Direct, data: Tensor) -> tuple[np.ndarray, list[i
         for rows in batches:
             coder.encode(rows, stack)
         return stack.words, [len(rows) for rows in batches], 0
-    most = coder.bits(data[:1]).sum().item() if len(data) else 0
+    most = coder.points.bits(data[:1], coder.grid).sum().item() if len(data) else 0
     initial = int(most / 32) + 3
     while (found := _attempt(coder, data, initial)) is None:
         initial += initial // 8 + 1
@@ -148,7 +144,7 @@ def _encoded(coder: BitsBack | Direct, data: Tensor) -> tuple[np.ndarray, list[i
 
 def _attempt(coder: BitsBack, data: Tensor, initial: int) -> tuple[np.ndarray, list[int]] | None:
     words, batches, start = _random(initial), [], 0
-    bits = coder.bits(data[:LARGEST])
+    bits = coder.points.bits(data[:LARGEST], coder.grid)
     need = max(bits.mean().item() + MARGIN, 1) * bits[:1].numel()
     while start < len(data):
         rows = max(1, min(int(32 * len(words) / need), LARGEST, len(data) - start))

@@ -38,4 +38,4 @@ from pushforward.conditions.kinds import (
 __all__ = [
     "Array", "Condition", "Context", "Image", "Kind", "Label", "NoiseLevel", "Number", "Text", "TokenIds", "Values",
     "Vector", "batch_shape", "broadcast", "by_name", "concatenate", "drop", "each", "expand", "find", "read", "rows",
-]  # fmt: skip  # fmt: skip
+]  # fmt: skip

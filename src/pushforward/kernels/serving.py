@@ -68,4 +68,5 @@ def gradients_by(tensors: Callable[..., Any], inputs: Sequence[Tensor | None], g
 
 
 def autocasts() -> bool:
+    """Whether autocast is on for CPUs: kernels of networks but the transformer's compute in the weights' own dtype."""
     return torch.is_autocast_enabled("cpu")

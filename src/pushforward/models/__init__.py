@@ -69,4 +69,4 @@ __all__ = [
     "STARFlowV", "Shuffle", "TarFlow", "TarFlowLM", "VectorContinuous", "VectorFlowMap", "VectorFlowMatching",
     "VectorFlowPlusPlus", "VectorGlow", "VectorModel", "VectorOTFlowMatching", "VectorOrImage", "VectorRealNVP",
     "VectorRectifiedFlow",
-]  # fmt: skip  # fmt: skip
+]  # fmt: skip

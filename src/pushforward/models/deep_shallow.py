@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pushforward.conditions import Kind, Label, Text
-from pushforward.flow import Flow
 from pushforward.models.model import Model
 from pushforward.moves import Affine, Softplus
-from pushforward.networks import LabelPrefix, LayerOptions, PrefixTransformer, ScaledRotary, TextPrefix
-from pushforward.networks.prefix import Prefix
+from pushforward.networks import LabelPrefix, LayerOptions, Prefix, PrefixTransformer, ScaledRotary, TextPrefix
 from pushforward.transforms import Autoregressive, Patchify
 
 Self = TypeVar("Self", bound="DeepShallow")
@@ -41,9 +38,6 @@ class DeepShallow(Model):
         super().__post_init__()
         if self.text and self.classes:
             raise ValueError("the deep step reads one condition: give text= or classes=, not both.")
-
-    @abstractmethod
-    def build(self) -> Flow: ...
 
     def small(self: Self) -> Self:
         side = 4 * self.patch

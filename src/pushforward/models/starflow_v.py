@@ -20,8 +20,7 @@ from pushforward.bases import StandardNormal
 from pushforward.conditions import Kind, Number
 from pushforward.flow import Flow
 from pushforward.models.deep_shallow import DeepShallow
-from pushforward.networks import NumberPrefix, Prefixes
-from pushforward.networks.prefix import Prefix
+from pushforward.networks import NumberPrefix, Prefix, Prefixes
 from pushforward.transform import Chain, Triangular
 from pushforward.transforms import Flip, Framewise, Gridded, InSequence, Permuted, Unpatchify
 

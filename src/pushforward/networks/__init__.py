@@ -24,7 +24,15 @@ from pushforward.networks.masked import MaskedMLP
 from pushforward.networks.mlp import MLP, OfAngles
 from pushforward.networks.noise import NoiseTransformer
 from pushforward.networks.positions import Learned, Positions, Rotary, ScaledRotary
-from pushforward.networks.prefix import LabelPrefix, NumberPrefix, Prefixes, PrefixTransformer, TextPrefix, VectorPrefix
+from pushforward.networks.prefix import (
+    LabelPrefix,
+    NumberPrefix,
+    Prefix,
+    Prefixes,
+    PrefixTransformer,
+    TextPrefix,
+    VectorPrefix,
+)
 from pushforward.networks.resumed import Resumed
 from pushforward.networks.transformer import CausalTransformer
 from pushforward.networks.two_streams import LanguageStream, Reading, TwoStreams
@@ -38,7 +46,8 @@ __all__ = [
     "Encoded", "FlowMapNet", "FrozenLanguageModel", "GatedAttentionNet", "GatedConvolution", "GraphDecoder", "Guided",
     "GuidedVelocity", "InverseTransformer", "LabelEmbedding", "LabelPrefix", "LanguageDecoder", "LanguageModelSizes",
     "LanguageStream", "LayerOptions", "Learned", "MaskedMLP", "NoiseEmbedding", "NoiseTransformer", "NumberPrefix",
-    "OfAngles", "Positions", "PrefixTransformer", "Prefixes", "Push", "Reading", "ResNet", "Resumed", "Rotary", "Rule",
-    "ScaledRotary", "Shallow", "SpreadConvolution", "Summed", "TextPrefix", "TwoStreams", "UNetOptions", "Units",
-    "VectorEmbedding", "VectorPrefix", "Velocity", "VelocityMLP", "VelocityUNet", "VelocityViT", "ViT", "ViTOptions",
-]  # fmt: skip  # fmt: skip
+    "OfAngles", "Positions", "Prefix", "PrefixTransformer", "Prefixes", "Push", "Reading", "ResNet", "Resumed",
+    "Rotary", "Rule", "ScaledRotary", "Shallow", "SpreadConvolution", "Summed", "TextPrefix", "TwoStreams",
+    "UNetOptions", "Units", "VectorEmbedding", "VectorPrefix", "Velocity", "VelocityMLP", "VelocityUNet", "VelocityViT",
+    "ViT", "ViTOptions",
+]  # fmt: skip

@@ -48,6 +48,7 @@ class GraphDecoder(Decoder):
 
 
 def aligned(tokens: int) -> int:
+    """So many tokens, rounded up to a length of memory that fast attention takes."""
     return -(-tokens // ALIGNED) * ALIGNED
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from pushforward.conditions import Context
 from pushforward.initialization import zeroed
 from pushforward.networks.attention import heads_for
-from pushforward.networks.prefix import LabelPrefix, TextPrefix
+from pushforward.networks.prefix import Prefix
 from pushforward.networks.transformer import Layer
 from pushforward.plain import computes_in
 from pushforward.randomness import normal
@@ -40,7 +40,7 @@ class InverseTransformer(nn.Module):
         width: int,
         depth: int,
         steps: int,
-        prefix: TextPrefix | LabelPrefix | None = None,
+        prefix: Prefix | None = None,
     ):
         super().__init__()
         self.prefix = prefix

@@ -12,7 +12,7 @@ from pushforward.conditions import Context
 from pushforward.initialization import zeroed
 from pushforward.networks.layers import GroupedLayer, LayerOptions, RMSNorm
 from pushforward.networks.positions import ScaledRotary
-from pushforward.networks.prefix import LabelPrefix, TextPrefix
+from pushforward.networks.prefix import Prefix
 from pushforward.plain import computes_in
 from pushforward.shapes import Events, patchify, unpatchify
 
@@ -39,7 +39,7 @@ class NoiseTransformer(nn.Module):
         width: int,
         depth: int,
         options: LayerOptions | None = None,
-        prefix: TextPrefix | LabelPrefix | None = None,
+        prefix: Prefix | None = None,
         window: tuple[int, int] | None = None,
     ):
         super().__init__()

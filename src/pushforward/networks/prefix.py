@@ -22,7 +22,13 @@ from pushforward.randomness import normal
 from pushforward.shapes import Tokens, at_least_float32
 
 
-class TextPrefix(nn.Module):
+class Prefix(nn.Module):
+    """The base class of context encoders that make tokens: context -> (batch, tokens, width)."""
+
+    tokens: int
+
+
+class TextPrefix(Prefix):
     """The tokens of a text as a prefix. Context -> (batch, tokens, width).
 
     Embeddings of padding are zeros, which are read like others; in rows that are null all are. `name` names the
@@ -40,7 +46,7 @@ class TextPrefix(nn.Module):
         return self.linear(text.value.masked_fill(none[..., None], 0).to(computes_in(self.linear)))
 
 
-class LabelPrefix(nn.Module):
+class LabelPrefix(Prefix):
     """A class label as a prefix of one token, with a learned null. Context -> (batch, 1, width).
 
     `name` names the condition that it reads.
@@ -60,7 +66,7 @@ class LabelPrefix(nn.Module):
         return self.linear(one_hot.to(computes_in(self.linear)))[:, None]
 
 
-class NumberPrefix(nn.Module):
+class NumberPrefix(Prefix):
     """A number, such as a noise level or a frame rate, as a prefix of one token. Context -> (batch, 1, width).
 
     A linear map of the cosines and sines of v · 1000 · 10000^(−k / n), k = 0 … n − 1; the null is a learned vector.
@@ -85,7 +91,7 @@ class NumberPrefix(nn.Module):
         return torch.where(number.null[:, None], self.null, self.linear(features))[:, None]
 
 
-class VectorPrefix(nn.Module):
+class VectorPrefix(Prefix):
     """A standardised vector as a prefix of one token, with a learned null. Context -> (batch, 1, width).
 
     `name` names the condition that it reads.
@@ -101,19 +107,16 @@ class VectorPrefix(nn.Module):
         return self.embedding(context)[:, None]
 
 
-class Prefixes(nn.Module):
+class Prefixes(Prefix):
     """Prefixes one after another. Context -> (batch, tokens, width)."""
 
-    def __init__(self, *prefixes: TextPrefix | LabelPrefix | NumberPrefix | VectorPrefix):
+    def __init__(self, *prefixes: Prefix):
         super().__init__()
         self.each = nn.ModuleList(prefixes)
         self.tokens = sum(prefix.tokens for prefix in prefixes)
 
     def forward(self, context: Context | None) -> Tensor:
         return torch.cat([prefix(context) for prefix in self.each], 1)
-
-
-Prefix = TextPrefix | LabelPrefix | NumberPrefix | VectorPrefix | Prefixes
 
 
 class PrefixTransformer(GroupedTransformer):

@@ -17,4 +17,4 @@ __all__ = [
     "RK4", "AdaptiveSteps", "Autotuned", "Bosh3", "Divergence", "Dopri5", "Euler", "ExactDivergence", "FixedSteps",
     "Heun", "Hutchinson", "Jumps", "Midpoint", "ODESolver", "Solution", "Solve", "Tsit5", "blockwise_jacobi", "jacobi",
     "sequential",
-]  # fmt: skip  # fmt: skip
+]  # fmt: skip

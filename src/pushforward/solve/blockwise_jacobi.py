@@ -55,8 +55,7 @@ def blockwise_jacobi(
     Where gradients are needed, `sequential` solves. In a process group all ranks make the same sweeps, as sharded
     networks require, so all ranks must call it.
     """
-    if size < 1:
-        raise ValueError(f"a window has at least one token; got size={size}.")
+    check_number(size, "size, in tokens,", least=1)
     if tolerance is not None:
         check_number(tolerance, "tolerance", least=0)
     if torch.is_grad_enabled():

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.networks import Velocity
 from pushforward.randomness import Keyed, Source, draw, hashed
@@ -82,8 +83,7 @@ class ExactDivergence(Divergence):
     chunk: int = 64
 
     def __post_init__(self):
-        if self.chunk < 1:
-            raise ValueError(f"a chunk has one basis vector or more; got chunk={self.chunk}.")
+        check_number(self.chunk, "chunk, in basis vectors,", least=1)
 
     def probes(self, x: Events, generator: Source = None) -> None:
         return None
@@ -112,8 +112,7 @@ class Hutchinson(Divergence):
     seed: int = 0
 
     def __post_init__(self):
-        if self.probes_per_row < 1:
-            raise ValueError(f"an estimate takes one probe or more; got probes_per_row={self.probes_per_row}.")
+        check_number(self.probes_per_row, "probes_per_row", least=1)
         if self.distribution not in ("rademacher", "gaussian"):
             raise ValueError(f'probes are "rademacher" or "gaussian"; got distribution={self.distribution!r}.')
 

@@ -42,8 +42,7 @@ class AdaptiveSteps(ODESolver):
         for name in ("rtol", "atol"):
             if (tolerance := getattr(self, name)) is not None:
                 check_number(tolerance, name, above=0)
-        if self.most < 1:
-            raise ValueError(f"a solution may take one step or more; got most={self.most}.")
+        check_number(self.most, "most, a number of steps,", least=1)
 
     def tolerances(self, eps: float) -> tuple[float, float]:
         """rtol and atol for arithmetic of this rounding. Raises ValueError where it cannot resolve them."""

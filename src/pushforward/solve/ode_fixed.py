@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.solve.ode import Field, ODESolver, Solution, Step, stages
 from pushforward.solve.tableaux import EULER, HEUN, MIDPOINT, Tableau
 from pushforward.solve.tableaux import RK4 as CLASSICAL
@@ -20,8 +21,7 @@ class FixedSteps(ODESolver):
     steps: int
 
     def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"a grid has one step or more; got steps={self.steps}.")
+        check_number(self.steps, "steps", least=1)
 
     @property
     def least_evaluations(self) -> float:

@@ -43,4 +43,4 @@ __all__ = [
     "Residual", "Reversible", "Rotation", "Roulette", "Split", "Squeeze", "Support", "Unconstrain", "Unpatchify",
     "alternating", "checkerboard", "columns", "halves", "numbered", "rearranges", "reversible", "rotation", "scattered",
     "shuffled", "whole_tokens", "within_tokens",
-]  # fmt: skip  # fmt: skip
+]  # fmt: skip

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch._higher_order_ops import while_loop
 
+from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.networks import ContractiveMLP, Push
 from pushforward.randomness import draw, keyed
@@ -66,11 +67,8 @@ class Roulette:
     seed: int | None = None
 
     def __post_init__(self):
-        if self.always < 0 or not 0 < self.going_on < 1:
-            raise ValueError(
-                "a roulette always computes 0 terms or more, and goes on with a probability between 0 and 1; got "
-                f"always={self.always}, going_on={self.going_on}."
-            )
+        check_number(self.always, "always, a number of terms,", least=0)
+        check_number(self.going_on, "going_on, a probability,", above=0, below=1)
 
     def __call__(self, push: Push, x: Events) -> PerSample:
         source = None if self.seed is None else keyed(self.seed)
