@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from pushforward.transforms import Autoregressive
 from tests.kernels import switch
@@ -19,9 +20,26 @@ AUTOREGRESSIVE = [
 ]
 
 
+def classes(name: str) -> set[type]:
+    """Ours, of the modules of a case and of what they hold."""
+    held = [(module, *vars(module).values()) for module in CASES[name].make().modules()]
+    return {type(value) for value in tree_leaves(held) if type(value).__module__.startswith("pushforward.")}
+
+
+def with_new_classes() -> Iterator[str]:
+    """The cases that have a class which none before them has."""
+    seen = set()
+    for name in CASES:
+        if classes(name) - seen:
+            yield name
+        seen |= classes(name)
+
+
+COMPILED = {compiles: {*with_new_classes()}, compiles_back: {"autoregressive/labels"}}  # always; it takes long
+
+
 def is_slow(name: str, law: Callable) -> bool:
-    """Inverses take long to compile: one of them is compiled always."""
-    return CASES[name].slow or (law is compiles_back and name != "autoregressive/labels")
+    return CASES[name].slow or name not in COMPILED.get(law, CASES)
 
 
 @pytest.mark.filterwarnings("ignore:.*autograd.function.Function.* should not be instantiated")  # dynamo's own
