@@ -241,6 +241,12 @@ def test_what_overflows_is_never_accepted():
     assert found.acceptance.mean() > 0.1
     assert found.images.isfinite().all()
     assert str(found).startswith("accepted ")
+    assert not str(found).endswith("estimated")
+
+
+def test_a_chain_says_where_its_densities_are_estimates():
+    flow = pf.models.FlowMatching(features=2, hidden=(4,), divergence=pf.solve.Hutchinson()).build()
+    assert str(inpaint(flow, torch.zeros(1, 2), torch.arange(2) > 0, 1)).endswith("; log-dets estimated")
 
 
 RANDOM = torch.zeros(4, *IMAGE)

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.codecs import Identity
 from pushforward.data import Arrays
 from pushforward.evaluation import importance
-from pushforward.fitting import plan_for
+from pushforward.fitting import embed, plan_for
+from pushforward.models import BY_WORD
+from pushforward.objectives import MaximumLikelihood
 from pushforward.randomness import Keyed, keyed
 from pushforward.runs.plotting import history
 from pushforward.training import Checkpoints, Likelihood, Plan, ReverseKL, minimise
+from tests.toys import randomised
 
 MIX = torch.tensor([[1.0, 0.0], [1.2, 0.5]], dtype=torch.float64)
 ENTROPY = math.log(2 * math.pi * math.e) + MIX.logdet().item()  # of MIX · noise, in nats
@@ -569,6 +573,21 @@ def test_an_embedding_is_trained_with_the_flow_and_belongs_to_it():
         pf.fit(flow, y, series, embedding=net())
     with pytest.raises(ValueError, match=r"vectors of shape \(batch, 5\); the embedding gives \(4,\)"):
         pf.fit(maf(features=1, context=5), y, series, embedding=net())
+
+
+@pytest.mark.parametrize("word", BY_WORD)
+def test_every_objective_reads_the_embedding_and_trains_it(word):
+    """Its loss is that of the flow without one, given what the embedding makes of the same contexts."""
+    flow = randomised(BY_WORD[word](features=2, context=3).small().build())
+    plain, net = copy.deepcopy(flow), torch.nn.Linear(3, 3)
+    y, given = torch.rand(8, 5, generator=keyed(1)).split((2, 3), 1)
+    embed(flow, net, given)
+    config = flow.objective or MaximumLikelihood()
+    loss = config.build(flow, Identity())(y, given, keyed(2))[0]
+    vectors = flow.embedded(flow.context(given))["vector"].value.detach()
+    torch.testing.assert_close(loss, config.build(plain, Identity())(y, vectors, keyed(2))[0])
+    loss.backward()
+    assert net.weight.grad.abs().sum() > 0
 
 
 def test_an_embedding_may_have_a_batch_norm_and_is_a_module():

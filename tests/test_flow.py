@@ -329,6 +329,14 @@ def sequence() -> pf.Flow:
     return pf.Flow(pf.transforms.Flip(axis=2), pf.bases.StandardNormal(5, 3), event=(5, 3))
 
 
+def clips() -> pf.Flow:
+    return pf.models.STARFlowV(image=(2, 2, 2), width=32, depths=(1, 1)).build()
+
+
+def latents() -> pf.Flow:
+    return pf.models.STARFlow(image=(2, None, None), width=32, depths=(1, 1)).build()
+
+
 X = torch.zeros(2, 1, 8, 8)
 ERRORS = {
     "wrong event": (
@@ -431,6 +439,23 @@ ERRORS = {
             ),
         }.items()
     },
+    **{
+        f"{door} of {flow.__name__} without a size": (
+            lambda call=call, flow=flow, size=size: call(flow(), size),
+            "where None is any size above 0",
+        )
+        for flow, size in {clips: (0, 2, 2, 2), latents: (2, 0, 4)}.items()
+        for door, call in {
+            "log_prob": lambda flow, size: flow.log_prob(torch.zeros(2, *size)),
+            "decode": lambda flow, size: flow.decode(torch.zeros(2, *size)),
+            "sample": lambda flow, size: flow.sample(2, size=size),
+        }.items()
+    },
+    "a stream of no frames": (lambda: clips().stream(size=(0, 2, 2, 2)), "where None is any size above 0"),
+    "an end of open size": (
+        lambda: pf.editing.continued(clips(), torch.zeros(2, 1, 2, 2, 2)),
+        r"by flow.stream\(…, known",
+    ),
     "a flat prefix": (lambda: pf.editing.continued(sequence(), torch.zeros(5)), r"got known tokens \(5,\)"),
     "a distribution of open events": (
         lambda: pf.Flow(pf.transforms.Flip(), pf.bases.StandardNormal(None, 2), event=(None, 2))(),

@@ -35,9 +35,9 @@ class Flow(nn.Module):
 
         log p(x | context) = log p_base(f(x) | context) + log|det df/dx|
 
-    `event` is the shape of one sample; an axis of None has any size. `conditions` maps names to kinds of conditions:
-    {"label": Label(10)}. The argument `context` of a method is then the value of the one condition, for each row or one
-    for all rows, or a dict of values by name; None for an unconditional flow. Log-densities are in nats.
+    `event` is the shape of one sample; an axis of None has any size above 0. `conditions` maps names to kinds of
+    conditions: {"label": Label(10)}. The argument `context` of a method is then the value of the one condition, for
+    each row or one for all rows, or a dict of values by name; None for an unconditional flow. Densities are in nats.
     `objective` is the `objectives.ObjectiveConfig` by which `fit` trains it; None: maximum likelihood.
 
     Methods take events x (*batch, *event), a tensor, an array of any kind or a list. The batch shapes of x and of the
@@ -292,8 +292,9 @@ class Flow(nn.Module):
         batch, shape = x.shape[:apart], x.shape[apart:]
         if not fits(shape, event):
             raise ValueError(
-                f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); {name} has shape "
-                f"{tuple(x.shape)}.{f' Give {name}[:, None].' if event == (1,) and x.dim() == 1 else ''}"
+                f"this flow takes batches of shape (batch, {', '.join(map(str, event))})"
+                f"{', where None is any size above 0' if None in event else ''}; {name} has shape {tuple(x.shape)}."
+                f"{f' Give {name}[:, None].' if event == (1,) and x.dim() == 1 else ''}"
             )
         check_real(x, name)
         given = self.embedded(self.context(context)) if embedded else self.context(context)
@@ -340,8 +341,8 @@ class Flow(nn.Module):
         size = sizes(size, "size") if size else self.event
         if None in size or not fits(size, self.event):
             raise ValueError(
-                f"this flow has samples of shape {tuple(self.event)}, where None is open: give size=, the shape of one "
-                f"sample, without None; got {tuple(size)}."
+                f"this flow has samples of shape {tuple(self.event)}, where None is any size above 0: give size=, the "
+                f"shape of one sample, in numbers; got {tuple(size)}."
             )
         return Size(size)
 

@@ -59,7 +59,9 @@ def stream(
         )
     whole, within = sizes(size, "size"), Window(*window) if window else Window(2**62, 0)
     if not fits(whole, event):
-        raise ValueError(f"this flow has samples of shape {event}, where None is open; got size={tuple(whole)}.")
+        raise ValueError(
+            f"this flow has samples of shape {event}, where None is any size above 0; got size={tuple(whole)}."
+        )
     if window and not 0 < within.kept < within.most:
         raise ValueError(f"a window of `most` elements keeps from 1 to most − 1 of them; got window={tuple(window)}.")
     given = flow.embedded(flow.context(context))

@@ -46,6 +46,8 @@ def continued(flow: Flow, known: Events, *, candidates: int = 32, generator: Sou
     known, (tokens, *token) = tensor_for(flow, known, "known"), flow.event
     check_real(known, "known")
     n, k = (*known.shape, 0, 0)[:2]
+    if None in flow.event:
+        raise ValueError(f"events of this flow, {flow.event}, have any size: continue them by flow.stream(…, known=…).")
     if [*known.shape[2:]] != token or not 0 < k < tokens:
         raise ValueError(
             f"an event has {tokens} tokens of shape {tuple(token)}, and some are known but not all; got known tokens "

@@ -3,7 +3,7 @@
     p(missing | known) ∝ p(x),        known pixels fixed
 
 A Markov chain with this stationary distribution needs no normaliser: Metropolis–Hastings on the missing pixels. Its
-samples are exact only in the limit of many steps.
+samples are exact only in the limit of many steps, and only where the flow's log-determinants are (`flow.exact`).
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ class Inpainted:
     images: Events  # (n, *event)
     acceptance: PerSample  # the mean probability of a proposal to be accepted
     scale: PerSample  # of the noise of a step
+    exact: bool = True  # whether log-dets are exact; estimates bias the chain
 
     def __str__(self) -> str:
         low, high = self.acceptance.aminmax()
         return (
             f"accepted {self.acceptance.mean():.0%} of the proposals ({low:.0%} … {high:.0%} by chain), "
-            f"of scale {self.scale.mean():.2g}"
+            f"of scale {self.scale.mean():.2g}{'' if self.exact else '; log-dets estimated'}"
         )
 
 
@@ -91,7 +92,7 @@ def inpaint(
             accepted += chance
         elif proposal.adapted:
             scale *= torch.exp((step + 1) ** -0.6 * (chance / proposal.acceptance - 1))  # Robbins & Monro 1951
-    return Inpainted(here.x, accepted / (steps - burn_in), scale)
+    return Inpainted(here.x, accepted / (steps - burn_in), scale, flow.exact)
 
 
 class Place(NamedTuple):

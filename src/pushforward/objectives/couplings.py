@@ -182,14 +182,15 @@ class Reflowed(Coupling):
     def learn(self, everything: Everything) -> FixedPairs:
         pairs = everything()
         n = max(self.count, len(pairs.data))
-        rows = torch.arange(n, device=pairs.data.device) % len(pairs.data)
+        given = torch.arange(n, device=pairs.data.device) % len(pairs.data)
         noise = draw(torch.randn, (n, *pairs.data.shape[1:]), pairs.data, Generator("cpu").manual_seed(0))
-        context = conditions.each(pairs.context, lambda t: t[rows])
+        context = conditions.each(pairs.context, lambda t: t[given])
         last = [*flattened(self.flow.transform)][-1]
         made = []
         for part in torch.arange(n, device=noise.device).split(self.batch):
-            made.append(last.decode(noise[part], conditions.each(context, lambda t, part=part: t[part])))
-        return FixedPairs(Pairs(noise, torch.cat(made), pairs.events[rows], context))
+            rows = conditions.each(context, lambda t, part=part: t[part])
+            made.append(last.decode(noise[part], self.flow.embedded(rows)))
+        return FixedPairs(Pairs(noise, torch.cat(made), pairs.events[given], context))
 
     def pair(self, pairs: Pairs, generator: Source = None) -> Pairs:
         raise ValueError("a reflow makes its pairs first: coupling = coupling.learn(…).")

@@ -33,7 +33,7 @@ from pushforward.objectives.objective import (
 )
 from pushforward.objectives.paths import Linear, Path
 from pushforward.randomness import Source, draw
-from pushforward.shapes import Events, PerSample
+from pushforward.shapes import PerSample
 from pushforward.transform import flattened
 from pushforward.transforms import Continuous
 
@@ -104,6 +104,7 @@ class VelocityRegression(Objective):
         """The squared error of the velocity for each row of a batch, at random times, an element of the event."""
         pairs = self.coupling.pair(self.pairs(data, context, generator), generator)
         rows = with_dropout(self.flow, pairs.data, pairs.context, self.config.condition_dropout, generator)
+        rows = self.flow.embedded(rows)
         u = draw(torch.rand, pairs.noise.shape[:1], pairs.noise, generator)
         t = (torch.arange(len(u), device=u.device) + u) / len(u)  # one in each n-th of 0 … 1: a smaller variance
         return self.error(pairs._replace(context=rows), t, generator)
@@ -139,9 +140,9 @@ class VelocityRegression(Objective):
         """These data as the continuous transform reads them, with independent noise."""
         events, _ = self.codec.encode(data, generator)
         rows = conditions.expand(self.flow.context(context), events.shape[:1])
-        x: Events = events
+        x, read = events, self.flow.embedded(rows)
         for part in [*flattened(self.flow.transform)][:-1]:
-            x = part(x, rows)[0]
+            x = part(x, read)[0]
         return Pairs(draw(torch.randn, x.shape, x, generator), x, events, rows)
 
     def _rows(self, data: Data, rows: Tensor | None = None, generator: Source = None) -> Pairs:
