@@ -590,6 +590,17 @@ def test_every_objective_reads_the_embedding_and_trains_it(word):
     assert net.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("word", ["maf", "flowmatching"])
+def test_what_guidance_moves_away_from_is_embedded_too(word):
+    flow, (given, away) = randomised(BY_WORD[word](features=2, context=3).small().build()), torch.rand(2, 4, 5)
+    plain = copy.deepcopy(flow)
+    embed(flow, torch.nn.Linear(5, 3), given)
+    vectors, null = (flow.embedded(flow.context(rows))["vector"].value for rows in (given, away))
+    guided = flow.guided(1.0, conditions={"vector": away})
+    expected = plain.guided(1.0, conditions={"vector": null}).log_prob(X[:4], vectors)
+    torch.testing.assert_close(guided.log_prob(X[:4], given), expected)
+
+
 def test_an_embedding_may_have_a_batch_norm_and_is_a_module():
     net = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.BatchNorm1d(3))
     flow, series = maf(context=3), torch.randn(40, 5)

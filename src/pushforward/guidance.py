@@ -134,6 +134,8 @@ def guided(
     if isinstance(conditions, Mapping):
         kinds = {name: own.conditions[name] for name in conditions}
         null = each(read(kinds, conditions), partial(moved, device=own.device))
+        with torch.no_grad():
+            null = own.embedded(null)
     rule, numbers = replace(rule, weight=weight), count()  # pyright: ignore[reportArgumentType]
 
     def change(step: Guidable) -> Transform:
