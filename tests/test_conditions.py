@@ -77,6 +77,23 @@ def test_each_condition_has_its_own_null(flow):
     torch.testing.assert_close(flow.log_prob(x[:1], {"label": None, "vector": None}), neither[:1])
 
 
+def test_classes_are_told_apart_given_the_other_conditions(flow):
+    x, others = torch.randn(3, 4), {"vector": BOTH["vector"]}
+    joint = torch.stack([flow.log_prob(x, {"label": k, **others}) for k in range(3)], -1)
+    torch.testing.assert_close(flow.class_log_probs(x, context=others), joint.log_softmax(-1))
+    assert torch.equal(flow.classify(x, context=others), joint.argmax(-1))
+    with pytest.raises(ValueError, match=r"takes the conditions label: .*; vector: .*; got 'label'"):
+        flow.classify(x)
+
+
+def test_a_fit_takes_several_conditions_by_name(flow):
+    context = {"label": torch.arange(60) % 3, "vector": torch.randn(60, 2).numpy()}
+    x = torch.randn(60, 4)
+    assert math.isfinite(pf.fit(flow, x, context, steps=2, measure_every=1, lr=1e-4, progress=False).score)
+    with pytest.raises(ValueError, match="takes the conditions label: .*; got 'label'"):
+        pf.fit(flow, x, {"label": context["label"]}, steps=1)
+
+
 def test_guidance_drops_conditions_by_name():
     """Pushed away from the label alone, the vector stays: where the label is null already, nothing changes."""
     torch.manual_seed(0)

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pushforward.arrays import as_real_tensor
+from pushforward.conditions import Given, Label
 from pushforward.recording import readable
 from pushforward.shapes import Events
 
 
 @torch.no_grad()
-def class_log_probs(flow: Any, x: Events, prior: Tensor | None = None) -> Tensor:
+def class_log_probs(
+    flow: Any, x: Events, prior: Tensor | None = None, *, context: Mapping[str, Given] | None = None
+) -> Tensor:
     """log p(class | x) by Bayes' rule, in nats, (*batch, classes). `prior` (classes,) is uniform where None.
 
-    The prior need not sum to 1. The answer is that of the prior where the density is 0 given every class. Raises
-    ValueError where the flow is not conditioned on class labels, or the prior is none.
+    The prior need not sum to 1. `context` has the flow's other conditions by name, as its other methods take them. The
+    answer is that of the prior where the density is 0 given every class. Raises ValueError where the flow is not
+    conditioned on class labels, or the prior is none.
     """
     if not flow.classes:
         raise ValueError("only a flow conditioned on class labels can classify; this one is not.")
-    joint = torch.stack([flow.log_prob(x, label) for label in range(flow.classes)], dim=-1)
+    name, others = next(name for name, kind in flow.conditions.items() if isinstance(kind, Label)), context or {}
+    joint = torch.stack([flow.log_prob(x, {**others, name: label}) for label in range(flow.classes)], dim=-1)
     joint = torch.where((joint == -math.inf).all(-1, keepdim=True), 0, joint)
     if prior is not None:
         joint = joint + _checked(as_real_tensor(prior, "prior"), flow.classes).to(joint).log()
     return joint.log_softmax(-1)
 
 
-def classify(flow: Any, x: Events, prior: Tensor | None = None) -> Tensor:
+def classify(
+    flow: Any, x: Events, prior: Tensor | None = None, *, context: Mapping[str, Given] | None = None
+) -> Tensor:
     """The most probable class of each event, (*batch) int64: argmax over classes of p(x | class) · p(class)."""
-    return class_log_probs(flow, x, prior).argmax(-1)
+    return class_log_probs(flow, x, prior, context=context).argmax(-1)
 
 
 def _checked(prior: Tensor, classes: int) -> Tensor:

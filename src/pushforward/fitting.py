@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -122,7 +122,7 @@ def moments(lines: Sequence[dict[str, float]], trained: str, held_out: str) -> t
 def fit(
     flow: Flow,
     x: Array,
-    context: Array | None = None,
+    context: Array | Mapping[str, Array] | None = None,
     weights: Array | None = None,
     *,
     embedding: nn.Module | None = None,
@@ -131,6 +131,7 @@ def fit(
     **changes: Any,
 ) -> Fit:
     """Maximise the likelihood of x (n, *event) given context (n, …), in place. The flow ends with the best weights.
+    Several conditions are a dict of such by name.
 
     The objective is sum w log p / sum w with `weights` w (n,), none negative; weight 0 leaves an event out. The share
     `validation` of the events, 5,000 at most, is held out. The flow is evaluated on them before training, and 50

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -34,9 +34,13 @@ def rows_of(flow: Flow, x: object, context: object = None, weights: object = Non
     if integers and not events.is_floating_point():
         check_exact(events.cpu(), "x")
         events = events.double()
+    if isinstance(context, Mapping):
+        context = {name: real_rows(flow, values, f"the condition {name!r}") for name, values in context.items()}
+    elif context is not None:
+        context = real_rows(flow, context, "the context")
     return Arrays(
         real_rows(flow, events, "x", integers),
-        None if context is None else real_rows(flow, context, "the context"),
+        context,
         None if weights is None else as_real_tensor(weights, "the array of weights").detach(),
     )
 
