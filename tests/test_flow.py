@@ -442,7 +442,7 @@ ERRORS = {
     **{
         f"{door} of {flow.__name__} without a size": (
             lambda call=call, flow=flow, size=size: call(flow(), size),
-            "where None is any size above 0",
+            "None is any size above 0",
         )
         for flow, size in {clips: (0, 2, 2, 2), latents: (2, 0, 4)}.items()
         for door, call in {

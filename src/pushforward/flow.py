@@ -292,9 +292,9 @@ class Flow(nn.Module):
         batch, shape = x.shape[:apart], x.shape[apart:]
         if not fits(shape, event):
             raise ValueError(
-                f"this flow takes batches of shape (batch, {', '.join(map(str, event))})"
-                f"{', where None is any size above 0' if None in event else ''}; {name} has shape {tuple(x.shape)}."
-                f"{f' Give {name}[:, None].' if event == (1,) and x.dim() == 1 else ''}"
+                f"this flow takes batches of shape (batch, {', '.join(map(str, event))}); {name} has shape "
+                f"{tuple(x.shape)}.{f' Give {name}[:, None].' if event == (1,) and x.dim() == 1 else ''}"
+                f"{' None is any size above 0.' if None in event else ''}"
             )
         check_real(x, name)
         given = self.embedded(self.context(context)) if embedded else self.context(context)
