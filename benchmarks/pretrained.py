@@ -27,8 +27,8 @@ from benchmarks import toys
 from pushforward.codecs import CodedFlow
 from pushforward.data import Attributed, find
 from pushforward.data.captions import read_column
-from pushforward.data.columns import write_table
 from pushforward.data.splits import is_held_out
+from pushforward.data.tables import write_table
 from pushforward.evaluation import held_out_mean
 from pushforward.recipe import Recipe, to_json
 from pushforward.runs.data import NOTE, placed, recipe_of

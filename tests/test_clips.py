@@ -381,7 +381,7 @@ class Sums(TextEncoder):
 def test_windows_of_files_and_of_tars_are_those_of_the_videos(ending, kept, tmp_path, monkeypatch):
     if ending == "mp4":
         pytest.importorskip("av", reason="the extra video is not installed")
-    for module in ("clips", "text"):
+    for module in ("clips", "text_encoders"):
         monkeypatch.setattr(import_module(f"pushforward.data.{module}"), "KEPT_BYTES", 2**30 if kept else 0)
     lengths = {"red": 20, "robot": 7, "two": 30}
     for i, (told, frames) in enumerate(lengths.items()):

@@ -21,7 +21,7 @@ import torch
 import pushforward as pf
 from pushforward.cli.main import main
 from pushforward.data import Arrays, TableSource, Takes
-from pushforward.data.columns import Table, read_table, write_table
+from pushforward.data.tables import Table, read_table, write_table
 from pushforward.training import Log
 
 VALUES = np.random.default_rng(0).normal([3, -200, 0, 0], [1, 50, 1, 1], (300, 4))

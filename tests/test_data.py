@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps
 
 import pushforward.data.tars
-import pushforward.data.text
+import pushforward.data.text_encoders
 from pushforward.data import (
     Arrays,
     Attributed,
@@ -40,8 +40,8 @@ from pushforward.data import (
 )
 from pushforward.data.captioned_tars import find_tars
 from pushforward.data.captions import read_metadata
-from pushforward.data.columns import read_table
 from pushforward.data.splits import is_held_out
+from pushforward.data.tables import read_table
 from pushforward.randomness import keyed
 from pushforward.training import ranks
 
@@ -438,7 +438,7 @@ def shards(root, count=3):
 @pytest.mark.parametrize("captions", [None, "in memory", "made when they are fetched"])
 def test_shards_hold_the_rows_of_a_folder_and_two_processes_read_disjoint_halves(captions, tmp_path, monkeypatch):
     place, whole = shards(tmp_path), find(tmp_path / "folder")
-    monkeypatch.setattr(pushforward.data.text, "KEPT_BYTES", 6 * 8 if captions == "in memory" else 6 * 8 - 1)
+    monkeypatch.setattr(pushforward.data.text_encoders, "KEPT_BYTES", 6 * 8 if captions == "in memory" else 6 * 8 - 1)
     data = Captioned((str(place),), Codes()).training(LARGER) if captions else find(place)
     assert not captions or isinstance(data.text, torch.Tensor) == (captions == "in memory")
     order, seen = Order(len(data), seed=3), []
@@ -538,7 +538,7 @@ def test_captions_of_shards_are_held_out_as_those_of_packs(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules["pushforward.data.data"], "HELD_OUT", 2)
         assert len(one.held_out(LARGER)) == 2
-    monkeypatch.setattr(pushforward.data.text, "KEPT_BYTES", 0)
+    monkeypatch.setattr(pushforward.data.text_encoders, "KEPT_BYTES", 0)
     known = five.training(LARGER).fingerprint()
     assert known == one.training(LARGER).fingerprint()
     write_tar(tmp_path / "5" / "0.tar", {"00.txt": b"a picture", "00.png": PNGS[0]})

@@ -442,7 +442,7 @@ def test_captioned_shards_larger_than_memory_are_learned_as_those_in_memory(tmp_
     plan = Plan(steps=4, batch=6, precision="float32", log_every=1, checkpoint_every=2)
 
     def losses(kept, log, checkpoints=None):
-        for module in ("prepared", "text"):
+        for module in ("prepared", "text_encoders"):
             monkeypatch.setattr(import_module(f"pushforward.data.{module}"), "KEPT_BYTES", kept)
         torch.manual_seed(0)
         objective = Likelihood(model.build(), autoencoder())

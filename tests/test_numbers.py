@@ -15,7 +15,7 @@ from pushforward import codecs, denoising, editing, guidance, objectives, solve
 from pushforward.arrays import check_number
 from pushforward.bases import ObservedNormal, StandardNormal
 from pushforward.conditions import NoiseLevel
-from pushforward.data.data import split_rows
+from pushforward.data import Arrays
 from pushforward.moves import (
     Affine,
     Categorical,
@@ -98,7 +98,7 @@ FROM_ZERO = {
     "LatentNorm": lambda v: objectives.LatentNorm(weight=v),
     "kinetic": lambda v: objectives.ContinuousLikelihood(kinetic=v),
     "text_weight": lambda v: objectives.DocumentStages(text_weight=v),
-    "split": lambda v: split_rows(100, v, seed=0, most=10),
+    "split": lambda v: Arrays(torch.zeros(100, 1)).split(v),
     "jacobi": lambda v: PLAIN.sample(3, solve=lambda *given: solve.jacobi(*given, tolerance=v)),
     "prior": lambda v: LABELLED.classify(X, prior=[0.5, v, 0.5]),
 }

@@ -130,7 +130,7 @@ def test_what_is_given_is_not_scored(flow):
         (0, 1): (0 * each, tokens[4:].sum()),  # log p(text | text, image)
         (0, 2): (each, 0 * each),
     }.items():
-        found = flow.document_log_prob([MIXED[0].of_given(*given)])
+        found = flow.document_log_prob([Document(MIXED[0].parts, given=given)])
         torch.testing.assert_close((found.images[0], found.text[0]), expected, **ROUNDING)
 
 
@@ -141,7 +141,7 @@ def test_cached_equals_parallel(flow, solve):
     documents = [MIXED[0], Document([[5, 7, 4], image(7), [2, 1]])]
     drawn = flow.draw_image(documents, generator=torch.Generator().manual_seed(1), solve=solve)
     z = flow.base.sample(2, {}, generator=torch.Generator().manual_seed(1)).double()
-    read = flow.read([document.of_given(0, 1, 2) for document in drawn])
+    read = flow.read([Document(document.parts, given=[0, 1, 2]) for document in drawn])
     *steps, deep, last = flow.transform
     x, log_det = torch.stack([document.images[-1] for document in drawn]), 0
     for step in steps:

@@ -118,7 +118,7 @@ def _options(config: Any) -> type:
 
 def _tell_of_an_index(source: Any) -> None:
     """Say on stderr that an index is left out, where the file has one that is not named."""
-    from pushforward.data.columns import read_table
+    from pushforward.data.tables import read_table
 
     left = [name for name in read_table(source.path, source.header).index if name not in source.used]
     if left:

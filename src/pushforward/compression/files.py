@@ -12,8 +12,8 @@ from torch import Tensor
 from pushforward.arrays import as_tensor
 from pushforward.compression import coding
 from pushforward.data import Images, TableSource, TextSource
-from pushforward.data.columns import check_writable, read_npy, write_table
 from pushforward.data.data import naming
+from pushforward.data.tables import check_writable, read_npy, write_table
 from pushforward.data.tokenizers import Tokenizer
 from pushforward.files import replacing
 from pushforward.runs.data import images_of, recipe_of

@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from pushforward.data.arrow import cells, hugging_face_table
 from pushforward.data.captioned_tars import as_caption, find_tars, read_images
 from pushforward.data.data import Arrays, Data, Rows, check_several, digest, naming, row_numbers, some_of
 from pushforward.data.delimited import read_text
@@ -19,8 +20,7 @@ from pushforward.data.images import Images
 from pushforward.data.npz import as_text, find_pack, read_packs, reading
 from pushforward.data.sources import Source, Takes
 from pushforward.data.splits import is_held_out
-from pushforward.data.tables import cells, hugging_face_table
-from pushforward.data.text import Embedded, TextEncoder, embedded
+from pushforward.data.text_encoders import Embedded, TextEncoder, embedded
 
 METADATA = "metadata.jsonl"
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pushforward.data.arrow import read_hugging_face, read_parquet
 from pushforward.data.data import Data
 from pushforward.data.encoded import Shape
 from pushforward.data.folders import read_images
 from pushforward.data.images import Images
 from pushforward.data.npz import read_images_npz, read_npz, read_packs
 from pushforward.data.splits import KNOWN, REMEDY, WORDS, NoSplitError, chosen, split_in
-from pushforward.data.tables import read_hugging_face, read_parquet
 from pushforward.data.tars import read_tars
 from pushforward.files import data_folder, fixed_part, is_pattern, matching
 

@@ -33,7 +33,7 @@ from pushforward.data.npz import find_pack
 from pushforward.data.recordings import Recording
 from pushforward.data.sources import D, Source, Takes
 from pushforward.data.splits import is_held_out
-from pushforward.data.text import Embedded, TextEncoder, embedded
+from pushforward.data.text_encoders import Embedded, TextEncoder, embedded
 from pushforward.data.videos import Video, in_memory, open_videos
 
 KEPT_BYTES = 2**30  # of the frames of video files, in memory

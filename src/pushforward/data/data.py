@@ -41,9 +41,26 @@ class Data(ABC):
         weights = [] if self.weights is None else [self.weights]
         return digest([str(len(self)), *self.fetch(evenly_spread(len(self))), *weights])
 
+    def part(self, rows: Rows) -> Data:
+        """These rows, their weights scaled to mean 1 again."""
+        return Part(self, rows)
+
+    def split(self, share: float, *, seed: int = 0) -> tuple[Any, Any]:
+        """Split the rows into two `part`s: training rows and held-out rows, this share of all, and 5,000 at most.
+
+        The split is a function of the seed. Held-out rows are None where the share is 0.
+        """
+        n = len(self)
+        check_number(share, "the share of the events to hold out", least=0, below=1)
+        some = min(HELD_OUT, max(1, round(share * n))) if share else 0
+        if n <= some:
+            raise ValueError(f"there are {n} events, of which {some} would be held out. Give more, or hold out none.")
+        order = torch.randperm(n, generator=keyed(seed), device="cpu")
+        return self.part(order[some:]), self.part(order[:some]) if some else None
+
 
 class Part(Data):
-    """Some rows of other data, which are fetched from these. Their weights are scaled to mean 1 again."""
+    """Some rows of other data, which are fetched from these."""
 
     def __init__(self, data: Data, rows: Rows):
         self.data, self.rows = data, row_numbers(rows, len(data))
@@ -59,7 +76,7 @@ class Part(Data):
 
 def some_of(data: Data) -> Data:
     """5,000 rows of data at most, evenly spread: what is held out of a set that may be larger than memory."""
-    return data if len(data) <= HELD_OUT else Part(data, range(0, len(data), -(-len(data) // HELD_OUT)))
+    return data if len(data) <= HELD_OUT else data.part(range(0, len(data), -(-len(data) // HELD_OUT)))
 
 
 class Arrays(Data):
@@ -112,21 +129,12 @@ class Arrays(Data):
         return digest([self.events, *(context if isinstance(self.context, Mapping) else [self.context]), self.weights])
 
     def part(self, rows: Rows) -> Arrays:
-        """These rows, their weights scaled to mean 1 again."""
         rows = row_numbers(rows, len(self))
         return Arrays(*self.fetch(rows), None if self.weights is None else self.weights[rows])
 
     def counted(self) -> Arrays:
         """The rows whose weight is not zero."""
         return self if self.weights is None else self.part(self.weights.nonzero().flatten())
-
-    def split(self, share: float, *, seed: int = 0, most: int = HELD_OUT) -> tuple[Arrays, Arrays | None]:
-        """Split the rows into training rows and held-out rows, which are this share of all, and `most` at most.
-
-        The split is a function of the seed. Held-out rows are None where the share is 0.
-        """
-        rest, some = split_rows(len(self), share, seed=seed, most=most)
-        return self.part(rest), self.part(some) if len(some) else None
 
 
 def as_conditions(context: Any) -> Any:
@@ -154,16 +162,6 @@ def context_of(context: Conditions, rows: Tensor) -> Conditions:
     if isinstance(context, Mapping):
         return {name: values[rows] for name, values in context.items()}
     return None if context is None else context[rows]
-
-
-def split_rows(n: int, share: float, *, seed: int, most: int) -> tuple[Tensor, Tensor]:
-    """The rows to learn, and those to hold out: this share of n, in a random order; `most` at most, none if it is 0."""
-    check_number(share, "the share of the events to hold out", least=0, below=1)
-    some = min(most, max(1, round(share * n))) if share else 0
-    if n <= some:
-        raise ValueError(f"there are {n} events, of which {some} would be held out. Give more, or hold out none.")
-    order = torch.randperm(n, generator=keyed(seed), device="cpu")
-    return order[some:], order[:some]
 
 
 def located(rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,10 +48,6 @@ class Document:
         """Its images, in order."""
         return [part for part in self.parts if part.dim() == 3]
 
-    def of_given(self, *given: int) -> Document:
-        """The same parts, of which these are given."""
-        return Document(self.parts, given=given)
-
     def followed_by(self, part: Part) -> Document:
         """The document with one more part."""
         return Document([*self.parts, part], given=self.given)

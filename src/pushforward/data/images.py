@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pushforward.arrays import as_tensor
-from pushforward.data.data import HELD_OUT, Data, Rows, digest, row_numbers, split_rows
+from pushforward.data.data import Data, Rows, digest, row_numbers
 from pushforward.data.encoded import LazyImages, Shape
 
 MOST_CLASSES = 1_000_000  # larger labels are identifiers of something
@@ -72,15 +72,9 @@ class Images(Data):
         return digest(chain(blobs, [self.labels, self.names]))
 
     def part(self, rows: Rows) -> Images:
-        """These images alone, of the same classes."""
         rows = row_numbers(rows, len(self))
         images = self.images.part(rows) if isinstance(self.images, LazyImages) else self.images[rows]
         return replace(self, images=images, labels=None if self.labels is None else self.labels[rows])
-
-    def split(self, share: float, *, seed: int = 0, most: int = HELD_OUT) -> tuple[Images, Images | None]:
-        """Split the images into training and held-out ones, which are this share of all, and `most` at most."""
-        rest, some = split_rows(len(self), share, seed=seed, most=most)
-        return self.part(rest), self.part(some) if len(some) else None
 
     def unlabelled(self) -> Images:
         """The same images without labels."""

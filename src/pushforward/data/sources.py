@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from pushforward.data.catalogue import find
-from pushforward.data.columns import Table, others, quoted, read_table
 from pushforward.data.data import Arrays, Data, check_several, naming
 from pushforward.data.encoded import Shape
 from pushforward.data.images import Cropped, Images, Mirrored, Shifted
 from pushforward.data.splits import REMEDY, NoSplitError
+from pushforward.data.tables import Table, others, quoted, read_table
 from pushforward.statistics import narrowed
 
 Self = TypeVar("Self", bound="Source")
@@ -168,7 +168,7 @@ class ImageSource(Source[Data]):
 
 @dataclass(frozen=True)
 class TableSource(Source[Arrays]):
-    """Columns of a table in a file, which `data.columns.read_table` reads. `seed` chooses the held-out rows."""
+    """Columns of a table in a file, which `data.tables.read_table` reads. `seed` chooses the held-out rows."""
 
     path: str  # "": not known
     columns: tuple[str, ...]  # of the events

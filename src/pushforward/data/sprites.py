@@ -18,7 +18,7 @@ from pushforward.data.clips import SourceOfClips
 from pushforward.data.data import Data, Rows, digest, row_numbers
 from pushforward.data.npz import find_pack, reading
 from pushforward.data.sources import Takes
-from pushforward.data.text import PhraseEncoder
+from pushforward.data.text_encoders import PhraseEncoder
 from pushforward.randomness import keyed
 
 CHARACTERS = 1000  # to learn; the 296 others are held out

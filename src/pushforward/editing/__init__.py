@@ -4,7 +4,7 @@ from pushforward.editing.attributes import directions, directions_of, edit, read
 from pushforward.editing.continuation import Continued, continued, tempered
 from pushforward.editing.holes import hole
 from pushforward.editing.infilling import infilled
-from pushforward.editing.inpainting import Inpainted, inpaint
+from pushforward.editing.inpainting import Inpainted, filled_by_samples, inpaint
 from pushforward.editing.interpolation import interpolate
 from pushforward.editing.latents import encoded
 from pushforward.editing.proposals import Langevin, Proposal, RandomWalk
@@ -21,6 +21,7 @@ __all__ = [
     "directions_of",
     "edit",
     "encoded",
+    "filled_by_samples",
     "hole",
     "infilled",
     "inpaint",

@@ -95,6 +95,15 @@ def inpaint(
     return Inpainted(here.x, accepted / (steps - burn_in), scale, flow.exact)
 
 
+def filled_by_samples(
+    flow: Flow, images: Events, missing: Tensor, context: Given = None, *, generator: Source = None
+) -> Events:
+    """The images with the missing pixels of samples of the flow, within the range of the images: where chains start."""
+    each = isinstance(context, Tensor)  # a row for each image
+    drawn = flow.sample(() if each else len(images), context, generator=generator)
+    return torch.where(missing, drawn.nan_to_num(0).clamp(*images.aminmax()), images)
+
+
 class Place(NamedTuple):
     """The state of the chains. The score is zero for known pixels, and where the proposal does not need it."""
 

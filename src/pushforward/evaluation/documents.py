@@ -21,6 +21,7 @@ from pushforward.randomness import Keyed
 from pushforward.shapes import Events, PerSample
 
 MOST = 200  # images, about, whose texts are told from others
+BATCH = 32  # documents at once
 ORDINARY = (  # sentences that no caption is like
     "The capital of France is Paris, and the capital of Italy is Rome. The capital of Spain is Madrid.",
     "Water boils at a lower temperature on a mountain, because the pressure of the air is lower there.",
@@ -77,17 +78,17 @@ def pair_scores(flow: DocumentFlow, x: Events, texts: Sequence[Tensor]) -> PairS
 
 
 @torch.no_grad()
-def document_costs(coded: CodedFlow, documents: Documents, *, batch: int = 64, seed: int = 0) -> Tensor:
+def document_costs(coded: CodedFlow, documents: Documents) -> Tensor:
     """`objectives.nats_per_token` of documents, (2, n) float64 on the CPU.
 
-    An image's noise is a function of (seed, the number of its document).
+    An image's noise is a function of the number of its document.
     """
     flow, found = document_flow(coded), []
     flow.check_tokens(documents.tokens)
-    for rows in torch.arange(len(documents), device="cpu").split(batch):
+    for rows in torch.arange(len(documents), device="cpu").split(BATCH):
         images, context = documents.fetch(rows)
         context = {name: value.to(flow.device) for name, value in context.items()}
-        noise = Keyed(seed, rows=rows.tolist())
+        noise = Keyed(0, rows=rows.tolist())
         costs = nats_per_token(flow, coded.codec, images.to(flow.device), **context, generator=noise)
         found.append(costs.double().cpu())
     return torch.cat(found, 1)
@@ -104,29 +105,21 @@ def mean_document_costs(coded: CodedFlow, documents: Documents) -> DocumentCosts
 
 
 @torch.no_grad()
-def document_retrieval(
-    coded: CodedFlow,
-    images: Tensor,
-    texts: Sequence[Tensor],
-    *,
-    candidates: int = 10,
-    batch: int = 32,
-    seed: int = 0,
-) -> tuple[Retrieval, Retrieval]:
-    """How often an image's own text, tokens (T,), is the most probable of some: by log P(text | image), and by
+def document_retrieval(coded: CodedFlow, images: Tensor, texts: Sequence[Tensor]) -> tuple[Retrieval, Retrieval]:
+    """How often an image's own text, tokens (T,), is the most probable of ten: by log P(text | image), and by
     log p(image | text).
 
-    There are so many candidates, or all texts where these are fewer: the image's own, and others drawn at random.
-    Of more than `MOST` images some are taken, evenly spread. Raises ValueError where there are fewer than two texts.
+    The others are drawn at random; there are all texts where these are fewer than ten. Of more than `MOST` images some
+    are taken, evenly spread. Raises ValueError where there are fewer than two texts.
     """
     flow, distinct = document_flow(coded), [*dict.fromkeys(tuple(text.tolist()) for text in texts)]
     place = {text: i for i, text in enumerate(distinct)}
     own = torch.tensor([place[tuple(text.tolist())] for text in texts], device="cpu")
-    candidates = how_many(candidates, len(distinct))
+    candidates = how_many(10, len(distinct))
     chosen, right = torch.tensor(evenly_spread(len(images), MOST), device="cpu"), torch.zeros(2, dtype=torch.long)
-    for rows in chosen.split(batch):
-        x = coded.codec.encode(images[rows].to(flow.device), Keyed(seed, rows=rows.tolist()))[0]
-        compared = to_compare(own, rows, len(distinct), candidates, seed)
+    for rows in chosen.split(BATCH):
+        x = coded.codec.encode(images[rows].to(flow.device), Keyed(0, rows=rows.tolist()))[0]
+        compared = to_compare(own, rows, len(distinct), candidates, seed=0)
         scores = [
             torch.stack(pair_scores(flow, x, [torch.tensor(distinct[i]) for i in column]))
             for column in compared.T.tolist()

@@ -86,11 +86,11 @@ def held_out_mean(
     )
 
 
-def mean_cost(coded: CodedFlow, data: Tensor | Data, *, batch: int = 1024) -> tuple[float, float]:
+def mean_cost(coded: CodedFlow, data: Tensor | Data) -> tuple[float, float]:
     """The mean of `held_out_mean` with one draw, inf where a bound is not finite, and its standard error, NaN for one
     event."""
     data = _as_rows(data)
-    costs = _by_batches(coded, data, None, 1, batch, 0)[1]
+    costs = _by_batches(coded, data, None, samples=1, batch=1024, seed=0)[1]
     return mean_and_error(costs, _weights(data)) if costs.isfinite().all() else (math.inf, math.nan)
 
 

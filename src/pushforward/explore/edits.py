@@ -107,9 +107,8 @@ class Edits:
     def _begun(self, x: Tensor, missing: Tensor, seed: int) -> Chains:
         """Chains at samples of the flow, where pixels are missing."""
         noise = Keyed(seed, rows=range(FILLS))
-        given = torch.full((FILLS,), -1) if self.flow.classes else None
-        draws = self.flow.sample((FILLS,) if given is None else (), given, generator=noise)
-        start = torch.where(missing, draws.nan_to_num(0).clamp(*x.aminmax()), x)
+        given = -1 if self.flow.classes else None
+        start = editing.filled_by_samples(self.flow, x.expand(FILLS, -1, -1, -1), missing, given, generator=noise)
         return Chains(start, editing.Langevin().scale, noise, 0)
 
     def _denoised(self, x: Events) -> Events:

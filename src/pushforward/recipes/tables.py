@@ -11,8 +11,8 @@ import torch
 
 from pushforward.codecs import codec_of
 from pushforward.data import TableSource
-from pushforward.data.columns import Table, others, read_table
 from pushforward.data.data import check_several, naming
+from pushforward.data.tables import Table, others, read_table
 from pushforward.fitting import check_options, plan_for
 from pushforward.models import BY_WORD, VectorModel
 from pushforward.models.model import check_class

@@ -17,16 +17,15 @@ from pushforward.arrays import check_number
 from pushforward.codecs import CodedFlow
 from pushforward.data import Attributed, Captioned, Images, ImageSource, Order
 from pushforward.editing import Langevin, RandomWalk
-from pushforward.evaluation import captioned, check_picture, grid, save_picture
+from pushforward.evaluation import check_picture, save_picture
 from pushforward.randomness import Keyed
 from pushforward.runs.data import images_of, recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.runs.null import check_null
-from pushforward.runs.pictures import as_images
+from pushforward.runs.pictures import as_images, enlarged
 
 LEARNED = 2000  # images from which directions are computed
 AMOUNTS = 7  # pictures in a row, from one end to the other
-SIDE = 64  # pixels to which small images are enlarged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +151,7 @@ def inpaint(
     missing = editing.hole(mask, (x.shape[2], x.shape[3])).to(x.device)
     noise = Keyed(chains.seed, rows=range(len(x) * chains.fills))
     given = own.repeat_interleave(chains.fills, 0) if isinstance(own, Tensor) else own
-    draws = flow.sample(() if isinstance(own, Tensor) else len(noise), given, generator=noise)
-    start = torch.where(missing, draws.nan_to_num(0).clamp(*x.aminmax()), x.repeat_interleave(chains.fills, 0))
+    start = editing.filled_by_samples(flow, x.repeat_interleave(chains.fills, 0), missing, given, generator=noise)
     proposal = (Langevin if chains.proposal == "langevin" else RandomWalk)(chains.scale)
     filled = editing.inpaint(flow, start, missing, chains.steps, proposal=proposal, context=given, generator=noise)
     fills = as_images(coded.codec, coded.denoise(filled.images, given)).unflatten(0, (len(x), chains.fills)).unbind(1)
@@ -252,5 +250,5 @@ def _save(caption: str, columns: list[Tensor], out: Path) -> str:
     """Write the columns (n, C, H, W) as a picture. Returns its path, and how many images overflowed, as text."""
     x = torch.stack(columns, 1).flatten(0, 1)
     lost = (~x.flatten(1).isfinite().all(1)).sum().item()
-    save_picture(captioned({caption: grid(x, len(columns))}, columns=1, zoom=max(1, SIDE // x.shape[2])), out)
+    save_picture(enlarged(x, len(columns), caption), out)
     return f"{out}; {lost} of its {len(x)} images overflowed" if lost else str(out)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pushforward.data import Source
-from pushforward.data.columns import read_table
 from pushforward.data.data import naming
+from pushforward.data.tables import read_table
 
 
 class Given(NamedTuple):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pushforward.codecs import CodedFlow, placed
 from pushforward.data import CaptionDocuments, Captioned, Source, SourceOfClips, TextSource
-from pushforward.data.columns import check_writable, write_table
 from pushforward.data.data import digest
+from pushforward.data.tables import check_writable, write_table
 from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.runs.clips import sample_clips

@@ -11,8 +11,8 @@ import torch
 
 from pushforward.codecs import CodedFlow
 from pushforward.data import Arrays, TableSource
-from pushforward.data.columns import Table, check_writable, others, write_table
 from pushforward.data.data import naming
+from pushforward.data.tables import Table, check_writable, others, write_table
 from pushforward.evaluation import held_out
 from pushforward.runs.data import check_apart, recipe_of
 from pushforward.runs.folder import load_coded

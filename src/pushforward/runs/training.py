@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pushforward.codecs import Codec, CodedFlow, Identity
 from pushforward.data import Arrays, Data, Documents, Images, ImageSource, prepared
-from pushforward.data.data import Part, evenly_spread
+from pushforward.data.data import evenly_spread
 from pushforward.evaluation import document_costs
 from pushforward.evaluation.likelihood import mean_and_error
 from pushforward.files import RemovedError, alone_in, cache_folder, write
@@ -161,7 +161,7 @@ def _measure(recipe: Recipe, objective: Objective) -> Callable[[Flow], Look] | N
     if isinstance(held_out, Images):
         held_out = Arrays(*held_out.fetch(range(min(EVALUATED, len(held_out)))))
     elif not isinstance(held_out, Arrays):
-        held_out = Part(held_out, range(min(EVALUATED, len(held_out))))
+        held_out = held_out.part(range(min(EVALUATED, len(held_out))))
     return looking_at(held_out, _codec(objective))
 
 

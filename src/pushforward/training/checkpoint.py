@@ -22,7 +22,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from pushforward.arrays import check_number
 from pushforward.files import begun_at, remove, replacing
 from pushforward.migrations import NEW_NAMES, renamed
 from pushforward.training import ranks
@@ -30,18 +29,17 @@ from pushforward.training.sharding import full
 from pushforward.training.state import OF_CODEC, State
 
 WEIGHTS, CODEC = "model.safetensors", "codec.safetensors"
-SUMS = "sums.json"
+SUMS, KEPT = "sums.json", 2
 
 
 class Checkpoints:
-    """The checkpoints of the run in `folder`. The newest `kept` are kept, and unsound ones until these are newer.
+    """The checkpoints of the run in `folder`. The newest two are kept, and unsound ones until these are newer.
 
     `held` is the check of `alone_in`, which is made before a training writes into the folder.
     """
 
-    def __init__(self, folder: str | PathLike[str], kept: int = 2, *, held: Callable[[], None] | None = None):
-        check_number(kept, "kept", least=1)
-        self.run, self.kept, self.held = Path(folder), kept, held
+    def __init__(self, folder: str | PathLike[str], *, held: Callable[[], None] | None = None):
+        self.run, self.held = Path(folder), held
         self.folder = self.run / "checkpoints"
 
     def check(self) -> None:
@@ -76,7 +74,7 @@ class Checkpoints:
                 f"{last}: free some space and repeat the command, which resumes from there."
             ) from error
         if first:
-            for old in self._places()[: -self.kept]:
+            for old in self._places()[:-KEPT]:
                 remove(old)
             oldest = self._places()[0].name
             for unsound in self.folder.glob("step-*.unsound"):
