@@ -56,13 +56,11 @@ def recipe(text: str, name: str, steps: int | None = None) -> pf.Recipe:
     if name == "small_flow":
         model = replace(model, features=2, width=64, depths=(1, 1))
         return replace(ours, model=model, codec=replace(codec, features=2, sigma=0.1))
-    flows = {
-        "affine": replace(model, depths=(1, 1, 2), move=Affine(), first=None),
-        "mix1": replace(model, depths=(1, 1, 2), move=Mix1Options(16, (32,)), first=None),
-        "mixd": replace(model, depths=(2, 1, 1)),
-        "mixd_of_two": model,
-    }
-    return replace(ours, model=flows[name])
+    if name in ("affine", "mix1"):
+        move = Affine() if name == "affine" else Mix1Options(16, (32,))
+        model = replace(model, depths=(1, 1, 2), move=move, first=None)
+        return replace(ours, model=model, codec=replace(codec, sigma=0.3))
+    return ours if name == "mixd_of_two" else replace(ours, model=replace(model, depths=(2, 1, 1)))
 
 
 def main() -> None:
