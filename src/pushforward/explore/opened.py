@@ -30,7 +30,8 @@ from pushforward.flow import Flow
 from pushforward.recipe import Recipe
 from pushforward.runs.data import class_names, images_of, recipe_of
 from pushforward.runs.folder import PRETRAINED, RECIPE, folder_of, load_coded, read_results
-from pushforward.runs.null import check_null, knows_null
+from pushforward.runs.null import check_null, check_sampling, knows_null
+from pushforward.sampling import Sampling
 from pushforward.training.checkpoint import WEIGHTS
 from pushforward.training.log import LOG
 from pushforward.transform import Transform, flattened
@@ -114,6 +115,11 @@ class Opened:
     def coded(self) -> CodedFlow:
         self.saved = _written(self.run, WEIGHTS)
         return load_coded(self.run)
+
+    def checked(self, sampling: Sampling) -> Opened:
+        """The run itself. Raises ValueError where it never learned what these samples need."""
+        check_sampling(self.run, self.recipe, sampling)
+        return self
 
     def _check(self, *kinds: str) -> None:
         """Raise ValueError where the run is of another kind than these."""

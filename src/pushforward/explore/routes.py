@@ -11,7 +11,7 @@ from pushforward.explore.gallery import MOST, Gallery
 from pushforward.explore.opened import Opened
 from pushforward.explore.uploads import BYTES, read_upload
 from pushforward.explore.vectors import FURTHEST, read_values
-from pushforward.runs.null import check_null, check_sampling
+from pushforward.runs.null import check_null
 from pushforward.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -84,16 +84,6 @@ def _sampling() -> Any:
     return Depends(sampling)
 
 
-def _checked(sampling: Sampling, function: Callable[[Opened], Any]) -> Callable[[Opened], Any]:
-    """The function, of runs that know what these samples need."""
-
-    def checked(run: Opened) -> Any:
-        check_sampling(run.run, run.recipe, sampling)
-        return function(run)
-
-    return checked
-
-
 def of_galleries(routes: "APIRouter", asked: Any) -> None:
     """Requests about images to pick from, and uploads."""
     from fastapi import HTTPException, Query, Request
@@ -109,7 +99,7 @@ def of_galleries(routes: "APIRouter", asked: Any) -> None:
         def listed(gallery: Gallery) -> Any:
             return gallery.data(start, n) if of == "data" else gallery.drawn(sampling, n)
 
-        return await ask(_checked(sampling, lambda run: listed(run.gallery)))
+        return await ask(lambda run: listed(run.checked(sampling).gallery))
 
     @routes.post("/images")
     async def upload(request: Request, ask: Ask = asked) -> Any:
@@ -133,7 +123,7 @@ def of_images(routes: "APIRouter", asked: Any) -> None:
 
     @routes.get("/picked")
     async def picked(picture: str, sampling: Sampling = _sampling(), ask: Ask = asked) -> Any:
-        return await ask(_checked(sampling, lambda run: run.pictures.picked(picture, sampling)))
+        return await ask(lambda run: run.checked(sampling).pictures.picked(picture, sampling))
 
     @routes.get("/costs")
     async def costs(ask: Ask = asked) -> Any:
@@ -180,7 +170,7 @@ def of_sequences(routes: "APIRouter", asked: Any) -> None:
         sampling: Sampling = _sampling(),
         ask: Ask = asked,
     ) -> Any:
-        return await ask(_checked(sampling, lambda run: run.clips.frame(sampling, frames, k)))
+        return await ask(lambda run: run.checked(sampling).clips.frame(sampling, frames, k))
 
     @routes.get("/text")
     async def text(sampling: Sampling = _sampling(), ask: Ask = asked) -> Any:
@@ -193,11 +183,11 @@ def of_documents(routes: "APIRouter", asked: Any) -> None:
 
     @routes.get("/seen")
     async def seen(picture: str, sampling: Sampling = _sampling(), ask: Ask = asked) -> Any:
-        return await ask(_checked(sampling, lambda run: run.documents.seen(picture, sampling)))
+        return await ask(lambda run: run.checked(sampling).documents.seen(picture, sampling))
 
     @routes.get("/written")
     async def written(picture: str, sampling: Sampling = _sampling(), ask: Ask = asked) -> Any:
-        return await ask(_checked(sampling, lambda run: run.documents.written(picture, sampling)))
+        return await ask(lambda run: run.checked(sampling).documents.written(picture, sampling))
 
     @routes.get("/scored")
     async def scored(
@@ -206,7 +196,7 @@ def of_documents(routes: "APIRouter", asked: Any) -> None:
         sampling: Sampling = _sampling(),
         ask: Ask = asked,
     ) -> Any:
-        return await ask(_checked(sampling, lambda run: run.documents.scored(picture, sampling, caption)))
+        return await ask(lambda run: run.checked(sampling).documents.scored(picture, sampling, caption))
 
 
 ALL = (of_trainings, of_planes, of_vectors, of_galleries, of_images, of_edits, of_sequences, of_documents)
