@@ -20,6 +20,7 @@ import torch
 
 import pushforward as pf
 from pushforward.cli.main import main
+from pushforward.cli.tables import train_on_table
 from pushforward.data import Arrays, TableSource, Takes
 from pushforward.data.tables import Table, read_table, write_table
 from pushforward.training import Log
@@ -219,6 +220,18 @@ def test_data_that_are_read_are_not_written_over(tmp_path):
         with pytest.raises(ValueError, match=r"csv holds data that are read, and would be written over"):
             write()
     assert (learned.read_text(), new.read_text()) == before
+
+
+@pytest.mark.parametrize(("share", "learned", "held_out"), [("0.25", 225, 75), ("others", 300, 40)])
+def test_rows_are_held_out_by_a_share_or_in_another_table(tmp_path, share, learned, held_out):
+    path, told = in_csv(tmp_path), {}
+    others = in_csv(tmp_path / "others", "\n".join([",".join(NAMES), *["1,2,3,4"] * 39, "5,6,7,8"]))
+    words = ["--data", path, "--out", "run", "--held-out", others if share == "others" else share, "--minutes", "2"]
+    train_on_table([*map(str, words)], lambda recipe, *_, **options: told.update(options, recipe=recipe))
+    rows = told["recipe"].training_data(), told["recipe"].held_out_data()
+    assert (*map(len, rows), told["minutes"]) == (learned, held_out, 2)
+    with pytest.raises(ValueError, match="held-out rows, of .*table.csv, are those that are learned. Give"):
+        pf.recipes.table(path, validation=str(path)).held_out_data()
 
 
 def test_held_out_rows_are_those_of_the_training(tmp_path):

@@ -271,6 +271,8 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("sample RUN --n 0", "draw at least one sample"),
         ("sample RUN --label 10", "the flow has 10 classes: give 0 … 9, or −1; got label 10"),
         ("sample RUN --label -2", "got label -2"),
+        ("sample RUN --label three", "has no class 'three'"),
+        ("edit RUN --label three", "got label 'three'"),
         ("sample RUN --temperature -1", "temperature is a finite number of at least 0; got -1"),
         ("sample RUN --guide 2", "--guidance"),
         ("evaluate RUN --features nothing.pt", "there is no file"),

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.training import Log, ranks
+from pushforward.training import Checkpoints, Log, ranks
+from pushforward.training.checkpoint import RemovedError
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,6 +64,22 @@ def test_a_process_that_dies_takes_all_down_and_any_number_goes_on(alone, tmp_pa
     assert told.returncode == 0, told.stderr
     assert losses(tmp_path) == pytest.approx(losses(alone), abs=1e-5)
     same_density(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_where_the_folder_is_removed_all_stop_and_go_on(alone, tmp_path):
+    told = together(2, tmp_path / "run", 4, "replicated", "removed")
+    assert told.returncode != 0
+    assert told.stderr.count("was removed or replaced while it was trained. It was made again") == 2
+    told = together(2, tmp_path / "run")
+    assert told.returncode == 0, told.stderr
+    same_density(tmp_path / "run", alone)
+
+
+def test_every_process_learns_that_the_first_has_lost_its_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(ranks, "any_of", lambda _: True)
+    with pytest.raises(RemovedError, match="was removed or replaced while it was trained"):
+        Checkpoints(tmp_path).check()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):

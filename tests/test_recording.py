@@ -149,6 +149,25 @@ def test_compiled_flows_give_the_same_log_p_and_gradients(name, backend):
     torch.testing.assert_close(*answers)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("NICE", "IAF")))
+        for name in ("NICE", "VectorRealNVP", "MAF", "IAF", "NSF", "CircularNSF", "TarFlow", "Jet", "AutoregressiveLM")
+    ],
+)
+def test_compiled_flows_draw_the_same(name):
+    torch.compiler.reset()
+    flow, answers = randomised(FIRST[name].build(), 0.1), []
+    _, *context = given(flow, FIRST[name], 2)
+    draw = flow.rsample_and_log_prob
+    for each in (draw, torch.compile(draw, fullgraph=True, backend="aot_eager")):
+        torch.manual_seed(0)
+        answers.append(each((3,), *context))
+    torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-4)
+
+
 SEARCHED = {  # flows whose decoding is a loop
     "fixed point": lambda: models.ResidualFlow(features=2, transforms=1, hidden=(8,), limit=0.3).build(),
     "fixed steps": lambda: models.FlowMatching(features=2, hidden=(8,)).build().solved_by(solve.RK4(2)),

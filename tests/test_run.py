@@ -253,6 +253,11 @@ def test_a_folder_of_png_files_can_be_read_back_with_its_classes(tmp_path):
     pf.sample(tmp_path / "run", tmp_path / "s.npz", n=7, sampling=plain)
     pngs, arrays = pf.data.find(tmp_path / "pngs"), pf.data.find(tmp_path / "s.npz")
     assert pngs.names == arrays.names == ("0", "1", "2")
+    (tmp_path / "run" / "data.json").write_text('{"classes": ["cat", "dog", "owl"]}')
+    pf.sample(tmp_path / "run", tmp_path / "dogs.npz", n=2, sampling=replace(plain, label="dog"))
+    assert np.load(tmp_path / "dogs.npz")["labels"].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="run has no class 'cow'; its classes are cat, dog, owl"):
+        pf.sample(tmp_path / "run", tmp_path / "cows.npz", sampling=replace(plain, label="cow"))
     order = torch.tensor([0, 3, 6, 1, 4, 2, 5])
     assert torch.equal(pngs.fetch(range(7))[0], arrays.fetch(order)[0])
     assert pngs.labels.tolist() == arrays.labels[order].tolist()

@@ -1,8 +1,9 @@
-"""A program for torchrun that trains the digits' twin: `python -m tests.together FOLDER [DIE_AT [PARALLEL]]`."""
+"""A program for torchrun that trains the digits' twin: `python -m tests.together FOLDER [AT [PARALLEL [MISHAP]]]`."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -21,16 +22,22 @@ def recipe(parallel: str = "replicated") -> pf.Recipe:
     return replace(small, model=replace(small.model, move=Shift()), train=plan)
 
 
-def main(folder: Path, die_at: str = "1000", parallel: str = "replicated") -> None:
+MISHAPS = {
+    "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "removed": shutil.rmtree,
+}
+
+
+def main(folder: Path, at: str = "1000", parallel: str = "replicated", mishap: str = "killed") -> None:
     torch.set_num_threads(1)
     calls = iter(range(-1, 1000))  # the first fetch is of rows whose operations are counted
 
     class Mortal(pf.data.Images):
-        """Images that kill the last process when it asks for the batch of a step."""
+        """Images with a mishap to the last process, or to the folder, when it asks for the batch of a step."""
 
         def fetch(self, rows):
-            if next(calls) == int(die_at) and int(os.environ["RANK"]) + 1 == int(os.environ["WORLD_SIZE"]):
-                os.kill(os.getpid(), signal.SIGKILL)
+            if next(calls) == int(at) and int(os.environ["RANK"]) + 1 == int(os.environ["WORLD_SIZE"]):
+                MISHAPS[mishap](folder)
             return super().fetch(rows)
 
     data = recipe().training_data()

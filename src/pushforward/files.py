@@ -59,16 +59,12 @@ def made_once(path: Path, make: Callable[[Path], object]) -> Path:
     return path
 
 
-class RemovedError(RuntimeError):
-    """A folder was removed or replaced while it was locked."""
-
-
 @contextmanager
-def alone_in(folder: Path) -> Iterator[Callable[[], None]]:
+def alone_in(folder: Path) -> Iterator[Callable[[], bool]]:
     """Lock a folder against other processes; it is made if it is missing. The lock ends with the process.
 
-    Yields a check, which raises RemovedError once the folder is not the locked one any more. A folder that was made
-    here, and into which nothing was written, is removed again.
+    Yields whether the folder is still the locked one, a function. A folder that was made here, and into which nothing
+    was written, is removed again.
     """
     from filelock import FileLock, Timeout
 
@@ -88,13 +84,9 @@ def alone_in(folder: Path) -> Iterator[Callable[[], None]]:
         except OSError:
             return False
 
-    def check() -> None:
-        if not held():
-            raise RemovedError(f"{folder} was removed or replaced while this process used it.")
-
     with lock:
         try:
-            yield check
+            yield held
         finally:
             if made and held() and [entry.name for entry in folder.iterdir()] == [".lock"]:
                 remove(folder)

@@ -22,7 +22,7 @@ from pushforward.shapes import Events
 class Sampling:
     """How samples are drawn."""
 
-    label: int | None = None  # of all samples; −1: the null label; left out: every class in turn
+    label: int | str | None = None  # of all samples, for a run also by name; −1: the null label; left out: all in turn
     prompt: tuple[str, ...] = ()  # what pictures of a run on captions show, "" for anything; or how texts begin
     length: int | None = None  # of texts, in tokens after the prompt; left out: to the end of a window
     gap: str = ""  # a mark in the prompts, such as "_", in whose place `length` tokens are drawn; left out: none
@@ -77,9 +77,9 @@ def samples(
     """
     coded, how = coded.denoised_by(sampling.denoise), sampling
     flow = coded.flow
-    if how.label is not None and not -1 <= how.label < flow.classes:
+    if how.label is not None and (isinstance(how.label, str) or not -1 <= how.label < flow.classes):
         takes = f"has {flow.classes} classes: give 0 … {flow.classes - 1}, or −1" if flow.classes else "takes no label"
-        raise ValueError(f"the flow {takes}; got label {how.label}.")
+        raise ValueError(f"the flow {takes}; got label {how.label!r}.")
     guided = how.guided(flow)
     for numbers in torch.arange(start, stop, device="cpu").split(how.batch):
         labels = None

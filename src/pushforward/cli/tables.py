@@ -41,6 +41,7 @@ class Columns:
     supports: tuple[str, ...] = ()
     missing: Literal["refuse", "drop"] = "refuse"  # Rows that lack a value: refuse the table, or leave them out.
     header: bool | None = None  # Whether the first row of a text file is of names; None finds out.
+    held_out: float | str = 0.1  # Rows to hold out: a share of all, 5,000 at most, or another table's path.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class Training:
     """How the flow is trained. What is not given suits the number of rows."""
 
     steps: int | None = None  # The maximum: training stops when held-out rows stop improving.
+    minutes: float | None = None  # Make as many steps as take so long here; their number is then fixed in the run.
     lr: float | None = None  # The learning rate at the top of its schedule.
     batch: int | None = None  # Rows a step.
     seed: int = 0  # Of the weights, the order, and the rows held out.
@@ -72,12 +74,13 @@ def train_on_table(arguments: Sequence[str], trained: Callable[..., str | None])
         boards: tuple[Literal["tensorboard", "wandb"], ...] = (),
     ) -> str | None:
         named: dict[str, Any] = {f.name: getattr(columns, f.name) for f in fields(columns)}
-        named["supports"] = read_supports(columns.supports)
+        named |= {"supports": read_supports(columns.supports), "validation": named.pop("held_out")}
         make = partial(BY_WORD[word], **{f.name: getattr(model, f.name) for f in fields(model)})
         plan = {name: value for name, value in vars(training).items() if value is not None}
+        minutes = plan.pop("minutes", None)
         recipe = table(data, **named, model=make, **plan)
         _tell_of_an_index(recipe.data)
-        return trained(recipe, out, device, boards=boards)
+        return trained(recipe, out, device, boards=boards, minutes=minutes)
 
     command.__doc__ = HELP.format(words=", ".join(BY_WORD))
     return tyro.cli(command, args=arguments, prog="pushforward train")

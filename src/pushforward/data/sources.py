@@ -174,7 +174,7 @@ class TableSource(Source[Arrays]):
     columns: tuple[str, ...]  # of the events
     context: tuple[str, ...] = ()  # columns that events are conditioned on
     weights: str | None = None  # the column of weights; None: all equal
-    validation: float = 0.1  # the share of rows held out, 5,000 at most
+    validation: float | str = 0.1  # the held-out rows: a share of all, 5,000 at most, or another table's path
     seed: int = 0  # of the choice of held-out rows
     missing: Literal["refuse", "drop"] = "refuse"  # rows that lack a value: raise ValueError, or leave them out
     header: bool | None = None  # whether the first row of text is of names; None: find out
@@ -198,7 +198,10 @@ class TableSource(Source[Arrays]):
         if not held_out:
             with naming(self.path):
                 _check_learnable(table if self.weights is None else _counted(table, self.weights), self.columns)
-        found = self._split(table, takes)[held_out]
+        rows = self._whole(table, takes)
+        if isinstance(self.validation, str):
+            return self._elsewhere(rows, takes) if held_out else rows
+        found = rows.split(self.validation, seed=self.seed)[held_out]
         if found is None:
             raise ValueError(f"no row of {self.path} is held out: data.validation is 0.")
         return found
@@ -221,7 +224,8 @@ class TableSource(Source[Arrays]):
         assert events is not None
         return Arrays(events, context)
 
-    def _split(self, table: Table, takes: Takes) -> tuple[Arrays, Arrays | None]:
+    def _whole(self, table: Table, takes: Takes) -> Arrays:
+        """The rows of a table with their weights, without those whose weight is zero."""
         if (len(self.columns),) != takes.event:
             raise ValueError(
                 f"the model takes events of shape {takes.event}, and {len(self.columns)} columns are named."
@@ -230,7 +234,15 @@ class TableSource(Source[Arrays]):
         if self.weights is not None:
             with naming(self.path):
                 rows = Arrays(rows.events, rows.context, _weights(table, self.weights))
-        return rows.counted().split(self.validation, seed=self.seed)
+        return rows.counted()
+
+    def _elsewhere(self, learned: Arrays, takes: Takes) -> Arrays:
+        """The rows of the table that `validation` names. Raises ValueError where they are those that are learned."""
+        other = self.at(str(self.validation))
+        found = other._whole(other.table(), takes)
+        if found.fingerprint() == learned.fingerprint():
+            raise ValueError(f"the held-out rows, of {self.validation}, are those that are learned. {REMEDY}")
+        return found
 
 
 def _tensor(table: Table, names: tuple[str, ...]) -> torch.Tensor:

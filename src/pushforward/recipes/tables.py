@@ -48,9 +48,9 @@ def table(
     `columns` names those to learn, where they are not all, and `drop` those to leave out. `context` names the columns
     that the others are conditioned on, and `weights` the column of weights. `supports` maps columns to their supports,
     by default the real line. `model` is a key of `models.BY_WORD`, or a model class. `changes` are fields of a
-    `TableSource`, missing="drop", header=True or validation=0.2, and of a `training.Plan`, such as steps, the maximum,
-    lr or batch; `plan_for` chooses the others by the number of rows. The seed is that of the weights, the order, and
-    the choice of held-out rows.
+    `TableSource`, such as missing="drop", header=True or validation=0.2, a share or another table's path, and of a
+    `training.Plan`, such as steps, the maximum, lr or batch; `plan_for` chooses the others by the number of rows. The
+    seed is that of the weights, the order, and the choice of held-out rows.
 
     Raises ValueError where columns cannot be learned, by their names and by the lines of the file, counted from 1.
     """
@@ -81,7 +81,8 @@ def table(
     config = make(features=len(learned), context=len(context), supports=places)
     with torch.device("meta"):
         codec = codec_of(config.build())
-    training = len(found) - round(source.validation * len(found))
+    held_out = 0 if isinstance(source.validation, str) else source.validation
+    training = len(found) - round(held_out * len(found))
     objective = config.objective or MaximumLikelihood()
     plan = plan_for(training, **{**objective.plan, **changes})
     return Recipe(data=source, model=config, codec=codec, objective=objective, train=plan)

@@ -93,6 +93,17 @@ def class_names(run: str | PathLike[str], classes: int) -> tuple[str, ...]:
     return tuple(names) if len(names) == classes else tuple(map(str, range(classes)))
 
 
+def class_number(run: str | PathLike[str], label: int | str | None) -> int | None:
+    """The number of a class that is given by its name. Raises ValueError where the run has no class of this name."""
+    if not isinstance(label, str):
+        return label
+    names = read_note(run).get("classes", [])
+    if label not in names:
+        known = f"its classes are {', '.join(names)}" if names else "its classes have numbers alone"
+        raise ValueError(f"{run} has no class {label!r}; {known}.")
+    return names.index(label)
+
+
 def images_of(run: str | PathLike[str], place: str | None = None) -> Images:
     """The held-out images of a run, or those of another name or path, labelled by the run's classes.
 

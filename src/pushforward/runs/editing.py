@@ -46,7 +46,7 @@ class Chains:
 def edit(
     run: Path,
     out: Path = Path("edited.png"),
-    label: int | None = None,
+    label: int | str | None = None,
     amount: float = 1.0,
     n: int = 6,
     data: str | None = None,
@@ -61,7 +61,7 @@ def edit(
     Args:
         run: The run folder.
         out: The picture.
-        label: The number of the attribute; by default every one in turn.
+        label: The number or the name of the attribute; by default every one in turn.
         amount: The distance: 1 is from the mean of all others to that of the images with the attribute.
         n: How many images.
         data: A name, a file or a folder of images; by default the run's held-out images.
@@ -73,9 +73,13 @@ def edit(
     coded = load_coded(run, device=device)
     x, _ = _encoded(coded, run, data, n)
     flow, attributes = coded.flow, _attributes(run, data)
-    if label is not None and not 0 <= label < len(attributes.names):
+    if isinstance(label, str) and label in attributes.names:
+        label = attributes.names.index(label)
+    if label is not None and (isinstance(label, str) or not 0 <= label < len(attributes.names)):
         listed = ", ".join(attributes.names)
-        raise ValueError(f"{recipe_of(run).data} has {len(attributes.names)} attributes, {listed}; got label {label}.")
+        raise ValueError(
+            f"{recipe_of(run).data} has {len(attributes.names)} attributes, {listed}; got label {label!r}."
+        )
     d = editing.directions(flow, *_learned(attributes), codec=coded.codec)
     numbers = torch.arange(len(x), device="cpu")
     each = numbers % len(attributes.names) if label is None else torch.full_like(numbers, label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from pushforward.evaluation import (
 )
 from pushforward.randomness import keyed
 from pushforward.recipe import Recipe
-from pushforward.runs.data import check_unchanged, images_of, read_note, recipe_of
+from pushforward.runs.data import check_unchanged, class_number, images_of, read_note, recipe_of
 from pushforward.runs.documents import held_out_pairs, measured_documents
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
@@ -122,6 +122,7 @@ def evaluate(
     recipe = recipe_of(run)
     if features and isinstance(recipe.data, TableSource | TextSource | CaptionDocuments):
         raise ValueError(f"--features is for images, and {run} learned {recipe.data}.")
+    sampling = replace(sampling, label=class_number(run, sampling.label))
     check_sampling(run, recipe, sampling)
     if data is None:
         check_unchanged(run, recipe)

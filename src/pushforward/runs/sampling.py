@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from pushforward.data.tables import check_writable, write_table
 from pushforward.evaluation import check_picture, grid, save_picture
 from pushforward.files import replacing, write
 from pushforward.runs.clips import sample_clips
-from pushforward.runs.data import check_apart, class_names
+from pushforward.runs.data import check_apart, class_names, class_number
 from pushforward.runs.folder import load_coded, read_json, read_recipe
 from pushforward.runs.given import Given, read_given
 from pushforward.runs.null import check_sampling
@@ -68,6 +68,7 @@ def sample(
         raise ValueError(f"draw at least one sample; got n={n}.")
     recipe = read_recipe(run)
     source = recipe.data
+    sampling = replace(sampling, label=class_number(run, sampling.label))
     check_sampling(run, recipe, sampling)
     if isinstance(source, TextSource):
         return sample_text(run, out, n, sampling, device)

@@ -15,7 +15,7 @@ from pushforward.data import Arrays, Data, Documents, Images, ImageSource, prepa
 from pushforward.data.data import evenly_spread
 from pushforward.evaluation import document_costs
 from pushforward.evaluation.likelihood import mean_and_error
-from pushforward.files import RemovedError, alone_in, cache_folder, write
+from pushforward.files import alone_in, cache_folder, write
 from pushforward.fitting import Fit, looking_at, score_name
 from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
@@ -27,7 +27,7 @@ from pushforward.runs.pace import within
 from pushforward.runs.pictures import drawing
 from pushforward.shapes import fits
 from pushforward.training import Checkpoints, Log, Look, Objective, Plan, State, begin, proceed, ranks
-from pushforward.training.checkpoint import WEIGHTS
+from pushforward.training.checkpoint import WEIGHTS, RemovedError
 from pushforward.training.log import Board
 from pushforward.training.loop import Measure
 from pushforward.training.utilisation import Utilisation, operations_of_step
@@ -97,10 +97,10 @@ def _saved_again(recipe: Recipe, folder: Path, data: Data, state: State, removed
 
     Raises RuntimeError or ValueError where another training has begun there.
     """
-    if ranks.size() > 1:  # the others do not know
-        return removed
-    with alone_in(folder):
-        _begin(recipe, folder, data)
+    with alone_in(folder) if ranks.rank() == 0 else nullcontext():
+        if ranks.rank() == 0:
+            _begin(recipe, folder, data)
+        ranks.wait()
         Checkpoints(folder).save(state)
     return RuntimeError(
         f"{removed} It was made again, with the state after step {state.step:,} of {recipe.train.steps:,} and without "

@@ -32,28 +32,31 @@ WEIGHTS, CODEC = "model.safetensors", "codec.safetensors"
 SUMS, KEPT = "sums.json", 2
 
 
+class RemovedError(RuntimeError):
+    """The folder of a run was removed or replaced while it was trained."""
+
+
 class Checkpoints:
     """The checkpoints of the run in `folder`. The newest two are kept, and unsound ones until these are newer.
 
-    `held` is the check of `alone_in`, which is made before a training writes into the folder.
+    `held` is that of `alone_in`, in the process that locked the folder; it is asked before a training writes there.
     """
 
-    def __init__(self, folder: str | PathLike[str], *, held: Callable[[], None] | None = None):
+    def __init__(self, folder: str | PathLike[str], *, held: Callable[[], bool] | None = None):
         self.run, self.held = Path(folder), held
         self.folder = self.run / "checkpoints"
 
     def check(self) -> None:
-        """Raise RemovedError where the folder was locked and is another one now."""
-        if self.held:
-            self.held()
+        """Raise RemovedError, in every process, where the folder was locked and is another one now."""
+        if ranks.any_of(self.held is not None and not self.held()):
+            raise RemovedError(f"{self.run} was removed or replaced while it was trained.")
 
     def save(self, state: State) -> None:
         """Write a checkpoint, and the weights so far. Every process takes part; raises OSError where it fails."""
         from torch.distributed.checkpoint.api import CheckpointException  # slow to import, as pushforward is not
 
         place, first = self.folder / f"step-{state.step:08d}", ranks.rank() == 0
-        if first:
-            self.check()
+        self.check()
         if place.exists():
             return  # a state is a function of its step
         try:
