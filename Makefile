@@ -35,7 +35,7 @@ setup-browser: .venv/dev
 demo: .venv/run
 	$(BIN)/pushforward demo --out runs/demo
 
-# every benchmark, side by side, into benchmarks/results.md
+# every benchmark, side by side, into benchmarks/results_avx512.md, or that of another instruction set
 bench: .venv/dev
 	$(BIN)/python benchmarks/bench.py
 

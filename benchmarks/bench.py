@@ -1,4 +1,4 @@
-"""Runs every benchmark in `rows` and writes benchmarks/results.md.
+"""Runs every benchmark in `rows` and writes benchmarks/results_avx512.md, or that of another instruction set.
 
     python benchmarks/bench.py [row …]
 
@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 import rows
+import torch
 from machine import this_machine
 
-RESULTS = Path(__file__).with_name("results.md")
+RESULTS = Path(__file__).with_name(f"results_{torch.backends.cpu.get_cpu_capability().lower()}.md")
 
 
 def main(names: list[str]) -> None:

@@ -33,7 +33,8 @@ class Machine:
 def this_machine() -> Machine:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rates = {dtype: _matrix_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    name = f"{processor(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    name = f"{processor(device)}, {instructions}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     return Machine(name, device, rates, _bandwidth(device))
 
 

@@ -1,1 +1,1 @@
-"""One file for each section of results.md, with a function `report(machine)` that returns Markdown."""
+"""One file for each section of the results, with a function `report(machine)` that returns Markdown."""
