@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-MARK, VERSION, CHECK = b"PFLOSSLESS\n", 2, 32
+MARK, VERSION, CHECK = b"PFLOSSLESS\n", 3, 32
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ around f⁻¹(z):
 
 for each element, where f is elementwise given what it is conditioned on. The decoder pops x and pushes z. It costs
 −log|df/dx| bits, as it should, and a little more: of the order of sigma². Ho et al. 2019, arXiv:1905.08500.
+No deviation is less than half a unit, in which z is rounded: where f is nearly flat, x is spread as widely as the
+points that round to one z.
 
 Encoder and decoder must have the same numbers to the last bit. So both compute raw parameters by the same calls: a
 causal network reads token after token in both directions.
@@ -29,7 +31,7 @@ from pushforward.transform import Inverse, Transform, flattened
 from pushforward.transforms import ActNorm, Autoregressive, Coupling, Permuted, Rearrangement
 
 LEAST, MOST = 0.5, 2.0**45  # of a deviation, in units
-Doors = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], ...]  # x -> y and log-slopes; y -> x and something
+Doors = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], ...]  # x -> z and log-slopes; z -> x and log-slopes
 
 
 class Grid(NamedTuple):
@@ -72,7 +74,7 @@ class Scaled(Step):
     """A map of each element alone."""
 
     def __init__(self, norm: ActNorm):
-        self._doors: Doors = norm.slopes, norm.inverse
+        self._doors: Doors = norm.slopes, lambda z: (norm.inverse(z)[0], -norm.slopes(z)[1])  # slopes are constant
 
     def encode(self, x: Tensor, stack: Stack, grid: Grid) -> Tensor:
         return _encoded(x, self._doors, stack, grid)
@@ -191,8 +193,8 @@ def _around_z(x: Tensor, doors: Doors, grid: Grid) -> tuple[np.ndarray, np.ndarr
 
 
 def _around_x(z: Tensor, doors: Doors, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    mean = grid.units(doors[1](grid.real(z))[0])
-    return flat(mean), flat(torch.full_like(mean, grid.sigma))
+    x, log_slopes = doors[1](grid.real(z))
+    return flat(grid.units(x)), flat((LEAST * log_slopes.exp()).clamp(grid.sigma, MOST))
 
 
 def flat(t: Tensor) -> np.ndarray:
