@@ -515,8 +515,8 @@ def test_latents_of_a_run_are_completed_given_their_captions(tmp_path, monkeypat
     assert found["chains"].startswith("accepted ")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size[0] >= 4 * 17 - 1
-    wrong = replace(recipe, model=replace(recipe.model, image=(32, 4, 4)))
-    with pytest.raises(ValueError, match=r"makes latents of shape \(32, 2, 2\), and model.image is \(32, 4, 4\)"):
+    wrong = replace(recipe, model=replace(recipe.model, image=(16, 2, 2)))
+    with pytest.raises(ValueError, match=r"makes latents of shape \(32, 2, 2\), and model.image is \(16, 2, 2\)"):
         pf.train(wrong, tmp_path / "other")
 
 

@@ -203,7 +203,7 @@ def _record(
 ) -> None:
     """After a step: evaluate on held-out data, write a log line, save a checkpoint, each where it is due."""
     done, first = batch.step + 1, ranks.rank() == 0
-    if checkpoints:
+    if checkpoints and _due(done, plan, plan.log_every, plan.measure_every):
         checkpoints.check()
     numbers: dict[str, float] = {state.objective.unit: values.value, "loss": values.loss, "gradient": values.gradient}
     if measure and _due(done, plan, plan.measure_every):
