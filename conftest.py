@@ -22,12 +22,20 @@ from tests.tape import Tapes
 torch.set_num_threads(1)  # tests run side by side
 
 
+def autocast_nesting() -> int:
+    depth = torch.autocast_increment_nesting()
+    torch.autocast_decrement_nesting()
+    return depth
+
+
 def global_state() -> tuple[object, ...]:
     return (
         torch.get_default_dtype(),
         torch.is_grad_enabled(),
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        autocast_nesting(),  # above one the weights that autocast has cast are kept when they change
     )
 
 

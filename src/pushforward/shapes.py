@@ -36,10 +36,13 @@ def without_autocast(t: Tensor) -> AbstractContextManager:
     return torch.autocast(device_type(t), enabled=False)
 
 
-def present_autocast(t: Tensor) -> AbstractContextManager:
-    """A block with the autocast of now, on t's device: for a backward pass."""
+def present_autocast(t: Tensor) -> tuple[str, torch.dtype, bool]:
+    """What `torch.autocast` takes to be as it is now, on t's device: for a backward pass.
+
+    An object of it that is made in a forward pass stays entered where torch.compile refuses the backward pass.
+    """
     kind = device_type(t)
-    return torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
+    return kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
 
 
 def multiplied_in(t: Tensor) -> torch.dtype:

@@ -162,7 +162,7 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        with ctx.autocast:
+        with torch.autocast(*ctx.autocast):
             if torch.is_grad_enabled():
                 return None, None, *_with_graph(ctx.taken, ctx.y, grads[0])
             return None, None, *_step_by_step(ctx.taken, grads[0])

@@ -103,7 +103,7 @@ class _Recomputed(torch.autograd.Function):
         leaves = [f if f is None else f.detach().requires_grad_(f.is_floating_point()) for f in fields]
         sources = [t for t in (*leaves, *ctx.weights) if t is not None and t.requires_grad]
         context, gradients = _context(ctx.names, leaves), {}
-        with ctx.autocast:
+        with torch.autocast(*ctx.autocast):
             for part in reversed(ctx.parts):
                 value = part.inverse(value, context)[0].detach()
                 with torch.enable_grad():
