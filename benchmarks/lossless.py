@@ -3,7 +3,7 @@
     PUSHFORWARD_DATA=DIR OMP_NUM_THREADS=1 python -m benchmarks.lossless [folder of runs]
 
 The models, a language model and a TarFlowLM, have two layers of width 64. They are trained first where they are
-missing, which takes two minutes of one core, and their files take ten. A file does not hold the model.
+missing, and all takes some minutes of one core. A file does not hold the model.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Flow(nn.Module):
 
     `event` is the shape of one sample; an axis of None has any size above 0. `conditions` maps names to kinds of
     conditions: {"label": Label(10)}. The argument `context` of a method is then the value of the one condition, for
-    each row or one for all rows, or a dict of values by name; None for an unconditional flow. Densities are in nats.
+    each row or one for all rows, or a dict of values by name; None for an unconditional flow. Log p is in nats.
     `objective` is the `objectives.ObjectiveConfig` by which `fit` trains it; None: maximum likelihood.
 
     Methods take events x (*batch, *event), a tensor, an array of any kind or a list. The batch shapes of x and of the

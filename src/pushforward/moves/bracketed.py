@@ -2,8 +2,8 @@
 
 Each step goes to Newton's point if that lies inside the bracket, else to the middle; every third step goes to the
 middle too, unless Newton's step is at most half as long as the step before. The point with the smallest residual is
-returned. There are fewer steps where values can be read and no point moves; a loop that depends on values could not be
-compiled.
+returned. Where values can be read the search ends once all residuals are within 16 eps; where they cannot, as under
+torch.compile, it takes all steps.
 
 Gradients follow from the implicit function theorem: with f(x; θ) = y, dx = (dy − ∂f/∂θ dθ) / (∂f/∂x). One Newton step
 from the root has length zero and this derivative; a second step has the right second derivatives too.
