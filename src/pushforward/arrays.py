@@ -1,7 +1,5 @@
 """Tensors and sizes from what users have: tensors, numpy arrays, tables of pandas, lists, numbers."""
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Base distributions of the latent z."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 

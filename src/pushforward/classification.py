@@ -1,7 +1,5 @@
 """Classes of events by Bayes' rule, from the density that a flow has given each of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """State that is neither learned nor saved, since it can be computed again: masks, orders, signs."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any

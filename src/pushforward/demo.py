@@ -4,8 +4,6 @@ First it trains by the recipe `digits`, with Gaussian noise, so that samples can
 is the run it leaves. Then it trains a copy further with uniform dequantization, for bits/dim. Only the codec differs.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from dataclasses import replace

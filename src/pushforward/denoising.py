@@ -8,8 +8,6 @@ A `Denoiser` is a function of noisy events and their context. It is given to `fl
     Kept()         nothing: for raw events, and for those that a decoder of noisy latents reads
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Diagnostics: how exact a transform's arithmetic is on given events, and what each of its steps did to them."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Fields of configurations: numbers, words and tuples of the types that are written beside them."""
 
-from __future__ import annotations
-
 import difflib
 import operator
 from collections.abc import Collection, Mapping

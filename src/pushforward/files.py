@@ -1,7 +1,5 @@
 """Atomic writing of files, locks of folders, and the folders of data and caches."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Iterator

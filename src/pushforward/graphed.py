@@ -1,7 +1,5 @@
 """Flows whose calls are recorded as CUDA graphs, by shape, and replayed."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterator
 from functools import partial

@@ -5,8 +5,6 @@ null context, or of another attention temperature, to those of the context: see 
 continuous step it extrapolates the velocity.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Releases: a run's recipe, weights and card, in a folder, on the Hugging Face hub, or in the package."""
 
-from __future__ import annotations
-
 import shutil
 from os import PathLike
 from pathlib import Path

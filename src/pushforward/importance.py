@@ -6,8 +6,6 @@ The mean of log w is log Z − KL(q ‖ p), which training by reverse KL raises.
 sampling estimates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor

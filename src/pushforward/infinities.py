@@ -4,8 +4,6 @@ A flow gives such a row an infinite latent and a density of 0. Arithmetic on it 
 the whole batch too.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

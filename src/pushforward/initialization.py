@@ -4,8 +4,6 @@ A part that is initialised from data has a method `initialize_from`, as `ActNorm
 `forward`; until it is called the part is the identity.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar

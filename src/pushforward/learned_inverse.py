@@ -7,8 +7,6 @@ The network learns all of these at once: its answers are aligned with what the f
 (`objectives.InverseAlignment`). Lu et al. 2025 (BiFlow), arXiv:2512.10953.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import NoReturn
 

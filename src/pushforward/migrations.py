@@ -1,7 +1,5 @@
 """Reads what older versions saved: recipes by their format, weights by their names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Container, Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Names of classes and functions in saved runs: "package.module:Name", what Python imports."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from functools import reduce

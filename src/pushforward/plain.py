@@ -5,8 +5,6 @@ replaced, quantised or parametrised. Likewise a transform that has hooks, or ano
 density.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Whether operations are recorded: then their values are not to be looked at, and nothing may hide them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch._C._functorch import TransformType

@@ -1,7 +1,5 @@
 """The rows of a fit: their precision, what a flow cannot take, and what is to be told about their columns."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Samples of a flow with a codec, a batch at a time, each with its own generator."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple

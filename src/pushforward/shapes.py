@@ -8,8 +8,6 @@ The first dimension of a tensor is the batch; the others are the event, the shap
 The aliases below are documentation: to torch and to the type checker they are tensors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 

@@ -3,8 +3,6 @@
 The columns of t (batch, features, …) are its features; other dimensions count as rows.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

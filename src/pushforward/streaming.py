@@ -5,8 +5,6 @@ longer than any event that the flow learned: when a window of elements is full, 
 first of the next window. Gu et al. 2025 (STARFlow-V), arXiv:2511.20462.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Fields of a model that the command line sets by a word."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

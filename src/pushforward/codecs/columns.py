@@ -1,7 +1,5 @@
 """Uniform dequantization of those columns of a table that hold integers."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Latents of the autoencoders of the library `diffusers`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

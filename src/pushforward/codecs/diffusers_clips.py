@@ -1,7 +1,5 @@
 """Latents of the causal autoencoders of clips of the library `diffusers`."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Codecs of integers 0 … levels − 1, and what they share: unit, checks, and positions on [−1, 1]."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Gaussian noise, for flows whose samples will be denoised."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

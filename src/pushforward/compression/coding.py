@@ -10,8 +10,6 @@ rows, and call networks alike. On another machine, or with another version of to
 digest of the data does not fit, and `decompress` says so.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Iterator

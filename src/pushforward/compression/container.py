@@ -3,8 +3,6 @@ r"""The file: a mark, a header, the stack, and a checksum of all of it.
 "PFLOSSLESS\n"    length of the header, 4 bytes    header, JSON, deflated    stack, 4 bytes a word    SHA-256
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import zlib

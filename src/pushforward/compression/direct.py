@@ -7,8 +7,6 @@ is a model of integers, of its own stated bits: −sum log₂ P. It is not the f
 A language model has these probabilities as they are, the softmax of raw_i, and there the bits are those of the bound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The commands `pushforward compress` and `pushforward decompress`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ A value is a cell of the line, and whatever lies in it decodes to the value. Or 
 each point decodes to every token with a probability.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 

@@ -4,8 +4,6 @@ Popping a symbol under a distribution and pushing it again under the same one le
 random bits draws a sample. Duda 2009, arXiv:0902.0271; the coder is that of the package `constriction`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -14,8 +14,6 @@ Encoder and decoder must have the same numbers to the last bit. So both compute 
 causal network reads token after token in both directions.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Kinds of conditions, and how the user's values become a context."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ integers or names. A Parquet file is read into memory, still encoded; a set of `
 open Parquet files larger than memory as hf:folder.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Images with attributes that their captions name."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -5,8 +5,6 @@ The caption of `key.jpg` or `key.mp4` is the text in `key.txt`; or where there i
 kept in the cache.
 """
 
-from __future__ import annotations
-
 import json
 import tarfile
 from collections.abc import Callable, Sequence

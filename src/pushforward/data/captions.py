@@ -1,7 +1,5 @@
 """Images with captions."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 part of "Optical Recognition of Handwritten Digits": E. Alpaydin, C. Kaynak, UCI 1998, doi:10.24432/C50P49, CC BY 4.0.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from importlib.resources import files

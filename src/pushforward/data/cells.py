@@ -1,7 +1,5 @@
 """Numbers in the cells of delimited text: decimal points or commas, missing values, true and false."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

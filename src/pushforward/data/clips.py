@@ -1,7 +1,5 @@
 """Clips: windows of frames of videos."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

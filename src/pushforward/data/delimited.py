@@ -5,8 +5,6 @@ lines and trailing separators are skipped. What could be read in two ways raises
 do. Lines count from 1.
 """
 
-from __future__ import annotations
-
 import bz2
 import csv
 import gzip

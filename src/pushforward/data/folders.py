@@ -5,8 +5,6 @@ their folders' names. The splits of a set share their classes, so a reader also 
 `beside`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 

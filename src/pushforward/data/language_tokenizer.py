@@ -1,7 +1,5 @@
 """The tokenizer of a language model, and how the model expects a conversation to be written."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

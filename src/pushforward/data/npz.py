@@ -4,8 +4,6 @@ A pack stacks its images vertically in strips. Its arrays: `webp`, the bytes of 
 strip and the end of the last; `shape`, (n, H, W) or (n, H, W, 3); optionally `labels`, and `classes`, their names.
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 import zlib

@@ -6,8 +6,6 @@ rows of one epoch and the first of the next, so every batch is full. The rows of
 interruptions of a run, nor on how many processes share a batch.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Images with captions, as documents."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What frozen networks compute of data, once, into a cache."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from numbers import Number

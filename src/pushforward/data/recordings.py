@@ -1,7 +1,5 @@
 """Videos in files, or in members of tars, whose frames are decoded when they are indexed."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager

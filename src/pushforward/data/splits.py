@@ -1,7 +1,5 @@
 """The splits of a data set, "train", "test" and "validation", and the words that name them in files and folders."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable

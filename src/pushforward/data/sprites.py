@@ -3,8 +3,6 @@
 Li & Mandt 2018, arXiv:1803.02991. Drawn for the Liberated Pixel Cup: CC-BY-SA 3.0, GPL 3.0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

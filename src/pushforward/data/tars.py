@@ -5,8 +5,6 @@ WebDataset. To find the members of a tar its headers are read, one after the oth
 tar is kept in the cache, so that the next process, or the next of several, reads that.
 """
 
-from __future__ import annotations
-
 import hashlib
 import posixpath
 import tarfile

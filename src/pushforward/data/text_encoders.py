@@ -1,7 +1,5 @@
 """Embeddings of texts by a frozen language encoder."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Data sets of torch and torchvision, as data for a training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence, Sized
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """Videos read from files and folders: each is (frame, C, H, W) of uint8."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

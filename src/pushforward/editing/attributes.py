@@ -9,8 +9,6 @@ over standardised latents. An edit by `amount` raises the reading by exactly tha
 which in data they need not be. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 6.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -12,8 +12,6 @@ nothing beyond what the first steps read. The effective sample size, (sum of wei
 Rubin 1987, J. Am. Stat. Assoc. 82, 543.
 """
 
-from __future__ import annotations
-
 from itertools import takewhile
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Masks of what is missing, or drawn anew."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

@@ -11,8 +11,6 @@ p(missing | known). The effective sample size tells how many count. Where nothin
 direction has equal weights, and the draw is exact.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import takewhile
 

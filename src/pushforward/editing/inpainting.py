@@ -6,8 +6,6 @@ A Markov chain with this stationary distribution needs no normaliser: Metropolis
 samples are exact only in the limit of many steps, and only where the flow's log-determinants are (`flow.exact`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

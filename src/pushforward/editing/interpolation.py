@@ -1,7 +1,5 @@
 """Interpolation between images."""
 
-from __future__ import annotations
-
 import torch
 
 from pushforward.arrays import as_tensor, check_number

@@ -7,8 +7,6 @@ Without a context, a flow conditioned on labels gets the null label. Given an im
 contain the label, which is what one wants to edit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

@@ -7,8 +7,6 @@ so q(x' | x) is normal about x + drift(x), and by the Metropolis–Hastings rule
     min(1, p(x') q(x | x') / (p(x) q(x' | x)))
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar

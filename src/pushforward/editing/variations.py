@@ -1,7 +1,5 @@
 """Variations of images: part of the latent is drawn anew."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

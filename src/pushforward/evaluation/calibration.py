@@ -12,8 +12,6 @@ at random, since a density may be constant. Two choices of f:
 Uniform ranks are necessary, not sufficient: a flow that ignores its context and gives the prior has them too.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

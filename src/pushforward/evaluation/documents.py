@@ -1,7 +1,5 @@
 """Documents of images and captions: how probable each makes the other, and how well each is told from others by it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ elsewhere. EfficientNet-Lite0 is a package and needs no network access. Values i
 be compared.
 """
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from pathlib import Path

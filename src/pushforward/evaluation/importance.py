@@ -13,8 +13,6 @@ weights checks that: if its shape is below 0.5 the variance is finite, and above
 is reliable. Vehtari et al. 2024, arXiv:1507.02646.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

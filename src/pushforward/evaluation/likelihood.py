@@ -1,7 +1,5 @@
 """Likelihoods of held-out data."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

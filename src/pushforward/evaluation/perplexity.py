@@ -1,7 +1,5 @@
 """Generative perplexity: how probable texts that were drawn are to a language model that did not learn with them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ generator, and with fewer events than features they take square roots of roundin
 with 1280 features were 5e-5 apart.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The quality of the samples of a flow of images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Images and texts: how well the density of an image tells its caption from others."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

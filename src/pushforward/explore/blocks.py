@@ -1,7 +1,5 @@
 """What the transforms of a flow make of an event, block by block, with every element back at its place."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Generator
 from typing import NamedTuple

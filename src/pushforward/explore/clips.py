@@ -1,7 +1,5 @@
 """Clips of a flow, frame by frame."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

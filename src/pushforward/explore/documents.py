@@ -1,7 +1,5 @@
 """Images and their captions, each given the other, by a flow of documents."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

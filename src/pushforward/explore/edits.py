@@ -1,7 +1,5 @@
 """Changes of an image: along directions of its attributes, and of pixels that are marked as missing."""
 
-from __future__ import annotations
-
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """What a recipe says of the result of its runs."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Images to pick from: held-out ones, samples and uploads."""
 
-from __future__ import annotations
-
 import base64
 import io
 import itertools

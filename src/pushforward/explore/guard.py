@@ -1,7 +1,5 @@
 """What stands before every request: the name of the host, a token for changes, a limit of bytes, and safe headers."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

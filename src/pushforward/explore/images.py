@@ -1,7 +1,5 @@
 """What a flow makes of an image."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import Any

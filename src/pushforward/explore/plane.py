@@ -3,8 +3,6 @@
 A continuous transform counts as several, one for each of the legs into which its time is cut.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Texts of a flow, and how many bits each of their tokens has."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

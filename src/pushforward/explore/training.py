@@ -1,7 +1,5 @@
 """A training as it goes: its scores so far, how far it is, and the samples that it drew last."""
 
-from __future__ import annotations
-
 import base64
 import json
 from os import PathLike

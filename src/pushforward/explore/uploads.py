@@ -1,7 +1,5 @@
 """Uploaded pictures: bounded in bytes and pixels, decoded from a list of formats, fitted to the flow's images."""
 
-from __future__ import annotations
-
 import io
 import struct
 import warnings

@@ -1,7 +1,5 @@
 """A flow of vectors: its data beside its samples, and a row of which every feature is seen given the others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any

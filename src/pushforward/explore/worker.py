@@ -1,7 +1,5 @@
 """One worker for all requests: two cores serve one computation at a time better than many."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time

@@ -1,8 +1,6 @@
 """Interoperation: checkpoints of STARFlow, TarFlow and nflows; estimators for sbi and scikit-learn; distributions for
 Pyro."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from pushforward.interop import sbi

@@ -4,8 +4,6 @@ Their state dict is that of TarFlow (`ml_tarflow`), with `head_blocks` in place 
 perceptron of the noise level, `time_embed.mlp`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any

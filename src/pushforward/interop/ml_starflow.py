@@ -5,8 +5,6 @@ masks in it are not read. It differs from ours in three ways: rotary pairs are n
 then all means, and a token has its channels last.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from os import PathLike

@@ -5,8 +5,6 @@ prior's variance `var`. It differs from ours in three ways: a block in reverse o
 order, the output is all log-scales and then all shifts, and each block stores its attention mask.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -10,8 +10,6 @@ bijection from there, registered with torch.distributions on import of this modu
 Written for pyro-ppl 1.9.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pyro.distributions.torch_distribution import TorchDistributionMixin

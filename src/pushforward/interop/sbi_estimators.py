@@ -3,8 +3,6 @@
 Written for sbi 0.27, which is imported here.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sbi.neural_nets.estimators import ZukoFlow

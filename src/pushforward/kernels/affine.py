@@ -5,8 +5,6 @@ log-slope log_scale. log_scale is a function of raw[..., 0], one of BOUNDS with 
 L · tanh(raw / L), "soft_clip" is L · raw / (L + |raw|).
 """
 
-from __future__ import annotations
-
 import ctypes
 from ctypes import c_double, c_int64
 

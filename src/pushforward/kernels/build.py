@@ -5,8 +5,6 @@ more slowly. Libraries are stored in $XDG_CACHE_HOME/pushforward, or ~/.cache/pu
 the sources, the compiler, its flags and the processor.
 """
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import hashlib

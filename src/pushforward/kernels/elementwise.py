@@ -4,8 +4,6 @@ A move maps elements x (*) and their raw parameters (*, raw) to values and log-s
 has the functions `move` and, for gradients, `pull`, each for float32 and float64.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable
 from ctypes import byref, c_void_p

@@ -4,8 +4,6 @@ Once a feature is known, the hidden units that read no later feature are compute
 each feature takes the place of two dozen small tensor operations.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_int64, c_void_p

@@ -7,8 +7,6 @@ zero are not computed. Rows are processed in blocks, so that values are still in
 layer reads them.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable, Sequence
 from ctypes import POINTER, byref, c_int64, c_void_p

@@ -7,8 +7,6 @@ device; the words of a key are 0 … 2³² − 1, no row is negative. Salmon et 
 1, 2, 3".
 """
 
-from __future__ import annotations
-
 import math
 from ctypes import c_int64, c_void_p
 

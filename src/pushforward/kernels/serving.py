@@ -4,8 +4,6 @@ A kernel is one opaque call: tools that record or transform tensor operations ca
 plain tensors on a CPU, where nothing is recorded, and only where there is enough work.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ An element's raw parameters are the logits of its bins' widths, those of their h
 3 · bins − 1, or 3 · bins on a circle. The formulas are those of moves/spline.py.
 """
 
-from __future__ import annotations
-
 import ctypes
 from ctypes import c_double, c_int64
 from typing import NamedTuple

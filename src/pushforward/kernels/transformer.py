@@ -5,8 +5,6 @@ It copies the weights once, into the order in which the kernel reads them: (pane
 dtype in which the network computes, bfloat16 under autocast.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Iterator, Sequence
 from ctypes import POINTER, byref, c_double, c_int64, c_void_p

@@ -9,8 +9,6 @@ context before it, precede the first feature.
 "ArBG", 2026, arXiv:2606.27361, of coordinates of molecules: there 1024 bins or more on [−3, 3], without tails.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

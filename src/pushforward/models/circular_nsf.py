@@ -7,8 +7,6 @@ read cosines and sines of angles, so the density is smooth where the circle clos
 arXiv:1906.04032.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

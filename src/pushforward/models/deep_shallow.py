@@ -1,7 +1,5 @@
 """What STARFlow and STARFlow-V share: autoregressive steps over patches, shallow ones and a deep one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import TypeVar
 

@@ -7,8 +7,6 @@ Generative Models", arXiv:1810.01367. Its layers are gated by the time ("concats
 The penalty on the kinetic energy is that of Finlay et al. 2020 (RNODE), arXiv:2002.02798.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pushforward.models.continuous import VectorContinuous

@@ -6,8 +6,6 @@ of them as a rule, and are then approximate. Boffi et al. 2025, arXiv:2505.18825
 `objective=MeanFlow()` Geng et al. 2025, arXiv:2505.13447.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pushforward.models.continuous import ContinuousModel, ImageContinuous, VectorContinuous

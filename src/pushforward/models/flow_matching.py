@@ -9,8 +9,6 @@ training costs one pass of the network. Sampling and densities solve it, as thos
 - by the flow itself in the second round of a `RectifiedFlow`: Liu et al. 2023, arXiv:2209.03003.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pushforward.models.continuous import ContinuousModel, ImageContinuous, VectorContinuous

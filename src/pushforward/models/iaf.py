@@ -6,8 +6,6 @@ A sample and its density take one pass, as variational inference needs. The dens
 by feature. Kingma et al. 2016, "Improving Variational Inference with Inverse Autoregressive Flow", arXiv:1606.04934.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

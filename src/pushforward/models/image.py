@@ -1,7 +1,5 @@
 """The base class of models of images: the label, and the map from pixels to the real line."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass

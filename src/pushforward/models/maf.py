@@ -9,8 +9,6 @@ data are standardised, steps start near the identity, and log-scales are bounded
 initialisation of a linear layer: of 0, 0.1, 0.3 and 1 the best on held-out rows of three tables.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

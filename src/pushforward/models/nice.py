@@ -7,8 +7,6 @@ base is logistic. Dinh et al. 2015, "NICE: Non-linear Independent Components Est
 scaling has no shift; here it is an `ActNorm`, which `flow.initialize` sets from data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -14,8 +14,6 @@ Splines are the identity outside of their bounds, so they cannot scale a feature
 funnels need. `move=Composed(Affine(), RationalQuadraticSpline())` can: each step is then affine, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ cost of features³, which suits some tens of features; `log_det=Roulette()` esti
 Flows for Invertible Generative Modeling", arXiv:1906.02735; Behrmann et al. 2019, arXiv:1811.00995.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ latent of a frozen autoencoder with noise. Guidance by `guidance.GaussianProduct
 Gu et al. 2025, "STARFlow: Scaling Latent Normalizing Flows for High-resolution Image Synthesis", arXiv:2506.06276.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pushforward.bases import StandardNormal

@@ -12,8 +12,6 @@ are in reverse order they are so within each frame.
 Gu et al. 2025, "STARFlow-V: End-to-End Video Generative Modeling with Normalizing Flow", arXiv:2511.20462.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pushforward.bases import StandardNormal

@@ -1,7 +1,5 @@
 """The base class of models that exist for vectors and for images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pushforward.flow import Flow

@@ -6,8 +6,6 @@ Dinh et al. 2015 (NICE, the shift), arXiv:1410.8516; Dinh et al. 2017 (Real NVP)
 2017 (MAF), arXiv:1705.07057; Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Unbounded scales overflow in deep flows, most of all in the inverse on unusual d
 arXiv:2006.09347). bound(0) = 0, the identity, unless the docstring says otherwise.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

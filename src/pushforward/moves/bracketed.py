@@ -9,8 +9,6 @@ Gradients follow from the implicit function theorem: with f(x; θ) = y, dx = (dy
 from the root has length zero and this derivative; a second step has the right second derivatives too.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """A categorical distribution as a move: the distribution function of equal cells, then the normal quantile."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Moves made of other moves: one after another, side by side, and at a temperature."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple

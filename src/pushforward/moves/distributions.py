@@ -1,7 +1,5 @@
 """The standard logistic and normal distributions, in functions that keep their precision far from zero."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 

@@ -6,8 +6,6 @@ A small network inside the token computes w_i, mean_i and scale_i from x_0 … x
 the transform returned for the token. TarFlowLM, 2025, arXiv:2507.00425.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

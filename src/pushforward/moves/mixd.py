@@ -10,8 +10,6 @@ apart, a token near mean_k has log p(x) = log w_k + log N(x; mean_k, scale_k²):
 the components, and a constant. TarFlowLM, 2025, arXiv:2507.00425.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -16,8 +16,6 @@ alone, without distribution functions. Ho et al. 2019 (Flow++, logistic), arXiv:
 follows.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

@@ -10,8 +10,6 @@ their mean is x. Huang et al. 2018 (NAF), arXiv:1804.00779, take the logit of a 
 `LogisticMixture`. `Composed` makes either network deep.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

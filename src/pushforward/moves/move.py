@@ -1,7 +1,5 @@
 """The contract of a move: an invertible map of a token, given the raw parameters that a network returned."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar

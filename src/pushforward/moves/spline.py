@@ -18,8 +18,6 @@ heights and slopes of 1 are the identity: to the last bit if `bins` is a power o
 Durkan et al. 2019, arXiv:1906.04032 (with linear tails); Rezende et al. 2020, arXiv:2002.02428 (on a circle).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Scaled dot-product attention that can be differentiated in every way, and as often as one likes."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from functools import partial
 from typing import Any

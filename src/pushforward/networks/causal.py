@@ -1,7 +1,5 @@
 """The contract of the networks in autoregressive transforms."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import Any

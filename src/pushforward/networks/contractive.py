@@ -9,8 +9,6 @@ bounds its spectral norm from above, by 8 % at most for n = 128. Power iteration
 below and keeps a vector between calls. Chen et al. 2019 (Residual Flow), arXiv:1906.02735, for the activation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 

@@ -4,8 +4,6 @@
 them as matrix products and moves of pixels (`by_products`); cuDNN has them with the channels of a pixel side by side.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

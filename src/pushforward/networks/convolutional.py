@@ -4,8 +4,6 @@
 `context_encoder` turns the context into a vector that is added at every place after the first convolution.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

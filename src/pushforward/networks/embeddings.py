@@ -1,7 +1,5 @@
 """Context encoders: each maps one condition of the context, or its null, to a vector of the network's width."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -6,8 +6,6 @@ v is the velocity at s, and (t − s) w is what the average velocity from s to t
 of X by t is v. Boffi et al. 2025, "Flow map matching", arXiv:2406.07507 and arXiv:2505.18825.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

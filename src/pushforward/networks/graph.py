@@ -4,8 +4,6 @@ Memory is of fixed size, and the place of a token is a tensor. A solver records 
 move and writes the next token, and replays it from token to token.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

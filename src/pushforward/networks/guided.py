@@ -5,8 +5,6 @@ temperature, or both). A rule combines both outputs, as named parameters of a mo
 move. The result is a causal network, so a guided flow is an exact flow.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 

@@ -3,8 +3,6 @@
 Lu et al. 2025 (BiFlow), arXiv:2512.10953.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

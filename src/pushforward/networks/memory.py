@@ -1,7 +1,5 @@
 """A causal transformer over memory of fixed size: what a graph of its decoding computes."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

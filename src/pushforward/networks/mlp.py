@@ -7,8 +7,6 @@
 Biases are not written here. A residual branch has two linear maps: He et al. 2016, arXiv:1603.05027.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise

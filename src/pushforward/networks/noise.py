@@ -3,8 +3,6 @@
 Gu et al. 2025 (STARFlow-V), arXiv:2511.20462, section 3.3.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

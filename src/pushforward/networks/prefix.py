@@ -6,8 +6,6 @@
 Gu et al. 2025 (STARFlow), arXiv:2506.06276.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """A causal network that goes on after the tokens that one of its decoders has read."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

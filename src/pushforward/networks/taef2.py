@@ -4,8 +4,6 @@ An image (B, 3, H, W) in [0, 1] becomes a latent (B, 32, H/8, W/8) whose element
 Ollin Boer Bohan, github.com/madebyollin/taesd, MIT licence. Modules are nested as there, so its state dicts load.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -5,8 +5,6 @@ attends to itself and to those before it. Outputs are shifted right by one token
 t − 1, and those for the first token are zero. Zhai et al. 2024 (TarFlow), arXiv:2412.06329.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -5,8 +5,6 @@ v(x, t; context): events (batch, *event) and times (batch,), 0 … 1 -> velociti
 A network with `times=2` is told two, (batch, 2): that of a `FlowMapNet`.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from itertools import pairwise

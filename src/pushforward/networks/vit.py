@@ -3,8 +3,6 @@
 Kolesnikov et al. 2024 (Jet), arXiv:2412.15129, after Dosovitskiy et al. 2021, arXiv:2010.11929.
 """
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor, nn

@@ -6,8 +6,6 @@ h_0 … h_n are what the flow makes of noisy data x = h_0 on the way to z = h_n,
 Lu et al. 2025 (BiFlow), arXiv:2512.10953.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

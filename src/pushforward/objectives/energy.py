@@ -9,8 +9,6 @@ of the values along one direction v for each draw, with two step sizes,
 A log p̃ that is random, such as one of mini-batches, is not compared.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from typing import NamedTuple

@@ -6,8 +6,6 @@ with a(0) = b(1) = 0 and a(1) = b(0) = 1. Lipman et al. 2023, arXiv:2210.02747; 
 arXiv:2209.15571.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -11,8 +11,6 @@ density r to p̃,
 Neal 2001, "Annealed importance sampling", Statistics and Computing 11. Where β is small the modes of p_β are joined.
 """
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 

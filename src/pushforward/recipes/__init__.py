@@ -5,8 +5,6 @@ miniature, for tests. A new recipe is a function here, listed in `RECIPES`. `tab
 your own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from pushforward.recipe import Recipe

@@ -3,8 +3,6 @@
 Where a paper does not state the length of training, the docstring says that ours is a guess.
 """
 
-from __future__ import annotations
-
 from pushforward.codecs import UniformDequantization
 from pushforward.data import Attributed, ImageSource
 from pushforward.models import Dequantiser, FlowPlusPlus, Glow, Jet, Model, RealNVP

@@ -1,7 +1,5 @@
 """Recipes of documents: texts and images beside a frozen language model."""
 
-from __future__ import annotations
-
 from pushforward.codecs import Autoencoder, GaussianNoise
 from pushforward.data import CaptionDocuments, CaptionedImages, SpriteFrames
 from pushforward.models import STARFlow2

@@ -1,7 +1,5 @@
 """Recipes for text."""
 
-from __future__ import annotations
-
 from pushforward.codecs import TokenCodebook
 from pushforward.data import BPE, Characters, Letters, TextSource
 from pushforward.models import Mix1Options, MixDOptions, TarFlowLM

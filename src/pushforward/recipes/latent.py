@@ -1,7 +1,5 @@
 """Recipes in the latents of an autoencoder."""
 
-from __future__ import annotations
-
 from pushforward.codecs import Autoencoder, DiffusersAutoencoder, TrainedAutoencoder
 from pushforward.data import Captioned, ImageSource, TextEncoder
 from pushforward.models import STARFlow

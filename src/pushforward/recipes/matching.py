@@ -3,8 +3,6 @@
 Log-dets are estimated by Hutchinson's probes, so bits/dim are bounds on average. Guided samples take --guidance.
 """
 
-from __future__ import annotations
-
 from pushforward.codecs import UniformDequantization
 from pushforward.data import ImageSource
 from pushforward.models import ImageFlowMatching

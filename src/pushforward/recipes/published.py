@@ -6,8 +6,6 @@ mirrored. DIR is your folder, with folders train and test, and in these a folder
 of one machine, put `torchrun --nproc-per-node gpu --no-python` before the command.
 """
 
-from __future__ import annotations
-
 from pushforward.codecs import GaussianNoise, UniformDequantization
 from pushforward.data import ImageSource
 from pushforward.models import TarFlow

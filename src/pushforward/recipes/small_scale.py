@@ -1,7 +1,5 @@
 """Recipes for small data, on one CPU or GPU."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from pushforward.codecs import GaussianNoise, UniformDequantization

@@ -1,7 +1,5 @@
 """The recipe for a table of numbers in a file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path

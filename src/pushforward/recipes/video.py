@@ -1,7 +1,5 @@
 """Recipes of clips."""
 
-from __future__ import annotations
-
 from pushforward.codecs import DiffusersClipAutoencoder, GaussianNoise
 from pushforward.data import ClipSource, Sprites, TextEncoder
 from pushforward.models import STARFlowV

@@ -1,7 +1,5 @@
 """The model card of a run: model, data, cost, results and limits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

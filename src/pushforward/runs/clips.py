@@ -1,7 +1,5 @@
 """Samples of a run on clips: an animation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path

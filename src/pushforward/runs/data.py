@@ -4,8 +4,6 @@ It holds the SHA-256 of the training data, the place where they were found, and 
 data at another place are the same: paths of a recipe may change.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from operator import attrgetter

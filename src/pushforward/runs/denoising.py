@@ -1,7 +1,5 @@
 """Denoising images with a run."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs on documents: captions of images, how probable given ones are, and evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Editing images with a run: classes added, interpolation, inpainting."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path

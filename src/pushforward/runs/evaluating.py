@@ -1,7 +1,5 @@
 """Evaluating a run: likelihoods, the quality of samples, classification, round trips."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain

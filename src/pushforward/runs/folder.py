@@ -14,8 +14,6 @@ Some releases come with the package: "pretrained:NAME" stands for their folders 
 written into these.
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What samples of a run on a table are conditioned on: values by name, or the rows of a file."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

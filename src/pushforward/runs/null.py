@@ -1,7 +1,5 @@
 """Whether a run has learned the density without a condition, which guidance and editing need."""
 
-from __future__ import annotations
-
 from os import PathLike
 
 import torch

@@ -1,7 +1,5 @@
 """How many steps a training makes in so many minutes: timed once, before the first, and then fixed in the recipe."""
 
-from __future__ import annotations
-
 import copy
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Pictures of samples while a run trains: one at each evaluation, drawn with the same noise."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Plots of a run: its losses, and for a table its samples beside the held-out rows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Samples of a run: a picture, a table, or a stream of files."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace

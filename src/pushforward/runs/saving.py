@@ -1,7 +1,5 @@
 """Saving a flow that no recipe trained as a run."""
 
-from __future__ import annotations
-
 from os import PathLike
 from pathlib import Path
 

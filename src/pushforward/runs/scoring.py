@@ -1,7 +1,5 @@
 """Log-densities of the rows of a file, by a run on a table."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal

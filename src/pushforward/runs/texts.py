@@ -1,7 +1,5 @@
 """Runs on texts: their bounds in bits/char, and texts drawn from them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

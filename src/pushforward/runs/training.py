@@ -1,7 +1,5 @@
 """Training into a run folder."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable, Sequence

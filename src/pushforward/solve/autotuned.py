@@ -1,7 +1,5 @@
 """Autotuning: the fastest solver for each network, found by timing them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, MutableMapping
 from functools import partial
 from itertools import count

@@ -10,8 +10,6 @@ TarFlow, in blocks that do not move, Liu & Qin 2025, arXiv:2505.12849; for clips
 (STARFlow-V), arXiv:2511.20462.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

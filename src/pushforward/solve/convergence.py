@@ -1,7 +1,5 @@
 """When the tokens of a sweep have converged: on the device, without waiting for it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -9,8 +9,6 @@ Hutchinson 1989; Grathwohl et al. 2019 (FFJORD), arXiv:1810.01367. A probe is fi
 every time, it would be noise that no step size resolves.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ A row whose largest ratio is at most 1 accepts its step. The next step is h · c
 no longer than h after a refused one. Hairer, Nørsett & Wanner 1993, section II.4, also for the first step.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Methods with a fixed number of equal steps: no error is known, and all rows take the same steps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

@@ -4,8 +4,6 @@ Their state is in tensors, the place in the sequence too. Nothing waits for the 
 tokens, which is read while the next sweep runs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

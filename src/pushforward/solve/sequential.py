@@ -1,7 +1,5 @@
 """Sequential decoding: one token after another."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """An exponential moving average of a module's weights."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import torch

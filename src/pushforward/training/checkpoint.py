@@ -7,8 +7,6 @@
 Each is written atomically: a killed process leaves no partial file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

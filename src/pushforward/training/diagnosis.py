@@ -1,7 +1,5 @@
 """Diagnosis of overflow in training: the first module whose output is not finite."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

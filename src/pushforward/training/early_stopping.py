@@ -1,7 +1,5 @@
 """Early stopping: when to stop, and which weights to keep, by the cost of held-out events."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The log of a training: JSON lines in a folder, and optionally TensorBoard or Weights & Biases; or lines in memory."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike

@@ -1,7 +1,5 @@
 """The training loop: batch after batch a step; at regular steps a log line, a checkpoint, an evaluation."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """The precision of float32 arithmetic on GPUs, in a block."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

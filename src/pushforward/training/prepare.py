@@ -1,7 +1,5 @@
 """Before training: data-dependent initialisation, activation checkpointing, compilation, reversible chains."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -6,8 +6,6 @@ Each process has an equal share of every batch, and the whole flow, or a share o
 are averaged. With a single process these functions do nothing, so the training loop is the same.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -8,8 +8,6 @@ every precision. Nothing is gathered but by calling a module: `block(h)`.
 A copy of averaged weights is stored in the same shares and is never called; `whole` makes a flow of it.
 """
 
-from __future__ import annotations
-
 import copy
 import os
 from typing import Any, TypeVar

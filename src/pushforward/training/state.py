@@ -1,7 +1,5 @@
 """The state of a training between steps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -6,8 +6,6 @@ Counted are products, convolutions and attention, forward and back; causal atten
 computed again to save memory is not counted. Chowdhery et al. 2022 (PaLM), arXiv:2204.02311, appendix B.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Transforms of clips: frame by frame, and of all frames as one sequence."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from pushforward.conditions import Context

@@ -6,8 +6,6 @@ With an affine move and z standard normal, x is Gaussian with a learned mean and
 each class where the context is a label. Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -9,8 +9,6 @@ Splits are not learned: a permutation with gradients is a soft one, which is not
 before the split generalises a permutation and is a bijection: `LU`, as in NSF, or `Rotation`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

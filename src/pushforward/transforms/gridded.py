@@ -1,7 +1,5 @@
 """A transform of images, or of clips, of any height and width."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import chain
 

@@ -7,8 +7,6 @@ images an invertible 1 × 1 convolution. W is any matrix, or a product of factor
 Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039, section 3.2; Durkan et al. 2019 (NSF), arXiv:1906.04032.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 

@@ -8,8 +8,6 @@ It is a bijection. A learned prior of z_i given h_i can be written as a coupling
 2017 (Real NVP), arXiv:1605.08803, section 3.6; Kingma & Dhariwal 2018 (Glow), arXiv:1807.03039.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Size, nn
 

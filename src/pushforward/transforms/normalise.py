@@ -6,8 +6,6 @@
 section 3.1; Dinh et al. 2017 (Real NVP), arXiv:1605.08803; Papamakarios et al. 2017 (MAF), arXiv:1705.07057.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Permutations of the features of a vector, or of the channels of an image; and a step in another order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

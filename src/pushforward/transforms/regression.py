@@ -12,8 +12,6 @@ so many conditions for few rows do no harm. Where x is Gaussian with a mean that
 standard normal. Golub, Heath & Wahba 1979, Technometrics 21:215 (leave-one-out).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -11,8 +11,6 @@ inverse, and a second step its second derivatives. With J = dg/dx,
 Behrmann et al. 2019 (i-ResNet), arXiv:1811.00995; Chen et al. 2019 (Residual Flow), arXiv:1906.02735.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol

@@ -9,8 +9,6 @@ gradients.
 Gomez et al. 2017, "The Reversible Residual Network", arXiv:1707.04585; Dinh et al. 2015 (NICE), arXiv:1410.8516.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -7,8 +7,6 @@
 a circle              z = an angle in [−π, π)
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The moves of nflows, with the parametrisation of nflows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ They differ from `MLP` and `MaskedMLP` in three ways: a residual network has no 
 residual block reads the context; and the context is added after an activation, or multiplies as a gate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch
