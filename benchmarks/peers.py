@@ -1,6 +1,7 @@
 """Flows of vectors of zuko and nflows, and ours, with as many steps and networks of the same width and depth.
 
-Packages of the `dev` extra. nflows' splines have a permutation and an LU map before each step and after the last, as
+Packages of the `dev` extra. Ours standardise first, and Real NVP has an actnorm after each coupling; the peers' flows
+have neither. nflows' splines have a permutation and an LU map before each step and after the last, as
 ours and those of Durkan et al. 2019; zuko's have none. Splines have 8 bins on ±5.
 """
 
