@@ -40,10 +40,10 @@ def seconds(run: Callable[[], object]) -> dict[bool, float]:
     return best
 
 
-def products(net: nn.Module) -> float:
+def products(net: MLP | MaskedMLP) -> float:
     """The operations of a pass."""
-    maps = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
-    return 2 * ROWS * sum(getattr(layer, "mask", torch.ones_like(layer.weight)).sum().item() for layer in maps)
+    weights = [layer.folded()[0] for layer in net.layers.linears() or ()]
+    return 2 * ROWS * sum(weight.count_nonzero().item() for weight in weights)
 
 
 def main() -> None:
