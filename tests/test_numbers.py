@@ -11,7 +11,7 @@ from torch import nn
 
 import pushforward as pf
 import pushforward.demo
-from pushforward import codecs, denoising, editing, guidance, objectives, solve
+from pushforward import codecs, denoising, editing, evaluation, guidance, objectives, solve
 from pushforward.arrays import check_number
 from pushforward.bases import ObservedNormal, StandardNormal
 from pushforward.conditions import NoiseLevel
@@ -37,6 +37,7 @@ from tests.toys import randomised
 X = torch.randn(3, 2)
 NETS = nn.Identity(), nn.Identity()
 LABELLED = randomised(pf.models.MAF(features=2, classes=3, transforms=1, hidden=(8,)).build())
+CODED = codecs.CodedFlow(LABELLED, codecs.Identity())
 PLAIN = randomised(pf.models.MAF(features=2, transforms=1, hidden=(8,)).build())
 
 
@@ -65,6 +66,12 @@ POSITIVE = {
     "Plan.skip_above": lambda v: plan(skip_above=v),
     "Plan.steps": lambda v: pf.training.Plan(steps=v),
     "Plan.batch": lambda v: plan(batch=v),
+    "precision_recall": lambda v: evaluation.precision_recall(X, X, neighbours=1, chunk=v),
+    "held_out_mean": lambda v: evaluation.held_out_mean(CODED, X, batch=v),
+    "held_out_mean, samples": lambda v: evaluation.held_out_mean(CODED, X, samples=v),
+    "check_calibration": lambda v: evaluation.check_calibration(PLAIN, X, batch=v),
+    "features": lambda v: evaluation.Extractor(nn.Flatten(), name="pixels")(torch.zeros(2, 1, 4, 4), batch=v),
+    "classify": lambda v: CODED.classify(X, batch=v),
     "Annealing": lambda v: objectives.Annealing(width=v),
     "Annealing, share": lambda v: objectives.Annealing(share=v),
     "SemidiscreteOT": lambda v: objectives.SemidiscreteOT(rate=v),

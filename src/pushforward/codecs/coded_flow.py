@@ -99,6 +99,7 @@ class CodedFlow:
     @torch.no_grad()
     def classify(self, data: Tensor, *, batch: int = 64) -> Tensor:
         """The most probable class of each row of data, (n,) int64 on the CPU: `flow.classify` of its clean event."""
+        check_number(batch, "batch, in rows,", least=1)
         parts = as_tensor(data, "the data").split(batch)
         parts = (self.codec.clean(part).to(self.flow.device) for part in parts)
         return torch.cat([self.flow.classify(part).cpu() for part in parts])

@@ -100,6 +100,7 @@ def check_calibration(
     x = as_tensor(x, "x")
     if not len(x) or draws < 1:
         raise ValueError(f"ranks are of one event or more among one draw or more; got {len(x)} and draws={draws}.")
+    check_number(batch, "batch, in events,", least=1)
     rows = conditions.rows(flow.context(context), (len(x),))
     ranks, density_ranks = [], []
     for part in torch.arange(len(x), device="cpu").split(batch):

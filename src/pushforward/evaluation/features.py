@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pushforward.arrays import check_number
 from pushforward.optional import require
 
 LITE0 = "efficientnet-lite0"
@@ -34,6 +35,7 @@ class Extractor:
     @torch.no_grad()
     def __call__(self, images: Tensor, *, batch: int = 32) -> Tensor:
         """Features, on the CPU, of images (n, C, H, W): bytes, or floats on [−1, 1], which are clipped and rounded."""
+        check_number(batch, "batch, in images,", least=1)
         if images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
             raise ValueError(f"features are of images (n, C, H, W) with C of 1 or 3; got shape {tuple(images.shape)}.")
         return torch.cat([self._features(part) for part in images.split(batch)])

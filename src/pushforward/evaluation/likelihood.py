@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pushforward import conditions
-from pushforward.arrays import as_tensor
+from pushforward.arrays import as_tensor, check_number
 from pushforward.codecs import CodedFlow, Identity
 from pushforward.conditions import Given
 from pushforward.data import Data
@@ -105,8 +105,8 @@ def _by_batches(
     coded: CodedFlow, data: Tensor | Data, context: Given, samples: int, batch: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Each event's bound in nats, and in the unit of the codec; both (n,)."""
-    if samples < 1:
-        raise ValueError(f"a bound takes one draw of the codec or more for each event; got samples={samples}.")
+    check_number(samples, "samples, draws of the codec,", least=1)
+    check_number(batch, "batch, in events,", least=1)
     flow = coded.flow
     rows = None if context is None else conditions.rows(flow.context(context), (len(data),))
     log_p, costs = [torch.empty(0, device=flow.device)], [torch.empty(0, device=flow.device)]

@@ -134,6 +134,7 @@ def precision_recall(real: Tensor, fake: Tensor, *, neighbours: int = 3, chunk: 
     at once. Kynkäänniemi et al. 2019, arXiv:1904.06991.
     """
     check_number(neighbours, "neighbours", least=1)
+    check_number(chunk, "chunk, in rows,", least=1)
     real, fake = _checked(real, fake, least=neighbours + 1)
     real_radii, fake_radii = _radii(real, neighbours, chunk), _radii(fake, neighbours, chunk)
     precise = []

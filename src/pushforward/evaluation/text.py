@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.arrays import check_number
 from pushforward.codecs import CodedFlow
 from pushforward.conditions import Text
 from pushforward.data import Data
@@ -50,6 +51,7 @@ def caption_retrieval(
     index). Raises ValueError where there are fewer than two captions.
     """
     _name(coded.flow)
+    check_number(batch, "batch, in images,", least=1)
     context = data.fetch(range(len(data)))[1]
     assert context is not None
     texts, own = context.unique(dim=0, return_inverse=True)
