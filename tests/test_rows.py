@@ -28,7 +28,7 @@ from pushforward.data import (
     Windows,
 )
 from pushforward.data.captions import ImagesWithText
-from pushforward.data.data import Part, row_numbers
+from pushforward.data.data import Part, evenly_spread, row_numbers
 from pushforward.randomness import keyed
 from pushforward.sampling import Sampling
 
@@ -125,6 +125,13 @@ def test_rows_keep_their_weights_of_mean_1(kind):
     weights, expected = make().weights, torch.tensor(expected, dtype=torch.float64)
     assert weights.dtype == torch.float32
     torch.testing.assert_close(weights.double(), expected / expected.mean(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 200, 201, 399, 400, 401, 10_001])
+def test_rows_that_are_evenly_spread_are_at_most_so_many(n):
+    rows = evenly_spread(n, 200)
+    assert min(n, 100) <= len(rows) <= 200
+    assert not n or (rows[0] == 0 and n - rows[-1] <= rows.step)
 
 
 def test_a_part_without_any_weight_is_refused():

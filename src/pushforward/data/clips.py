@@ -19,7 +19,7 @@ from pushforward.data.data import (
     as_conditions,
     context_of,
     digest,
-    evenly_spread,
+    fingerprinted,
     located,
     named,
     naming,
@@ -96,7 +96,7 @@ class Clips(Data):
     def _spread(self) -> Iterator[object]:
         """What the fingerprint is of: a film is read in parts."""
         yield from (self.frames, self.every)
-        some = evenly_spread(len(self.videos))
+        some = fingerprinted(len(self.videos))
         yield from () if len(some) == len(self.videos) else (len(self.videos), len(self))
         for video in (self.videos[i] for i in some):
             yield from [video] if isinstance(video, Tensor) else video.spread()

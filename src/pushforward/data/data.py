@@ -39,7 +39,7 @@ class Data(ABC):
         """The SHA-256 of the data, by which a run knows them again: of all rows, or of 1,000 and their number where
         reading all takes long."""
         weights = [] if self.weights is None else [self.weights]
-        return digest([str(len(self)), *self.fetch(evenly_spread(len(self))), *weights])
+        return digest([str(len(self)), *self.fetch(fingerprinted(len(self))), *weights])
 
     def part(self, rows: Rows) -> Data:
         """These rows, their weights scaled to mean 1 again."""
@@ -76,7 +76,7 @@ class Part(Data):
 
 def some_of(data: Data) -> Data:
     """5,000 rows of data at most, evenly spread: what is held out of a set that may be larger than memory."""
-    return data if len(data) <= HELD_OUT else data.part(range(0, len(data), -(-len(data) // HELD_OUT)))
+    return data if len(data) <= HELD_OUT else data.part(evenly_spread(len(data), HELD_OUT))
 
 
 class Arrays(Data):
@@ -157,7 +157,7 @@ def named(context: Conditions) -> list[tuple[str, Tensor]]:
     return [] if context is None else [("context", context)]
 
 
-def context_of(context: Conditions, rows: Tensor) -> Conditions:
+def context_of(context: Conditions, rows: Tensor | slice) -> Conditions:
     """The context of these rows."""
     if isinstance(context, Mapping):
         return {name: values[rows] for name, values in context.items()}
@@ -174,9 +174,15 @@ def located(rows: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
     return parts, rows - torch.cat([ends.new_zeros(1), ends])[parts]
 
 
-def evenly_spread(n: int, some: int = 1000) -> range:
-    """Rows of n, evenly spread: all where there are at most `some`, otherwise `some` or up to twice as many."""
-    return range(0, n, max(1, n // some))
+def evenly_spread(n: int, most: int) -> range:
+    """Rows of n, evenly spread: all where there are at most `most`, otherwise at most so many and more than half."""
+    return range(0, n, max(1, -(-n // most)))
+
+
+def fingerprinted(n: int) -> range:
+    """The rows of n, evenly spread, that a fingerprint is of: all below 2,000, otherwise 1,000 or up to twice as many.
+    Others would be other fingerprints of the data of older runs."""
+    return range(0, n, max(1, n // 1000))
 
 
 def digest(parts: Iterable[object]) -> str:

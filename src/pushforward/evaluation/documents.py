@@ -18,7 +18,7 @@ from pushforward.objectives import nats_per_token
 from pushforward.randomness import Keyed
 from pushforward.shapes import Events, PerSample
 
-MOST = 200  # images, about, whose texts are told from others
+MOST = 200  # images whose texts are told from others
 BATCH = 32  # documents at once
 ORDINARY = (  # sentences that no caption is like
     "The capital of France is Paris, and the capital of Italy is Rome. The capital of Spain is Madrid.",
