@@ -92,6 +92,25 @@ def test_a_flow_in_the_place_of_its_distribution_is_told(place):
         vector(2).probability  # noqa: B018  # pyright: ignore
 
 
+USED = {"number": lambda z: 2 * z, "tensor": lambda z: z - torch.ones(2), "index": lambda z: z[..., 0]}
+USED |= {"function": torch.exp, "method": lambda z: z.exp(), "parameter": lambda z: torch.distributions.Normal(z, 1.0)}
+
+
+@pytest.mark.parametrize("use", USED)
+def test_a_distribution_in_the_place_of_a_draw_is_told(use):
+    """As in Pyro, where pyro.sample("z", flow) calls the flow."""
+    with pytest.raises(
+        (TypeError, AttributeError), match=r"no tensor\. For draws .* in Pyro, .*to_pyro\(flow\(context\)\)"
+    ):
+        USED[use](vector(2)())
+
+
+def test_a_flow_in_the_place_of_an_estimator_is_told():
+    """lampe's losses call an estimator with events and their contexts, which its NPE is."""
+    with pytest.raises(TypeError, match=r"its context alone.*; got 2 values.* log_prob\(x, context\).*takes NPE\("):
+        vector(2, 2)(torch.zeros(3, 2), torch.zeros(3, 2))
+
+
 def test_lampe_learns_a_posterior():
     """theta ~ N(0, I), x = theta + noise/2: the posterior of theta is N(0.8 x, 0.2 I)."""
     inference = pytest.importorskip("lampe.inference", reason="lampe is not installed")

@@ -11,6 +11,11 @@ from torch.distributions import Distribution, constraints
 from pushforward.arrays import as_tensor, sizes
 from pushforward.conditions import Context, batch_shape, expand
 
+NO_TENSOR = (
+    "this is the distribution of a flow, and no tensor. For draws call its sample or rsample; in Pyro, where "
+    "pyro.sample(name, flow) calls the flow, give pushforward.interop.pyro.to_pyro(flow(context))."
+)
+
 
 class FlowDistribution(Distribution):
     """p(x | context). Its batch shape is the context's, or that given to `expand`.
@@ -35,6 +40,16 @@ class FlowDistribution(Distribution):
             "a flow's distribution is not a function. In Pyro wrap it: pyro.sample(name, "
             "pushforward.interop.pyro.to_pyro(flow(context))). For draws call its sample or rsample."
         )
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(NO_TENSOR if hasattr(Tensor, name) else f"a {type(self).__name__} has no {name!r}.")
+
+    @classmethod
+    def _is_no_tensor(cls, *_: object, **__: object) -> Any:
+        raise TypeError(NO_TENSOR)
+
+    __torch_function__ = __getitem__ = __neg__ = _is_no_tensor
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _is_no_tensor
 
     def __repr__(self) -> str:
         shapes = f"event_shape={tuple(self.event_shape)}, batch_shape={tuple(self.batch_shape)}"

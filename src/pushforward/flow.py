@@ -117,8 +117,14 @@ class Flow(nn.Module):
         context = conditions.read(self.conditions, given)
         return conditions.each(context, partial(moved, device=self.device)) if context else context
 
-    def forward(self, context: Given = None) -> FlowDistribution:
+    def forward(self, context: Given = None, *others: object) -> FlowDistribution:
         """p(x | context) as a torch Distribution, whose batch shape is the context's."""
+        if others:
+            raise TypeError(
+                f"a flow is called with its context alone, and answers a distribution; got {1 + len(others)} values. "
+                "For log-densities call log_prob(x, context). lampe's NPELoss takes NPE(features, context, build=…), "
+                "which calls the flow so."
+            )
         return FlowDistribution(self, self.context(context))
 
     def log_prob(self, x: Events, context: Given = None) -> PerSample:
