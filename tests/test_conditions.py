@@ -6,6 +6,7 @@ import math
 import re
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from pushforward.conditions import (
     rows,
 )
 from pushforward.networks import MLP, LabelEmbedding, MaskedMLP, VectorEmbedding
+from pushforward.randomness import keyed
 from tests.test_models import TRIED, context_of
 from tests.toys import picture, randomised, vector
 
@@ -92,6 +94,21 @@ def test_a_fit_takes_several_conditions_by_name(flow):
     assert math.isfinite(pf.fit(flow, x, context, steps=2, measure_every=1, lr=1e-4, progress=False).score)
     with pytest.raises(ValueError, match="takes the conditions label: .*; got 'label'"):
         pf.fit(flow, x, {"label": context["label"]}, steps=1)
+
+
+@pytest.mark.parametrize("anneal", [None, pf.training.Annealing(2.0)], ids=["plain", "annealed"])
+def test_a_density_is_fitted_given_several_conditions_by_name(flow, anneal):
+    """Its log Z depends on the label: untrained it would be 100 · label off."""
+
+    def shifted(x, given):
+        return -0.5 * (x - given["vector"].mean(1, keepdim=True)).square().sum(1) + 100 * given["label"]
+
+    given = {"label": np.arange(200) % 3, "vector": torch.randn(200, 2, generator=keyed(1)).double()}
+    nn.init.zeros_(flow.transform.net.layers.answer.weight)
+    fitted = pf.fit_density(flow, shifted, given, anneal=anneal, steps=20, lr=1e-2, progress=False)
+    assert fitted.score == pytest.approx(99.5 + 2 * math.log(2 * math.pi), abs=3)
+    with pytest.raises(ValueError, match=r"one row of vector for each of 200 events; it is \(3, 2\)"):
+        pf.fit_density(flow, shifted, {**given, "vector": torch.zeros(3, 2)})
 
 
 def test_guidance_drops_conditions_by_name():

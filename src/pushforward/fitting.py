@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from pushforward.arrays import as_tensor, columns_of, moved
 from pushforward.codecs import Codec, CodedFlow, codec_of
 from pushforward.conditions import Values, Vector
 from pushforward.data import Arrays, Data
+from pushforward.data.data import context_of, named
 from pushforward.evaluation import mean_cost
 from pushforward.evaluation.likelihood import mean_and_error
 from pushforward.fields import meant
@@ -29,7 +31,7 @@ from pushforward.networks import Embedded
 from pushforward.objectives import Annealing, MaximumLikelihood, Objective, ReverseKL
 from pushforward.objectives.reverse_kl import scores_in_one_pass
 from pushforward.randomness import keyed
-from pushforward.rows import check_rows, real_rows, rows_of
+from pushforward.rows import check_rows, real_conditions, rows_of
 from pushforward.training import History, Look, Plan, State, begin, proceed, ranks
 from pushforward.training.log import BESIDES
 from pushforward.training.loop import Measure
@@ -192,7 +194,7 @@ def embed(flow: Flow, net: nn.Module, context: Tensor) -> None:
 def fit_density(
     flow: Flow,
     log_density: LogDensity,
-    context: Array | None = None,
+    context: Array | Mapping[str, Array] | None = None,
     *,
     anneal: Annealing | None = None,
     progress: bool = True,
@@ -200,10 +202,10 @@ def fit_density(
 ) -> Fit:
     """Fit the flow to an unnormalised density, in place, by `training.ReverseKL`: on its own samples, without data.
 
-    `log_density` takes events (n, *event), and the rows of the context where there is one, and gives log p̃ (n,),
-    differentiably. The score is a lower bound on log Z, by fixed noise. Training keeps to the modes that it finds
-    first, and the score does not show the others: with `anneal=training.Annealing(width)` the target changes from a
-    wide density to p̃, and all steps are made. `evaluation.importance` measures how good the flow is, where it draws.
+    `log_density` takes events (n, *event), and the rows of the context where there is one, a dict of several, and gives
+    log p̃ (n,), differentiably. The score is a lower bound on log Z, by fixed noise. Training keeps to the modes that it
+    finds first, and the score does not show the others: with `anneal=training.Annealing(width)` the target changes from
+    a wide density to p̃, and all steps are made. `evaluation.importance` measures how good the flow is, where it draws.
     Progress, overflow and interruption are as in `fit`. The flow starts in units of order 1: where those of p̃ are
     others, call `flow.initialize(rows)` first, on rows about where p̃ is and as wide.
 
@@ -217,12 +219,12 @@ def fit_density(
         raise TypeError(f"anneal takes training.Annealing(width), such as Annealing(width=5.0); got {anneal!r}.")
     if anneal:
         changes = {"patience": LOOKS, **changes}
-    given = None if context is None else moved(real_rows(flow, context, "the context"), flow.device)
-    rows = DRAWN if given is None else len(given)
+    given = pytree.tree_map_only(Tensor, lambda t: moved(t, flow.device), real_conditions(flow, context))
+    rows = DRAWN if given is None else named(given)[0][1].shape[:1].numel()
     plan = plan_for(rows, **{"lr": 1e-3, "weight_decay": 1e-4, "steps": max(1000, rows // 5), **changes})
     check_looks(plan)
-    data = Arrays(torch.empty(plan.batch if given is None else len(given), 0, device="cpu"), given)
-    n, some = (DRAWN, None) if given is None else (None, given[:DRAWN])
+    data = Arrays(torch.empty(plan.batch if given is None else rows, 0, device="cpu"), given)
+    n, some = DRAWN if given is None else None, context_of(given, slice(DRAWN))
 
     @torch.no_grad()
     def look(flow: Flow) -> Look:

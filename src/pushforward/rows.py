@@ -9,7 +9,7 @@ from torch import Tensor
 from pushforward.arrays import as_real_tensor, as_tensor, check_exact
 from pushforward.codecs import CodedFlow
 from pushforward.data import Arrays
-from pushforward.data.data import named
+from pushforward.data.data import Conditions, named
 from pushforward.flow import Flow
 from pushforward.randomness import keyed
 from pushforward.shapes import fits
@@ -32,15 +32,18 @@ def rows_of(flow: Flow, x: object, context: object = None, weights: object = Non
     if integers and not events.is_floating_point():
         check_exact(events.cpu(), "x")
         events = events.double()
-    if isinstance(context, Mapping):
-        context = {name: real_rows(flow, values, f"the condition {name!r}") for name, values in context.items()}
-    elif context is not None:
-        context = real_rows(flow, context, "the context")
     return Arrays(
         real_rows(flow, events, "x", integers),
-        context,
+        real_conditions(flow, context),
         None if weights is None else as_real_tensor(weights, "the array of weights").detach(),
     )
+
+
+def real_conditions(flow: Flow, context: object) -> Conditions:
+    """The rows of a context as `real_rows`: of one condition, of a dict of several, or None where there is none."""
+    if isinstance(context, Mapping):
+        return {name: real_rows(flow, rows, f"the condition {name!r}") for name, rows in context.items()} or None
+    return None if context is None else real_rows(flow, context, "the context")
 
 
 def real_rows(flow: Flow, values: object, name: str, integers: Sequence[int] = ()) -> Tensor:

@@ -9,14 +9,18 @@ of the values along one direction v for each draw, with two step sizes,
 A log p̃ that is random, such as one of mini-batches, is not compared.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pushforward.conditions import batch_shape
+from pushforward.data.data import Conditions, context_of
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, evaluate
 from pushforward.randomness import keyed
@@ -37,7 +41,11 @@ class Energy(NamedTuple):
     """log p̃ of events (n, *event), given these n rows of context where there are any."""
 
     log_density: LogDensity
-    context: Tensor | None
+    context: Any  # `data.Conditions`
+
+    def part(self, rows: slice) -> Energy:
+        """The log-density of events given these rows of the context."""
+        return self._replace(context=context_of(self.context, rows))
 
     def __call__(self, x: Events) -> Tensor:
         return evaluate(self.log_density, x, self.context)
@@ -58,7 +66,7 @@ class Energy(NamedTuple):
         return value.detach(), gradient
 
 
-def check_energy(flow: Flow, log_density: LogDensity, context: Tensor | None = None) -> None:
+def check_energy(flow: Flow, log_density: LogDensity, context: Conditions = None) -> None:
     """Raise ValueError where reverse KL cannot train this flow on log p̃, with the reason and what to do.
 
     Log p̃ is evaluated at 128 draws of the flow, or one for each of the first 128 rows of the context. Refused are
@@ -66,10 +74,10 @@ def check_energy(flow: Flow, log_density: LogDensity, context: Tensor | None = N
     not that of the values, and a log p̃ that does not depend on an element of unbounded support: its integral is
     infinite. Warns where log p̃ is in units far from the flow's.
     """
-    energy = Energy(log_density, None if context is None else context[:DRAWS])
-    n = DRAWS if energy.context is None else len(energy.context)
+    energy = Energy(log_density, context).part(slice(DRAWS))
     with torch.no_grad():
         rows = flow.context(energy.context)
+        n = DRAWS if context is None else batch_shape(rows).numel()
         z = flow.base.sample(n, rows, generator=keyed(0, -3))
         x = flow.decode(z, rows)
     value, gradient = energy.gradient(x)
@@ -116,7 +124,7 @@ def _first(x: Events, where: Tensor) -> str:
 def _check_rows(energy: Energy, x: Events, value: Tensor) -> None:
     """The second half of the rows has the same values without the first."""
     half = len(x) // 2
-    rest = energy._replace(context=None if energy.context is None else energy.context[half:])(x[half:])
+    rest = energy.part(slice(half, None))(x[half:])
     if not torch.allclose(rest, value[half:], rtol=1e-3, atol=1e-3):
         raise ValueError(
             "log_density of an event depends on the other events of its batch: half of them give other values. Return "

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from pushforward import conditions
 from pushforward.arrays import check_number
@@ -102,11 +103,12 @@ class ReverseKL(Objective):
     def check(self, data: Data) -> None:
         """Raise ValueError where the log-density cannot be learned, with the reason and what to do."""
         context = data.fetch(range(min(len(data), DRAWS)))[1]
-        check_energy(self.flow, self.log_density, None if context is None else context.to(self.flow.device))
+        check_energy(
+            self.flow, self.log_density, pytree.tree_map_only(Tensor, lambda t: t.to(self.flow.device), context)
+        )
 
     def remedy(self, rows: list[int], data: Tensor, context: Given = None, generator: Source = None) -> str:
         """Whether the flow or log p̃ is at fault, and what to do."""
-        assert context is None or isinstance(context, Tensor)
         n = () if context is not None else len(data)
         with torch.no_grad():
             x = self.flow.rsample(n, context, generator=generator)
