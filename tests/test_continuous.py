@@ -153,9 +153,10 @@ def test_the_spread_of_hutchinsons_estimate(distribution):
     assert values.var().item() == pytest.approx(of_one.item(), rel=0.15)
 
 
+@pytest.mark.parametrize("frequency", [None, 2.0])
 @pytest.mark.parametrize("hidden", [(8,), (8, 8)])
-def test_the_closed_form_is_the_trace(hidden):
-    net, x, t = network(hidden=hidden), rows(), torch.linspace(0, 1, 4, dtype=torch.float64)
+def test_the_closed_form_is_the_trace(hidden, frequency):
+    net, x, t = network(hidden=hidden, frequency=frequency), rows(), torch.linspace(0, 1, 4, dtype=torch.float64)
     v, divergence = net.with_divergence(x, t)
     pushed, trace, norm = ExactDivergence(chunk=2).pushed(net, x, t, None, None)
     jacobian = torch.func.vmap(torch.func.jacrev(lambda x, t: net(x[None], t[None])[0]))(x, t)
@@ -163,6 +164,23 @@ def test_the_closed_form_is_the_trace(hidden):
     torch.testing.assert_close(divergence, trace)
     torch.testing.assert_close(trace, jacobian.diagonal(dim1=1, dim2=2).sum(1))
     torch.testing.assert_close(norm, jacobian.square().sum((1, 2)))
+
+
+def test_sines_learn_a_square_wave_in_fewer_steps():
+    x, t = torch.linspace(-2, 2, 128)[:, None], torch.zeros(128)
+
+    def error(frequency: float | None) -> float:
+        torch.manual_seed(0)
+        net = VelocityMLP(1, hidden=(32, 32), frequency=frequency)
+        optimiser, loss = torch.optim.Adam(net.parameters(), lr=1e-2), torch.zeros(())
+        for _ in range(100):
+            loss = (net(x, t) - (8 * x).sin().sign()).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        return loss.item()
+
+    assert error(5.0) < error(None) / 3
 
 
 def test_hooked_layers_are_called():

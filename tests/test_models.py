@@ -96,6 +96,7 @@ SIZES = {"transforms": (2, 3), "width": (16, 8)}
 CONTINUOUS = {
     **{name: values for name, values in VECTOR.items() if name != "transforms"},
     "residual": (False, True),
+    "frequency": (None, 2.0),
     "solve": (Dopri5(), Tsit5(rtol=1e-4, atol=1e-4), RK4(16)),
     "divergence": (None, Hutchinson(2)),
 }

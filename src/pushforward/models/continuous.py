@@ -49,6 +49,7 @@ class VectorContinuous(ContinuousModel, VectorModel):
 
     hidden: tuple[int, ...] = (128, 128)  # with one or two layers the exact divergence costs as much as a pass
     residual: bool = False
+    frequency: float | None = None  # of sines in the first layer, for densities with edges; None: swish
 
     def assemble(self) -> Iterator[Transform]:
         yield from self.units()
@@ -57,7 +58,12 @@ class VectorContinuous(ContinuousModel, VectorModel):
     def velocity(self, *, times: int = 1, encoder: nn.Module | None = None) -> VelocityMLP:
         encoder = encoder or self.context_encoder()
         return VelocityMLP(
-            self.features, hidden=self.hidden, residual=self.residual, times=times, context_encoder=encoder
+            self.features,
+            hidden=self.hidden,
+            residual=self.residual,
+            frequency=self.frequency,
+            times=times,
+            context_encoder=encoder,
         )
 
 
