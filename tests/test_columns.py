@@ -141,7 +141,7 @@ def test_a_run_on_a_table_takes_every_command_that_needs_no_images(tmp_path, mon
     assert "outside a spline's bounds" in capsys.readouterr().out
     command(monkeypatch, "evaluate", run)
     told = capsys.readouterr().out
-    assert re.search(r"held-out log p: -[0-9.]+ ± [0-9.]+ nats \(mean ± s.e. over 30 rows\)", told)
+    assert re.search(r"held-out log p: -[0-9.]+ ± [0-9.]+ nats \(mean ± s.e. over 30 events\)", told)
     assert "calibration" not in told, "of rows with weights there is none"
     with pytest.raises(SystemExit, match="a table is written as .csv, .tsv, .parquet or .npz; got grid.png"):
         command(monkeypatch, "sample", run, "--out", "grid.png")
@@ -201,7 +201,7 @@ def test_a_run_on_a_table_is_evaluated_and_drawn(tmp_path, monkeypatch, capsys):
     assert re.search(r"calibration: regions of 50%.* of 30 events; .*; energy p = [0-9.e-]+, weight p = ", told)
     assert "energy p = " in (run / "README.md").read_text()
     command(monkeypatch, "evaluate", run, "--data", in_csv(tmp_path))
-    assert re.search(r"held-out log p, .*table.csv: .* over 300 rows", capsys.readouterr().out)
+    assert re.search(r"held-out log p, .*table.csv: .* over 300 events", capsys.readouterr().out)
     command(monkeypatch, "plot", run, "--n", 50)
     assert {path.name for path in run.glob("*.png")} == {"loss.png", "corner.png"}
 

@@ -954,8 +954,8 @@ REFUSED = {  # what is made below a folder; what is said when it is asked for; a
     "tars and parquets": (tar_and_parquet, r"has more\.tar … set\.parquet; expected \.tar alone, or \.parquet alone"),
     "tars, some of no split": (mixed_shards, r"more\.tar \(no split\)"),
     # Parquet, and the library datasets
-    "parquet of text": (in_file("a.parquet"), r"a\.parquet is not a complete"),
-    "parquet, cut": (cut(parquet, -9), r"set\.parquet is not a complete"),
+    "parquet of text": (in_file("a.parquet"), r"a\.parquet: this is not a complete"),
+    "parquet, cut": (cut(parquet, -9), r"set\.parquet: this is not a complete"),
     "parquet, empty": (in_parquet(image=PNGS[:0]), r"a\.parquet has 0 rows"),
     "parquet of numbers": (in_parquet(image=[1, 2]), r"a\.parquet has 2 rows of image \(int64\)"),
     "parquet, two images": (in_parquet(left=PNGS, right=PNGS), "named image where there are several"),

@@ -23,6 +23,7 @@ from pushforward.moves import Affine, Categorical
 from pushforward.objectives import Progressive, ProgressiveLikelihood
 from pushforward.randomness import Keyed, keyed
 from pushforward.recipes import RECIPES
+from pushforward.runs.texts import measured_text
 from pushforward.sampling import Sampling
 from pushforward.training import Likelihood, Plan, minimise
 
@@ -272,6 +273,22 @@ def test_a_flow_of_tokens_is_exact(name):
     x = codec_of(MODELS[name]).encode(TOKENS, keyed(0))[0].detach()
     torch.testing.assert_close(flow.decode(flow.encode(x)), x)
     assert flow.check(x).log_det_error < 1e-9
+
+
+def test_a_bound_on_tokens_is_told_for_each_character_too():
+    class Twice(Characters):
+        """Each token is its character twice."""
+
+        unit = "token"
+
+        def decode(self, tokens):
+            return 2 * super().decode(tokens)
+
+    rows = Windows([torch.randint(V, (9,))], T)
+    coded = CodedFlow(stirred(MODELS["affine"]), codec_of(MODELS["affine"]))
+    found = dict(measured_text(coded, rows, Twice("abcdefg"), samples=2))
+    assert found["per character"].mean == pytest.approx(found["held-out"].mean / (2 * math.log(2)))
+    assert str(found["per character"]).endswith(f"over 4 events of {2 * 4 * T} characters)")
 
 
 @pytest.mark.parametrize("name", ["affine", "mix-1 in patches", "mix-d", "autoregressive"])

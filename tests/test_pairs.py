@@ -122,7 +122,7 @@ def sprites(tmp_path_factory):
     layers = np.broadcast_to(layers, (25, 9, 8, 64, 64, 4))
     np.savez(path, layers=layers, perm=np.random.RandomState(1).permutation(1296)[:6].astype(np.int16))
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("pairs", "sprites"):
+        for module in ("caption_documents", "sprites"):
             patch.setattr(f"pushforward.data.{module}.CHARACTERS", 4)
         yield str(path)
 

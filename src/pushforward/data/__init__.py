@@ -12,13 +12,14 @@
     images with captions    Captioned                  Arrays, ImagesWithText      captions, captioned_tars
     clips                   ClipSource, Sprites        Clips, SpriteClips          videos, recordings
     text                    TextSource                 Windows                     texts, tokenizers
-    documents               CaptionDocuments           Documents                   pairs, captions
+    documents               CaptionDocuments           Documents                   caption_documents, captions
 
 Images and frames in files are decoded when they are fetched (`encoded.LazyImages`). `prepared` keeps what frozen
 networks compute of data. Data of your own are `Arrays`, `Images`, `Clips`, `Documents` or `FromTorch`.
 """
 
 from pushforward.data.attributes import Attributed
+from pushforward.data.caption_documents import CaptionDocuments, CaptionedImages, Pairs, SpriteFrames
 from pushforward.data.captions import Captioned
 from pushforward.data.catalogue import digits, find
 from pushforward.data.clips import Clips, ClipSource, SourceOfClips
@@ -27,7 +28,6 @@ from pushforward.data.document import Document, Documents
 from pushforward.data.images import Augmented, Cropped, Images, Mirrored, Shifted
 from pushforward.data.language_tokenizer import LanguageTokenizer
 from pushforward.data.order import Order
-from pushforward.data.pairs import CaptionDocuments, CaptionedImages, Pairs, SpriteFrames
 from pushforward.data.prepared import prepared
 from pushforward.data.sources import ImageSource, Source, TableSource, Takes
 from pushforward.data.splits import NoSplitError

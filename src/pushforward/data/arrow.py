@@ -49,21 +49,21 @@ def cells(column: Any, source: str) -> OnDemand[Cell]:
 def read_parquet(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
     """The images in Parquet files, in the order of files and rows; `beside` are the files of the other splits."""
     pyarrow, source = require("pyarrow", "data"), ", ".join(map(str, paths))
-    tables = [_read(path) for path in paths]
+    tables, others = [parquet_table(path) for path in paths], [parquet_table(path, LABELS) for path in beside]
     try:
-        return _images(pyarrow.concat_tables(tables), source, image, [_read(path, LABELS) for path in beside])
+        return _images(pyarrow.concat_tables(tables), source, image, others)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{source} do not have the same columns: {error}") from error
 
 
-def _read(path: Path, columns: Sequence[str] | None = None) -> Any:
-    """The table in a file, or only these columns, where it has them."""
+def parquet_table(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """The Arrow table in a Parquet file, or only these columns, where it has them."""
     parquet = require("pyarrow.parquet", "data")
     try:
         with parquet.ParquetFile(path) as file:
             return file.read(columns)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a complete Parquet file: {error}") from error
+        raise ValueError(f"{path}: this is not a complete Parquet file: {error}") from error
 
 
 def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> Images:

@@ -16,7 +16,7 @@ import numpy as np
 from pushforward.data.encoded import ByteRange, OnDemand, Shape
 from pushforward.data.folders import ENDINGS, is_image
 from pushforward.data.recordings import MOVIES, Recording, recorded
-from pushforward.data.splits import is_held_out
+from pushforward.data.splits import check_captions, is_held_out
 from pushforward.data.tars import files_in, found_once, key_of, members, shards
 from pushforward.files import matching
 
@@ -91,8 +91,7 @@ def _kept(
         whole = ", ".join(map(str, paths))
         raise ValueError(f"there are no {what}s in {whole}: no member ends in {', '.join(endings)}.")
     kept = [CaptionedMembers(*(array[part.held_out == held_out] for array in part)) for part in parts]
-    if not sum(len(part.members) for part in kept):
-        raise ValueError(f"{paths[0]} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
+    check_captions(sum(len(part.members) for part in kept), paths[0], held_out=held_out)
     return kept
 
 

@@ -17,7 +17,7 @@ from pushforward.data.encoded import Blob, ByteRange, Encoded, Shape
 from pushforward.data.images import Images
 from pushforward.data.npz import as_text, find_pack, read_packs, reading
 from pushforward.data.sources import Source, Takes
-from pushforward.data.splits import is_held_out
+from pushforward.data.splits import check_captions, is_held_out
 from pushforward.data.text_encoders import Embedded, TextEncoder, embedded
 
 METADATA = "metadata.jsonl"
@@ -100,10 +100,7 @@ def read_captioned(places: Sequence[str], image: Shape, *, held_out: bool, colum
         rows = [row for row, caption in enumerate(told) if is_held_out(caption) == held_out]
         parts.append((images[torch.tensor(rows, dtype=torch.long)], [told[row] for row in rows]))
     captions = [caption for _, told in parts for caption in told]
-    if not captions:
-        raise ValueError(
-            f"{' and '.join(places)} has no caption {'to hold out' if held_out else 'to learn'}: add more."
-        )
+    check_captions(len(captions), " and ".join(places), held_out=held_out)
     return WithCaptions(torch.cat([images for images, _ in parts]), captions, "caption {}".format)
 
 

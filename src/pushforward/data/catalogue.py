@@ -17,7 +17,7 @@ from pushforward.data.data import Data
 from pushforward.data.encoded import Shape
 from pushforward.data.folders import read_images
 from pushforward.data.images import Images
-from pushforward.data.npz import read_images_npz, read_npz, read_packs
+from pushforward.data.npz import read_npz, read_packs
 from pushforward.data.splits import KNOWN, REMEDY, WORDS, NoSplitError, chosen, split_in
 from pushforward.data.tars import read_tars
 from pushforward.files import data_folder, fixed_part, is_pattern, matching
@@ -80,7 +80,7 @@ def _shape(image: Sequence[int]) -> Shape:
     return channels, height, width
 
 
-def _named(name: str, split: str, image: Shape | None) -> Images:
+def _named(name: str, split: str, image: Shape | None) -> Data:
     """A set with a name: packs or arrays, in one file a split, in several numbered ones, or all splits in one."""
     if split not in ("train", "test"):
         raise NoSplitError(f'{name} has the splits "train" and "test"; got {split!r}.')
@@ -88,7 +88,7 @@ def _named(name: str, split: str, image: Shape | None) -> Images:
     found = sorted(file for file in folder.glob("*.npz") if file.stem.rstrip("0123456789") == f"{name}_{split}")
     whole = folder / f"{name}.npz"
     if not found and whole.exists():
-        return read_images_npz(whole, split, image)
+        return read_npz(whole, split, image=image)
     if not found:
         raise FileNotFoundError(
             f"there is no {name}_{split}.npz in {folder}. Set PUSHFORWARD_DATA to the folder that holds it."

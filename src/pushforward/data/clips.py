@@ -30,7 +30,7 @@ from pushforward.data.encoded import LazyImages, Shape
 from pushforward.data.npz import find_pack
 from pushforward.data.recordings import Recording
 from pushforward.data.sources import D, Source, Takes
-from pushforward.data.splits import is_held_out
+from pushforward.data.splits import check_captions, is_held_out
 from pushforward.data.text_encoders import Embedded, TextEncoder, embedded
 from pushforward.data.videos import Video, in_memory, open_videos
 
@@ -173,8 +173,7 @@ class ClipSource(SourceOfClips[Data]):
 def _in_folder(folder: Path, image: Shape, *, held_out: bool) -> tuple[list[Video], list[str]]:
     """The videos that metadata.jsonl of a folder names, and their captions: those to learn, or those held out."""
     pairs = [(file, told) for file, told in zip(*read_metadata(folder), strict=True) if is_held_out(told) == held_out]
-    if not pairs:
-        raise ValueError(f"there is no caption {'to hold out' if held_out else 'to learn'}: add more.")
+    check_captions(len(pairs), "it", held_out=held_out)
     videos = []
     for file, _ in pairs:
         found = open_videos(file, image=image)

@@ -61,14 +61,6 @@ def find_pack(name: str) -> Path:
     return path
 
 
-def read_images_npz(path: Path, split: str, image: Shape | None) -> Images:
-    """The images of a file that holds a set with a name. Raises ValueError where it holds vectors."""
-    found = read_npz(path, split, image=image)
-    if not isinstance(found, Images):
-        raise ValueError(f"{path} holds vectors of real numbers; expected images, integers of shape (n, H, W).")
-    return found
-
-
 def read_packs(paths: Sequence[Path], split: str, *, image: Shape | None = None) -> Images:
     """The images of packs, or of arrays by name, concatenated and decoded into memory."""
     parts = []

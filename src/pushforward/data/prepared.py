@@ -87,8 +87,8 @@ def _prepared_documents(data: Documents, codec: Codec, cache: Path) -> Documents
 
 
 def _described(value: object) -> object:
-    """A value that prints what it is: of networks, codecs and dataclasses their class and what they hold, weights too,
-    but under private names; of other objects the class alone."""
+    """What a result depends on, as a value that prints alike where it is the same: of networks, codecs and dataclasses
+    their class and their attributes, weights included and private names left out; of other objects the class alone."""
     if value is None or isinstance(value, str | Number | torch.dtype):
         return value
     if isinstance(value, Tensor):

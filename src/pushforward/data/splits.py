@@ -10,7 +10,7 @@ WORDS = {
     "validation": ("validation", "valid", "val", "dev", "eval"),
 }
 REMEDY = "Give the held-out set's path, or a share of this one: --held-out PATH, or --held-out 0.1."
-ONE_OF = 10  # captions is held out
+ONE_OF = 10  # one caption of so many is held out
 KNOWN = {word: split for split, words in WORDS.items() for word in words}
 
 
@@ -42,6 +42,12 @@ def chosen(split: str, names: Iterable[str]) -> str | None:
     """The first of these names of splits that serves for the split; None where none does."""
     names = set(names)
     return next((word for word in words_of(split) if word in names), None)
+
+
+def check_captions(n: int, place: object, *, held_out: bool) -> None:
+    """Raise ValueError where n, the number of captions at a place to learn or to hold out, is zero."""
+    if not n:
+        raise ValueError(f"{place} has no caption {'to hold out' if held_out else 'to learn'}: add more.")
 
 
 def is_held_out(caption: str) -> bool:

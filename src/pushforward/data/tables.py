@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pushforward.arrays import DATES, check_exact
+from pushforward.data.arrow import parquet_table
 from pushforward.data.cells import Fault, read_numbers
 from pushforward.data.data import naming
 from pushforward.data.delimited import read_delimited
@@ -229,12 +230,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _parquet(path: Path) -> Table:
-    parquet, types = require("pyarrow.parquet", "data"), require("pyarrow", "data").types
-    try:
-        with parquet.ParquetFile(path) as file:
-            table = file.read()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"this is not a complete Parquet file: {error}") from error
+    table, types = parquet_table(path), require("pyarrow", "data").types
     _check_names(table.column_names)
     indices = _indices_by_pandas(table.schema.metadata or {})
     columns, faults = {}, {}

@@ -20,8 +20,8 @@ from pushforward.evaluation.perplexity import GenerativePerplexity, generative_p
 from pushforward.evaluation.pictures import captioned, check_picture, grid, save_picture, table, zoomed
 from pushforward.evaluation.plots import plot_corner, plot_coverage, plot_history, plot_ranks
 from pushforward.evaluation.quality import Quality, c2st, compare, frechet_distance, kernel_distance, precision_recall
+from pushforward.evaluation.retrieval import Retrieval, caption_retrieval, image_text_score
 from pushforward.evaluation.samples import prompted_quality, sample_quality
-from pushforward.evaluation.text import Retrieval, caption_retrieval, image_text_score
 
 __all__ = [
     "ORDINARY",

@@ -29,8 +29,8 @@ from pushforward.shapes import Events
 class Calibration:
     """The rank of each event among the draws for its context, 0 … draws. Printed, it is one line.
 
-    There, p is the p-value of the least uniform element, times the number of elements of an event, and the contents of
-    regions are 50%, 90% and 95%, `rounded`, but for those that would be 100%.
+    In that line p is the p-value of the least uniform element, times the number of elements of an event. Regions have
+    contents of 50%, 90% and 95%, `rounded`, without those that would be 100%.
 
     >>> even = torch.arange(100)
     >>> print(Calibration(even[:, None], even, draws=99))
@@ -51,7 +51,7 @@ class Calibration:
         return (self.density_ranks < round(content * (self.draws + 1))).double().mean().item()
 
     def rounded(self, content: float) -> float:
-        """The content that so many draws tell: the nearest multiple of 1 / (draws + 1)."""
+        """The nearest content that ranks among so many draws can have: a multiple of 1 / (draws + 1)."""
         return round(content * (self.draws + 1)) / (self.draws + 1)
 
     def histogram(self, bins: int = 10) -> tuple[Tensor, Tensor]:

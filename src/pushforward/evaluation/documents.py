@@ -1,4 +1,4 @@
-"""Documents of images and captions: how probable each makes the other, and how well each is told from others by it."""
+"""Likelihoods of documents of images and captions, and retrieval of the caption of an image."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from pushforward.data import Document, Documents
 from pushforward.data.data import evenly_spread
 from pushforward.document_flow import DocumentFlow
 from pushforward.evaluation.likelihood import mean_and_error
-from pushforward.evaluation.text import Retrieval, how_many, to_compare
+from pushforward.evaluation.retrieval import Retrieval, how_many, to_compare
 from pushforward.objectives import nats_per_token
 from pushforward.randomness import Keyed
 from pushforward.shapes import Events, PerSample
 
-MOST = 200  # images whose texts are told from others
+MOST = 200  # images of a retrieval
 BATCH = 32  # documents at once
-ORDINARY = (  # sentences that no caption is like
+ORDINARY = (  # sentences unlike captions
     "The capital of France is Paris, and the capital of Italy is Rome. The capital of Spain is Madrid.",
     "Water boils at a lower temperature on a mountain, because the pressure of the air is lower there.",
     "She opened the door, looked at the rain, and decided to stay at home with a book.",
@@ -69,17 +69,17 @@ class PairScores(NamedTuple):
 
 @torch.no_grad()
 def pair_scores(flow: DocumentFlow, x: Events, texts: Sequence[Tensor]) -> PairScores:
-    """How probable each image x (n, C, H, W), an event, and its text, tokens (T,), make each other."""
-    told = [Document([image, text], given=[0]) for image, text in zip(x, texts, strict=True)]
-    shown = [Document([text, image], given=[0]) for image, text in zip(x, texts, strict=True)]
-    return PairScores(flow.document_log_prob(told).text, flow.document_log_prob(shown).images)
+    """The log-probabilities of each image x (n, C, H, W), an event, and its text, tokens (T,), given one another."""
+    image_first = [Document([image, text], given=[0]) for image, text in zip(x, texts, strict=True)]
+    text_first = [Document([text, image], given=[0]) for image, text in zip(x, texts, strict=True)]
+    return PairScores(flow.document_log_prob(image_first).text, flow.document_log_prob(text_first).images)
 
 
 @torch.no_grad()
 def document_costs(coded: CodedFlow, documents: Documents) -> Tensor:
     """`objectives.nats_per_token` of documents, (2, n) float64 on the CPU.
 
-    An image's noise is a function of the number of its document.
+    An image's noise is a function of the index of its document.
     """
     flow, found = document_flow(coded), []
     flow.check_tokens(documents.tokens)
@@ -107,8 +107,8 @@ def document_retrieval(coded: CodedFlow, images: Tensor, texts: Sequence[Tensor]
     """How often an image's own text, tokens (T,), is the most probable of ten: by log P(text | image), and by
     log p(image | text).
 
-    The others are drawn at random; there are all texts where these are fewer than ten. Of more than `MOST` images some
-    are taken, evenly spread. Raises ValueError where there are fewer than two texts.
+    The others are drawn at random; where there are fewer than ten texts, all are compared. Of more than `MOST` images
+    some are taken, evenly spread. Raises ValueError where there are fewer than two texts.
     """
     flow, distinct = document_flow(coded), [*dict.fromkeys(tuple(text.tolist()) for text in texts)]
     place = {text: i for i, text in enumerate(distinct)}

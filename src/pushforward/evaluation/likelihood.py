@@ -20,6 +20,7 @@ class HeldOut:
 
     It is an upper bound, from lower bounds on log P; without a codec it is minus the log-density itself. The standard
     error is that of the mean over events; it includes the noise of the codec, and of log-dets where they are estimated.
+    The results of a run have it in other units too: of a table the mean of log P, of tokens that of a character.
     """
 
     mean: float
@@ -30,15 +31,16 @@ class HeldOut:
     codec: str
     exact: bool = True  # whether the flow computes log-dets exactly
     bound: bool = True  # whether it is one: the codec draws
+    characters: int | None = None  # of all events, where the unit is of characters
 
     def __str__(self) -> str:
         told = "" if self.exact else "log-dets estimated; "
         if self.bound:
             bound = "a bound" if self.exact else "a bound on average, log-dets estimated"
             told = f"{bound}: {self.codec}, K = {self.samples}; "
-        return (
-            f"{self.mean:.3f} ± {self.standard_error:.3f} {self.unit} ({told}mean ± s.e. over {self.events:,} events)"
-        )
+        counted = "" if self.characters is None else f" of {self.characters:,} characters"
+        over = f"mean ± s.e. over {self.events:,} events{counted}"
+        return f"{self.mean:.3f} ± {self.standard_error:.3f} {self.unit} ({told}{over})"
 
 
 def held_out(

@@ -1,4 +1,4 @@
-"""Generative perplexity: how probable texts that were drawn are to a language model that did not learn with them."""
+"""Generative perplexity: the perplexity of generated texts under another language model."""
 
 import math
 from collections.abc import Sequence

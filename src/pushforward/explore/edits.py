@@ -87,18 +87,18 @@ class Edits:
             )
         key = (name, sampling, mask)
         missing = read_mask(mask, *self.flow.event[1:])
-        here = self.chains.pop(key, None)
-        if anew or here is None:
-            here = self._begun(self.gallery.encoded(name, sampling), missing, sampling.seed)
-        proposal = editing.Langevin(here.scale, adapted=here.steps < TUNING)
-        filled = editing.inpaint(self.flow, here.images, missing, STEPS, proposal=proposal, generator=here.noise)
-        there = Chains(filled.images, filled.scale.mean().item(), here.noise, here.steps + STEPS)
-        self.chains[key] = there
+        chains = self.chains.pop(key, None)
+        if anew or chains is None:
+            chains = self._begun(self.gallery.encoded(name, sampling), missing, sampling.seed)
+        proposal = editing.Langevin(chains.scale, adapted=chains.steps < TUNING)
+        filled = editing.inpaint(self.flow, chains.images, missing, STEPS, proposal=proposal, generator=chains.noise)
+        chains = Chains(filled.images, filled.scale.mean().item(), chains.noise, chains.steps + STEPS)
+        self.chains[key] = chains
         return {
-            "images": [png(x) for x in self._denoised(there.images)],
+            "images": [png(x) for x in self._denoised(chains.images)],
             "acceptance": filled.acceptance.mean().item(),
-            "scale": there.scale,
-            "steps": there.steps,
+            "scale": chains.scale,
+            "steps": chains.steps,
             "tuning": proposal.adapted,
         }
 

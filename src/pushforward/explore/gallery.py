@@ -95,7 +95,7 @@ class Gallery:
         return png(placed(integers.float(), self.coded.codec.levels))
 
     def _draw(self, sampling: Sampling, rows: range) -> tuple[Tensor, Tensor | None]:
-        """Some samples, as integers, and their labels. Each is kept."""
+        """Draw these samples, and keep them. Returns their integers and labels."""
         text = None if self.text is None else self.text(sampling.prompt * rows.stop)
         some = next(samples(self.coded, sampling, text, start=rows.start, stop=rows.stop))
         integers, labels = some.data, [None] * len(rows) if some.labels is None else some.labels.tolist()

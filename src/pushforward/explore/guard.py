@@ -1,4 +1,4 @@
-"""What stands before every request: the name of the host, a token for changes, a limit of bytes, and safe headers."""
+"""Checks of every request, by the name of the host and a token for changes, and headers that protect the page."""
 
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping

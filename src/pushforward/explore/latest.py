@@ -1,4 +1,4 @@
-"""A mapping that forgets."""
+"""A mapping of limited size."""
 
 from collections import OrderedDict
 from typing import TypeVar

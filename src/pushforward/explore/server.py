@@ -84,7 +84,7 @@ def _saying(status: int, text: str) -> Callable[..., Any]:
 
 
 def _asking(shown: dict[str, Opened], worker: Worker) -> Callable[..., Awaitable[routes.Ask]]:
-    """What a request about one of these runs is answered by."""
+    """A dependency of requests about one of these runs: the function that answers them."""
     from fastapi import HTTPException, Request
     from fastapi.responses import Response
     from pydantic_core import to_json
@@ -114,7 +114,7 @@ def _asking(shown: dict[str, Opened], worker: Worker) -> Callable[..., Awaitable
 
 
 def _of_jobs(worker: Worker) -> "APIRouter":
-    """Requests about requests."""
+    """Requests about the jobs of a page."""
     from fastapi import APIRouter
     from fastapi.responses import StreamingResponse
 
@@ -135,7 +135,7 @@ def _of_jobs(worker: Worker) -> "APIRouter":
 
 
 async def _left(request: "Request") -> None:
-    """Wait until nobody waits for the answer."""
+    """Wait until the client disconnects."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

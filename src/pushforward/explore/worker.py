@@ -11,9 +11,8 @@ WAITING = 64  # requests
 LONG = 0.5  # seconds that a part of a job takes, at most, where it can be shorter
 CHEAPER = 0.75  # of the least time for a row: a longer range is worth its time
 
-Parts = Generator[
-    float | None, None, Any
-]  # of a job: it yields the share that is done where it is known, and returns the answer
+# the parts of a job: it yields the share that is done, where that is known, and returns the answer
+Parts = Generator[float | None, None, Any]
 
 
 class SupersededError(Exception):

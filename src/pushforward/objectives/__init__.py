@@ -1,9 +1,9 @@
 """Objectives: what training minimises, and how a recipe or a model names it."""
 
 from pushforward.objectives.alignment import InverseAlignment
-from pushforward.objectives.beside import DenoiserBeside, WithDenoiser
 from pushforward.objectives.continuous import ContinuousLikelihood, PenalisedLikelihood
 from pushforward.objectives.couplings import Coupling, Independent, MinibatchOT, Reflowed, SemidiscreteOT, TrainedFlow
+from pushforward.objectives.denoiser import DenoiserBeside, WithDenoiser
 from pushforward.objectives.distillation import Distillation, MapRegression, MeanFlow, SelfDistillation
 from pushforward.objectives.documents import DocumentLikelihood, DocumentStages, nats_per_token
 from pushforward.objectives.latent_norm import LatentNorm, LatentNormLikelihood

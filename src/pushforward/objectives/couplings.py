@@ -34,7 +34,7 @@ class Pairs(NamedTuple):
 
 
 class Everything(Protocol):
-    """All of the data: the pairs of these rows (n,) int64, or of all, with noise and codec noise by the generator."""
+    """A function of all of the data: the pairs of rows (n,) int64, or of all rows, whose noise is by the generator."""
 
     def __call__(self, rows: Tensor | None = None, generator: Source = None) -> Pairs: ...
 
@@ -43,7 +43,7 @@ class Coupling(ABC):
     """The contract of a coupling: a frozen dataclass, without state."""
 
     waits: ClassVar[bool] = False  # whether the host waits for the device when it pairs
-    alike: ClassVar[bool] = False  # whether each row takes as much noise, so that weights would have no effect
+    alike: ClassVar[bool] = False  # whether each row is paired with as much noise, whatever its weight
 
     def learn(self, everything: Everything) -> Coupling:
         """The coupling that is used with these data: what has nothing to learn returns itself."""

@@ -37,11 +37,16 @@ class Objective(nn.Module, ABC):
     """
 
     flow: Flow
+    codec: Codec  # of the data
     unit: str
     changes: bool = False  # whether `begin` changes what a step computes, or it waits: no CUDA graph records such steps
     scores: bool = True  # whether it computes log-determinants
     rounds: int = 1  # of training, this one included: `following` is the objective of the next
     quantity: str = ""  # where the unit is nats: what minus the value is called, such as "log p"
+
+    def __init__(self):
+        super().__init__()
+        self.codec = Identity()
 
     def words(self, value: float) -> str:
         """A value of training batches in words: "training log p −1.234 nats", or "training 3.100 bits/dim"."""

@@ -59,7 +59,7 @@ def sample_clips(run: Path, source: SourceOfClips, out: Path, n: int, sampling: 
 
 
 class Drawing(NamedTuple):
-    """What draws clips, and how."""
+    """The flow that draws clips, with its codec, and the settings of the samples."""
 
     coded: CodedFlow
     codec: CodecConfig

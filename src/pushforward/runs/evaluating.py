@@ -26,7 +26,6 @@ from pushforward.evaluation import (
     Extractor,
     HeldOut,
     Quality,
-    Retrieval,
     caption_retrieval,
     check_calibration,
     held_out_mean,
@@ -59,23 +58,6 @@ class Classified:
             return "\n".join(self.names[k] if self.names else str(k) for k in self.guesses.tolist())
         right = (self.guesses == self.labels).double().mean()
         return f"{right:.2%} of {len(self.labels):,} images classified correctly"
-
-
-@dataclass(frozen=True)
-class HeldOutLogProb:
-    """The mean log-density of rows of a table, in nats. Printed, it is one line."""
-
-    mean: float
-    standard_error: float
-    rows: int
-    samples: int  # draws of the codec for each row
-    bound: bool  # whether it is a lower bound, as columns are of integers; else the log-density itself
-    exact: bool  # whether log-dets are computed exactly
-
-    def __str__(self) -> str:
-        told = f"; a lower bound, K = {self.samples}" if self.bound else ""
-        told += "" if self.exact else "; log-dets estimated"
-        return f"{self.mean:.3f} ± {self.standard_error:.3f} nats (mean ± s.e. over {self.rows:,} rows{told})"
 
 
 @dataclass(frozen=True)
@@ -153,11 +135,13 @@ def _measured(
             yield from measured_documents(coded, source, takes)
         case Captioned():
             for name, rows in _captioned(source, takes, learned=data is None).items():
-                for what, result in _of_captions(coded, rows, samples, null=knows_null(recipe, "text")):
-                    yield f"{name}{what}", result
+                yield from _likelihoods(coded, recipe, rows, samples, name)
+                yield f"{name}, captions", caption_retrieval(coded, rows)
         case _:
             rows = recipe.held_out_data() if data is None else images_of(run, data)
             yield from _likelihoods(coded, recipe, rows, samples)
+            if isinstance(source, Sprites):
+                yield "unseen pairs", held_out_mean(coded, source.pairs(takes), samples=samples)
 
 
 def _qualities(
@@ -173,16 +157,16 @@ def _qualities(
         yield told, sample_quality(coded, images_of(run, data), extract, n, sampling)
 
 
-def _likelihoods(coded: CodedFlow, recipe: Recipe, rows: Data, samples: int) -> Iterator[tuple[str, HeldOut]]:
-    """That of held-out rows, with what they are conditioned on and without; and of unseen pairs of sprites, by name."""
-    yield "held-out", held_out_mean(coded, rows, samples=samples)
+def _likelihoods(
+    coded: CodedFlow, recipe: Recipe, rows: Data, samples: int, name: str = "held-out"
+) -> Iterator[tuple[str, HeldOut]]:
+    """The likelihood of rows given what they are conditioned on, and without it where the run learned that, by name."""
+    yield name, held_out_mean(coded, rows, samples=samples)
     if coded.flow.classes and knows_null(recipe, "label"):
         null = torch.tensor(-1, device="cpu")
-        yield "held-out, without the class", held_out_mean(coded, rows, null, samples=samples)
+        yield f"{name}, without the class", held_out_mean(coded, rows, null, samples=samples)
     if "text" in coded.flow.conditions and knows_null(recipe, "text"):
-        yield "held-out, without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
-    if isinstance(recipe.data, Sprites):
-        yield "unseen pairs", held_out_mean(coded, recipe.data.pairs(recipe.takes()), samples=samples)
+        yield f"{name}, without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
 
 
 def _captioned(source: Captioned, takes: Takes, *, learned: bool) -> dict[str, Data]:
@@ -195,25 +179,12 @@ def _captioned(source: Captioned, takes: Takes, *, learned: bool) -> dict[str, D
     return {"held-out": held_out, "training": Arrays(*training.fetch(some))}
 
 
-def _of_captions(
-    coded: CodedFlow, rows: Data, samples: int, *, null: bool
-) -> Iterator[tuple[str, HeldOut | Retrieval]]:
-    """The likelihood of images given their captions, and how well it tells the captions, by name."""
-    yield "", held_out_mean(coded, rows, samples=samples)
-    if null:
-        yield ", without the caption", held_out_mean(coded, rows, {"text": None}, samples=samples)
-    yield ", captions", caption_retrieval(coded, rows)
-
-
 def _measured_table(
     coded: CodedFlow, rows: Arrays, columns: Sequence[str], samples: int
-) -> Iterator[tuple[str, HeldOutLogProb | ColumnRanks]]:
+) -> Iterator[tuple[str, HeldOut | ColumnRanks]]:
     """The log-density of rows, and their calibration where they have no weights, by name."""
-    mean = held_out_mean(coded, rows, samples=samples)
-    yield (
-        "held-out log p",
-        HeldOutLogProb(-mean.mean, mean.standard_error, mean.events, samples, mean.bound, mean.exact),
-    )
+    cost = held_out_mean(coded, rows, samples=samples)
+    yield "held-out log p", replace(cost, mean=-cost.mean)
     if rows.weights is None:
         some = rows.part(range(min(RANKED, len(rows))))
         x = coded.codec.encode(some.events, keyed(0))[0]

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pushforward.codecs import Codec, CodedFlow, Identity
+from pushforward.codecs import CodedFlow
 from pushforward.data.data import naming
 from pushforward.files import write
 from pushforward.flow import Flow
@@ -63,12 +63,11 @@ def load_coded(folder: str | PathLike[str], *, device: str = "cpu") -> CodedFlow
         warnings.simplefilter("ignore", GaussianWarning)  # which is for who trains it
         objective = recipe.build()
     objective.flow.columns, objective.flow.context_columns = recipe.data.columns, recipe.data.context
-    codec: Codec = getattr(objective, "codec", Identity())
     _read_weights(objective.flow, folder / WEIGHTS)
-    if isinstance(codec, nn.Module):
-        _read_weights(codec, folder / CODEC)
+    if isinstance(objective.codec, nn.Module):
+        _read_weights(objective.codec, folder / CODEC)
     objective.to(place).eval()
-    return CodedFlow(objective.flow, codec)
+    return CodedFlow(objective.flow, objective.codec)
 
 
 def read_recipe(folder: str | PathLike[str]) -> Recipe:

@@ -19,7 +19,7 @@ NAMED, LETTERS = 30, 6  # most columns that have a class each, and most letters 
 
 
 def drawing(measure: Callable[[Flow], Look], codec: Codec, state: State, log: Log) -> Measure:
-    """The measure, which also draws: into pictures/step-00000500.png of the run, and for TensorBoard where it is on."""
+    """The measure, which also draws samples: into pictures/step-00000500.png of the run, and on its boards."""
 
     def look(flow: Flow) -> Look:
         found, step = measure(flow), state.step

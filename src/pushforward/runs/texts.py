@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,18 +19,6 @@ from pushforward.runs.folder import load_coded, read_recipe
 from pushforward.sampling import Sampling
 
 BATCH = 32  # windows at once, where the bound's terms are computed
-
-
-@dataclass(frozen=True)
-class PerCharacter:
-    """A bound on held-out text for each of its characters, in bits."""
-
-    mean: float
-    standard_error: float
-    characters: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.standard_error:.3f} bits/char (a bound; {self.characters:,} characters)"
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,7 @@ class BoundTerms:
 
 def measured_text(
     coded: CodedFlow, rows: Windows, tokenizer: Tokenizer, samples: int
-) -> Iterator[tuple[str, HeldOut | PerCharacter | BoundTerms]]:
+) -> Iterator[tuple[str, HeldOut | BoundTerms]]:
     """The bound on windows of text, for each character where tokens are none, and with one draw its terms, by name."""
     mean = held_out_mean(coded, rows, samples=samples, batch=BATCH)
     yield "held-out", mean
@@ -63,11 +51,13 @@ def measured_text(
         yield "terms of the bound", bound_terms(coded, rows)
 
 
-def _per_character(mean: HeldOut, rows: Windows, tokenizer: Tokenizer) -> PerCharacter:
+def _per_character(mean: HeldOut, rows: Windows, tokenizer: Tokenizer) -> HeldOut:
+    """The mean in bits of a character."""
     tokens = rows.fetch(range(len(rows)))[0]
     characters = sum(len(tokenizer.decode(row)) for row in tokens.tolist())
     bits = tokens.numel() / characters / (1 if mean.unit.startswith("bits") else math.log(2))
-    return PerCharacter(mean.mean * bits, mean.standard_error * bits, characters)
+    error = mean.standard_error * bits
+    return replace(mean, mean=mean.mean * bits, standard_error=error, unit="bits/char", characters=characters)
 
 
 @torch.no_grad()

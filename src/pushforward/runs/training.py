@@ -8,7 +8,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from pushforward.codecs import Codec, CodedFlow, Identity
+from pushforward.codecs import Codec, CodedFlow
 from pushforward.data import Arrays, Data, Documents, Images, ImageSource, prepared
 from pushforward.data.data import evenly_spread
 from pushforward.evaluation import document_costs
@@ -68,7 +68,7 @@ def train(
         data, measure = _prepared(recipe.training_data(), objective), _measure(recipe, objective)
         data = objective.prepare(data, cache_folder() / "states")
         if isinstance(data, Arrays) and data.events.dim() == 2:
-            check_rows(CodedFlow(objective.flow, _codec(objective)), data, recipe.data.columns)
+            check_rows(CodedFlow(objective.flow, objective.codec), data, recipe.data.columns)
         if minutes is not None:
             recipe = replace(recipe, train=_plan(recipe, folder, minutes / objective.rounds, objective, data, measure))
         if ranks.rank() == 0:
@@ -77,7 +77,7 @@ def train(
         objective = _rounds_before(objective, data, recipe.train, folder, measure)
         state = begin(objective, data, recipe.train, checkpoints=Checkpoints(folder))
         if measure and pictures:
-            measure = drawing(measure, _codec(objective), state, log)
+            measure = drawing(measure, objective.codec, state, log)
         operations = operations_of_step(objective, data, recipe.train)
         log.utilisation = Utilisation(operations, place, tf32=recipe.train.precision == "tf32")
         try:
@@ -91,7 +91,8 @@ def train(
 
 
 def _saved_again(recipe: Recipe, folder: Path, data: Data, state: State, removed: RemovedError) -> RuntimeError:
-    """Make the folder again that was removed in a training, with its state; what to tell of it.
+    """Write the state into a new folder, in the place of the one that was removed in training. Returns the error to
+    raise.
 
     Raises RuntimeError or ValueError where another training has begun there.
     """
@@ -132,13 +133,9 @@ def _plan(
     return replace(recipe.train, steps=begun.steps, warmup=begun.warmup)
 
 
-def _codec(objective: Objective) -> Codec:
-    return getattr(objective, "codec", Identity())
-
-
 def _prepared(data: Data, objective: Objective) -> Data:
     """The data with what their codec computes of them once. Raises ValueError where the flow takes other latents."""
-    codec, event = _codec(objective), tuple(objective.flow.event)
+    codec, event = objective.codec, tuple(objective.flow.event)
     made = prepared(data, codec, cache_folder() / "latents")
     if type(codec).prepare is Codec.prepare or (made is data and isinstance(data, Documents)):
         return made
@@ -155,12 +152,12 @@ def _measure(recipe: Recipe, objective: Objective) -> Callable[[Flow], Look] | N
         return None
     held_out = _prepared(recipe.held_out_data(), objective)
     if isinstance(held_out, Documents):
-        return _looking_at_documents(held_out, _codec(objective))
+        return _looking_at_documents(held_out, objective.codec)
     if isinstance(held_out, Images):
         held_out = Arrays(*held_out.fetch(range(min(EVALUATED, len(held_out)))))
     elif not isinstance(held_out, Arrays):
         held_out = held_out.part(range(min(EVALUATED, len(held_out))))
-    return looking_at(held_out, _codec(objective))
+    return looking_at(held_out, objective.codec)
 
 
 def _looking_at_documents(documents: Documents, codec: Codec) -> Callable[[Flow], Look]:
@@ -210,7 +207,7 @@ def _end(recipe: Recipe, folder: Path, state: State) -> None:
     """Write the model card, with the result of training where it has early stopping."""
     if not recipe.train.patience:
         return write_card(folder)
-    codec = _codec(state.objective)
+    codec = state.objective.codec
     measured = score_name(CodedFlow(state.objective.flow, codec))
     fit = Fit.of(state, recipe.train, measured, codec.unit)
     return note(folder, {"training": fit})

@@ -30,8 +30,7 @@ class State:
     def __init__(self, objective: Objective, plan: Plan):
         self.objective, mesh = objective, mesh_of(plan, objective.flow.device)
         self.sharded = mesh is not None
-        codec = getattr(objective, "codec", None)
-        self._codec = codec if isinstance(codec, nn.Module) else None
+        self._codec = objective.codec if isinstance(objective.codec, nn.Module) else None
         learns = self._codec if self._codec and any(p.requires_grad for p in self._codec.parameters()) else None
         averaged = nn.ModuleDict({"flow": objective.flow})
         if learns is not None:

@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 
 class Launched(NamedTuple):
-    """A step that the device makes, and its values on their way to the host."""
+    """A step that was launched on the device, and its values, which `arrived` says are on the host."""
 
     batch: Batch
     values: Tensor
@@ -51,7 +51,7 @@ class Launched(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What a step tells of itself."""
+    """The values of a step, on the host."""
 
     loss: float
     value: float  # in the objective's unit

@@ -1,4 +1,4 @@
-"""Images and texts: how well the density of an image tells its caption from others."""
+"""Retrieval of captions: how often an image's own caption is the one that makes it most probable."""
 
 import math
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def caption_retrieval(
         x = coded.codec.encode(data.fetch(rows)[0].to(coded.flow.device), Keyed(seed, rows=rows.tolist()))[0]
         compared = to_compare(own, rows, len(texts), candidates, seed)
         true, *wrong = (coded.flow.log_prob(x, texts[column].to(x)) for column in compared.T)
-        right += (true > torch.stack(wrong).amax(0)).sum().item()  # where all are alike the flow has told nothing
+        right += (true > torch.stack(wrong).amax(0)).sum().item()  # a tie is no success
     return Retrieval(right / len(data), len(data), candidates)
 
 
