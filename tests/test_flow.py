@@ -44,7 +44,7 @@ def density(request):
 
 def on_a_grid(flow, context):
     """Points of the plane, and the probability of the cell around each."""
-    side = torch.linspace(-20, 20, 401, dtype=torch.float64)
+    side = torch.linspace(-20, 20, 201, dtype=torch.float64)
     grid = torch.cartesian_prod(side, side).reshape(-1, 1, 1, 2)
     with torch.no_grad():
         return grid, flow.log_prob(grid, context).exp() * (side[1] - side[0]) ** 2

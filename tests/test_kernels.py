@@ -475,6 +475,7 @@ def test_kernels_that_are_switched_off_are_not_warned_of(monkeypatch):
 def test_a_compile_is_told_of(monkeypatch, tmp_path, capfd):
     switch(monkeypatch, on=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "FLAGS", [*build.FLAGS, "-O0"])  # compiled fast
     for told in (1, 0):  # the second time it is there
         build._loaded.cache_clear()
         assert build.library("affine") is not None
@@ -486,6 +487,7 @@ def test_what_is_built_ahead_is_not_built_on_first_use(monkeypatch, tmp_path, ca
     """One line on stderr for each kernel, which says how to build all ahead."""
     switch(monkeypatch, on=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "FLAGS", [*build.FLAGS, "-O0"])  # compiled fast
     build._loaded.cache_clear()
     found = build.build()
     assert sorted(found) == sorted(NAMES)

@@ -32,21 +32,17 @@ def but(reason: str, *names: str) -> list:
 
 
 def case(name: str, rows: int = MANY):
+    """A flow with random layers, rows and their context. Continuous flows are solved by fixed steps."""
     model = FIRST[name]
     flow = model.build().double()
+    if isinstance(model, ContinuousModel):
+        flow = flow.solved_by(RK4(16))
     generator = torch.Generator().manual_seed(0)
     for part in layers(flow).values():  # not the linear maps between them, which would be far from invertible
         for parameter in part.parameters(recurse=False):
             nn.init.normal_(parameter, std=0.1, generator=generator)
     x = 0.1 + 0.8 * torch.rand(rows, *flow.event, dtype=torch.float64)
     return flow, x, context_of(model, rows)
-
-
-def few(name: str):
-    """A case of few rows, whose flow is solved by fixed steps where it is continuous."""
-    torch.manual_seed(0)
-    flow, x, context = case(name, 8)
-    return flow.solved_by(RK4(16)) if isinstance(FIRST[name], ContinuousModel) else flow, x, context
 
 
 def layers(flow: nn.Module) -> dict[str, nn.Module]:
@@ -210,7 +206,7 @@ def adapted(flow: nn.Module) -> int:
 @pytest.mark.parametrize("name", FIRST)
 def test_low_rank_adapters_are_what_they_are_once_merged(name):
     """In scoring, in sampling and in gradients. Layers with a mask or a bound of their own are none of torch's."""
-    flow, x, context = few(name)
+    flow, x, context = case(name, 8)
     before = flow.log_prob(x, context)
     replaced, other = adapted(flow), copy.deepcopy(flow)
     for layer, part in [*other.named_modules()]:
@@ -243,7 +239,7 @@ class LowRank(nn.Module):
 @pytest.mark.parametrize("name", FIRST)
 def test_parametrised_weights_are_what_they_are_once_merged(name):
     """Those of every layer: masks, bounds and convolutions of the package's own too, which no `nn.Linear` has."""
-    flow, x, context = few(name)
+    flow, x, context = case(name, 8)
     before, z = flow.log_prob(x, context), flow.encode(x, context).detach()
     parts = [part for part in flow.modules() if isinstance(getattr(part, "weight", None), nn.Parameter)]
     parts = [part for part in parts if part.weight.dim() > 1]

@@ -172,7 +172,7 @@ def prior_and_observation(flow):
 def test_nuts_draws_from_the_posterior(supports):
     """The posterior mean of the sum, against importance sampling from the prior."""
     flow, x = gaussian(*supports), torch.tensor(1.5)
-    mcmc = MCMC(NUTS(prior_and_observation(flow), max_tree_depth=3), 300, warmup_steps=50, disable_progbar=True)
+    mcmc = MCMC(NUTS(prior_and_observation(flow), max_tree_depth=3), 150, warmup_steps=30, disable_progbar=True)
     mcmc.run(x)
     z = mcmc.get_samples()["z"]
     assert flow().support.check(z).all()

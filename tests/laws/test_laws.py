@@ -26,16 +26,16 @@ def classes(name: str) -> set[type]:
     return {type(value) for value in tree_leaves(held) if type(value).__module__.startswith("pushforward.")}
 
 
-def with_new_classes() -> Iterator[str]:
-    """The cases that have a class which none before them has."""
-    seen = set()
-    for name in CASES:
-        if classes(name) - seen:
-            yield name
-        seen |= classes(name)
+def covering() -> Iterator[str]:
+    """Few cases that have all classes between them: each has most of those that the ones before it lack."""
+    left = {name: classes(name) for name in CASES}
+    while name := max(left, key=lambda name: len(left[name])) if any(left.values()) else None:
+        yield name
+        found = left[name]
+        left = {other: has - found for other, has in left.items()}
 
 
-COMPILED = {compiles: {*with_new_classes()}, compiles_back: {"autoregressive/labels"}}  # always; it takes long
+COMPILED = {compiles: {*covering()}, compiles_back: {"autoregressive/labels"}}  # always; it takes long
 
 
 def is_slow(name: str, law: Callable) -> bool:
@@ -80,17 +80,20 @@ def broken(law, case) -> bool:
     return False
 
 
+QUICK = [law for law in LAWS if law not in COMPILED]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_planted_bug_is_caught(mutant):
-    caught = [law.__name__ for law in LAWS if broken(law, replace(WELL, make=mutant))]
+    caught = [law.__name__ for law in QUICK if broken(law, replace(WELL, make=mutant))]
     assert caught
-    assert len(caught) < len(LAWS), "it breaks everything: it is not the bug it was meant to be"
+    assert len(caught) < len(QUICK), "it breaks everything: it is not the bug it was meant to be"
 
 
 def test_the_unbroken_mutant_is_lawful():
     """Else the test above could not fail."""
-    assert [law.__name__ for law in LAWS if broken(law, replace(WELL, make=Mutant))] == []
+    assert [law.__name__ for law in QUICK if broken(law, replace(WELL, make=Mutant))] == []
 
 
 def test_print_excuses(capsys):
