@@ -412,7 +412,7 @@ def test_frames_of_latents_are_decoded_as_they_come():
     first, second, last = (clips.frame(how, 5, k) for k in range(3))
     assert [(some["start"], len(some["frames"])) for some in (first, second, last)] == [(0, 1), (1, 2), (0, 5)]
     assert last["frames"][1] == last["frames"][2] != last["frames"][3]
-    drawn = torch.stack([*streamed(coded.flow, None, None, (3, 3), how, Keyed(1, rows=[0]))], 1)
+    drawn = torch.stack([*streamed(coded.flow, None, None, 3, 3, how, Keyed(1, rows=[0]))], 1)
     pixels = codec.decode(denoised(coded, drawn, None, 3))[0]
     for frame, source in zip(pixels, last["frames"], strict=True):
         assert np.abs(frame[0].numpy().astype(int) - shown(source)).max() <= 1
@@ -700,14 +700,14 @@ def test_a_job_in_parts_takes_turns_tells_its_share_and_ends_when_nobody_waits()
         await asyncio.sleep(0.01)
         assert await worker.run(lambda: "short", page="b") == "short"
         assert await worker.run(lambda: (yield 0.5), page="b") is None
-        (told,) = worker.told("a")
-        assert (told.share, told.others, worker.told("b")) == (0.25, 0, [])
+        (told,) = worker.status("a")
+        assert (told.share, told.others, worker.status("b")) == (0.25, 0, [])
         long.cancel()
         await asyncio.gather(long, return_exceptions=True)
         await asyncio.sleep(0.02)
         made = len(ran)
         await asyncio.sleep(0.02)
-        assert (worker.told("a"), len(ran)) == ([], made)
+        assert (worker.status("a"), len(ran)) == ([], made)
 
     asyncio.run(requests())
 

@@ -64,6 +64,11 @@ class Drawn(NamedTuple):
         """What the codec makes of the events: integers of images, rows of a table."""
         return self.codec.decode(self.events)
 
+    @property
+    def finite(self) -> Tensor:
+        """Which samples are finite, (n,) of bool."""
+        return self.events.flatten(1).isfinite().all(1)
+
 
 def samples(
     coded: CodedFlow, sampling: Sampling = Sampling(), context: Tensor | None = None, *, start: int = 0, stop: int

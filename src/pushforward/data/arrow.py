@@ -7,6 +7,7 @@ open Parquet files larger than memory as hf:folder.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def read_hugging_face(name: str, split: str, *, image: Shape | None = None) -> I
     label, beside = _label(table), []
     if label and _are_words(table.schema.field(label).type):
         splits = _splits(name)
-        others = (splits.open(word) for word in splits.names if word != chosen(split, splits.names))
+        others = (read() for word, read in splits.items() if word != chosen(split, splits))
         beside = [rows.select_columns(label).with_format("arrow")[:] for rows in others if label in rows.column_names]
     return _images(table, f"hf:{name}", image, beside)
 
@@ -81,30 +82,25 @@ def hugging_face_table(name: str, split: str) -> Any:
     """A split of a set that the library `datasets` opens, as an Arrow table."""
     try:
         splits = _splits(name)
-        word = chosen(split, splits.names)
+        word = chosen(split, splits)
         if word is None:
-            raise NoSplitError(f"hf:{name} has no split {split!r}; it has {', '.join(splits.names)}. {REMEDY}")
-        return splits.open(word).with_format("arrow")[:]
+            raise NoSplitError(f"hf:{name} has no split {split!r}; it has {', '.join(splits)}. {REMEDY}")
+        return splits[word]().with_format("arrow")[:]
     except NoSplitError:
         raise
     except (OSError, ValueError) as error:
         raise ValueError(f"the library datasets cannot open hf:{name}, split {split!r}: {error}") from error
 
 
-class _Splits(NamedTuple):
-    """The splits of a set of the library `datasets`: their names, and how one is opened."""
-
-    names: list[str]
-    open: Callable[[str], Any]
-
-
-def _splits(name: str) -> _Splits:
+def _splits(name: str) -> dict[str, Callable[[], Any]]:
+    """A function for each split of a set of the library `datasets`, which opens it."""
     datasets = require("datasets", "data")
     if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
         found = datasets.load_from_disk(name)
         found = found if isinstance(found, datasets.DatasetDict) else {"train": found}
-        return _Splits(list(found), found.__getitem__)
-    return _Splits(datasets.get_dataset_split_names(name), lambda word: datasets.load_dataset(name, split=word))
+        return {word: partial(found.__getitem__, word) for word in found}
+    words = datasets.get_dataset_split_names(name)
+    return {word: partial(datasets.load_dataset, name, split=word) for word in words}
 
 
 def _images(table: Any, source: str, image: Shape | None, beside: Sequence[Any]) -> Images:

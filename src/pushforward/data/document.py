@@ -15,7 +15,7 @@ from pushforward.data.data import Data, Rows, digest, row_numbers
 from pushforward.data.tokenizers import Tokenizer
 from pushforward.networks.interleaved import IMAGE, padded
 
-Part = Tensor | np.ndarray | Sequence[int] | str
+DocumentPart = Tensor | np.ndarray | Sequence[int] | str
 
 
 class Document:
@@ -30,7 +30,9 @@ class Document:
     Document(text of 3 tokens, given; image 3 × 8 × 8; text of 2 tokens)
     """
 
-    def __init__(self, parts: Iterable[Part], *, given: Collection[int] = (), tokenizer: Tokenizer | None = None):
+    def __init__(
+        self, parts: Iterable[DocumentPart], *, given: Collection[int] = (), tokenizer: Tokenizer | None = None
+    ):
         self.parts = tuple(_part(part, i, tokenizer) for i, part in enumerate(parts))
         self.given = frozenset(given)
         if not self.parts:
@@ -48,7 +50,7 @@ class Document:
         """Its images, in order."""
         return [part for part in self.parts if part.dim() == 3]
 
-    def followed_by(self, part: Part) -> Document:
+    def followed_by(self, part: DocumentPart) -> Document:
         """The document with one more part."""
         return Document([*self.parts, part], given=self.given)
 
@@ -128,7 +130,7 @@ class Documents(Data):
         return digest([self.images, self.tokens, self.given])
 
 
-def _part(given: Part, number: int, tokenizer: Tokenizer | None) -> Tensor:
+def _part(given: DocumentPart, number: int, tokenizer: Tokenizer | None) -> Tensor:
     """A part of a document as a tensor. Raises ValueError where it is neither a text nor an image."""
     if isinstance(given, str):
         if tokenizer is None:

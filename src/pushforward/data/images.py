@@ -23,8 +23,7 @@ MOST_CLASSES = 1_000_000  # larger labels are identifiers of something
 class Images(Data):
     """Images (n, C, H, W) of integers 0 … levels − 1, with labels (n,) 0 … classes − 1, or None.
 
-    The images are an array, or `LazyImages`. `names` are those of the classes: of
-    their folders, or as a file says.
+    The images are an array, or `LazyImages`. `names` are those of the classes: of their folders, or as a file says.
     """
 
     images: Tensor | LazyImages

@@ -31,7 +31,7 @@ LONGEST = 32  # bytes that are kept of a .cls
 M = TypeVar("M", bound=Any)  # a NamedTuple of arrays
 
 
-class Classified(NamedTuple):
+class ClassifiedMembers(NamedTuple):
     """The images of a tar, and their classes."""
 
     members: np.ndarray  # as of `members`
@@ -59,7 +59,7 @@ def shards(paths: Sequence[Path], parts: Sequence[np.ndarray]) -> OnDemand[ByteR
 
 def read_tars(paths: Sequence[Path], *, beside: Sequence[Path] = (), image: Shape | None = None) -> Images:
     """The images in tars, in the order of the tars and of their members."""
-    found, others = ([found_once(path, Classified, _classified) for path in some] for some in (paths, beside))
+    found, others = ([found_once(path, ClassifiedMembers, _classified) for path in some] for some in (paths, beside))
     blobs, whole = shards(paths, [part.members for part in found]), ", ".join(map(str, paths))
     if not len(blobs):
         raise ValueError(f"there are no images in {whole}: no member ends in {', '.join(ENDINGS)}.")
@@ -96,7 +96,7 @@ def found_once(path: Path, kind: Callable[..., M], find: Callable[[Path], M]) ->
         return find(path)
 
 
-def _classified(path: Path) -> Classified:
+def _classified(path: Path) -> ClassifiedMembers:
     """Read all headers of a tar."""
     images: list[tuple[str, tarfile.TarInfo]] = []
     classes: dict[str, bytes] = {}
@@ -105,7 +105,7 @@ def _classified(path: Path) -> Classified:
             classes[key_of(name)] = ByteRange(path, member.offset_data, min(member.size, LONGEST)).read()
         elif is_image(PurePath(name)):
             images.append((name, member))
-    return Classified(
+    return ClassifiedMembers(
         members(images), np.array([classes.get(key_of(name), b"") for name, _ in images], dtype=np.bytes_)
     )
 
@@ -159,13 +159,13 @@ def text_of(name: bytes) -> str:
     return name.decode(errors="surrogateescape")
 
 
-def _folders(parts: Sequence[Classified]) -> Iterator[PurePath]:
+def _folders(parts: Sequence[ClassifiedMembers]) -> Iterator[PurePath]:
     """The innermost folder of each image; folders above it name the tar or its split."""
     place: Callable[[str], PurePath] = cache(lambda parent: PurePath(PurePath(parent).name))
     return (place(text_of(name).rpartition("/")[0]) for part in parts for name in part.members["name"])
 
 
-def _classes(parts: Sequence[Classified]) -> Iterator[int]:
+def _classes(parts: Sequence[ClassifiedMembers]) -> Iterator[int]:
     """The number in the .cls of each image. Raises ValueError where an image has none."""
     for part in parts:
         for name, number in zip(part.members["name"], part.numbers, strict=True):

@@ -13,7 +13,7 @@ from pushforward.data import Document, Documents
 from pushforward.data.data import evenly_spread
 from pushforward.document_flow import DocumentFlow
 from pushforward.evaluation.likelihood import mean_and_error
-from pushforward.evaluation.retrieval import Retrieval, how_many, to_compare
+from pushforward.evaluation.retrieval import Retrieval, first_is_best, how_many, to_compare
 from pushforward.objectives import nats_per_token
 from pushforward.randomness import Keyed
 from pushforward.shapes import Events, PerSample
@@ -122,7 +122,7 @@ def document_retrieval(coded: CodedFlow, images: Tensor, texts: Sequence[Tensor]
             torch.stack(pair_scores(flow, x, [torch.tensor(distinct[i]) for i in column]))
             for column in compared.T.tolist()
         ]
-        right += (scores[0] > torch.stack(scores[1:]).amax(0)).sum(1).cpu()
+        right += first_is_best(torch.stack(scores)).sum(1).cpu()
     found = [Retrieval(count / len(chosen), len(chosen), candidates) for count in right.tolist()]
     return found[0], found[1]
 

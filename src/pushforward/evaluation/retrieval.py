@@ -59,8 +59,8 @@ def caption_retrieval(
     for rows in torch.arange(len(data), device="cpu").split(batch):
         x = coded.codec.encode(data.fetch(rows)[0].to(coded.flow.device), Keyed(seed, rows=rows.tolist()))[0]
         compared = to_compare(own, rows, len(texts), candidates, seed)
-        true, *wrong = (coded.flow.log_prob(x, texts[column].to(x)) for column in compared.T)
-        right += (true > torch.stack(wrong).amax(0)).sum().item()  # a tie is no success
+        scores = torch.stack([coded.flow.log_prob(x, texts[column].to(x)) for column in compared.T])
+        right += first_is_best(scores).sum().item()
     return Retrieval(right / len(data), len(data), candidates)
 
 
@@ -76,6 +76,11 @@ def to_compare(own: Tensor, rows: Tensor, texts: int, candidates: int, seed: int
     shuffled = [torch.randperm(texts - 1, generator=keyed(seed, row), device="cpu") for row in rows.tolist()]
     others = own[rows, None] + 1 + torch.stack(shuffled)[:, : candidates - 1]
     return torch.cat([own[rows, None], others % texts], 1)
+
+
+def first_is_best(scores: Tensor) -> Tensor:
+    """Whether the first of the scores (candidates, …) is higher than all others: a tie is no success."""
+    return scores[0] > scores[1:].amax(0)
 
 
 def _interval(share: float, n: int) -> tuple[float, float]:

@@ -44,7 +44,7 @@ def prompted_quality(
 
 def _finite(drawn: Iterable[Drawn]) -> Iterator[Drawn]:
     """The samples that are finite, where a batch has any; without their labels."""
-    finite = (Drawn(some.events[some.events.flatten(1).isfinite().all(1)], None, some.codec) for some in drawn)
+    finite = (Drawn(some.events[some.finite], None, some.codec) for some in drawn)
     return (some for some in finite if len(some.events))
 
 

@@ -13,7 +13,7 @@ from pushforward.shapes import Events
 from pushforward.transform import Traced, Transform, flattened, trace
 from pushforward.transforms import MultiScale, Rearrangement
 
-Undone = tuple[Rearrangement | Tensor, ...]  # what was rearranged before, or factored out: latents (1, C, H, W)
+Rearranged = tuple[Rearrangement | Tensor, ...]  # what was rearranged before, or factored out: latents (1, C, H, W)
 
 
 class Block(NamedTuple):
@@ -36,43 +36,43 @@ def blocks(flow: Flow, x: Events, given: Given = None) -> list[Block]:
     if any(isinstance(part, MultiScale) for part in [*flattened(flow.transform)][:-1]):
         return []  # what comes after it sees a vector
     found, whole = list[Block](), True  # whether the last one has its network
-    for (part, z, slopes), undone in _traced(flow.transform, x, flow.embedded(expand(flow.context(given), (1,)))):
+    for (part, z, slopes), rearranged in _traced(flow.transform, x, flow.embedded(expand(flow.context(given), (1,)))):
         if slopes.shape != z.shape:
             slopes = (slopes.sum() / z.numel()).expand_as(z)
-        slopes = _placed(slopes, undone, beside=0)
+        slopes = _placed(slopes, rearranged, beside=0)
         if slopes.shape != x.shape:
             return []
-        block = Block(_placed(z, undone)[0], slopes[0], slopes.double().sum().item())
+        block = Block(_placed(z, rearranged)[0], slopes[0], slopes.double().sum().item())
         found.append(block if whole else _joined(found.pop(), block))
         whole = any(hasattr(inner, "net") for inner in part.modules())
     return found if whole or len(found) < 2 else [*found[:-2], _joined(*found[-2:])]
 
 
 def _traced(
-    transform: Transform, x: Events, context: Context, undone: Undone = ()
-) -> Generator[tuple[Traced, Undone], None, tuple[Events, Undone]]:
+    transform: Transform, x: Events, context: Context, rearranged: Rearranged = ()
+) -> Generator[tuple[Traced, Rearranged], None, tuple[Events, Rearranged]]:
     """Every transform that moves elements, with what came before it. Returns the last output, and what came before."""
     for part in flattened(transform):
         if isinstance(part, MultiScale):
             levels: list[Transform] = [*part.steps]  # pyright: ignore[reportAssignmentType]
             for level in levels[:-1]:
-                x, undone = yield from _traced(level, x, context, undone)
+                x, rearranged = yield from _traced(level, x, context, rearranged)
                 x, latents = x.chunk(2, 1)
-                undone = *undone, latents
-            x, undone = yield from _traced(levels[-1], x, context, undone)
+                rearranged = *rearranged, latents
+            x, rearranged = yield from _traced(levels[-1], x, context, rearranged)
             continue
         for traced in trace(part, x, context):
             x = traced.z
             if isinstance(traced.transform, Rearrangement):
-                undone = *undone, traced.transform
+                rearranged = *rearranged, traced.transform
             else:
-                yield traced, undone
-    return x, undone
+                yield traced, rearranged
+    return x, rearranged
 
 
-def _placed(z: Events, undone: Undone, beside: float = 1) -> Events:
+def _placed(z: Events, rearranged: Rearranged, beside: float = 1) -> Events:
     """Every element at its place in the event, beside what was factored out, times `beside`."""
-    for before in reversed(undone):
+    for before in reversed(rearranged):
         z = before.restore(z) if isinstance(before, Rearrangement) else torch.cat([z, beside * before], 1)
     return z
 

@@ -63,4 +63,4 @@ class Clips:
     def _begin(self, sampling: Sampling, frames: int) -> Begun:
         text = None if self.source.text is None else self.source.text(sampling.prompt)
         noise = Keyed(sampling.seed, rows=[0])
-        return Begun(text, [], [], streamed(self.coded.flow, text, None, (self.learned, frames), sampling, noise))
+        return Begun(text, [], [], streamed(self.coded.flow, text, None, self.learned, frames, sampling, noise))

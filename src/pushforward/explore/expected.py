@@ -20,7 +20,8 @@ def expected(recipe: Recipe) -> dict[str, Any] | None:
     'Expect 98 % of the held-out digits classified correctly, and guided samples that look like digits.'
     """
     found = {name: differences(recipe, make()) for name, make in RECIPES.items()}
-    alike = [name for name, there in found.items() if all(_may_differ(recipe, field) for field, *_ in there)]
+    place = f"data.{recipe.data.place}"
+    alike = [name for name, there in found.items() if all(f.startswith("train.") or f == place for f, *_ in there)]
     if not alike:
         return None
     name = min(alike, key=lambda name: len(found[name]))
@@ -30,7 +31,3 @@ def expected(recipe: Recipe) -> dict[str, Any] | None:
         "text": " ".join(told[0].split()) if told else "",
         "differs": [f"{field} {here}, not {there}" for field, here, there in found[name]],
     }
-
-
-def _may_differ(recipe: Recipe, field: str) -> bool:
-    return field.startswith("train.") or field == f"data.{recipe.data.place}"

@@ -35,7 +35,7 @@ class Pictures:
         if flow.classes and label is None:
             label = int(np.argmax(posterior))
         x, log_q = codec.encode(integers, Keyed(0, rows=[0]))
-        made = blocks(flow, x, label)
+        made = blocks(flow, x, label)  # of whose outputs three deviations are shown as white
         with torch.no_grad():
             log_p, z = flow.log_prob_and_latent(x, label)
             back = flow.decode(z, label)
@@ -53,7 +53,7 @@ class Pictures:
             "clean": png(clean[0]),
             "encoded": png(x[0]),
             "blocks": [
-                {"name": f"block {k}", "image": png(_shown(block.z)), "log_det": block.log_det}
+                {"name": f"block {k}", "image": png(block.z / 3), "log_det": block.log_det}
                 for k, block in enumerate(made, 1)
             ],
             "bits": self._bits(made, log_p.item(), log_q.item()).round(decimals=4).tolist() if made else [],
@@ -83,8 +83,3 @@ class Pictures:
         """Where the bits of an image are, (H, W). What the codec adds is spread evenly."""
         found = bits(self.flow, made, log_p).sum(0)
         return found + log_q / math.log(2) / found.numel()
-
-
-def _shown(z: Tensor) -> Tensor:
-    """The output of a block on [−1, 1]: three deviations of a latent are white."""
-    return z / 3

@@ -121,7 +121,7 @@ def _of_jobs(worker: Worker) -> "APIRouter":
     of_jobs = APIRouter(prefix="/api")
 
     async def told(page: str) -> AsyncIterator[str]:
-        while jobs := [job._asdict() for job in worker.told(page)]:
+        while jobs := [job._asdict() for job in worker.status(page)]:
             yield f"data: {json.dumps(jobs)}\n\n"
             await asyncio.sleep(EVERY)
         yield "data: []\n\n"

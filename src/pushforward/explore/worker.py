@@ -23,8 +23,8 @@ class BusyError(Exception):
     """Too many requests are waiting."""
 
 
-class Told(NamedTuple):
-    """What a page is told of one of its jobs."""
+class Status(NamedTuple):
+    """The status of a job, for its page."""
 
     share: float | None  # that is done, where it is known
     seconds: float  # since the request came
@@ -100,10 +100,10 @@ class Worker:
             if self.latest.get(key) is job:
                 del self.latest[key]
 
-    def told(self, page: str) -> list[Told]:
-        """The jobs of a page, in the order in which they came."""
+    def status(self, page: str) -> list[Status]:
+        """That of the jobs of a page, in the order in which they came."""
         now, others = time.monotonic(), len(self.jobs) - 1
-        return [Told(job.share, now - job.came, others) for job in self.jobs if job.page == page and not job.ended]
+        return [Status(job.share, now - job.came, others) for job in self.jobs if job.page == page and not job.ended]
 
 
 def in_parts(n: int, function: Callable[[range], Any], first: int = 1) -> Parts:

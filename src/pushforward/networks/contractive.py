@@ -19,6 +19,8 @@ from pushforward.arrays import check_number
 from pushforward.conditions import Context
 from pushforward.shapes import at_least_float32, without_autocast
 
+SQUARINGS = 5  # 2^5 = 32
+
 Push = Callable[[Tensor], Tensor]  # tangents v (batch, features, n) -> J v, for the Jacobian J of each row
 
 
@@ -91,15 +93,15 @@ class BoundedLinear(nn.Module):
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, limit={self.limit:.3g}"
 
 
-def norm_bound(weight: Tensor, squarings: int = 5) -> Tensor:
-    """(tr (Wᵀ W)^p)^(1/2p) for p = 2^squarings: at least the spectral norm of W. Differentiable."""
+def norm_bound(weight: Tensor) -> Tensor:
+    """(tr (Wᵀ W)^32)^(1/64): at least the spectral norm of W. Differentiable."""
     tiny = torch.finfo(weight.dtype).tiny
     with without_autocast(weight):
         smaller = "ik,jk->ij" if weight.shape[0] < weight.shape[1] else "ki,kj->ij"
         power = torch.einsum(smaller, weight, weight)  # exported loops refuse a view of a weight, such as weight.T
         log_norm = 0.0
-        for k in range(squarings):
+        for k in range(SQUARINGS):
             size = power.norm().clamp(min=tiny)  # powers are kept near 1, or they would underflow
             log_norm = log_norm + size.log() / 2**k
             power = (power / size) @ (power / size)
-    return torch.exp(0.5 * (log_norm + power.trace().clamp(min=tiny).log() / 2**squarings))
+    return torch.exp(0.5 * (log_norm + power.trace().clamp(min=tiny).log() / 2**SQUARINGS))

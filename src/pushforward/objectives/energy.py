@@ -90,7 +90,7 @@ def check_energy(flow: Flow, log_density: LogDensity, context: Conditions = None
             _check_rows(energy, x, value)
             _check_gradient(energy, x, value, gradient)
         _check_limits(flow, energy, x, z, gradient)
-    _tell_of_units(x, gradient * ~_bounded(flow, x))
+    _warn_of_units(x, gradient * ~_bounded(flow, x))
 
 
 def fault_at(x: Events, value: Tensor, gradient: Tensor) -> str | None:
@@ -177,7 +177,7 @@ def _check_limits(flow: Flow, energy: Energy, x: Events, z: Events, gradient: Te
     )
 
 
-def _tell_of_units(x: Events, gradient: Tensor) -> None:
+def _warn_of_units(x: Events, gradient: Tensor) -> None:
     """Warn where log p̃, of this gradient, changes very much, or hardly, over the spread of the flow's draws."""
     change = (gradient.double() * x.double().std(0, correction=0)).flatten(1).square().mean(1).sqrt()
     change = change.median().item()

@@ -94,23 +94,23 @@ def _drawn(how: Drawing, text: Tensor | None, known: Events | None, frames: int,
     known = None if known is None else known.expand(len(noise), *known.shape[1:])
     given = [] if known is None else [*known.unbind(1)]
     if frames > len(given):
-        given.extend(streamed(how.coded.flow, text, known, (how.learned, frames - len(given)), how.sampling, noise))
+        given.extend(streamed(how.coded.flow, text, known, how.learned, frames - len(given), how.sampling, noise))
     return denoised(how.coded, torch.stack(given, 1), text, how.learned)
 
 
 def streamed(
-    flow: Flow, text: Tensor | None, known: Events | None, frames: tuple[int, int], how: Sampling, noise: Keyed
+    flow: Flow, text: Tensor | None, known: Events | None, learned: int, frames: int, how: Sampling, noise: Keyed
 ) -> Iterator[Tensor]:
-    """Frames (n, C, H, W) of clips, with the noise of the codec, each as soon as it is drawn.
+    """So many frames (n, C, H, W) of clips, with the noise of the codec, each as soon as it is drawn.
 
-    The frames `known` (n, …, C, H, W) come before them. `frames` are how many the run learned, and how many to draw.
+    The frames `known` (n, …, C, H, W) come before them. Events of `learned` frames were learned.
     """
-    flow, (learned, drawn) = how.guided(flow), frames
+    flow = how.guided(flow)
     flow = flow.solved_by(partial(jacobi, warm=True)) if how.sweeps else flow
     return flow.stream(
         len(noise) if text is None else (),
         text,
-        size=(drawn, *flow.event[1:]),
+        size=(frames, *flow.event[1:]),
         known=known,
         window=(learned, _kept(learned)) if learned > 1 else None,
         temperature=how.temperature,

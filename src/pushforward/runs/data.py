@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushforward.data import Augmented, Data, Images, ImageSource, Source
+from pushforward.data import Augmented, Captioned, Data, Images, ImageSource, Source
 from pushforward.data.catalogue import NAMED
 from pushforward.files import write
 from pushforward.recipe import Recipe
@@ -100,6 +100,14 @@ def class_number(run: str | PathLike[str], label: int | str | None) -> int | Non
         known = f"its classes are {', '.join(names)}" if names else "its classes have numbers alone"
         raise ValueError(f"{run} has no class {label!r}; {known}.")
     return names.index(label)
+
+
+def image_data(run: str | PathLike[str], place: str | None = None) -> Data:
+    """The images of `images_of`; of a run on captions those that are held out, with their captions."""
+    source = recipe_of(run).data
+    if not isinstance(source, Captioned):
+        return images_of(run, place)
+    return (source if place is None else source.at(place)).held_out(recipe_of(run).takes())
 
 
 def images_of(run: str | PathLike[str], place: str | None = None) -> Images:

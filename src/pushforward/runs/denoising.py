@@ -8,9 +8,8 @@ import torch
 
 from pushforward.arrays import check_number
 from pushforward.codecs import Coarse, Codec, CodedFlow, DenoiserKind, FrozenAutoencoder, GaussianNoise, placed
-from pushforward.data import Captioned
 from pushforward.evaluation import captioned, check_picture, grid, save_picture
-from pushforward.runs.data import images_of, recipe_of
+from pushforward.runs.data import image_data, recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.runs.pictures import as_images
 
@@ -44,7 +43,7 @@ def denoise(
         check_number(sigma, "sigma", above=0)
     recipe = recipe_of(run)
     check_picture(out)
-    rows = recipe.held_out_data() if isinstance(recipe.data, Captioned) and data is None else images_of(run, data)
+    rows = image_data(run, data)
     if getattr(recipe.codec, "noise_sigma", None) is None:
         raise ValueError(
             f"{run} was trained without Gaussian noise ({recipe.codec}), and has not learned the score of noisy "

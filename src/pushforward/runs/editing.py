@@ -17,7 +17,7 @@ from pushforward.data import Attributed, Captioned, Images, ImageSource, Order
 from pushforward.editing import Langevin, RandomWalk
 from pushforward.evaluation import check_picture, save_picture
 from pushforward.randomness import Keyed
-from pushforward.runs.data import images_of, recipe_of
+from pushforward.runs.data import image_data, recipe_of
 from pushforward.runs.folder import load_coded
 from pushforward.runs.null import check_null
 from pushforward.runs.pictures import as_images, enlarged
@@ -213,10 +213,7 @@ def _check(run: Path, out: Path, n: int) -> None:
 @torch.no_grad()
 def _encoded(coded: CodedFlow, run: Path, data: str | None, n: int) -> tuple[Tensor, Tensor | int | None]:
     """The first n held-out images of a run, or of other data, as events; and their captions, or the null label."""
-    recipe = recipe_of(run)
-    captions = isinstance(recipe.data, Captioned)
-    source = recipe.data.at(data) if data else recipe.data
-    images = source.held_out(recipe.takes()) if captions else images_of(run, data)
+    images, captions = image_data(run, data), isinstance(recipe_of(run).data, Captioned)
     chosen = range(min(n, len(images)))
     integers, context = images.fetch(chosen)
     x = coded.codec.encode(integers, Keyed(0, rows=chosen))[0].to(coded.flow.device)

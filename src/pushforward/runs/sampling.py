@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pushforward.codecs import CodedFlow, placed
 from pushforward.data import CaptionDocuments, Captioned, Source, SourceOfClips, TextSource
@@ -96,9 +95,10 @@ def _sample_images(run: Path, out: Path, n: int, png: bool, sampling: Sampling, 
     if out.suffix == ".npz":
         lost = _write_file(coded, out, sampling, range(n))
     elif out.suffix:
-        drawn = torch.cat([some.events.cpu() for some in samples(coded, sampling, stop=n)])
-        save_picture(sheet(drawn, sampling, class_names(run, coded.flow.classes)), out)
-        lost = len(drawn) - _finite(drawn).sum().item()
+        drawn = [*samples(coded, sampling, stop=n)]
+        x = torch.cat([some.events.cpu() for some in drawn])
+        save_picture(sheet(x, sampling, class_names(run, coded.flow.classes)), out)
+        lost = n - sum(int(some.finite.sum()) for some in drawn)
     elif png:
         lost = _write_pngs(coded, out, range(n), sampling, class_names(run, coded.flow.classes))
     else:
@@ -150,7 +150,7 @@ def _write_pngs(coded: CodedFlow, folder: Path, rows: range, sampling: Sampling,
     """Write these samples as PNG files. Returns how many overflowed, and were left out."""
     lost, first = 0, rows.start
     for some in samples(coded, sampling, start=rows.start, stop=rows.stop):
-        finite = _finite(some.events).cpu()
+        finite = some.finite.cpu()
         lost += int((~finite).sum())
         images = some.data.cpu()
         for i in finite.nonzero().flatten().tolist():
@@ -163,7 +163,7 @@ def _write_pngs(coded: CodedFlow, folder: Path, rows: range, sampling: Sampling,
 def _write_file(coded: CodedFlow, path: Path, sampling: Sampling, rows: range) -> int:
     """Write these samples as integer images, without those that overflowed. Returns how many these are."""
     drawn = list(samples(coded, sampling, start=rows.start, stop=rows.stop))
-    finite = torch.cat([_finite(some.events).cpu() for some in drawn])
+    finite = torch.cat([some.finite.cpu() for some in drawn])
     images = torch.cat([some.data.cpu() for some in drawn])[finite]
     arrays = {"images": images.numpy(), "overflowed": np.array(len(rows) - len(images))}
     if coded.flow.classes:
@@ -171,11 +171,6 @@ def _write_file(coded: CodedFlow, path: Path, sampling: Sampling, rows: range) -
     with replacing(path) as begun, begun.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     return int(arrays["overflowed"])
-
-
-def _finite(x: Tensor) -> Tensor:
-    """Which samples are finite, (n,) of bool."""
-    return x.flatten(1).isfinite().all(1)
 
 
 def _sample_table(run: Path, source: Source, out: Path, n: int, given: Given, sampling: Sampling, device: str) -> str:
