@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Given
 from pushforward.learned_inverse import LearnedInverse
-from pushforward.objectives.objective import Objective, check_dropout, with_dropout
+from pushforward.objectives.objective import Objective, check_dropout, weighted, with_dropout
 from pushforward.randomness import Source
 
 
@@ -42,7 +42,7 @@ class InverseAlignment(Objective):
         *states, z = inverse.states(x, rows)
         targets = [*reversed(states), inverse.tokens(clean)]
         errors = [(a - b).square().flatten(1).mean(1) for a, b in zip(inverse.net(z, rows), targets, strict=True)]
-        error = (torch.stack(errors) if weights is None else weights * torch.stack(errors)).mean(1)
+        error = weighted(torch.stack(errors), weights).mean(1)
         return error.sum(), {self.unit: error[-1].detach()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:

@@ -17,7 +17,7 @@ from pushforward.data import Data, Documents
 from pushforward.document_flow import DocumentFlow, ReadDocuments
 from pushforward.flow import Flow
 from pushforward.networks.interleaved import IMAGE, PADDING
-from pushforward.objectives.objective import Objective, ObjectiveConfig
+from pushforward.objectives.objective import Objective, ObjectiveConfig, weighted
 from pushforward.randomness import Source, draw
 
 Stage = Literal["images", "adapters", "both"]
@@ -91,8 +91,7 @@ class DocumentLikelihood(Objective):
         states = context.get("states")
         costs = nats_per_token(self.flow, self.codec, data, tokens, given, generator, stage=self.stage, states=states)
         cost = costs[0] + self.config.text_weight * costs[1]
-        loss = (cost if weights is None else weights * cost).mean()
-        return loss, {self.unit: costs.detach().sum(0).mean()}
+        return weighted(cost, weights).mean(), {self.unit: costs.detach().sum(0).mean()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:
         if data.shape[1]:

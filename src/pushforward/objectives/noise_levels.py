@@ -10,7 +10,14 @@ from torch import Tensor
 from pushforward.codecs import Codec, Identity
 from pushforward.conditions import Context, Given, NoiseLevel, by_name
 from pushforward.flow import Flow
-from pushforward.objectives.objective import Dropout, Likelihood, MaximumLikelihood, check_fixed, with_dropout
+from pushforward.objectives.objective import (
+    Dropout,
+    Likelihood,
+    MaximumLikelihood,
+    check_fixed,
+    weighted,
+    with_dropout,
+)
 from pushforward.randomness import Source, draw
 from pushforward.shapes import Events, spread
 
@@ -52,7 +59,7 @@ class LeveledLikelihood(Likelihood):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         x, given, t = self.noisy(data, context, generator)
         log_p, z = self.flow.log_prob_and_latent(x, given)
-        log_p = (log_p if weights is None else weights * log_p) / x[0].numel()
+        log_p = weighted(log_p, weights) / x[0].numel()
         return -(t * log_p).mean(), {self.unit: -log_p.detach().mean(), "z": z.detach()}
 
     def initialize(self, data: Tensor, context: Given = None, generator: Source = None) -> None:

@@ -129,6 +129,11 @@ def check_fixed(codec: Codec) -> None:
         )
 
 
+def weighted(values: Tensor, weights: Tensor | None) -> Tensor:
+    """The value of each row (…, batch) times its weight; as it is where there are no weights."""
+    return values if weights is None else weights * values
+
+
 def with_dropout(flow: Flow, x: Events, context: Given, dropout: Dropout, generator: Source) -> Context:
     """The context of the rows of x, in which conditions of a row are null with these probabilities."""
     rows = conditions.expand(flow.context(context), x.shape[:1])
@@ -176,11 +181,11 @@ class Likelihood(Objective):
         x, log_q = self.codec.encode(data, generator)
         given = with_dropout(self.flow, x, context, self.condition_dropout, generator)
         log_p, z, beside = self.terms(x, given, generator)
-        bound = log_p - log_q if weights is None else weights * (log_p - log_q)
+        bound = weighted(log_p - log_q, weights)
         loss, cost = -bound.mean() / x[0].numel(), self.codec.in_unit(bound.detach(), data)
         for error in (beside, self.codec.decoding_error(x.detach(), data)):
             if error is not None:
-                loss = loss + (error if weights is None else weights * error).mean()
+                loss = loss + weighted(error, weights).mean()
         return loss, {self.unit: cost.mean(), **({} if z is None else {"z": z.detach()})}
 
     def terms(

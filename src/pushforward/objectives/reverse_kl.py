@@ -25,7 +25,7 @@ from pushforward.data import Data
 from pushforward.flow import Flow
 from pushforward.importance import LogDensity, evaluate
 from pushforward.objectives.energy import DRAWS, Energy, check_energy, fault_at
-from pushforward.objectives.objective import Objective, frozen
+from pushforward.objectives.objective import Objective, frozen, weighted
 from pushforward.randomness import Source
 from pushforward.shapes import Events, PerSample
 from pushforward.transform import Inverse, Solving
@@ -87,8 +87,8 @@ class ReverseKL(Objective):
         log_p = target = evaluate(self.log_density, x, context)
         if self.beta < 1:
             target = self.beta * log_p + (1 - self.beta) * self._log_wide(x, context)
-        w = 1 if weights is None else weights
-        return (w * (log_q - target)).mean(), {self.unit: (w * (log_q - log_p)).detach().mean()}
+        cost = weighted(log_q - log_p, weights).detach().mean()
+        return weighted(log_q - target, weights).mean(), {self.unit: cost}
 
     @property
     def changes(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

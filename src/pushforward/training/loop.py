@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -108,14 +109,8 @@ def proceed(
     shown = progress and ranks.rank() == 0
     bar = Progress(state.step, plan.steps, words=objective.words, shown=shown)
     with float32_by(tf32=plan.precision == "tf32"), prepared(objective, plan), bar:
-        _train(
-            Step(objective if state.sharded else ranks.wrapped(objective), state, plan),
-            data,
-            bar,
-            checkpoints,
-            log,
-            measure,
-        )
+        network = objective if state.sharded else ranks.wrapped(objective)
+        _train(Step(network, state, plan), data, bar, Observers(checkpoints, log, measure))
     stopping = state.early_stopping
     if stopping and stopping.looks and not stopping.best_look:
         raise FloatingPointError(
@@ -124,17 +119,18 @@ def proceed(
     state.keep_codec()
 
 
-def _train(
-    step: Step,
-    data: Data,
-    bar: Progress,
-    checkpoints: Checkpoints | None,
-    log: Log | History | None,
-    measure: Measure | None,
-) -> None:
+class Observers(NamedTuple):
+    """What is called between the steps of a training; each may be None."""
+
+    checkpoints: Checkpoints | None
+    log: Log | History | None
+    measure: Measure | None
+
+
+def _train(step: Step, data: Data, bar: Progress, observers: Observers) -> None:
     """Make the steps that are left. The values of a step are read when the next one has been launched, so that a GPU
     does not wait for the host; all are read before an evaluation or a checkpoint."""
-    state, plan = step.state, step.plan
+    state, plan, (checkpoints, _, measure) = step.state, step.plan, observers
     if measure and state.early_stopping and state.objective.scores and not state.step:
         state.early_stopping.start(*_evaluated(state, measure)[1:])
     launched: deque[Launched] = deque()
@@ -151,7 +147,7 @@ def _train(
             for done, values in read:
                 if values.taken:
                     bar.update(done.step + 1, values.value)
-                _record(state, plan, done, values, checkpoints, log, measure)
+                _record(state, plan, done, values, observers)
             if state.enough:
                 break
             if checkpoints and stop and asked:
@@ -190,16 +186,9 @@ def _due(step: int, plan: Plan, *every: int) -> bool:
     return any(n and (step % n == 0 or step == plan.steps) for n in every)
 
 
-def _record(
-    state: State,
-    plan: Plan,
-    batch: Batch,
-    values: Values,
-    checkpoints: Checkpoints | None,
-    log: Log | History | None,
-    measure: Measure | None,
-) -> None:
+def _record(state: State, plan: Plan, batch: Batch, values: Values, observers: Observers) -> None:
     """After a step: evaluate on held-out data, write a log line, save a checkpoint, each where it is due."""
+    checkpoints, log, measure = observers
     done, first = batch.step + 1, ranks.rank() == 0
     if checkpoints and _due(done, plan, plan.log_every, plan.measure_every):
         checkpoints.check()
