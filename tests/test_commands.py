@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -13,14 +14,16 @@ import torch
 from PIL import Image
 
 import pushforward as pf
+from pushforward import codecs
 from pushforward.cli.main import main
 from pushforward.codecs import CodedFlow
-from pushforward.data import ImageSource, find
+from pushforward.data import Characters, ClipSource, ImageSource, TableSource, TextSource, find
 from pushforward.editing.holes import HOLES
 from pushforward.recipes import digits_matching
 from pushforward.sampling import Sampling, samples
 from pushforward.training import MaximumLikelihood
 from tests.test_run import twin
+from tests.toys import randomised
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,63 @@ def test_a_sample_does_not_depend_on_those_beside_it(run):
     one = torch.cat([some.events for some in samples(coded, Sampling(batch=7), stop=20)])
     two = torch.cat([some.events for some in samples(coded, Sampling(batch=64), start=13, stop=20)])
     torch.testing.assert_close(one[13:], two, atol=1e-4, rtol=1e-4)
+
+
+MADE = {  # a flow that learned nothing, of each kind of data
+    "tables": lambda: (pf.models.MAF(features=1, context=1), codecs.Identity(), TableSource("", ("x",), ("c",))),
+    "images": lambda: (TWIN.model, TWIN.codec, TWIN.data),
+    "clips": lambda: (
+        pf.models.STARFlowV(image=(3, 4, 4), patch=2, width=64, depths=(1, 1), extent=2),
+        codecs.GaussianNoise(256, 0.1),
+        ClipSource("", frames=2),
+    ),
+    "text": lambda: (
+        pf.models.AutoregressiveLM(tokens=8, vocabulary=3, width=16, depth=1),
+        codecs.TokenCells(3),
+        TextSource("", Characters("abc")),
+    ),
+}
+TWIN = twin()
+CHOICES = [
+    {"label": 1},
+    {"prompt": ("ab",)},
+    {"length": 3},
+    {"prompt": ("a_b",), "gap": "_", "length": 2},
+    {"guidance": 2.0},
+]
+CHOICES += [{"denoise": "none"}, {"frames": 3}, {"first_frame": "start.png"}]
+
+
+@pytest.mark.filterwarnings("ignore:a MAF of one feature")
+@pytest.mark.parametrize("kind", MADE)
+def test_no_option_of_samples_is_ignored(kind, tmp_path, monkeypatch):
+    """It changes the samples, or is refused. Sweeps do not change them: they are for clips alone."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (4, 4), "red").save("start.png")
+    model, codec, source = MADE[kind]()
+    objective = MaximumLikelihood(condition_dropout=0.1)
+    pf.save(CodedFlow(randomised(model.build()), codec), "run", model=model, data=source, objective=objective)
+    out, given = {"tables": "x.npz", "images": "x.npz", "clips": "x.gif", "text": "x.txt"}[kind], ("c=1",)
+
+    def drawn(*, given=given if kind == "tables" else (), png=False, **choice) -> bytes:
+        pf.sample("run", Path(out), n=2, given=given, png=png, sampling=Sampling(**choice), device="cpu")
+        return Path(out).read_bytes()
+
+    usual = drawn()
+    assert drawn() == usual
+    for choice in CHOICES:
+        with contextlib.suppress(ValueError):
+            assert drawn(**choice) != usual, choice
+    refused = [
+        {"png": True},
+        *([{"given": given}] if kind != "tables" else []),
+        *([{"sweeps": True}] if kind != "clips" else []),
+    ]
+    for choice in refused:
+        with pytest.raises(ValueError, match=f"--{next(iter(choice))} "):
+            drawn(**choice)
+    with pytest.raises(ValueError, match="--seed is of samples: give --features too"):
+        pf.evaluate("run", sampling=Sampling(seed=1))
 
 
 def test_an_unknown_rule_of_guidance_is_refused():
@@ -275,8 +335,10 @@ def test_check_tells_how_exact_it_is(typed, run):
         ("edit RUN --label three", "got label 'three'"),
         ("sample RUN --temperature -1", "temperature is a finite number of at least 0; got -1"),
         ("sample RUN --guide 2", "--guidance"),
+        ("sample RUN --length 3", "--length is for runs on text; "),
+        ("evaluate RUN --guidance 2", "--guidance is of samples: give --features too"),
         ("evaluate RUN --features nothing.pt", "there is no file"),
-        ("evaluate RUN --samples 0", "got samples=0"),
+        ("evaluate RUN --samples 0", "samples, draws of the codec, is a finite number of at least 1; got 0"),
         ("sample RUN --batch 0", "batch is a finite number of at least 1; got 0"),
         ("train digits --out x --codec.sigma 0", "sigma is a finite number above 0; got 0"),
         ("train digits --out x --codec.levels 1", "levels of at least 2; got 1"),

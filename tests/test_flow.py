@@ -385,6 +385,10 @@ ERRORS = {
         lambda: pf.models.MAF(features=2, context=1).build().guided(1.0, attention_temperature=0.5),
         "attention_temperature=0.5 .* a MaskedMLP has no attention. Leave it out",
     ),
+    "guidance of a histogram": (
+        lambda: pf.models.ArBG(features=2, context=1).build().guided(1.0),
+        "guidance is defined for affine and shift moves, not for Histogram",
+    ),
     "guidance of no step": (
         lambda: pf.Flow(
             pf.transforms.Flip(), pf.bases.StandardNormal(2, 1), event=(2, 1), conditions={"label": Label(3)}

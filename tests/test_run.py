@@ -287,16 +287,32 @@ def test_a_device_that_is_not_there_is_refused_with_what_to_give(device):
         pf.training.ranks.chosen(device)
 
 
-def test_the_code_of_a_card_runs(tmp_path):
-    """Of a flow with two classes, of one without, and of one that takes a vector."""
-    for classes in (0, 2):
-        flow = picture(classes)
-        pf.save(flow, tmp_path / str(classes), objective=pf.training.MaximumLikelihood())
-        card = (tmp_path / str(classes) / "README.md").read_text()
-        code = "\n".join(line.strip() for line in card.splitlines() if line.startswith("    "))
-        names = {"pushforward": pf, "torch": torch}
-        exec(code.replace('"this folder"', repr(str(tmp_path / str(classes)))), names)
-        assert len(names["log_p"]) == (classes or 16)
+def embedded() -> pf.Flow:
+    """A flow of two features, given sequences of five numbers, of which a network makes three."""
+    flow = pf.models.MAF(features=2, context=3, transforms=1, hidden=(8,)).build()
+    pf.fitting.embed(flow, torch.nn.Linear(5, 3), torch.randn(4, 5))
+    return flow
+
+
+CARDS = {  # flows, and the context that the code of their cards is given
+    "nothing": (lambda: picture(0), None),
+    "classes": (lambda: picture(2), None),
+    "a vector": (lambda: pf.models.MAF(features=2, context=3, transforms=1, hidden=(8,)).build(), torch.randn(4, 3)),
+    "an embedding": (embedded, torch.randn(4, 5)),
+    "open sizes": (lambda: pf.models.STARFlowV(image=(3, 4, 4), patch=2, width=64, depths=(1, 1)).build(), None),
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_code_of_a_card_runs(name, tmp_path):
+    made, context = CARDS[name]
+    flow = made()
+    pf.save(flow, tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    code = "\n".join(line.strip() for line in card.splitlines() if line.startswith("    "))
+    names = {"pushforward": pf, "torch": torch, "context": context}
+    exec(code.replace('"this folder"', repr(str(tmp_path))), names)
+    assert len(names["log_p"]) == (flow.classes or 16 if context is None else len(context))
 
 
 def test_minimise_takes_a_torch_dataset_by_its_adapter_and_names_it():

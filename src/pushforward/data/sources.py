@@ -63,7 +63,11 @@ class Source(ABC, Generic[D]):
         return self.part(takes, held_out=True)
 
     def __str__(self) -> str:
-        """Where the data are."""
+        return self.where or "data that were not named"
+
+    @property
+    def where(self) -> str:
+        """Where the data are; "" where that is not known."""
         told = attrgetter(self.place)(self) if self.place else repr(self)
         return " and ".join(told) if isinstance(told, tuple) else str(told)
 

@@ -83,7 +83,7 @@ class Opened:
             "kind": self.kind,
             "model": type(self.recipe.model).__name__,
             "configuration": str(self.recipe.model),
-            "data": str(self.recipe.data).removesuffix(".npz").rpartition("/")[2],
+            "data": self.recipe.data.where.removesuffix(".npz").rpartition("/")[2],
             "parameters": sum(p.numel() for p in self.built.parameters()),
             "parts": [_made_of(part) for part in flattened(self.built.transform)],
             "classes": list(class_names(self.run, self.built.classes)),

@@ -27,9 +27,9 @@ class Rule(ABC):
     plain: bool = False  # whether it is p + weight · (p − p_null) for all parameters p, which guides velocities too
 
     def check(self, move: Move) -> None:
-        """Raise TypeError or ValueError where the rule cannot guide this move."""
+        """Raise ValueError where the rule cannot guide this move."""
         if not move.gaussian:
-            raise TypeError(f"guidance is defined for affine and shift moves, not for {type(move).__name__}.")
+            raise ValueError(f"guidance is defined for affine and shift moves, not for {type(move).__name__}.")
 
     @abstractmethod
     def __call__(self, conditional: AffineParams, null: AffineParams, progress: Tensor | None) -> AffineParams:

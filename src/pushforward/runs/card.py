@@ -55,12 +55,14 @@ def text(recipe: Recipe, last: dict[str, float], results: dict[str, Any]) -> str
     with torch.device("meta"):
         flow = recipe.model.build()
     saved = to_json(recipe)
-    context = f"torch.arange({flow.classes})" if flow.classes else "context" if recipe.data.context else ""
+    needed = [name for name, kind in flow.conditions.items() if not kind.optional]
+    context = f"torch.arange({flow.classes})" if flow.classes and len(needed) == 1 else "context" if needed else ""
+    size = f", size={tuple(n or 8 for n in flow.event)}" if None in flow.event else ""
     return TEMPLATE.format(
         model="flow" if isinstance(recipe.model, Parts) else type(recipe.model).__name__,
-        data=str(recipe.data) or "data that were not named",
+        data=str(recipe.data),
         source=repr(recipe.data),
-        call=f"(), {context}" if context else "16",
+        call=(f"(), {context}" if context else "16") + size,
         context=f", {context}" if context else "",
         configuration=recipe.model,
         parameters=sum(p.numel() for p in flow.parameters()),

@@ -227,7 +227,7 @@ def _attributes(run: Path, data: str | None = None) -> _Attributes:
     """
     recipe = recipe_of(run)
     source, takes = recipe.data, recipe.takes()
-    source = source.at(data) if data and not str(source) else source
+    source = source.at(data) if data and not source.where else source
     if isinstance(source, Attributed):
         return _Attributes(source.attributes, source.images(takes, held_out=False), source.has(held_out=False))
     found = source.labelled(takes) if isinstance(source, ImageSource) else None

@@ -39,6 +39,7 @@ from pushforward.runs.data import check_unchanged, class_number, images_of, read
 from pushforward.runs.documents import held_out_pairs, measured_documents
 from pushforward.runs.folder import load_coded, note
 from pushforward.runs.null import check_sampling, knows_null
+from pushforward.runs.options import check_read, chosen
 from pushforward.runs.texts import measured_text
 from pushforward.sampling import Sampling
 
@@ -104,6 +105,11 @@ def evaluate(
         raise ValueError(f"--features is for images, and {run} learned {recipe.data}.")
     sampling = replace(sampling, label=class_number(run, sampling.label))
     check_sampling(run, recipe, sampling)
+    check_read(run, recipe.data, sampling)
+    if not features and (options := chosen(sampling)):
+        raise ValueError(
+            f"--{options[0].replace('_', '-')} is of samples: give --features too, in which to evaluate some."
+        )
     if data is None:
         check_unchanged(run, recipe)
     coded = load_coded(run, device=device)

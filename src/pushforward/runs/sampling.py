@@ -19,6 +19,7 @@ from pushforward.runs.data import check_apart, class_names, class_number
 from pushforward.runs.folder import load_coded, read_json, read_recipe
 from pushforward.runs.given import Given, read_given
 from pushforward.runs.null import check_sampling
+from pushforward.runs.options import check_read
 from pushforward.runs.pictures import sheet
 from pushforward.runs.texts import sample_text
 from pushforward.sampling import Sampling, samples
@@ -66,6 +67,7 @@ def sample(
     recipe = read_recipe(run)
     source = recipe.data
     sampling = replace(sampling, label=class_number(run, sampling.label))
+    check_read(run, source, sampling, given=given, png=png)
     check_sampling(run, recipe, sampling)
     if isinstance(source, TextSource):
         return sample_text(run, out, n, sampling, device)
@@ -76,19 +78,15 @@ def sample(
         return _sample_table(run, source, out, n, read_given(source, given), sampling, device)
     if clips:
         return sample_clips(run, source, out, n, sampling, device)
-    if sampling.frames or sampling.first_frame or sampling.sweeps:
-        raise ValueError(f"--frames, --first-frame and --sweeps are for runs on clips; {run} learned {source}.")
-    if given:
-        raise ValueError(f"--given is for runs on tables; {run} learned {source}. Its samples take --label.")
     if isinstance(source, Captioned | CaptionDocuments):
         return _sample_prompts(run, source, out, n, sampling, device)
-    if sampling.prompt:
-        raise ValueError(f"--prompt is for runs on captions; {run} learned {source}. Its samples take --label.")
     return _sample_images(run, out, n, png, sampling, device)
 
 
 def _sample_images(run: Path, out: Path, n: int, png: bool, sampling: Sampling, device: str) -> str:
     """Write n samples: a picture, a file of arrays, or a folder of files."""
+    if png and out.suffix:
+        raise ValueError(f"--png writes a file for each image into a folder, such as --out samples; got {out}.")
     if out.suffix not in ("", ".npz"):
         check_picture(out)
     coded, lost = load_coded(run, device=device), 0
