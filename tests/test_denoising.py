@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import pushforward as pf
 from pushforward.codecs import CodedFlow, FrozenAutoencoder, GaussianNoise, Identity, UniformDequantization
@@ -26,17 +24,17 @@ from pushforward.randomness import keyed
 from pushforward.recipes import RECIPES
 from pushforward.sampling import Sampling
 from pushforward.training import Plan, minimise
+from tests.golden import agree, vectors, weights
 from tests.toys import randomised
 
-FOLDER = Path(__file__).parent / "golden" / "starflow_v_text_to_video"
+GOLDEN = "starflow_v_text_to_video"
 
 
 @torch.no_grad()
 def test_agrees_with_the_learned_denoiser_of_the_authors():
-    learned = load_ml_denoiser(FOLDER / "reference_state_dict.pth", FOLDER / "config.json")
-    vectors = load_file(FOLDER / "vectors.safetensors")
-    context = {"text": Text(6, 10).read(vectors["text"])}
-    torch.testing.assert_close(learned.net(vectors["x"], context), vectors["denoiser_out"], rtol=2e-5, atol=2e-5)
+    learned, given = load_ml_denoiser(weights(GOLDEN), weights(GOLDEN).with_name("config.json")), vectors(GOLDEN)
+    context = {"text": Text(6, 10).read(given["text"])}
+    agree(learned.net(given["x"], context), given["denoiser_out"])
 
 
 def test_published_size():

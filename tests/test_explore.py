@@ -22,6 +22,8 @@ from torch import nn
 pytest.importorskip("fastapi", reason="the extra explore is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed, with which the API is tested")
 
+from fastapi.testclient import TestClient
+
 import pushforward as pf
 from pushforward.codecs import CodedFlow, FrozenClipAutoencoder, GaussianNoise, TokenCodebook, UniformDequantization
 from pushforward.data import (
@@ -56,11 +58,14 @@ HERE = "http://127.0.0.1"
 MOONS, DIGITS = "/api/runs/moons", "/api/runs/digits"
 
 
+def client_of(*runs, **options) -> TestClient:
+    """A page that shows these runs; by default those that come with the package."""
+    return TestClient(app(runs), base_url=HERE, **options)
+
+
 @pytest.fixture(scope="module")
 def page():
-    from fastapi.testclient import TestClient
-
-    client = TestClient(app(), base_url=HERE)
+    client = client_of()
     client.token = re.search(r'name="token" content="(.+?)"', client.get("/").text)[1]
     return client
 
@@ -103,13 +108,11 @@ def test_the_scene_has_the_grid_straight_at_the_latent_and_a_density_at_every_st
 
 
 def test_a_short_table_is_shown_and_outside_the_support_log_p_is_minus_infinity(tmp_path):
-    from fastapi.testclient import TestClient
-
     (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i / 50},{i % 7}\n" for i in range(1, 50)))
     model = pf.models.NSF(features=2, transforms=1, hidden=(8,), supports=(Interval(0, 1), Interval()))
     data = TableSource(str(tmp_path / "t.csv"), ("a", "b"), validation=0.2)
     pf.save(model.build(), tmp_path / "run", model=model, data=data)
-    client = TestClient(app([tmp_path / "run"]), base_url=HERE)
+    client = client_of(tmp_path / "run")
     stages = client.get("/api/runs/run/scene").json()["stages"]
     assert len(stages[0]["points"]) == 10
     answer = client.get("/api/runs/run/point", params={"stage": 0, "x": 1.5, "y": 0.0}).json()
@@ -182,11 +185,9 @@ def test_a_line_goes_from_one_image_to_the_other(page):
 
 
 def test_a_training_is_followed(tmp_path):
-    from fastapi.testclient import TestClient
-
     pf.save(pf.models.MAF(features=3).build(), tmp_path / "run", model=pf.models.MAF(features=3))
     (tmp_path / "run/README.md").unlink()  # a training writes it at its end
-    client, path = TestClient(app([tmp_path / "run"]), base_url=HERE), "/api/runs/run/training"
+    client, path = client_of(tmp_path / "run"), "/api/runs/run/training"
     assert client.get(path).status_code == 422, "there is no log"
     log = pf.training.Log(tmp_path / "run")
     for step in range(10, 5000, 10):
@@ -224,10 +225,8 @@ def test_a_training_is_followed(tmp_path):
 
 
 def test_a_run_that_is_deleted_stays_and_one_that_is_trained_anew_is_opened_anew(tmp_path):
-    from fastapi.testclient import TestClient
-
     folder = tmp_path / "run"
-    client = TestClient(app([folder_of_a_run(folder, 2), "pretrained:moons"]), base_url=HERE)
+    client = client_of(folder_of_a_run(folder, 2), "pretrained:moons")
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").unlink()
     assert "has not written its first checkpoint" in client.get("/api/runs/run/scene").json()["detail"]
@@ -255,10 +254,8 @@ def test_runs_have_the_names_of_their_folders(tmp_path, monkeypatch):
 
 
 def test_a_failure_is_told_as_others_are(monkeypatch):
-    from fastapi.testclient import TestClient
-
     monkeypatch.setattr("pushforward.explore.plane.Plane.point", lambda *_: 1 / 0)
-    client = TestClient(app(["pretrained:moons"]), base_url=HERE, raise_server_exceptions=False)
+    client = client_of("pretrained:moons", raise_server_exceptions=False)
     answer = client.get(f"{MOONS}/point", params={"stage": 0, "x": 0, "y": 0})
     assert (answer.status_code, answer.json()["detail"]) == (500, "the server failed; its terminal says where")
 
@@ -273,8 +270,6 @@ def test_a_run_is_told_what_its_recipe_expects(name):
 
 
 def test_a_row_has_the_density_of_each_feature_given_the_others(tmp_path):
-    from fastapi.testclient import TestClient
-
     torch.manual_seed(0)
     rows = torch.randn(60, 3)
     np.savetxt(tmp_path / "t.csv", rows.numpy(), delimiter=",", header="a,b,age", comments="")
@@ -284,7 +279,7 @@ def test_a_row_has_the_density_of_each_feature_given_the_others(tmp_path):
     for parameter in flow.parameters():
         torch.nn.init.zeros_(parameter)  # it is standard normal
     pf.save(flow, tmp_path / "run", model=model, data=data)
-    client = TestClient(app([tmp_path / "run"]), base_url=HERE)
+    client = client_of(tmp_path / "run")
     scene = client.get("/api/runs/run/table").json()
     assert (len(scene["rows"]), scene["names"], scene["given"]) == (30, ["a", "b"], ["age"])
     answer = client.get("/api/runs/run/row", params={"x": "1,-0.5", "c": "0"}).json()
@@ -303,15 +298,13 @@ def test_a_row_has_the_density_of_each_feature_given_the_others(tmp_path):
 
 @pytest.mark.parametrize(("scale", "centre"), [(1e-5, 0), (10, 1234567)])
 def test_data_that_are_close_together_stay_apart(tmp_path, scale, centre):
-    from fastapi.testclient import TestClient
-
     table = centre + scale * np.random.default_rng(0).normal(size=(40, 3))
     np.savetxt(tmp_path / "t.csv", table, delimiter=",", header="a,b,age", comments="")
     for name, context in (("plane", ()), ("vectors", ("age",))):
         model = pf.models.MAF(features=2, context=len(context), transforms=1, hidden=(8,))
         data = TableSource(str(tmp_path / "t.csv"), ("a", "b"), context, validation=0.5)
         pf.save(model.build(), tmp_path / name, model=model, data=data)
-    client = TestClient(app([tmp_path / "plane", tmp_path / "vectors"]), base_url=HERE)
+    client = client_of(tmp_path / "plane", tmp_path / "vectors")
     points = client.get("/api/runs/plane/scene").json()["stages"][0]["points"]
     rows = client.get("/api/runs/vectors/table").json()["rows"]
     for shown_rows in (points, rows):
@@ -330,8 +323,10 @@ class Cartoons(SourceOfClips):
         return pf.data.Clips([torch.zeros(5, *takes.event[1:], dtype=torch.uint8)], self.frames)
 
 
-def clips_and_texts(folder):
-    """Runs that learned next to nothing: of clips of three frames, and of texts of eight tokens."""
+@pytest.fixture(scope="module")
+def clips_and_texts(tmp_path_factory):
+    """A folder of runs that learned next to nothing: of clips of three frames, and of texts of eight tokens."""
+    folder = tmp_path_factory.mktemp("clips_and_texts")
     torch.manual_seed(0)
     model = pf.models.STARFlowV(image=(3, 4, 4), patch=2, width=64, depths=(1, 1), extent=3)
     coded = CodedFlow(model.build(), GaussianNoise(256, sigma=0.1))
@@ -348,13 +343,11 @@ def clips_and_texts(folder):
         train=pf.training.Plan(steps=1, batch=2),
     )
     pf.train(recipe, folder / "texts", device="cpu")
-    return [folder / "clips", folder / "texts"]
+    return folder
 
 
-def test_a_clip_is_drawn_frame_by_frame_and_is_that_of_the_command(tmp_path):
-    from fastapi.testclient import TestClient
-
-    client = TestClient(app(clips_and_texts(tmp_path)), base_url=HERE)
+def test_a_clip_is_drawn_frame_by_frame_and_is_that_of_the_command(clips_and_texts, tmp_path):
+    client = client_of(clips_and_texts / "clips", clips_and_texts / "texts")
     assert [run["kind"] for run in client.get("/api/runs").json()] == ["clips", "texts"]
     how = {"frames": 5, "seed": 2, "temperature": 0.5}
     answers = [client.get("/api/runs/clips/frame", params={**how, "k": k}).json() for k in (0, 4)]
@@ -363,7 +356,7 @@ def test_a_clip_is_drawn_frame_by_frame_and_is_that_of_the_command(tmp_path):
         (0, 5, True),
     ]
     given = Sampling(frames=5, seed=2, temperature=0.5)
-    pf.sample(tmp_path / "clips", tmp_path / "clip.png", 1, sampling=given, device="cpu")
+    pf.sample(clips_and_texts / "clips", tmp_path / "clip.png", 1, sampling=given, device="cpu")
     (written,) = read_videos(tmp_path / "clip.png")  # enlarged
     each = written.shape[-1] // 4
     for frame, source in zip(written[:, :, ::each, ::each], answers[1]["frames"], strict=True):
@@ -420,16 +413,15 @@ def test_frames_of_latents_are_decoded_as_they_come():
         clips.frame(how, 7, 0)
 
 
-def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(tmp_path):
-    from fastapi.testclient import TestClient
-
-    client = TestClient(app(clips_and_texts(tmp_path)), base_url=HERE)
+def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(clips_and_texts):
+    run = clips_and_texts / "texts"
+    client = client_of(run)
     answer = client.get("/api/runs/texts/text", params={"prompt": "ab", "length": 12, "seed": 3}).json()
-    told = pf.sample(tmp_path / "texts", n=1, sampling=Sampling(prompt=("ab",), length=12, seed=3), device="cpu")
+    told = pf.sample(run, n=1, sampling=Sampling(prompt=("ab",), length=12, seed=3), device="cpu")
     assert told.startswith("--- 1\n" + "".join(answer["tokens"]))
     assert (len(answer["bits"]), answer["given"], answer["unit"]) == (14, 2, "bits/char")
     assert answer["how"] in told
-    coded = load_coded(tmp_path / "texts")
+    coded = load_coded(run)
     window = torch.tensor([["abc\n".index(token) for token in answer["tokens"][:8]]])
     bound = coded.bound(window, generator=Keyed(0, rows=[0]))
     assert np.mean(answer["bits"][:8]) == pytest.approx(coded.codec.in_unit(bound, window).item(), abs=1e-3)
@@ -441,8 +433,10 @@ def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(tmp_p
 HELD_OUT = ["grey square", "dark robe", "pale robe"]  # captions
 
 
-def documents(folder):
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
     """A run that learned nothing of images of one grey and their captions."""
+    folder = tmp_path_factory.mktemp("documents")
     torch.manual_seed(0)
     (pictures := folder / "pictures").mkdir()
     source = CaptionDocuments(
@@ -453,20 +447,18 @@ def documents(folder):
     return folder / "documents"
 
 
-def test_a_caption_is_that_of_the_command_and_its_tokens_have_its_nats(tmp_path):
-    from fastapi.testclient import TestClient
-
-    client, run = TestClient(app([documents(tmp_path)]), base_url=HERE), "/api/runs/documents"
+def test_a_caption_is_that_of_the_command_and_its_tokens_have_its_nats(documents):
+    client, run = client_of(documents), "/api/runs/documents"
     assert client.get("/api/runs").json()[0]["kind"] == "documents"
     listed, how = client.get(f"{run}/gallery", params={"of": "data"}).json(), {"picture": "data:1"}
     assert [one["caption"] for one in listed] == HELD_OUT
     seen = client.get(f"{run}/seen", params=how).json()
     assert seen == {"image": listed[1]["image"], "caption": "dark robe"}
-    picture = tmp_path / "pictures" / "1.png"
+    picture = documents.parent / "pictures" / "1.png"
     written = client.get(f"{run}/written", params=how).json()
-    assert pf.runs.caption(tmp_path / "documents", (picture,), device="cpu") == f"{picture}: {written['caption']}"
+    assert pf.runs.caption(documents, (picture,), device="cpu") == f"{picture}: {written['caption']}"
     scored = client.get(f"{run}/scored", params={**how, "caption": "a dog"}).json()
-    told = pf.runs.caption(tmp_path / "documents", (picture,), among=("a dog",), device="cpu").splitlines()[-1]
+    told = pf.runs.caption(documents, (picture,), among=("a dog",), device="cpu").splitlines()[-1]
     assert told.split()[:2] == [f"{scored['text']:.2f}", f"{scored['image']:.2f}"]
     assert scored["tokens"] == [*"a dog", "</s>"]
     assert sum(scored["nats"]) == pytest.approx(-scored["text"], abs=1e-3)
@@ -474,13 +466,11 @@ def test_a_caption_is_that_of_the_command_and_its_tokens_have_its_nats(tmp_path)
     assert client.get(f"{run}/picked", params=how).status_code == 422
 
 
-def test_a_prompt_draws_the_images_of_the_command(tmp_path):
-    from fastapi.testclient import TestClient
-
-    client, how = TestClient(app([documents(tmp_path)]), base_url=HERE), {"prompt": "a dog", "seed": 2}
+def test_a_prompt_draws_the_images_of_the_command(documents, tmp_path):
+    client, how = client_of(documents), {"prompt": "a dog", "seed": 2}
     listed = client.get("/api/runs/documents/gallery", params={"of": "samples", "n": 2, **how}).json()
     sampling = Sampling(prompt=("a dog",), seed=2)
-    pf.runs.sample(tmp_path / "documents", tmp_path / "a.png", n=2, sampling=sampling, device="cpu")
+    pf.runs.sample(documents, tmp_path / "a.png", n=2, sampling=sampling, device="cpu")
     written = np.asarray(Image.open(tmp_path / "a.png")).astype(int)
     for i, one in enumerate(listed):
         assert (one["caption"], shown(one["image"]).shape) == ("a dog", (8, 8, 3))
@@ -527,12 +517,10 @@ def test_missing_pixels_are_drawn_and_the_others_kept(page):
 
 
 def test_chains_of_a_continuous_flow_are_refused(tmp_path):
-    from fastapi.testclient import TestClient
-
     model = pf.models.FlowMatching(image=(1, 8, 8), net=UNetOptions(width=8, levels=2, blocks=1))
     coded = CodedFlow(model.build(), UniformDequantization(levels=17))
     pf.save(coded, tmp_path / "run", model=model, data=ImageSource("digits"))
-    client = TestClient(app([tmp_path / "run"]), base_url=HERE)
+    client = client_of(tmp_path / "run")
     assert client.get("/api/runs").json()[0]["continuous"]
     answer = client.get("/api/runs/run/filled", params={"picture": "data:0", "mask": "00000000ffffffff"})
     assert answer.status_code == 422
@@ -737,20 +725,13 @@ def test_whatever_a_job_raises_answers_its_request(error, late):
     asyncio.run(answered())
 
 
-def test_parts_grow_however_long_other_jobs_take(monkeypatch):
-    monkeypatch.setattr("pushforward.explore.worker.LONG", 0.1)
-    sizes = []
-    for _ in in_parts(25, lambda rows: sizes.append(len(rows))):
-        time.sleep(0.05)
-    assert sizes == [1, 4, 16, 4]
-
-
 @pytest.mark.parametrize(
     ("base", "each", "expected"),
     [(0.5, 0.01, [1, 2, 4, 8, 10]), (0.0, 0.01, [1, 4, 16, 4]), (0.0, 0.3, [1, 2, *[1] * 22])],
     ids=["as long for many rows as for one", "quick", "slow for each"],
 )
 def test_parts_are_as_long_as_they_are_worth(monkeypatch, base, each, expected):
+    """However long other jobs take between them."""
     now, sizes = [0.0], []
     monkeypatch.setattr("pushforward.explore.worker.time.monotonic", lambda: now[0])
 
@@ -758,7 +739,8 @@ def test_parts_are_as_long_as_they_are_worth(monkeypatch, base, each, expected):
         sizes.append(len(rows))
         now[0] += base + each * len(rows)
 
-    list(in_parts(25, compute))
+    for _ in in_parts(25, compute):
+        now[0] += 10
     assert sizes == expected
 
 
@@ -786,10 +768,8 @@ def test_events_end_where_nothing_is_computed(page):
 
 
 def test_a_run_that_cannot_be_shown_is_listed(tmp_path):
-    from fastapi.testclient import TestClient
-
     pf.save(pf.models.MAF(features=3, classes=2).build(), tmp_path / "three#1?")  # an address cannot hold it
-    client = TestClient(app([tmp_path / "three#1?", "pretrained:moons", "pretrained:moons"]), base_url=HERE)
+    client = client_of(tmp_path / "three#1?", "pretrained:moons", "pretrained:moons")
     assert [(run["name"], run["kind"]) for run in client.get("/api/runs").json()] == [
         ("three-1-", ""),
         ("moons", "plane"),

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from pushforward.bases import ObservedNormal
 from pushforward.conditions import rows
 from pushforward.guidance import Linear
 from pushforward.interop import load_ml_tarflow, save_ml_tarflow
+from tests.golden import ROUNDING, agree, config, vectors, weights
 from tests.toys import picture
 
-ROOT = Path(__file__).parent / "golden"
-FOLDERS = ["tarflow_class_conditional", "tarflow_unconditional", "tarflow_volume_preserving"]
-ROUNDING = 2e-5  # what float32 may do in a pass or two, relative to 1 + |value|
+MODELS = ["tarflow_class_conditional", "tarflow_unconditional", "tarflow_volume_preserving"]
 
 
 def only(*names):
@@ -27,41 +23,35 @@ def only(*names):
     return pytest.mark.parametrize("golden", [f"tarflow_{name}" for name in names], indirect=True)
 
 
-@pytest.fixture(params=FOLDERS)
+@pytest.fixture(params=MODELS)
 def golden(request):
-    folder = ROOT / request.param
-    config = json.loads((folder / "config.json").read_text())
-    flow = load_ml_tarflow(folder / "reference_state_dict.pth", channels=config["in_channels"])
-    return flow, load_file(folder / "vectors.safetensors"), folder
-
-
-def agree(ours, theirs):
-    torch.testing.assert_close(ours, theirs, rtol=ROUNDING, atol=ROUNDING)
+    name = request.param
+    return load_ml_tarflow(weights(name), channels=config(name)["in_channels"]), vectors(name), name
 
 
 @torch.no_grad()
 def test_latents_log_dets_and_loss(golden):
-    flow, vectors, _ = golden
-    context = flow.context(vectors.get("y"))
-    z, log_det = flow.transform(vectors["x"], context)
-    agree(z, vectors["z"])
-    agree(log_det / z[0].numel(), vectors["log_det_per_dim"])
-    agree(z.square().mean() / 2 - (log_det / z[0].numel()).mean(), vectors["loss"][0])
-    for i, step in enumerate(list(flow.trace(vectors["x"], context))[1:]):
-        agree(step.z, vectors[f"block_{i}_out"])
+    flow, given, _ = golden
+    context = flow.context(given.get("y"))
+    z, log_det = flow.transform(given["x"], context)
+    agree(z, given["z"])
+    agree(log_det / z[0].numel(), given["log_det_per_dim"])
+    agree(z.square().mean() / 2 - (log_det / z[0].numel()).mean(), given["loss"][0])
+    for i, step in enumerate(list(flow.trace(given["x"], context))[1:]):
+        agree(step.z, given[f"block_{i}_out"])
 
 
 @only("class_conditional")
 @torch.no_grad()
 def test_dropped_labels(golden):
-    flow, vectors, _ = golden
-    x, numbers = vectors["x"], vectors["z"][0].numel()
-    for context, name in ((vectors["y_dropped"], "dropped"), (-1, "unconditional")):
-        agree(flow.encode(x, context), vectors[f"z_{name}"])
+    flow, given, _ = golden
+    x, numbers = given["x"], given["z"][0].numel()
+    for context, name in ((given["y_dropped"], "dropped"), (-1, "unconditional")):
+        agree(flow.encode(x, context), given[f"z_{name}"])
         log_det = flow.transform(x, rows(flow.context(context), (len(x),)))[1]
-        agree(log_det / numbers, vectors[f"log_det_{name}"])
-    labels = vectors["y_dropped"]  # in their sampler a dropped label means the last class; ours goes back as it came
-    agree(flow.decode(vectors["z_dropped"], labels), x)
+        agree(log_det / numbers, given[f"log_det_{name}"])
+    labels = given["y_dropped"]  # in their sampler a dropped label means the last class; ours goes back as it came
+    agree(flow.decode(given["z_dropped"], labels), x)
 
 
 GUIDANCE = {
@@ -75,10 +65,10 @@ GUIDANCE = {
 
 def sample(golden, name, dtype, nudge=lambda t: t, **wrong):
     """Our sample of the authors' noise in `dtype`, where `nudge` changes the noise and the weights."""
-    flow, vectors, _ = golden
-    flow, labels, z = copy.deepcopy(flow).to(dtype), vectors.get("y"), vectors["noise"].to(dtype)
-    for weights in flow.parameters():
-        weights.copy_(nudge(weights))
+    flow, given, _ = golden
+    flow, labels, z = copy.deepcopy(flow).to(dtype), given.get("y"), given["noise"].to(dtype)
+    for weight in flow.parameters():
+        weight.copy_(nudge(weight))
     if hasattr(flow.base, "variance"):
         z = z * flow.base.variance.sqrt()
     if GUIDANCE[name] is not None:
@@ -130,13 +120,13 @@ def test_samples(golden, name):
 
 @only("class_conditional", "unconditional")  # the authors' score of the third leaves its variance out
 def test_denoising(golden):
-    flow, vectors, _ = golden
-    agree(flow.denoise(vectors["sample"], 0.1, vectors.get("y")), vectors["denoised_sigma0.1"])
+    flow, given, _ = golden
+    agree(flow.denoise(given["sample"], 0.1, given.get("y")), given["denoised_sigma0.1"])
 
 
 def test_what_is_saved_is_what_was_loaded(golden, tmp_path):
-    flow, _, folder = golden
-    theirs = torch.load(folder / "reference_state_dict.pth", weights_only=True)
+    flow, _, name = golden
+    theirs = torch.load(weights(name), weights_only=True)
     save_ml_tarflow(flow, tmp_path / "saved.pth")
     saved = torch.load(tmp_path / "saved.pth", weights_only=True)
     assert saved.keys() == theirs.keys()

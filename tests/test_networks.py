@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 from functools import partial
-from itertools import product
 
 import pytest
 import torch
@@ -103,13 +102,34 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(params=product(NETWORKS, ("tensors", "kernel", "graph")), ids=" by ".join)
-def asked(request, monkeypatch):
-    """A network with random weights, tokens for it, and labels. Without gradients a decoder of this kind may serve."""
+UNSERVED = {  # by tensor operations alone
+    "kernel": {
+        *("transformer of rotary positions and labels", "masked", "masked and residual", "masked of labels"),
+        *("transformer of any length", "transformer with a first token", "transformer with a prefix of labels"),
+        "masked by a graph",
+    },
+    "graph": {"transformer of any length", "transformer with a first token", "transformer with a prefix of labels"},
+}
+DECODERS = [(name, kind) for name in NETWORKS for kind in ("tensors", *UNSERVED) if name not in UNSERVED.get(kind, ())]
+
+
+@pytest.fixture
+def allowed(monkeypatch, request):
+    """Lets decoders of this kind serve, where gradients are not wanted."""
+
+    def allow(kind: str) -> None:
+        switch(monkeypatch, kind == "kernel")
+        if kind == "graph":
+            request.getfixturevalue("tapes")
+
+    return allow
+
+
+@pytest.fixture(params=DECODERS, ids=" by ".join)
+def asked(request, allowed):
+    """A network with random weights, tokens for it, and labels. Without gradients a decoder of this kind serves."""
     name, kind = request.param
-    switch(monkeypatch, kind == "kernel")
-    if kind == "graph":
-        request.getfixturevalue("tapes")
+    allowed(kind)
     net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -145,11 +165,11 @@ def test_every_causal_network_is_tried():
 
 
 @torch.no_grad()
-def test_all_kinds_of_decoder_answer_alike(asked):
+def test_all_kinds_of_decoder_answer_alike(asked, request):
     """The one that calls the whole network, and the one that `start` chooses."""
     net, x, context = asked
     whole, chosen = net.whole(ROWS, context), net.start(ROWS, context)
-    assert whole.kind == "whole"
+    assert (whole.kind, chosen.kind) == ("whole", request.node.callspec.params["asked"][1])
     torch.testing.assert_close(chosen.answer, whole.answer)
     for token in x[:, :-1].split(1, 1):
         torch.testing.assert_close(chosen.read(token), whole.read(token))
@@ -288,28 +308,20 @@ def test_a_changed_layer_samples_as_it_scores(asked, change, request):
             assert net.start(ROWS, context).kind != "kernel", name
 
 
-def test_which_decoder_serves(monkeypatch, request):
-    """The kind says it."""
-    with torch.no_grad():
-        for on, kind in ((False, "tensors"), (True, "kernel")):
-            switch(monkeypatch, on)
-            for make in (transformer, NETWORKS["masked by rectifiers"]):
-                assert make().start(ROWS).kind == kind
-                net = make()
-                net.register_forward_hook(lambda *_: None)
-                assert net.start(ROWS).kind == "whole"
-            rotary = transformer(positions=Rotary(TOKENS))
-            assert rotary.start(ROWS).kind == "tensors"
-            assert NETWORKS["masked"]().start(ROWS).kind == "tensors"
-    assert transformer().start(ROWS).kind == "tensors", "gradients are wanted"
-    switch(monkeypatch, on=False)
-    request.getfixturevalue("tapes")
-    assert transformer().start(ROWS).kind == "tensors", "gradients are wanted"
-    with torch.no_grad():
-        assert transformer(positions=Rotary(TOKENS)).start(ROWS).kind == "graph"
-        assert transformer(positions=Rotary(None)).start(ROWS).kind == "tensors", "memory has no fixed size"
-        with FlopCounterMode(display=False):
-            assert transformer().start(ROWS).kind == "tensors", "a mode records"
+@pytest.mark.parametrize("kind", UNSERVED)
+@torch.no_grad()
+def test_which_decoder_serves(kind, allowed):
+    """No other where layers are hooked, a mode records, or gradients are wanted."""
+    allowed(kind)
+    for name, make in NETWORKS.items():
+        net, context = make(), read({"label": Label(4)}, [2, -1]) if "labels" in name else None
+        assert net.start(ROWS, context).kind == ("tensors" if name in UNSERVED[kind] else kind), name
+        with torch.enable_grad():
+            assert net.start(ROWS, context).kind == "tensors", name
+        net.register_forward_hook(lambda *_: None)
+        assert net.start(ROWS, context).kind == "whole", name
+    with FlopCounterMode(display=False):
+        assert transformer().start(ROWS).kind == "tensors"
 
 
 def test_a_network_that_has_a_forward_alone_is_decoded():

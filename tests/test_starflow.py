@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import pushforward as pf
 from pushforward.codecs import Identity
@@ -21,54 +18,50 @@ from pushforward.objectives import LatentNorm, Likelihood
 from pushforward.solve import blockwise_jacobi, jacobi, sequential
 from pushforward.transform import Triangular
 from pushforward.transforms import reversible
+from tests.golden import agree, config, vectors, weights
 from tests.toys import randomised
 
-FOLDER = Path(__file__).parent / "golden" / "starflow_text_to_image"
-CONFIG = json.loads((FOLDER / "config.json").read_text())
-ROUNDING = 2e-5  # what float32 may do in a pass or two, relative to 1 + |value|
+GOLDEN = "starflow_text_to_image"
+CONFIG = config(GOLDEN)
 
 
 @pytest.fixture
 def golden():
-    return load_ml_starflow(FOLDER / "reference_state_dict.pth", CONFIG), load_file(FOLDER / "vectors.safetensors")
-
-
-def agree(ours, theirs, tolerance=ROUNDING):
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+    return load_ml_starflow(weights(GOLDEN), CONFIG), vectors(GOLDEN)
 
 
 @torch.no_grad()
 def test_latents_and_log_dets(golden):
-    flow, vectors = golden
-    steps = [step for step in flow.trace(vectors["x"], {"text": vectors["text"]}) if step.log_slopes.any()]
+    flow, given = golden
+    steps = [step for step in flow.trace(given["x"], {"text": given["text"]}) if step.log_slopes.any()]
     assert len(steps) == 3
     for i, step in enumerate(steps):
         assert isinstance(step.transform, Triangular)
-        agree(step.z, vectors[f"block_{i}_out"].flatten(1, 2))
-        log_slopes = vectors[f"block_{i}_log_det_elementwise"]  # in the step's order: 0 and 2 are reversed
+        agree(step.z, given[f"block_{i}_out"].flatten(1, 2))
+        log_slopes = given[f"block_{i}_log_det_elementwise"]  # in the step's order: 0 and 2 are reversed
         agree(step.log_slopes, log_slopes if i == 1 else log_slopes.flip(1))
-    z = flow.encode(vectors["x"], vectors["text"])
-    agree(z, vectors["z"])
+    z = flow.encode(given["x"], given["text"])
+    agree(z, given["z"])
     log_slopes = sum(step.log_slopes.mean() for step in steps)
-    agree(z.square().mean() / 2 - log_slopes, vectors["loss"][0])
+    agree(z.square().mean() / 2 - log_slopes, given["loss"][0])
 
 
 @pytest.mark.parametrize("solve", [sequential, jacobi, blockwise_jacobi])
 @pytest.mark.parametrize("weight", [0, 2])
 @torch.no_grad()
 def test_samples(golden, solve, weight):
-    flow, vectors = golden
+    flow, given = golden
     if weight:
-        flow = flow.guided(weight, rule=GaussianProduct(), conditions={"text": vectors["null_text"]})
-    x = flow.decode(vectors["noise"], vectors["text"], solve=solve)
-    agree(x, vectors["sample_cfg2.0" if weight else "sample"], 1e-4)  # through three steps
+        flow = flow.guided(weight, rule=GaussianProduct(), conditions={"text": given["null_text"]})
+    x = flow.decode(given["noise"], given["text"], solve=solve)
+    agree(x, given["sample_cfg2.0" if weight else "sample"], 1e-4)  # through three steps
 
 
 @torch.no_grad()
 def test_guidance_acts_in_the_steps_that_read_the_context(golden):
-    flow, vectors = golden
+    flow, given = golden
     everywhere, deep, shallow = (flow.guided(2.0, rule=GaussianProduct(), transforms=s) for s in (None, (2,), (0, 1)))
-    z, text = vectors["noise"], vectors["text"]
+    z, text = given["noise"], given["text"]
     agree(everywhere.decode(z, text), deep.decode(z, text))
     agree(shallow.decode(z, text), flow.decode(z, text))
     assert (deep.decode(z, text) - flow.decode(z, text)).abs().max() > 0.1
@@ -111,28 +104,28 @@ def test_published_sizes(model, parameters):
 @torch.no_grad()
 def test_images_of_any_size(golden):
     """The weights of a fixed size serve every size and aspect ratio, and agree at their own."""
-    flow, vectors = golden
+    flow, given = golden
     model = STARFlow(image=(4, None, None), width=64, depths=(1, 1, 2), text=(6, 10), extent=8)
     free = model.build()
     free.load_state_dict({name.replace("transform.", "transform.step."): w for name, w in flow.state_dict().items()})
-    agree(free.encode(vectors["x"], vectors["text"]), vectors["z"])
+    agree(free.encode(given["x"], given["text"]), given["z"])
     wide = replace(model, image=(4, 4, 6)).build()
     wide.load_state_dict(flow.state_dict())
     x = torch.randn(2, 4, 4, 6)
-    agree(free.encode(x, vectors["text"]), wide.encode(x, vectors["text"]))
-    agree(free.decode(free.encode(x, vectors["text"]), vectors["text"]), x, 1e-4)
-    assert free.sample(2, vectors["text"][0], size=(4, 2, 10)).shape == (2, 4, 2, 10)
+    agree(free.encode(x, given["text"]), wide.encode(x, given["text"]))
+    agree(free.decode(free.encode(x, given["text"]), given["text"]), x, 1e-4)
+    assert free.sample(2, given["text"][0], size=(4, 2, 10)).shape == (2, 4, 2, 10)
 
 
 def test_in_bfloat16_networks_are_narrow_and_the_flow_is_not(golden):
-    flow, vectors = golden
+    flow, given = golden
     inner = []
     for part in flow.modules():
         if isinstance(part, PrefixTransformer):
             for layer in part.layers:
                 layer.register_forward_pre_hook(lambda _, inputs: inner.append(inputs[0].dtype))
     narrow = flow.to(torch.bfloat16)
-    z, log_det = narrow.transform(vectors["x"], narrow.context(vectors["text"]))
+    z, log_det = narrow.transform(given["x"], narrow.context(given["text"]))
     assert set(inner) == {torch.bfloat16}
     assert len(inner) == 4
     assert (z.dtype, log_det.dtype) == (torch.float32, torch.float32)
@@ -169,7 +162,7 @@ ERRORS = {
     "a setting that is not served": (lambda _: load_ml_starflow({}, CONFIG | {"adaln": 1}), "adaln=1"),
     "a checkpoint of something else": (lambda _: load_ml_starflow({}, CONFIG), "has no 'blocks.0"),
     "a checkpoint of another size": (
-        lambda _: load_ml_starflow(FOLDER / "reference_state_dict.pth", CONFIG | {"channels": 128}),
+        lambda _: load_ml_starflow(weights(GOLDEN), CONFIG | {"channels": 128}),
         "in the checkpoint",
     ),
 }

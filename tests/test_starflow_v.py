@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from pathlib import Path
 from weakref import WeakSet
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from pushforward.conditions import drop, read
 from pushforward.editing import inpaint
@@ -21,11 +18,11 @@ from pushforward.networks import LayerOptions
 from pushforward.networks.decoder import Buffer
 from pushforward.randomness import keyed
 from pushforward.solve import blockwise_jacobi, jacobi, sequential
+from tests.golden import agree, config, vectors, weights
 from tests.toys import randomised
 
-FOLDER = Path(__file__).parent / "golden" / "starflow_v_text_to_video"
-CONFIG = json.loads((FOLDER / "config.json").read_text())
-ROUNDING = 2e-5  # what float32 may do in a pass or two, relative to 1 + |value|
+GOLDEN = "starflow_v_text_to_video"
+CONFIG = config(GOLDEN)
 TINY = STARFlowV(image=(2, 2, 4), patch=2, width=32, depths=(1, 1), text=(3, 5), layer=LayerOptions(head=16))
 FRAMES = partial(blockwise_jacobi, size=2, warm=True)  # sweeps over the tokens of one frame of TINY
 RATED = STARFlowV(image=(2, 2, 4), patch=2, width=32, depths=(1, 1), numbers=("rate",), layer=LayerOptions(head=16))
@@ -33,17 +30,13 @@ RATED = STARFlowV(image=(2, 2, 4), patch=2, width=32, depths=(1, 1), numbers=("r
 
 @pytest.fixture(scope="module")
 def golden():
-    return load_ml_starflow(FOLDER / "reference_state_dict.pth", CONFIG), load_file(FOLDER / "vectors.safetensors")
+    return load_ml_starflow(weights(GOLDEN), CONFIG), vectors(GOLDEN)
 
 
 @pytest.fixture
 def flow():
     torch.manual_seed(0)
     return randomised(TINY.build()).double()
-
-
-def agree(ours, theirs, tolerance=ROUNDING):
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
 def same(ours, theirs):
@@ -60,27 +53,27 @@ def text(rows: int = 2) -> torch.Tensor:
 
 @torch.no_grad()
 def test_latents_and_log_dets(golden):
-    flow, vectors = golden
-    steps = [step for step in flow.trace(vectors["x"], vectors["text"]) if step.log_slopes.any()]
+    flow, given = golden
+    steps = [step for step in flow.trace(given["x"], given["text"]) if step.log_slopes.any()]
     assert len(steps) == 3
     for i, step in enumerate(steps):
-        log_slopes = vectors[f"block_{i}_log_det_elementwise"].reshape(step.log_slopes.shape)
+        log_slopes = given[f"block_{i}_log_det_elementwise"].reshape(step.log_slopes.shape)
         agree(
             step.log_slopes, log_slopes if i == 1 else log_slopes.flip(2)
         )  # in the step's order: 0 and 2 are reversed
-    agree(flow.encode(vectors["x"], vectors["text"]), vectors["z"])
+    agree(flow.encode(given["x"], given["text"]), given["z"])
 
 
 @pytest.mark.parametrize("solve", [sequential, jacobi, blockwise_jacobi, FRAMES])
 @pytest.mark.parametrize("weight", [0, 2])
 @torch.no_grad()
 def test_samples(golden, solve, weight):
-    flow, vectors = golden
+    flow, given = golden
     if weight:
-        flow = flow.guided(weight, rule=GaussianProduct(), conditions={"text": vectors["null_text"]})
-    sample = vectors["sample_cfg2.0" if weight else "sample"]
-    agree(flow.decode(vectors["noise"], vectors["text"], solve=solve), sample, 1e-4)  # through three steps
-    known = flow.decode(vectors["noise"], vectors["text"], known=sample[:, :1], solve=solve)
+        flow = flow.guided(weight, rule=GaussianProduct(), conditions={"text": given["null_text"]})
+    sample = given["sample_cfg2.0" if weight else "sample"]
+    agree(flow.decode(given["noise"], given["text"], solve=solve), sample, 1e-4)  # through three steps
+    known = flow.decode(given["noise"], given["text"], known=sample[:, :1], solve=solve)
     agree(known, sample, 1e-4)
 
 
