@@ -1,7 +1,5 @@
 """Tokens of text as events: a cell of [−1, 1] for each."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -50,5 +48,5 @@ class TokenCells(Codec):
     def clean(self, data: Tensor) -> Events:
         return bin_centres(as_real(data, self.vocabulary), self.vocabulary)[..., None]
 
-    def small(self, image: tuple[int, ...] | None = None) -> TokenCells:
+    def small(self, image: tuple[int, ...] | None = None) -> Codec:
         return TokenCells(min(self.vocabulary, 8), self.unit)

@@ -1,7 +1,5 @@
 """Tokens of text as events: a learned codebook of Gaussians."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -47,10 +45,10 @@ class TokenCodebook(CodecConfig):
     def levels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.vocabulary
 
-    def build(self) -> GaussianCodebook:
+    def build(self) -> Codec:
         return GaussianCodebook(self.vocabulary, self.features, sigma=self.sigma, unit=self.unit)
 
-    def small(self, image: tuple[int, ...] | None = None) -> TokenCodebook:
+    def small(self, image: tuple[int, ...] | None = None) -> CodecConfig:
         return replace(self, vocabulary=min(self.vocabulary, 8), features=min(self.features, 2))
 
 

@@ -1,7 +1,5 @@
 """An autoencoder that is trained with the flow of its latents."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 
@@ -41,7 +39,7 @@ class TrainedAutoencoder(CodecConfig):
                 f"sides are halved {self.halvings} times, so they are multiples of {step}; the image is {self.image}."
             )
 
-    def build(self) -> VariationalAutoencoder:
+    def build(self) -> IntegerCodec:
         width, read, written = self.width, [], []
         for _ in range(self.halvings):
             read += [nn.GELU(), nn.Conv2d(width, width, 4, stride=2, padding=1)]
@@ -52,7 +50,7 @@ class TrainedAutoencoder(CodecConfig):
             nn.Sequential(*encoder), nn.Sequential(*decoder), levels=self.levels, sigma=self.sigma
         )
 
-    def small(self, image: tuple[int, ...] | None = None) -> TrainedAutoencoder:
+    def small(self, image: tuple[int, ...] | None = None) -> CodecConfig:
         latent, *size = image or (self.latent, *(side >> self.halvings for side in self.image[1:]))
         height, width = (side << self.halvings for side in size)
         return replace(self, image=(self.image[0], height, width), latent=latent, width=8)

@@ -1,7 +1,5 @@
 """Texts as windows of tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +82,7 @@ class TextSource(Source[Windows]):
         """Windows at every place of the text to learn; of the held-out text windows that do not overlap."""
         return self._windows(self.texts()[held_out], takes, stride=takes.event[0] if held_out else 1)
 
-    def learned(self) -> TextSource:
+    def learned(self) -> Source:
         tokenizer = self.tokenizer.learned(self._to_learn())
         return self if tokenizer is self.tokenizer else replace(self, tokenizer=tokenizer)
 

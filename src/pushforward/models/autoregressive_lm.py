@@ -9,8 +9,6 @@ token t. With `codecs.TokenCells` the bound is the cross-entropy of the network,
 Radford et al. 2019 (GPT-2), with rotary positions.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,7 +53,7 @@ class AutoregressiveLM(Model):
         step = Autoregressive(net, Categorical(self.vocabulary))
         return Flow(step, StandardNormal(self.tokens, 1), event=(self.tokens, 1))
 
-    def small(self) -> AutoregressiveLM:
+    def small(self) -> Model:
         return replace(self, tokens=8, vocabulary=min(self.vocabulary, 8), width=16, depth=1)
 
 

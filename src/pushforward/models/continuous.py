@@ -4,8 +4,6 @@ On vectors the velocity is an MLP after units, on images a U-Net or a transforme
 are, on [−1, 1].
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -73,7 +71,7 @@ class ImageContinuous(ContinuousModel, ImageModel):
 
     net: UNetOptions | ViTOptions = UNetOptions()
 
-    def small(self) -> ImageContinuous:
+    def small(self) -> Model:
         divergence = self.divergence or default_for(self.elements)
         return replace(self, image=self.miniature, net=self.net.small(), divergence=divergence)
 

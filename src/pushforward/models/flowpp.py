@@ -11,8 +11,6 @@ Ho et al. 2019, "Flow++: Improving Flow-Based Generative Models with Variational
 Design", arXiv:1902.00275. The paper describes checkerboards; the code of its results splits by columns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -101,7 +99,7 @@ class ImageFlowPlusPlus(FlowPlusPlus, ImageModel):
     blocks: int = 10  # in a network
     components: int = 32  # of a mixture
 
-    def small(self) -> ImageFlowPlusPlus:
+    def small(self) -> ImageModel:
         return replace(self, image=self.miniature, width=8, blocks=1, components=2)
 
     def assemble(self) -> Iterator[Transform]:
@@ -168,7 +166,7 @@ class Dequantiser(CodecConfig):
         )
         return VariationalDequantization(self.levels, noise, Reader(self.image))
 
-    def small(self, image: tuple[int, ...] | None = None) -> Dequantiser:
+    def small(self, image: tuple[int, ...] | None = None) -> CodecConfig:
         return replace(self, image=image or self.image, width=8, blocks=1, components=2)
 
     def net(self) -> GatedAttentionNet:

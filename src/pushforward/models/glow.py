@@ -11,8 +11,6 @@ Kingma & Dhariwal 2018, "Glow: Generative Flow with Invertible 1×1 Convolutions
 code x is multiplied by sigmoid(raw + 2), where the paper has exp(raw).
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -129,7 +127,7 @@ class ImageGlow(Glow, ImageModel):
     transforms: int = 32  # in a level
     width: int = 512
 
-    def small(self) -> ImageGlow:
+    def small(self) -> ImageModel:
         return replace(self, image=self.miniature, levels=2, transforms=2, width=16)
 
     def assemble(self) -> Iterator[Transform]:

@@ -9,8 +9,6 @@ step, next to the base, is the deep one.
 iTARFlow 2026, arXiv:2604.20041.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -56,7 +54,7 @@ class ITARFlow(Model):
             objective=self.objective,
         )
 
-    def small(self) -> ITARFlow:
+    def small(self) -> Model:
         return replace(self, image=(self.image[0], 4 * self.patch, 4 * self.patch), width=16, depths=(1, 1))
 
     def _step(self, index: int, tokens: int, features: int) -> Autoregressive | Permuted:

@@ -11,8 +11,6 @@ bound, so its inverse can overflow; here s > 0.001. There networks attend to lab
 patches.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -45,7 +43,7 @@ class Jet(ImageModel):
     def miniature(self) -> Shape:
         return (self.image[0], 4 * self.patch, 4 * self.patch)
 
-    def small(self) -> Jet:
+    def small(self) -> ImageModel:
         return replace(self, image=self.miniature, transforms=5, width=16, depth=1, heads=1)
 
     def assemble(self) -> Iterator[Transform]:

@@ -16,8 +16,6 @@ its batch. s is bounded: without a bound deep flows overflow. Dinh et al. 2017, 
 arXiv:1605.08803; for vectors as in Papamakarios et al. 2017, arXiv:1705.07057.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -78,7 +76,7 @@ class ImageRealNVP(RealNVP, ImageModel):
     blocks: int = 8  # residual blocks in a network
     move: Affine = Affine(Tanh(2.0))
 
-    def small(self) -> ImageRealNVP:
+    def small(self) -> ImageModel:
         return replace(self, image=self.miniature, levels=2, width=8, blocks=1)
 
     def assemble(self) -> Iterator[Transform]:

@@ -14,8 +14,6 @@ STARFlow2 2026, arXiv:2605.08029. Its latents are of 32 channels on a grid of 16
 Qwen2.5-VL-7B.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch
@@ -85,7 +83,7 @@ class STARFlow2(Model):
             conditions={"text": TokenIds(self.text, language.sizes.vocabulary)},
         )
 
-    def small(self) -> STARFlow2:
+    def small(self) -> Model:
         sizes, side = LanguageModelSizes(width=16, depth=1, heads=2, kv_heads=1, hidden=16), 4 * self.patch
         image = (self.image[0], side, side)
         return replace(self, image=image, width=64, deep_width=None, depths=(1, 1, 1), language=sizes)

@@ -9,8 +9,6 @@ and its samples are denoised with its score. With `move=Shift()` it preserves vo
 Zhai et al. 2024, "Normalizing Flows are Capable Generative Models", arXiv:2412.06329.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from pushforward.bases import ObservedNormal, StandardNormal
@@ -51,7 +49,7 @@ class TarFlow(Model):
             conditions={"label": Label(self.classes)} if self.classes else {},
         )
 
-    def small(self) -> TarFlow:
+    def small(self) -> Model:
         image = (self.image[0], 4 * self.patch, 4 * self.patch)
         return replace(self, image=image, transforms=2, width=16, depth=1)
 

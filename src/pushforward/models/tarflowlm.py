@@ -13,8 +13,6 @@ Zhang et al. 2025, "Flexible Language Modeling in Continuous Space with Transfor
 arXiv:2507.00425.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,7 +82,7 @@ class TarFlowLM(Model):
             event=(self.tokens, self.features),
         )
 
-    def small(self) -> TarFlowLM:
+    def small(self) -> Model:
         move = self.move if isinstance(self.move, Affine) else Mix1Options(4, (16,))
         return replace(
             self,

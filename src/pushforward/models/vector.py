@@ -1,7 +1,5 @@
 """The base class of models of vectors: conditions, supports, standardised features, and kinds of step."""
 
-from __future__ import annotations
-
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -76,7 +74,7 @@ class VectorModel(Model):
         chain = Chain(*self.assemble())
         return Flow(chain, base, event=(self.features,), conditions=conditions, objective=self.objective)
 
-    def small(self) -> VectorModel:
+    def small(self) -> Model:
         return replace(self, hidden=(16,) * len(self.hidden))
 
     @abstractmethod

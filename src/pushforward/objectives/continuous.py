@@ -1,7 +1,5 @@
 """Maximum likelihood of continuous flows, with penalties that keep their dynamics easy to solve."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +33,7 @@ class ContinuousLikelihood(MaximumLikelihood):
         check_number(self.kinetic, "kinetic", least=0)
         check_number(self.jacobian, "jacobian", least=0)
 
-    def build(self, flow: Flow, codec: Codec) -> PenalisedLikelihood:
+    def build(self, flow: Flow, codec: Codec) -> Likelihood:
         return PenalisedLikelihood(flow, codec, self)
 
 

@@ -4,8 +4,6 @@ The gradient of the flow's density by x is the score, and training makes most of
 arXiv:2511.20462, section 3.3.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 
@@ -34,10 +32,10 @@ class WithDenoiser(MaximumLikelihood):
     patch: int = 1  # side of its patches
     window: tuple[int, int] | None = None  # of frames; None: all
 
-    def small(self) -> WithDenoiser:
+    def small(self) -> MaximumLikelihood:
         return replace(self, width=64, depth=1)
 
-    def build(self, flow: Flow, codec: Codec) -> DenoiserBeside:
+    def build(self, flow: Flow, codec: Codec) -> Likelihood:
         if len(flow.event) not in (3, 4) or codec.noise_sigma is None:
             raise ValueError(
                 "a denoiser beside the flow learns to take Gaussian noise out of images: give a model of images or "

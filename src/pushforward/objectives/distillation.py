@@ -6,8 +6,6 @@ a mean over elements, x_s on the path. Either error is zero where X follows the 
 Jacobian-vector product; v in it is taken as it is, and gets no gradient.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -29,7 +27,7 @@ from pushforward.shapes import Events, PerSample, spread
 class Distillation(Matching):
     """Flow matching, and an error of the flow map: builds a `MapRegression`."""
 
-    def build(self, flow: Flow, codec: Codec) -> MapRegression:
+    def build(self, flow: Flow, codec: Codec) -> VelocityRegression:
         return MapRegression(flow, codec, self)
 
     @abstractmethod

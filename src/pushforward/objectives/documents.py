@@ -1,7 +1,5 @@
 """The likelihood of documents: of their images, of their texts, or of both, in stages."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,7 +44,7 @@ class DocumentStages(ObjectiveConfig):
         check_number(self.text_weight, "text_weight", least=0)
         check_number(self.text_dropout, "text_dropout", least=0, most=1)
 
-    def build(self, flow: Flow, codec: Codec) -> DocumentLikelihood:
+    def build(self, flow: Flow, codec: Codec) -> Objective:
         return DocumentLikelihood(flow, codec, self)
 
 
@@ -105,7 +103,7 @@ class DocumentLikelihood(Objective):
     def prepare(self, data: Data, cache: Path) -> Data:
         return self.flow.with_states(data, cache) if isinstance(data, Documents) else data
 
-    def following(self) -> DocumentLikelihood | None:
+    def following(self) -> Objective | None:
         if self.rounds == 1:
             return None
         return DocumentLikelihood(self.flow, self.codec, replace(self.config, stages=self.config.stages[1:]))

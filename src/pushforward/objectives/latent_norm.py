@@ -1,7 +1,5 @@
 """Maximum likelihood with a penalty on what a flow makes of its events on the way to the latent."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pushforward.arrays import check_number
@@ -25,7 +23,7 @@ class LatentNorm(MaximumLikelihood):
         super().__post_init__()
         check_number(self.weight, "weight", least=0)
 
-    def build(self, flow: Flow, codec: Codec) -> LatentNormLikelihood:
+    def build(self, flow: Flow, codec: Codec) -> Likelihood:
         return LatentNormLikelihood(flow, codec, condition_dropout=self.condition_dropout, weight=self.weight)
 
 

@@ -7,8 +7,6 @@ before it, such as units. The minimum is the velocity of a flow from noise to da
 arXiv:2210.02747; Liu et al. 2023 (rectified flow), arXiv:2209.03003.
 """
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,7 +58,7 @@ class Matching(ObjectiveConfig):
         if self.reflows < 0:
             raise ValueError(f"the number of reflow rounds is not negative; got reflows={self.reflows}.")
 
-    def build(self, flow: Flow, codec: Codec) -> VelocityRegression:
+    def build(self, flow: Flow, codec: Codec) -> Objective:
         return VelocityRegression(flow, codec, self)
 
 
@@ -127,7 +125,7 @@ class VelocityRegression(Objective):
             )
         self.coupling = self.config.coupling.learn(partial(self._rows, data))
 
-    def following(self) -> VelocityRegression | None:
+    def following(self) -> Objective | None:
         """The next round: pairs are noise and its samples by the flow as it is now, joined by straight lines."""
         if not self.config.reflows:
             return None

@@ -1,7 +1,5 @@
 """Maximum likelihood at every level of noise, for a flow that is told the level."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +24,7 @@ from pushforward.shapes import Events, spread
 class NoiseLevels(MaximumLikelihood):
     """Maximum likelihood at every level of noise: builds a `LeveledLikelihood`."""
 
-    def build(self, flow: Flow, codec: Codec) -> LeveledLikelihood:
+    def build(self, flow: Flow, codec: Codec) -> Likelihood:
         return LeveledLikelihood(flow, codec, condition_dropout=self.condition_dropout)
 
 

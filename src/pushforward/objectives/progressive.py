@@ -3,8 +3,6 @@
 Zhang et al. 2025 (TarFlowLM), arXiv:2507.00425.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor, distributed
@@ -23,7 +21,7 @@ from pushforward.transform import Chain, Transform
 class Progressive(MaximumLikelihood):
     """Maximum likelihood, one step of the flow after the other: builds a `ProgressiveLikelihood`."""
 
-    def build(self, flow: Flow, codec: Codec) -> ProgressiveLikelihood:
+    def build(self, flow: Flow, codec: Codec) -> Likelihood:
         return ProgressiveLikelihood(flow, codec, condition_dropout=self.condition_dropout)
 
 
@@ -66,7 +64,7 @@ class ProgressiveLikelihood(Likelihood):
     ) -> tuple[PerSample, Events | None, PerSample | None]:
         return self.flow.with_transform(Chain(*self._parts())).log_prob(x, context), None, None
 
-    def following(self) -> ProgressiveLikelihood | None:
+    def following(self) -> Likelihood | None:
         if self.rounds == 1:
             return None
         dropout, finished = self.condition_dropout, self.finished + 1
