@@ -47,7 +47,7 @@ def read_npz(path: Path, split: str, *, image: Shape | None = None) -> Images | 
 
 
 def find_pack(name: str) -> Path:
-    """A path as it is; where nothing is there, a name without an ending is that of a pack in the folder of data.
+    """The path of a pack: as it is given, or of a name without an ending, where no such path is, in the folder of data.
 
     Raises FileNotFoundError where there is none.
     """

@@ -38,8 +38,8 @@ class TextEncoder:
         encoder does not know.
         """
         check_several(texts, "texts")
-        tokenizer, model, alone = _loaded(self.name, self.on_gpu)
-        with alone:  # a tokenizer keeps its options, and batches are fetched by another thread than evaluations are
+        tokenizer, model, lock = _loaded(self.name, self.on_gpu)
+        with lock:  # a tokenizer keeps its options, and training fetches batches in a thread of its own
             read = tokenizer(list(texts), padding="max_length", max_length=self.tokens, truncation=self.lenient)
         if not self.lenient:
             self._check(texts, read["input_ids"], tokenizer.unk_token_id)
@@ -149,7 +149,7 @@ def embedded(
 
 @lru_cache(maxsize=1)
 def _loaded(name: str, on_gpu: bool) -> tuple[Any, Any, Lock]:
-    """A tokenizer, its model, and the lock of who calls the tokenizer."""
+    """A tokenizer, its model, and a lock for calls of the tokenizer."""
     transformers: Any = require("transformers", "text")
     place = name
     if name in PACKAGED:

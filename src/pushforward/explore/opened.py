@@ -53,7 +53,7 @@ class Opened:
 
     def __init__(self, run: str | PathLike[str], name: str):
         self.run, self.name = run, name
-        self.planned = _written(run, RECIPE)
+        self.planned = _modified(run, RECIPE)
         self.recipe: Recipe = recipe_of(run)
         with torch.device("meta"):
             self.built: Flow = self.recipe.model.build()
@@ -104,8 +104,8 @@ class Opened:
 
         A run whose folder is gone stays as it was.
         """
-        planned, loaded = _written(self.run, RECIPE), "coded" in vars(self)
-        return bool(planned) and (planned != self.planned or (loaded and _written(self.run, WEIGHTS) != self.saved))
+        planned, loaded = _modified(self.run, RECIPE), "coded" in vars(self)
+        return bool(planned) and (planned != self.planned or (loaded and _modified(self.run, WEIGHTS) != self.saved))
 
     @cached_property
     def training(self) -> Training:
@@ -113,7 +113,7 @@ class Opened:
 
     @cached_property
     def coded(self) -> CodedFlow:
-        self.saved = _written(self.run, WEIGHTS)
+        self.saved = _modified(self.run, WEIGHTS)
         return load_coded(self.run)
 
     def checked(self, sampling: Sampling) -> Opened:
@@ -204,8 +204,8 @@ def _made_of(part: Transform) -> dict[str, Any]:
     }
 
 
-def _written(run: str | PathLike[str], name: str) -> int:
-    """When a file of a run was written, in nanoseconds; 0 where there is none."""
+def _modified(run: str | PathLike[str], name: str) -> int:
+    """When a file of a run was last modified, in nanoseconds; 0 where there is none."""
     try:
         return (folder_of(run) / name).stat().st_mtime_ns
     except FileNotFoundError:

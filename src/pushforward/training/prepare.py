@@ -72,7 +72,7 @@ def networks(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """What is compiled of a network: its layers, where all are of one kind and are compiled but once; or all of it."""
+    """What is compiled of a network: its layers, where all are of one kind and compile once; or all of it."""
     for module in network.modules():
         if isinstance(module, nn.ModuleList) and len(module) > 1 and len({type(part) for part in module}) == 1:
             return list(module)
