@@ -601,10 +601,11 @@ def test_what_guidance_moves_away_from_is_embedded_too(word):
     torch.testing.assert_close(guided.log_prob(X[:4], given), expected)
 
 
-def test_an_embedding_may_have_a_batch_norm_and_is_a_module():
+@pytest.mark.parametrize("named", [False, True])
+def test_an_embedding_may_have_a_batch_norm_and_is_a_module(named):
     net = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.BatchNorm1d(3))
     flow, series = maf(context=3), torch.randn(40, 5)
-    pf.fit(flow, X, series, embedding=net, steps=2, progress=False)
+    pf.fit(flow, X, {"vector": series} if named else series, embedding=net, steps=2, progress=False)
     assert flow.sample(2, series[0]).shape == (2, 2)
     with pytest.raises(TypeError, match="an embedding is a torch.nn.Module"):
         pf.fit(maf(context=3), X, series, embedding=torch.nn.Flatten)  # pyright: ignore[reportArgumentType]
@@ -613,8 +614,13 @@ def test_an_embedding_may_have_a_batch_norm_and_is_a_module():
 X = gaussian(40)
 FITTED = maf()
 pf.fit(FITTED, X, steps=1, progress=False)
+NET = torch.nn.Linear(5, 2)
 SUPPORTS = (pf.transforms.Interval(0), pf.transforms.Integers(-6, -4))
 HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
+
+
+def backwards() -> pf.Flow:
+    return pf.Flow(pf.Inverse(maf().transform), pf.bases.StandardNormal(2), event=(2,))
 
 
 @pytest.mark.parametrize(
@@ -628,6 +634,14 @@ HOLED = X.index_fill(0, torch.tensor([3, 7]), math.nan)
         (lambda: pf.fit(maf(context=2), X), "this flow is conditional"),
         (lambda: pf.fit(maf(context=2), X, X[:3]), "one row of context for each of 40 events"),
         (lambda: pf.fit(maf(context=2), X, HOLED), "rows 3, 7 of the context hold"),
+        (lambda: pf.fit(maf(classes=2), X, 0 * X[:, :1].long()), r"\(36, 1\), and x has .* column as context\[:, 0\]"),
+        (lambda: pf.fit(maf(context=2), X, embedding=NET), "this flow is conditional"),
+        (lambda: pf.fit(maf(context=2), X, X, embedding=NET), r"the embedding fails on \(2, 2\), .* cannot be multip"),
+        (
+            lambda: pf.fit(maf(context=2), X, {"label": X}, embedding=NET),
+            "takes the conditions vector: .*; got 'label'",
+        ),
+        (lambda: pf.fit(backwards(), X), "no data reached ActNorm: .* Inside of an Inverse"),
         (lambda: pf.fit(maf(), X, weights=torch.ones(40, 1)), r"one weight for each of 40 .* shape \(40, 1\)"),
         (lambda: pf.fit(maf(), X, weights=torch.linspace(-1, 40, 40)), "row 0 of them are not, the first is -1"),
         (lambda: pf.fit(maf(), X, weights=X[:, 0] / 0), r"rows 0, 1, 2, 3, 4 and 35 others .* the first is inf"),

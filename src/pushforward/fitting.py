@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from pushforward.arrays import as_tensor, columns_of, moved
 from pushforward.codecs import Codec, CodedFlow, codec_of
-from pushforward.conditions import Values, Vector
+from pushforward.conditions import Given, Values, Vector, by_name
 from pushforward.data import Arrays, Data
 from pushforward.data.data import context_of, named
 from pushforward.evaluation import mean_cost
@@ -158,7 +158,7 @@ def fit(
     codec = codec_of(flow)
     check_options(changes)
     if embedding is not None:
-        embed(flow, embedding, as_tensor(context, "the context"))
+        embed(flow, embedding, context)
     data = rows_of(flow, x, context, weights).counted()
     check_rows(CodedFlow(flow, codec), data, [label for label, _ in columns_of(x) or ()])
     training, held_out = data.split(validation, seed=changes.get("seed", 0))
@@ -172,20 +172,26 @@ def fit(
     return _train(config.build(flow, codec), training, plan, measure, measured, progress=progress)
 
 
-def embed(flow: Flow, net: nn.Module, context: Tensor) -> None:
+def embed(flow: Flow, net: nn.Module, context: Given) -> None:
     """Make a network that turns contexts like these (n, *shape) into vectors a part of the flow.
 
-    Raises ValueError where the flow does not take one vector of that size, or has an embedding.
+    Raises ValueError where the flow does not take one vector of that size, or has an embedding, or where the network
+    fails on contexts of that shape.
     """
     if not isinstance(net, nn.Module):
         raise TypeError(f"an embedding is a torch.nn.Module, such as nn.Linear(20, 3); got {net!r}.")
-    kinds, shape = flow.conditions, tuple(context.shape[1:])
+    kinds = flow.conditions
     if flow.embedding is not None or [type(kind) for kind in kinds.values()] != [Vector]:
         raise ValueError("an embedding is for a flow that is conditioned on one vector and has no embedding yet.")
     ((name, kind),) = kinds.items()
+    rows = as_tensor(by_name(kinds, context)[name], "the context")[:2]
+    shape = tuple(rows.shape[1:])
     made = Embedded(net, shape).to(flow.device).eval()
-    with torch.no_grad():
-        found = tuple(made(Values(shape).read(moved(context[:2], flow.device))).value.shape[1:])
+    try:
+        with torch.no_grad():
+            found = tuple(made(Values(shape).read(moved(rows, flow.device))).value.shape[1:])
+    except RuntimeError as error:
+        raise ValueError(f"the embedding fails on {tuple(rows.shape)}, contexts as real numbers: {error}.") from error
     if found != kind.shape:  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError(f"the flow takes {kind.expected}; the embedding gives {found} for each row.")
     flow.embedding, flow.conditions[name] = made, Values(shape)

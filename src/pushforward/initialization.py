@@ -45,7 +45,10 @@ def initializing(module: nn.Module) -> Iterator[None]:
         for hook in hooks:
             hook.remove()
     if missed:
-        raise ValueError(f"no data reached {', '.join(type(part).__name__ for part in missed)}: not initialised.")
+        raise ValueError(
+            f"no data reached {', '.join(type(part).__name__ for part in missed)}: not initialised. Inside of an "
+            "Inverse such parts are called backwards, and have no data: keep them outside of it."
+        )
     for name, buffer in module.named_buffers():
         if name.rpartition(".")[2] == "initialized":
             buffer.fill_(True)

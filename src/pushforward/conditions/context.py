@@ -59,9 +59,10 @@ def broadcast(context: Context, shape: Size) -> Size:
 
 
 def _does_not_fit(given: Size, shape: tuple[int, ...]) -> ValueError:
+    column = " Give a column as context[:, 0]." if tuple(given) == (*shape, 1) else ""
     return ValueError(
         f"the context has batch shape {tuple(given)}, and x has {tuple(shape)}. Give a context for each row, or one "
-        "for all."
+        f"for all.{column}"
     )
 
 

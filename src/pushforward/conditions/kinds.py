@@ -285,8 +285,6 @@ def read(kinds: Mapping[str, Kind], given: Given) -> Context:
             return {}
         raise ValueError(f"this flow is unconditional and was given a context ({_describe(given)}). Leave it out.")
     given = by_name(kinds, given)
-    if given.keys() != kinds.keys():
-        raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {names(given)}.")
     context = {name: _read(kind, given[name]) for name, kind in kinds.items()}
     shapes = {name: tuple(condition.null.shape) for name, condition in context.items()}
     try:
@@ -306,11 +304,14 @@ def by_name(kinds: Mapping[str, Kind], given: Given) -> dict[str, Given]:
             "Give one for each row, or one for all."
         )
     if not isinstance(given, Mapping):
-        names = [name for name in kinds if name not in optional] or kinds
-        if len(names) > 1:
+        needed = [name for name in kinds if name not in optional] or kinds
+        if len(needed) > 1:
             raise ValueError(f"this flow has several conditions: give a dict of them ({_expected(kinds)}).")
-        given = dict.fromkeys(names, given)
-    return {**optional, **given}
+        given = dict.fromkeys(needed, given)
+    given = {**optional, **given}
+    if given.keys() != kinds.keys():
+        raise ValueError(f"this flow takes the conditions {_expected(kinds)}; got {names(given)}.")
+    return given
 
 
 def _read(kind: Kind, given: Given) -> Condition:

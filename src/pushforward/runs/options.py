@@ -35,9 +35,7 @@ def check_read(run: str | PathLike[str], source: Source, sampling: Sampling, **o
     for name in chosen(sampling, **others):
         kinds = READ_BY.get(name, (kind,))
         if kind not in kinds:
-            raise ValueError(
-                f"--{name.replace('_', '-')} is for runs on {' and '.join(kinds)}; {run} learned {source}."
-            )
+            raise ValueError(f"--{name.replace('_', '-')} is for runs on {', '.join(kinds)}; {run} learned {source}.")
 
 
 def kind_of(source: Source) -> str:
