@@ -16,7 +16,7 @@ import torch
 
 import pushforward
 from pushforward import capture
-from tests.kernels import UNTESTED
+from tests.kernels import UNTESTED, switch
 from tests.tape import Tapes
 
 torch.set_num_threads(1)  # tests run side by side
@@ -77,3 +77,15 @@ def inductor():
 def tapes(monkeypatch):
     """Functions are captured on CPUs too."""
     monkeypatch.setitem(capture.RECORDERS, "cpu", Tapes)
+
+
+@pytest.fixture
+def allow(monkeypatch, request):
+    """Lets decoders of one kind serve where gradients are not wanted: "tensors", "kernel" or "graph"."""
+
+    def only(kind: str) -> None:
+        switch(monkeypatch, kind == "kernel")
+        if kind == "graph":
+            request.getfixturevalue("tapes")
+
+    return only

@@ -113,23 +113,11 @@ UNSERVED = {  # by tensor operations alone
 DECODERS = [(name, kind) for name in NETWORKS for kind in ("tensors", *UNSERVED) if name not in UNSERVED.get(kind, ())]
 
 
-@pytest.fixture
-def allowed(monkeypatch, request):
-    """Lets decoders of this kind serve, where gradients are not wanted."""
-
-    def allow(kind: str) -> None:
-        switch(monkeypatch, kind == "kernel")
-        if kind == "graph":
-            request.getfixturevalue("tapes")
-
-    return allow
-
-
 @pytest.fixture(params=DECODERS, ids=" by ".join)
-def asked(request, allowed):
+def asked(request, allow):
     """A network with random weights, tokens for it, and labels. Without gradients a decoder of this kind serves."""
     name, kind = request.param
-    allowed(kind)
+    allow(kind)
     net = NETWORKS[name]().double()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -310,9 +298,9 @@ def test_a_changed_layer_samples_as_it_scores(asked, change, request):
 
 @pytest.mark.parametrize("kind", UNSERVED)
 @torch.no_grad()
-def test_which_decoder_serves(kind, allowed):
+def test_which_decoder_serves(kind, allow):
     """No other where layers are hooked, a mode records, or gradients are wanted."""
-    allowed(kind)
+    allow(kind)
     for name, make in NETWORKS.items():
         net, context = make(), read({"label": Label(4)}, [2, -1]) if "labels" in name else None
         assert net.start(ROWS, context).kind == ("tensors" if name in UNSERVED[kind] else kind), name
@@ -436,18 +424,16 @@ def decoded(net, x, context=None):
 
 
 @pytest.mark.parametrize("better", ["kernel", "graph"])
-def test_decoders_in_bfloat16_are_as_near_as_tensor_operations_are(better, monkeypatch, request):
+def test_decoders_in_bfloat16_are_as_near_as_tensor_operations_are(better, allow):
     net = CausalTransformer(3, (3, 2), positions=Learned(TOKENS, 128), width=128, depth=2, heads=2)
     torch.nn.init.normal_(net.answer.weight, std=0.1)
     x = torch.randn(40, TOKENS, 3)
     exact, _ = decoded(net, x)
     with torch.autocast("cpu", torch.bfloat16):
-        switch(monkeypatch, on=False)
+        allow("tensors")
         expected, kind = decoded(net, x)
         assert kind == "tensors"
-        switch(monkeypatch, better == "kernel")
-        if better == "graph":
-            request.getfixturevalue("tapes")
+        allow(better)
         answer, kind = decoded(net, x)
     assert kind == better
     assert 0 < (answer - exact).abs().mean() < 1.5 * (expected - exact).abs().mean()

@@ -139,11 +139,9 @@ def solved(solver, net, move, z, context=None):
 
 
 @pytest.fixture(params=["tensors", "kernel", "graph"])
-def net(request, monkeypatch):
+def net(request, allow):
     """A transformer of 13 tokens, decoded by tensor operations, by the kernel or by recorded steps."""
-    switch(monkeypatch, request.param == "kernel")
-    if request.param == "graph":
-        request.getfixturevalue("tapes")
+    allow(request.param)
     net = CausalTransformer(
         2, (2, 2), positions=Learned(13, 8), width=8, depth=2, heads=2, context_encoder=LabelEmbedding(3, 8)
     ).double()

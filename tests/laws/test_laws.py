@@ -10,7 +10,6 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from pushforward.transforms import Autoregressive
-from tests.kernels import switch
 from tests.laws.cases import CASES
 from tests.laws.laws import GRADIENT_FREE, LAWS, compiles, compiles_back
 from tests.laws.mutants import MUTANTS, WELL, Mutant
@@ -63,11 +62,9 @@ def test_law(name, law):
 @pytest.mark.parametrize("kind", ["tensors", "kernel", "graph"])
 @pytest.mark.parametrize("law", GRADIENT_FREE, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
-def test_law_without_gradients(name, law, kind, monkeypatch, request):
+def test_law_without_gradients(name, law, kind, allow):
     """Where gradients are not wanted inverses take other paths: sweeps, buffers written in place, kernels, graphs."""
-    switch(monkeypatch, kind == "kernel")
-    if kind == "graph":
-        request.getfixturevalue("tapes")
+    allow(kind)
     with torch.no_grad():
         law(CASES[name])
 
