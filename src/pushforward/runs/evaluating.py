@@ -96,7 +96,7 @@ def evaluate(
         run: The run folder.
         samples: Draws of the codec for each event; more give a tighter bound.
         data: A name, a file or a folder: what it holds out, or all of it; by default the run's held-out data.
-        features: Evaluate samples of images too, in features of efficientnet-lite0 or of a TorchScript file.
+        features: Evaluate samples of images too, in features of efficientnet-lite0 or -lite2 or of a TorchScript file.
         n: How many samples, against as many held-out images.
         device: cpu, cuda, mps, or auto.
     """
@@ -154,7 +154,7 @@ def _qualities(
     run: Path, coded: CodedFlow, recipe: Recipe, data: str | None, extract: Extractor, n: int, sampling: Sampling
 ) -> Iterator[tuple[str, Quality]]:
     """The quality of samples, by name; of prompts where the run learned captions."""
-    told = f"samples, guidance {sampling.guidance:g}"
+    told = f"samples, guidance {sampling.guidance:g}, {extract.name}"
     if isinstance(recipe.data, Captioned):
         source = recipe.data if data is None else recipe.data.at(data)
         for name, rows in _captioned(source, recipe.takes(), learned=data is None).items():
