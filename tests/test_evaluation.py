@@ -353,7 +353,7 @@ ZEROS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
         (
             lambda: load_extractor("nowhere/net.pt"),
             FileNotFoundError,
-            "'nowhere/net.pt' is neither: there is no file /",
+            "'nowhere/net.pt' is none of them: there is no file /",
         ),
         (lambda: load_extractor(__file__), ValueError, "test_evaluation.py is not a TorchScript file"),
         (lambda: held_out_mean(CODED, ZEROS[:0]), ValueError, "takes at least two events; there are 0"),

@@ -520,6 +520,27 @@ def test_latents_of_a_run_are_completed_given_their_captions(tmp_path, monkeypat
         pf.train(wrong, tmp_path / "other")
 
 
+def test_a_run_knows_its_data_whatever_networks_make_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    squares = FrozenAutoencoder(nn.PixelUnshuffle(8), nn.PixelShuffle(8), sigma=0.1)
+    monkeypatch.setattr(Autoencoder, "build", lambda _: squares)
+    monkeypatch.setattr(TextEncoder, "__call__", lambda _, texts: 1 + torch.rand(len(texts), 1, 1))  # other bits
+    captions = [f"{shade} grey {thing}" for shade in ("light", "dark") for thing in "abcdefghijkl"]
+    pack(tmp_path / "greys.npz", captions)
+    recipe = pf.Recipe(
+        data=Captioned((str(tmp_path / "greys.npz"),)),
+        model=pf.models.STARFlow(image=(192, 2, 2), width=64, depths=(1,), text=(1, 1), extent=2),
+        codec=Autoencoder(),
+        train=Plan(steps=1, batch=4, measure_every=0),
+    )
+    pf.train(recipe, tmp_path / "run")
+    pf.train(recipe, tmp_path / "run")
+    assert "held-out" in pf.evaluate(tmp_path / "run")
+    pack(tmp_path / "greys.npz", [captions[0] + "!", *captions[1:]])
+    with pytest.raises(ValueError, match="there are other values in its rows"):
+        pf.evaluate(tmp_path / "run")
+
+
 class Told(pf.Transform):
     """A shift by the sum of a text's embeddings."""
 

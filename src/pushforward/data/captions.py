@@ -11,20 +11,23 @@ from torch import Tensor
 
 from pushforward.data.arrow import cells, hugging_face_table
 from pushforward.data.captioned_tars import as_caption, find_tars, read_images
-from pushforward.data.data import Arrays, Data, Rows, check_several, digest, naming, row_numbers, some_of
+from pushforward.data.data import Data, Rows, check_several, digest, naming, row_numbers, some_of
 from pushforward.data.delimited import read_text
 from pushforward.data.encoded import Blob, ByteRange, Encoded, Shape
 from pushforward.data.images import Images
 from pushforward.data.npz import as_text, find_pack, read_packs, reading
 from pushforward.data.sources import Source, Takes
 from pushforward.data.splits import check_captions, is_held_out
-from pushforward.data.text_encoders import Embedded, TextEncoder, embedded
+from pushforward.data.text_encoders import Embedded, TextEncoder
 
 METADATA = "metadata.jsonl"
 
 
 class ImagesWithText(Data):
-    """Images with embeddings of their captions; both may be made when they are fetched."""
+    """Images with embeddings of their captions; both may be made when they are fetched.
+
+    Of `Embedded` the captions are in the fingerprint: embeddings are not the same to the bit on every processor.
+    """
 
     def __init__(self, images: Images, text: Tensor | Embedded):
         self.images, self.text = images, text
@@ -60,10 +63,7 @@ class Captioned(Source[Data]):
 
     def part(self, takes: Takes, *, held_out: bool) -> Data:
         images, captions, name = read_captioned(self.packs, takes.image, held_out=held_out)
-        text = embedded(captions, self.text, name)
-        if isinstance(images, Tensor) and isinstance(text, Tensor):
-            return Arrays(images, text)
-        both = ImagesWithText(Images(images), text)
+        both = ImagesWithText(Images(images), Embedded(captions, self.text, name))
         return some_of(both) if held_out and isinstance(images, Encoded) else both
 
     def captions(self, *, held_out: bool) -> list[str]:

@@ -31,7 +31,7 @@ from pushforward.data.npz import find_pack
 from pushforward.data.recordings import Recording
 from pushforward.data.sources import D, Source, Takes
 from pushforward.data.splits import check_captions, is_held_out
-from pushforward.data.text_encoders import Embedded, TextEncoder, embedded
+from pushforward.data.text_encoders import Embedded, TextEncoder
 from pushforward.data.videos import Video, in_memory, open_videos
 
 KEPT_BYTES = 2**30  # of the frames of video files, in memory
@@ -162,12 +162,12 @@ class ClipSource(SourceOfClips[Data]):
     def _captioned(self, text: TextEncoder, image: Shape, *, held_out: bool) -> Data:
         if tars := find_tars(self.path):
             videos, captions = read_recordings(tars, image, held_out=held_out)
-            context = embedded(captions, text, captions.name)
+            context = Embedded(captions, text, captions.name)
             clips = Clips(videos, self.frames, every=self.every, context=context)
             return some_of(clips) if held_out else clips
         with naming(self.path):
             videos, captions = _in_folder(find_pack(self.path), image, held_out=held_out)
-            return Clips(_loaded(videos), self.frames, every=self.every, context=embedded(captions, text))
+            return Clips(_loaded(videos), self.frames, every=self.every, context=Embedded(captions, text))
 
 
 def _in_folder(folder: Path, image: Shape, *, held_out: bool) -> tuple[list[Video], list[str]]:

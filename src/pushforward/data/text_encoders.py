@@ -108,25 +108,29 @@ class PhraseEncoder(TextEncoder):
 
 
 class Embedded:
-    """Embeddings of captions, made when they are indexed by rows; they index like a tensor (n, tokens, features).
+    """Embeddings of captions; they index like a tensor (n, tokens, features).
 
-    Errors begin with the `name` of the caption, by its index.
+    They are in memory where they take 1 GB at most, and otherwise made when they are indexed. Errors begin with the
+    `name` of the caption, by its index.
     """
 
     def __init__(self, captions: Sequence[str], text: TextEncoder, name: Callable[[int], str] = "caption {}".format):
         self.captions, self.text, self.name = captions, text, name
-        self.shape = Size((len(captions), *self[torch.tensor([0], device="cpu")].shape[1:]))
+        self.shape = Size((len(captions), *self._made([0]).shape[1:]))
+        self.kept = self._made(range(len(self))) if 4 * self.shape.numel() <= KEPT_BYTES else None
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        numbers: list[int] = rows.tolist()
-        captions = [self.captions[row] for row in numbers]
+        return self._made(rows.tolist()) if self.kept is None else self.kept[rows]
+
+    def _made(self, rows: Sequence[int]) -> Tensor:
+        captions = [self.captions[row] for row in rows]
         try:
             return self.text.of_each(captions)
         except ValueError:
-            for row, caption in zip(numbers, captions, strict=True):
+            for row, caption in zip(rows, captions, strict=True):
                 with naming(self.name(row)):
                     self.text([caption])
             raise
@@ -135,16 +139,6 @@ class Embedded:
         """The encoder, how many captions there are, and some of them, evenly spread."""
         yield from (self.text, len(self))
         yield from (self.captions[row] for row in fingerprinted(len(self)))
-
-
-def embedded(
-    captions: Sequence[str], text: TextEncoder, name: Callable[[int], str] = "caption {}".format
-) -> Tensor | Embedded:
-    """Embeddings of captions: in memory where they take 1 GB at most, otherwise made when they are indexed."""
-    made = Embedded(captions, text, name)
-    if 4 * made.shape.numel() > KEPT_BYTES:
-        return made
-    return made[torch.arange(len(made), device="cpu")]
 
 
 @lru_cache(maxsize=1)

@@ -1,10 +1,10 @@
 """The data of a run: a file data.json says what it learned, so that other data are not taken for the same.
 
-It holds the SHA-256 of the training data, the place where they were found, and the names of their classes. The same
+It holds the fingerprint of the training data, the place where they were found, and the names of their classes. The same
 data at another place are the same: paths of a recipe may change.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from operator import attrgetter
 from os import PathLike
@@ -13,36 +13,36 @@ from typing import Any
 
 from pushforward.data import Augmented, Captioned, Data, Images, ImageSource, Source
 from pushforward.data.catalogue import NAMED
-from pushforward.files import write
 from pushforward.recipe import Recipe
 from pushforward.runs.folder import folder_of, read_json, read_recipe
 
 NOTE = "data.json"
+Note = Mapping[str, Any]  # what it holds
 
 
-def read_note(run: str | PathLike[str]) -> dict[str, Any]:
+def read_note(run: str | PathLike[str]) -> Note:
     """What the run knows of its data; empty where it was made by an older version."""
     return read_json(folder_of(run) / NOTE)
 
 
-def note_data(run: Path, recipe: Recipe, data: Data, fingerprint: str) -> None:
-    """Write what the run learns."""
+def note_of(recipe: Recipe, data: Data) -> Note:
+    """What a run notes of the data that its recipe reads, before a codec or an objective prepares them: what networks
+    compute of them is not the same to the bit on every processor."""
     images, path = data, _path(recipe.data)
     while isinstance(images, Augmented):
         images = images.images
-    found = {
-        "sha256": fingerprint,
+    return {
+        "fingerprint": data.fingerprint(),
         "rows": len(data),
         "path": str(path.resolve()) if path and path.exists() else None,
         "classes": list(images.names) if isinstance(images, Images) else [],
     }
-    write(run / NOTE, json.dumps(found, indent=2) + "\n")
 
 
-def check_learned(run: str | PathLike[str], recipe: Recipe, rows: int, fingerprint: str) -> None:
-    """Raise ValueError where data of so many rows are not those that the run learned."""
-    known = read_note(run)
-    if known.get("sha256", fingerprint) != fingerprint:
+def check_learned(run: str | PathLike[str], recipe: Recipe, found: Note) -> None:
+    """Raise ValueError where data of this note are not those that the run learned."""
+    known, rows = read_note(run), found["rows"]
+    if known.get("fingerprint", found["fingerprint"]) != found["fingerprint"]:
         told = f"{rows:,} rows in place of {known['rows']:,}" if rows != known["rows"] else "other values in its rows"
         raise ValueError(
             f"the data in {recipe.data} are not those that {run} was begun with: there are {told}. Restore them, or "
@@ -52,9 +52,8 @@ def check_learned(run: str | PathLike[str], recipe: Recipe, rows: int, fingerpri
 
 def check_unchanged(run: str | PathLike[str], recipe: Recipe) -> None:
     """Raise ValueError where the training data of the recipe are no longer those that the run learned."""
-    if read_note(run):
-        learned = recipe.training_data()
-        check_learned(run, recipe, len(learned), learned.fingerprint())
+    if "fingerprint" in read_note(run):
+        check_learned(run, recipe, note_of(recipe, recipe.training_data()))
 
 
 def check_apart(out: Path, run: str | PathLike[str], *read: str | PathLike[str]) -> None:

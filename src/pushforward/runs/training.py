@@ -19,7 +19,7 @@ from pushforward.flow import Flow
 from pushforward.migrations import OTHER_NOISE
 from pushforward.recipe import Recipe, differences, from_json, to_json
 from pushforward.rows import check_rows
-from pushforward.runs.data import check_learned, note_data, read_note
+from pushforward.runs.data import NOTE, Note, check_learned, note_of, read_note
 from pushforward.runs.folder import RECIPE, note, read_recipe, write_card
 from pushforward.runs.pace import within
 from pushforward.runs.pictures import drawing
@@ -65,14 +65,15 @@ def train(
     log = Log(folder, boards)
     with ranks.joined(place), alone_in(folder) if ranks.rank() == 0 else nullcontext() as held, closing(log):
         objective = recipe.build().to(place)
-        data, measure = _prepared(recipe.training_data(), objective), _measure(recipe, objective)
-        data = objective.prepare(data, cache_folder() / "states")
+        data, measure = recipe.training_data(), _measure(recipe, objective)
+        learned = note_of(recipe, data)
+        data = objective.prepare(_prepared(data, objective), cache_folder() / "states")
         if isinstance(data, Arrays) and data.events.dim() == 2:
             check_rows(CodedFlow(objective.flow, objective.codec), data, recipe.data.columns)
         if minutes is not None:
             recipe = replace(recipe, train=_plan(recipe, folder, minutes / objective.rounds, objective, data, measure))
         if ranks.rank() == 0:
-            _begin(recipe, folder, data)
+            _begin(recipe, folder, learned)
         ranks.wait()
         objective = _rounds_before(objective, data, recipe.train, folder, measure)
         state = begin(objective, data, recipe.train, checkpoints=Checkpoints(folder))
@@ -84,13 +85,13 @@ def train(
             kept = Checkpoints(folder, held=held)
             proceed(state, data, recipe.train, checkpoints=kept, log=log, measure=measure)
         except RemovedError as removed:
-            raise _saved_again(recipe, folder, data, state, removed) from None
+            raise _saved_again(recipe, folder, learned, state, removed) from None
         if ranks.rank() == 0:
             _end(recipe, folder, state)
         return state.flow
 
 
-def _saved_again(recipe: Recipe, folder: Path, data: Data, state: State, removed: RemovedError) -> RuntimeError:
+def _saved_again(recipe: Recipe, folder: Path, learned: Note, state: State, removed: RemovedError) -> RuntimeError:
     """Write the state into a new folder, in the place of the one that was removed in training. Returns the error to
     raise.
 
@@ -98,7 +99,7 @@ def _saved_again(recipe: Recipe, folder: Path, data: Data, state: State, removed
     """
     with alone_in(folder) if ranks.rank() == 0 else nullcontext():
         if ranks.rank() == 0:
-            _begin(recipe, folder, data)
+            _begin(recipe, folder, learned)
         ranks.wait()
         Checkpoints(folder).save(state)
     return RuntimeError(
@@ -170,27 +171,26 @@ def _looking_at_documents(documents: Documents, codec: Codec) -> Callable[[Flow]
     return look
 
 
-def _begin(recipe: Recipe, folder: Path, data: Data) -> None:
-    """Write the recipe, and what data it learns, into the folder. Raises ValueError where others are there."""
-    fingerprint = data.fingerprint()
+def _begin(recipe: Recipe, folder: Path, learned: Note) -> None:
+    """Write the recipe, and what is noted of its data, into the folder. Raises ValueError where others are there."""
     if (folder / RECIPE).exists():
-        _check_recipe(recipe, folder, len(data), fingerprint)
+        _check_recipe(recipe, folder, learned)
         if (folder / WEIGHTS).exists() and not Checkpoints(folder).folder.exists():
             raise ValueError(f"{folder} holds weights and no checkpoint to continue from. Give another folder.")
         _warn_of_other_noise(folder)
     write(folder / RECIPE, to_json(recipe))
-    note_data(folder, recipe, data, fingerprint)
+    write(folder / NOTE, json.dumps(learned, indent=2) + "\n")
 
 
-def _check_recipe(recipe: Recipe, folder: Path, rows: int, fingerprint: str) -> None:
+def _check_recipe(recipe: Recipe, folder: Path, learned: Note) -> None:
     """Raise ValueError where the run was begun with another recipe or with other data. The same data may have moved."""
     known, place = read_note(folder), f"data.{recipe.data.place}"
     changed = [d for d in differences(read_recipe(folder), recipe) if d[0] not in CHANGEABLE]
     others = [d for d in changed if d[0] != place and not d[0].startswith(f"{place}.")]
-    if others or (changed and "sha256" not in known):
+    if others or (changed and "fingerprint" not in known):
         told = "".join(f"\n    {name}: then {was!r}, now {now!r}" for name, was, now in others or changed)
         raise ValueError(f"{folder} is a run of another recipe:{told}\nGive another folder, or the same recipe.")
-    check_learned(folder, recipe, rows, fingerprint)
+    check_learned(folder, recipe, learned)
 
 
 def _warn_of_other_noise(folder: Path) -> None:
