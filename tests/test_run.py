@@ -34,7 +34,7 @@ from pushforward.recipes import digits
 from pushforward.sampling import Sampling
 from pushforward.training import Checkpoints, Log
 from pushforward.transforms.coupling import halves
-from tests.toys import Mine, picture
+from tests.toys import Mine, picture, randomised
 
 ROOT = Path(__file__).parents[1]
 
@@ -577,6 +577,11 @@ SAVED = {
     "fitted": lambda: (pf.models.NSF(features=2).build(), pf.models.NSF(features=2)),
     "assembled": lambda: (assembled(), None),
     "given a vector": lambda: (pf.models.MAF(features=2, context=3).build(), None),
+    "guided": lambda: (randomised(pf.models.MAF(features=2, context=3).build()).guided(1.0), None),
+    "guided away from a vector": lambda: (
+        randomised(pf.models.MAF(features=2, context=3).build()).guided(1.0, conditions={"vector": [1.0, 2.0, 3.0]}),
+        None,
+    ),
     "of images": lambda: (pf.codecs.CodedFlow(picture(), pf.codecs.GaussianNoise(17, 0.1)), None),
 }
 

@@ -30,7 +30,7 @@ TRUSTED = ("pushforward", "torch")  # packages whose functions a saved flow may 
 class Part:
     """A value that is not a number, a word or a tuple, as plain data."""
 
-    form: str  # module, dataclass, reference, partial, list, size, dict, dtype, weight or tensor
+    form: str  # module, dataclass, namedtuple, reference, partial, list, size, dict, dtype, weight or tensor
     name: str  # of its class, function or dtype
     state: tuple[Any, ...] = ()
 
@@ -84,6 +84,8 @@ def _described(value: Any, place: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         given = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
         return Part("dataclass", _name(type(value), place), _pairs(given, place))
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):  # such as a `Condition`
+        return Part("namedtuple", _name(type(value), place), _pairs(value._asdict(), place))  # pyright: ignore[reportAttributeAccessIssue]
     if callable(value) and hasattr(value, "__qualname__"):
         return Part("reference", _trusted(_name(value, place)))
     raise ValueError(f"{place} is of {type(value).__name__}, which cannot be saved as plain data; give the model.")
@@ -144,6 +146,8 @@ def _made(value: Any) -> Any:
             return _made_module(value)
         case "dataclass":
             return _kind(value.name, is_dataclass)(**dict(_made(value.state)))
+        case "namedtuple":
+            return _kind(value.name, lambda kind: issubclass(kind, tuple))(**dict(_made(value.state)))
         case "reference":
             return named(_trusted(value.name))
         case "partial":
@@ -190,7 +194,7 @@ def _made_tensor(part: Part) -> Tensor:
 def _kind(name: str, allowed: Any) -> type:
     kind = named(name)
     if not (isinstance(kind, type) and allowed(kind)):
-        raise ValueError(f"{name} is neither a module of torch nor a dataclass.")
+        raise ValueError(f"{name} is neither a module of torch, nor a dataclass or a named tuple.")
     return kind
 
 
