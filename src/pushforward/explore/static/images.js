@@ -3,7 +3,7 @@
 import { attributes } from "./attributes.js";
 import { gallery } from "./gallery.js";
 import { painting } from "./painting.js";
-import { $, bar, number, plain, player, say, signed, whole } from "./page.js";
+import { $, bar, number, plain, player, say, signed, together, whole } from "./page.js";
 
 const SHOWN = 25, STEPS = 16, PAUSE = 600, FRAME = 90; // images, steps of a line, ms for a block and for a step
 
@@ -35,8 +35,7 @@ export async function images({ run, query, ask, keep, leaving }) {
     $("other").textContent = "Pick the other image";
     mark();
     keep(chosen);
-    if (!other) look().then(edit).catch(failed);
-    line().catch(failed);
+    together(...(other ? [] : [look().then(edit)]), line()).catch(failed);
   }
 
   async function look() {

@@ -68,6 +68,12 @@ export function unsay(text) {
   if (said === text) say("");
 }
 
+// Wait for all, then fail as the first of them that fails: so what another one says does not take its message's place.
+export async function together(...parts) {
+  const failed = (await Promise.allSettled(parts)).find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
+}
+
 const LARGE = 1e16; // it is written with an exponent
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 const size = (value, digits) => Math.abs(value)[Math.abs(value) < LARGE ? "toFixed" : "toExponential"](digits).replace("Infinity", "∞");

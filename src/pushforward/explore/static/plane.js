@@ -1,6 +1,6 @@
 // A flow of two features: a point in data and after some transforms, both dragged; the grid bent by each transform.
 
-import { $, bar, colours, number, plain, redrawn, say, scaled, signed, still, whole } from "./page.js";
+import { $, bar, colours, number, plain, redrawn, say, scaled, signed, still, together, whole } from "./page.js";
 
 const FURTHEST = 1e15; // of a coordinate
 const PAUSE = 700, IDLE = 400; // ms for a transform, when playing; ms without a drag before a density is asked for
@@ -71,8 +71,7 @@ export async function plane({ run, query, ask, keep, leaving }) {
     const element = (name, text) => Object.assign(document.createElement(name), { textContent: text });
     const ends = { [0]: ["data ", element("i", "x")], [last]: ["latent ", element("i", "z")] };
     $("after").replaceChildren(...(ends[target] ?? ["after ", element("b", target), ` of ${last}: ${stages[target].name}`]));
-    fetchDensity(target).catch(failed);
-    if (found) locate().catch(failed);
+    together(fetchDensity(target), ...(found ? [locate()] : [])).catch(failed);
     if (still()) shown = target;
     move();
   }

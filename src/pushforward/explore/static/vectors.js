@@ -1,6 +1,6 @@
 // A flow of vectors: a pair plot of data and samples, a slider for each condition, and a row, feature by feature.
 
-import { $, colours, plain, redrawn, say, scaled, whole } from "./page.js";
+import { $, colours, plain, redrawn, say, scaled, together, whole } from "./page.js";
 
 const SHOWN = 5, ODD = 0.05; // columns in the pair plot at first; tails that are called odd
 
@@ -63,8 +63,7 @@ export async function vectors({ run, query, ask, keep, leaving }) {
     x = [...scene.rows[chosen.row]];
     context = [...scene.contexts[chosen.row]];
     tell();
-    locate().catch(failed);
-    if (moved) sample().catch(failed);
+    together(locate(), ...(moved ? [sample()] : [])).catch(failed);
   }
 
   function slider(name, [low, high], changed) {
@@ -94,8 +93,7 @@ export async function vectors({ run, query, ask, keep, leaving }) {
     }));
     $("given").replaceChildren(...scene.given.map((name, k) => slider(name, scene.given_ranges[k], (value) => {
       context[k] = value;
-      locate().catch(failed);
-      sample().catch(failed);
+      together(locate(), sample()).catch(failed);
     })));
     $("conditions").hidden = !scene.given.length;
     $("columns").replaceChildren(...scene.names.map((name, k) => {
