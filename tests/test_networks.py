@@ -495,7 +495,7 @@ def test_the_linear_rule(on):
 
 
 def test_guidance_is_refused_where_it_is_not_defined():
-    with pytest.raises(TypeError, match="not for LogisticMixture"):
+    with pytest.raises(ValueError, match="not for LogisticMixture"):
         Guided(transformer(), LogisticMixture(), Linear(1.0))
     with pytest.raises(ValueError, match="on='scales'"):
         Linear(1.0, "scales")
