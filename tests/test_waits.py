@@ -12,6 +12,7 @@ from tests.test_images import SMALL
 from tests.test_vectors import MODELS
 
 SWEEPS = "a sweep counts the tokens that have converged"
+STEPS = "steps are chosen by values"
 WAITS = {  # (case, whether its inverse): why
     ("autoregressive/jacobi", True): SWEEPS,
     ("autoregressive/blockwise", True): SWEEPS,
@@ -20,11 +21,10 @@ WAITS = {  # (case, whether its inverse): why
     ("residual/vector", True): "it iterates until it has converged",
     ("residual/roulette", True): "it iterates until it has converged",
     ("residual/roulette", False): "how many terms it adds is random",
-} | {
-    (name, inverse): "steps are chosen by values"
-    for name in CASES
-    if name.startswith("continuous")
-    for inverse in (False, True)
+    ("continuous", False): STEPS,
+    ("continuous", True): STEPS,
+    ("continuous/estimated", False): "the key of its probes is copied to the device",
+    ("continuous/estimated", True): "the key of its probes is copied to the device",
 }
 
 
