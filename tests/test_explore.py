@@ -325,8 +325,11 @@ class Cartoons(SourceOfClips):
 
 @pytest.fixture(scope="module")
 def clips_and_texts(tmp_path_factory):
-    """A folder of runs that learned next to nothing: of clips of three frames, and of texts of eight tokens."""
-    folder = tmp_path_factory.mktemp("clips_and_texts")
+    return save_clips_and_texts(tmp_path_factory.mktemp("clips_and_texts"))
+
+
+def save_clips_and_texts(folder):
+    """Two runs that learned next to nothing: of clips of three frames, and of texts of eight tokens."""
     torch.manual_seed(0)
     model = pf.models.STARFlowV(image=(3, 4, 4), patch=2, width=64, depths=(1, 1), extent=3)
     coded = CodedFlow(model.build(), GaussianNoise(256, sigma=0.1))
@@ -343,11 +346,11 @@ def clips_and_texts(tmp_path_factory):
         train=pf.training.Plan(steps=1, batch=2),
     )
     pf.train(recipe, folder / "texts", device="cpu")
-    return folder
+    return folder / "clips", folder / "texts"
 
 
 def test_a_clip_is_drawn_frame_by_frame_and_is_that_of_the_command(clips_and_texts, tmp_path):
-    client = client_of(clips_and_texts / "clips", clips_and_texts / "texts")
+    client = client_of(*clips_and_texts)
     assert [run["kind"] for run in client.get("/api/runs").json()] == ["clips", "texts"]
     how = {"frames": 5, "seed": 2, "temperature": 0.5}
     answers = [client.get("/api/runs/clips/frame", params={**how, "k": k}).json() for k in (0, 4)]
@@ -356,7 +359,7 @@ def test_a_clip_is_drawn_frame_by_frame_and_is_that_of_the_command(clips_and_tex
         (0, 5, True),
     ]
     given = Sampling(frames=5, seed=2, temperature=0.5)
-    pf.sample(clips_and_texts / "clips", tmp_path / "clip.png", 1, sampling=given, device="cpu")
+    pf.sample(clips_and_texts[0], tmp_path / "clip.png", 1, sampling=given, device="cpu")
     (written,) = read_videos(tmp_path / "clip.png")  # enlarged
     each = written.shape[-1] // 4
     for frame, source in zip(written[:, :, ::each, ::each], answers[1]["frames"], strict=True):
@@ -414,7 +417,7 @@ def test_frames_of_latents_are_decoded_as_they_come():
 
 
 def test_a_text_is_that_of_the_command_and_its_bits_are_those_of_the_bound(clips_and_texts):
-    run = clips_and_texts / "texts"
+    run = clips_and_texts[1]
     client = client_of(run)
     answer = client.get("/api/runs/texts/text", params={"prompt": "ab", "length": 12, "seed": 3}).json()
     told = pf.sample(run, n=1, sampling=Sampling(prompt=("ab",), length=12, seed=3), device="cpu")
@@ -435,8 +438,11 @@ HELD_OUT = ["grey square", "dark robe", "pale robe"]  # captions
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory):
+    return save_documents(tmp_path_factory.mktemp("documents"))
+
+
+def save_documents(folder):
     """A run that learned nothing of images of one grey and their captions."""
-    folder = tmp_path_factory.mktemp("documents")
     torch.manual_seed(0)
     (pictures := folder / "pictures").mkdir()
     source = CaptionDocuments(

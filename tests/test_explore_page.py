@@ -28,7 +28,7 @@ from pushforward.recipe import to_json
 from pushforward.runs.folder import load_coded, write_card
 from pushforward.training import Log
 from pushforward.transforms import Interval
-from tests.test_explore import clips_and_texts, documents
+from tests.test_explore import save_clips_and_texts, save_documents
 
 LINE = {"nats": 2.5, "gradient": 1.0, "lr": 0.1, "seconds": 3.0}  # of a log
 COLUMNS = ("<img src=x onerror=alert(1)>_a_long_name_without_any_blank", "__proto__", "age")
@@ -83,8 +83,8 @@ def address(folder):
     Log(folder / "learned").write(10, {**LINE, "bits/dim": 2.0})
     runs = [
         *(folder / name for name in ("bounded", "nodata", "table", "learned")),
-        *clips_and_texts(folder),
-        documents(folder),
+        *save_clips_and_texts(folder),
+        save_documents(folder),
     ]
     shown = app(["pretrained:moons", "pretrained:digits", *runs, "pretrained:emoji"])
     listening = socket.create_server(("127.0.0.1", 0))
