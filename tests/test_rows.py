@@ -29,6 +29,7 @@ from pushforward.data import (
 )
 from pushforward.data.captions import ImagesWithText
 from pushforward.data.data import Part, evenly_spread, row_numbers
+from pushforward.data.text_encoders import Embedded
 from pushforward.randomness import keyed
 from pushforward.sampling import Sampling
 
@@ -58,6 +59,13 @@ class Several(Data):
         return VECTORS[rows], {name: values[rows] for name, values in self.context.items()}
 
 
+class Numbers(TextEncoder):
+    """In place of an encoder of texts: the number that a text says."""
+
+    def __call__(self, texts):
+        return torch.tensor([[[float(text)]] for text in texts])
+
+
 KINDS = {  # each with and without something changed in row 750, in the midst of the rows
     "arrays": lambda x: Arrays(VECTORS + x),
     "arrays, a context": lambda x: Arrays(VECTORS, {"vector": VECTORS + x, "label": torch.arange(N)}),
@@ -69,7 +77,7 @@ KINDS = {  # each with and without something changed in row 750, in the midst of
     "mirrored": lambda x: Mirrored(Images(PIXELS ^ x.byte()[:, :1, None, None])),
     "shifted": lambda x: Shifted(Images(PIXELS ^ x.byte()[:, :1, None, None]), 1),
     "cropped": lambda x: Cropped(Images(PIXELS ^ x.byte()[:, :1, None, None]), 1),
-    "images with text": lambda x: ImagesWithText(Images(PIXELS), VECTORS[:, None] + x[:, None]),
+    "images with text": lambda x: ImagesWithText(Images(PIXELS), Embedded([*map(str, x[:, 0].tolist())], Numbers())),
     "of torch": lambda x: FromTorch(torch.utils.data.TensorDataset(VECTORS, VECTORS + x)),
     "clips": lambda x: Clips([PIXELS, PIXELS ^ x.byte()[:, :1, None, None]], 2, context=torch.arange(2)),
     "windows": lambda x: Windows([torch.arange(N) + x[:, 0].long()], 3),

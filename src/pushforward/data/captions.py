@@ -26,10 +26,10 @@ METADATA = "metadata.jsonl"
 class ImagesWithText(Data):
     """Images with embeddings of their captions; both may be made when they are fetched.
 
-    Of `Embedded` the captions are in the fingerprint: embeddings are not the same to the bit on every processor.
+    The captions are in the fingerprint: embeddings are not the same to the bit on every processor.
     """
 
-    def __init__(self, images: Images, text: Tensor | Embedded):
+    def __init__(self, images: Images, text: Embedded):
         self.images, self.text = images, text
 
     def __len__(self) -> int:
@@ -40,9 +40,7 @@ class ImagesWithText(Data):
         return self.images.fetch(rows)[0], self.text[rows]
 
     def fingerprint(self) -> str:
-        return digest(
-            [self.images.fingerprint(), *([self.text] if isinstance(self.text, Tensor) else self.text.spread())]
-        )
+        return digest([self.images.fingerprint(), *self.text.spread()])
 
 
 @dataclass(frozen=True)
